@@ -1,0 +1,47 @@
+# syntax=docker/dockerfile:1
+# The connector in a container. Root's files are read-only to it; all it writes is under /data.
+#
+#   docker build -t affiliate-connector .
+#   docker run --read-only --env-file .env -p 127.0.0.1:8080:8080 -v connector-data:/data \
+#     -v ./config.toml:/config.toml:ro affiliate-connector
+#
+# The configuration stands at /config.toml, so its relative paths (data/…, mappings/…) mean /data and /mappings.
+# tests/test_container.py performs these very steps; 3.11 is the Python that the tests run on.
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS build
+WORKDIR /src
+COPY requirements.lock requirements-build.lock ./
+RUN python -m venv /opt/build \
+    && /opt/build/bin/python -m pip install --no-cache-dir --quiet --require-hashes --only-binary :all: -r requirements-build.lock
+# No pip and no compiler goes along; byte code is made now, since nothing can be written later.
+RUN python -m venv --without-pip /opt/connector \
+    && /opt/build/bin/uv pip sync --quiet --no-cache --python /opt/connector/bin/python --require-hashes --no-build \
+       --compile-bytecode requirements.lock
+COPY pyproject.toml README.md config.example.toml ./
+COPY mappings mappings
+COPY schemas schemas
+COPY connector connector
+RUN /opt/build/bin/uv build --quiet --no-cache --wheel --no-build-isolation --python /opt/build/bin/python --out-dir /opt/wheels . \
+    && /opt/build/bin/uv pip install --quiet --no-cache --python /opt/connector/bin/python --no-deps --offline \
+       --compile-bytecode /opt/wheels/*.whl \
+    && mkdir --mode=0700 /data
+
+FROM python:${PYTHON}
+COPY --from=build /opt/connector /opt/connector
+COPY --from=build --chown=10001:10001 /data /data
+COPY mappings /mappings
+ENV PATH=/opt/connector/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    CONNECTOR_CONFIG=/config.toml
+WORKDIR /
+USER 10001:10001
+VOLUME /data
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+# Without curl: the standard library asks.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["python", "-S", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 8080, timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["connector"]
+CMD ["serve", "--host", "0.0.0.0", "--port", "8080"]

@@ -1,0 +1,1 @@
+"""What the documents say about speed, measured again with one command each: ``python -m benchmarks NAME``."""

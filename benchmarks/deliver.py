@@ -1,0 +1,329 @@
+"""Records -> sinks: 100,000 events over 20,000 affiliates, into a local server with the API's real limits.
+
+The servers and the sinks share a clock that may run faster than the wall's (``--scale``); seconds below are that
+clock's. Projection and delivery are the program's own, in this process; the far side is another process.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks import far_sides, measure, stores
+from benchmarks.far_sides import FarSide
+from benchmarks.measure import Goal, percentile
+from connector.core.contract import Outcome, Sink, Target
+from connector.core.row import Row
+from connector.dead_letters import DeadLetters
+from connector.delivery import Retry, Route, RouteWorker
+from connector.store import Store
+
+limits = {"hubspot": (100, 10.0), "sheets": (60, 60.0)}
+"""Calls per seconds: HubSpot's for a private app of the smaller accounts, Google's writes per user and project."""
+rows_in_call = {"hubspot": 100, "sheets": 20_000}
+_latency = {"hubspot": 0.15, "sheets": 0.15}
+
+
+class ScaledHost:
+    """What the program lends a sink, with a clock that counts *scale* seconds in one."""
+
+    def __init__(self, scale: float) -> None:
+        self._scale, self._began = scale, stores.utc_now() - timedelta(seconds=time.monotonic() * scale)
+        self._notes: dict[str, str] = {}
+        self.waited = 0.0
+
+    def now(self) -> datetime:
+        return self._began + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return time.monotonic() * self._scale
+
+    def wait(self, seconds: float) -> None:
+        self.waited += max(0.0, seconds)
+        time.sleep(max(0.0, seconds) / self._scale)
+
+    def recall(self, key: str) -> str | None:
+        return self._notes.get(key)
+
+    def remember(self, key: str, value: str | None) -> None:
+        if value is None:
+            self._notes.pop(key, None)
+        else:
+            self._notes[key] = value
+
+    def metric(self, name: str, value: float) -> None:
+        pass
+
+
+@dataclass
+class Watched:
+    """A sink that notes when a row of each value was written: when its ``write`` has come back."""
+
+    sink: Sink
+    column: str
+    clock: Any
+    arrived: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def batch_rows(self) -> int:
+        return self.sink.batch_rows
+
+    def pace(self, target: Target) -> float:
+        return self.sink.pace(target)
+
+    def write(self, target: Target, rows: list[Row]) -> Any:
+        outcomes: Any = self.sink.write(target, rows)
+        at = self.clock()
+        written = {outcome.key for outcome in outcomes if isinstance(outcome, Outcome) and outcome.kind == "written"}
+        for row in rows:
+            if row.key in written and self.column in row.cells:
+                self.arrived.setdefault(row.key, {}).setdefault(str(row.cells[self.column]), at)
+        return outcomes
+
+
+class Line:
+    """Projector and one route on one store, in this process."""
+
+    def __init__(self, side: FarSide, folder: Path, scale: float, *, reads: bool) -> None:
+        self.host = ScaledHost(scale)
+        self.scale = scale
+        self.store: Store = stores.new_store(folder, self.host.now)
+        sink, target, evaluate = far_sides.sink_and_target(side, self.host, reads=reads)
+        self.sink, self.target = sink, target
+        self.watched = Watched(sink, far_sides.earned[side.kind], self.host.monotonic)
+        self.store.enroll([target.route])
+        self.stop = threading.Event()
+        self.projector = stores.projector(self.store, folder, self.host.now)
+        letters = DeadLetters(folder / "letters.jsonl", now=self.host.now)
+        watched: Any = self.watched
+        self.worker = RouteWorker(
+            Route(target.route, watched, target, evaluate), self.store, letters, Retry(),
+            stop=self.stop, now=self.host.now, nap=self.host.wait,
+        )  # fmt: skip
+        self._threads: list[threading.Thread] = []
+
+    def project_all(self) -> None:
+        while self.projector.step():
+            pass
+
+    def deliver_all(self) -> None:
+        """Until nothing is owed."""
+        while (wait := self.worker.step()) is not None:
+            self.host.wait(wait)
+
+    def start(self) -> None:
+        """Both in threads, as in the program."""
+        bell = threading.Event()
+        self.store.on_append(bell.set)
+        self.store.on_owed(self.worker.bell.set)
+
+        def project() -> None:
+            while not self.stop.is_set():
+                bell.clear()
+                if not self.projector.step():
+                    bell.wait(0.5)
+
+        def deliver() -> None:
+            while not self.stop.is_set():
+                self.worker.bell.clear()
+                wait = self.worker.step()
+                if wait is None or wait > 0:
+                    self.worker.bell.wait(0.5 if wait is None else min(0.5, wait / self.scale))
+
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (project, deliver)]
+        for thread in self._threads:
+            thread.start()
+
+    def quiet(self) -> bool:
+        status = self.store.status()
+        return not status.waiting and not any(route.owed for route in status.routes)
+
+    def close(self) -> None:
+        self.stop.set()
+        self.worker.bell.set()
+        for thread in self._threads:
+            thread.join(30)
+        self.sink.close()
+        self.store.close()
+
+
+def main(words: list[str]) -> None:
+    asked = measure.parser("deliver", __doc__)
+    asked.add_argument("--events", type=int, default=100_000)
+    asked.add_argument("--affiliates", type=int, default=20_000)
+    asked.add_argument("--sinks", nargs="+", default=["hubspot", "sheets"], choices=["hubspot", "sheets"])
+    asked.add_argument("--scale", type=float, default=1.0, help="seconds of the limits' clock in one of the wall's")
+    asked.add_argument("--stream-seconds", type=float, default=60.0, help="of the steady stream, by the limits' clock")
+    asked.add_argument("--stream-per-second", type=float, default=20.0, help="events in the steady stream")
+    given = asked.parse_args(words)
+    found: dict[str, Any] = {}
+    goals: list[Goal] = []
+    for kind in given.sinks:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            found[kind] = {
+                "burst": burst(kind, folder / "burst", given, reads=kind == "sheets"),
+                "stream": stream(kind, folder / "stream", given),
+            }
+            if kind == "hubspot":
+                found[kind]["burst with rules that read"] = burst(kind, folder / "reads", given, reads=True)
+            found[kind]["all at once"] = at_once(kind, folder / "at-once", given)
+        goals += _goals(kind, found[kind])
+    if not given.json:
+        for kind, parts in found.items():
+            for part, figures in parts.items():
+                rows = [(name, measure.number(value)) for name, value in figures.items()]
+                measure.show(f"deliver: {kind}, {part}", ["figure", "value"], rows)
+            calls, seconds = limits[kind]
+            hours = given.events / calls * seconds / 3600
+            print(f"One call per event would be {given.events:,} calls: {hours:.1f} h at {kind}'s limits.")  # noqa: T201
+    one_each = {
+        kind: {"calls": given.events, "hours": given.events / limits[kind][0] * limits[kind][1] / 3600}
+        for kind in given.sinks
+    }
+    figures = {"scale": given.scale, "by_sink": found, "one_call_per_event": one_each}
+    measure.report("deliver", figures, goals, given)
+
+
+def _goals(kind: str, found: dict[str, Any]) -> list[Goal]:
+    command = f"python -m benchmarks deliver --sinks {kind}"
+    name = "HubSpot" if kind == "hubspot" else "Google Sheets"
+    made, steady = found["burst"], found["stream"]
+    return [
+        Goal(f"{name}: calls of a burst, of the fewest", made["calls_of_bound"], "at most", 1.05, "", command),
+        Goal(f"{name}: time of a burst, of what the limits allow", made["time_of_bound"], "at most", 1.3, "", command),
+        Goal(
+            f"{name}: staleness p99 in a steady stream, of a pace interval and a call",
+            steady["p99_of_bound"], "at most", 1.5, "", command,
+        ),
+    ]  # fmt: skip
+
+
+def _side(kind: str, folder: Path, given: Any) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
+    calls, seconds = limits[kind]
+    more: dict[str, Any] = (
+        {"limit": calls, "interval_ms": int(seconds * 1000)} if kind == "hubspot" else {"quota": calls}
+    )
+    latency = _latency[kind] / given.scale
+    return far_sides.far_side(kind, folder, scale=given.scale, latency_seconds=latency, **more)
+
+
+def burst(kind: str, folder: Path, given: Any, *, reads: bool) -> dict[str, Any]:
+    """Everything came in and is owed (an outage has ended, a sync was asked for): how soon is the far side right?"""
+    with _side(kind, folder, given) as side:
+        line = Line(side, folder, given.scale, reads=reads)
+        _append(line.store, given.events, given.affiliates)
+        began = time.perf_counter()
+        line.project_all()
+        projecting = time.perf_counter() - began
+        before, spent = line.host.monotonic(), time.process_time()
+        line.deliver_all()
+        seconds, cpu = line.host.monotonic() - before, time.process_time() - spent
+        line.close()
+        figures = side.figures()
+    made = _calls(kind, figures, given.affiliates, reads=reads)
+    return {
+        **made, "rows": figures["rows"], "seconds": seconds, "seconds_allowed": made["allowed"],
+        "time_of_bound": seconds / made["allowed"], "cpu_seconds": cpu, "cpu_us_a_row": cpu / given.affiliates * 1e6,
+        "projecting_seconds": projecting, "refused_by_quota": figures["refused_by_quota"],
+    }  # fmt: skip
+
+
+def _calls(kind: str, figures: dict[str, Any], affiliates: int, *, reads: bool) -> dict[str, float]:
+    """Calls, the fewest that would do, and the seconds that the limits give these."""
+    calls, seconds = limits[kind]
+    if kind == "hubspot":
+        least = math.ceil(affiliates / rows_in_call[kind]) * (2 if reads else 1)
+        allowed = least * seconds / calls
+    else:
+        least = min(figures["calls"], sheets_calls(affiliates))
+        allowed = least * seconds / calls
+    return {
+        "calls": figures["calls"],
+        "calls_least": least,
+        "calls_of_bound": figures["calls"] / least,
+        "allowed": allowed,
+    }
+
+
+def sheets_calls(rows: int) -> int:
+    """The fewest calls for a first load: the issue of the Sheets sink allows 14 for 20,000 rows."""
+    return 2 + math.ceil(rows * 12 / 20_000)
+
+
+def at_once(kind: str, folder: Path, given: Any) -> dict[str, Any]:
+    """The same burst while the program projects and delivers: what changes while it is delivered is sent again."""
+    with _side(kind, folder, given) as side:
+        line = Line(side, folder, given.scale, reads=kind == "sheets")
+        _append(line.store, given.events, given.affiliates)
+        before = line.host.monotonic()
+        line.start()
+        measure.rest(900, "a burst at once", line.quiet, every=0.1)
+        seconds = line.host.monotonic() - before
+        line.close()
+        figures = side.figures()
+    made = _calls(kind, figures, given.affiliates, reads=kind == "sheets")
+    return {
+        **made, "rows": figures["rows"], "seconds": seconds, "time_of_bound": seconds / made["allowed"],
+        "refused_by_quota": figures["refused_by_quota"],
+    }  # fmt: skip
+
+
+def stream(kind: str, folder: Path, given: Any) -> dict[str, Any]:
+    """A steady stream of events about a thousand affiliates: how old is the oldest that a row does not show yet?"""
+    affiliates = min(1_000, given.affiliates)
+    with _side(kind, folder, given) as side:
+        line = Line(side, folder, given.scale, reads=kind == "sheets")
+        line.store.append(stores.accepted([(number, number) for number in range(affiliates)], line.host.now))
+        line.project_all()
+        line.deliver_all()
+        line.host.wait(line.sink.pace(line.target))  # the first load is paid for
+        count = int(given.stream_seconds * given.stream_per_second)
+        line.start()
+        sent: list[tuple[int, int, float]] = []
+        before = side.figures()["calls"]
+        began = line.host.monotonic()
+        for turn in range(count):
+            line.host.wait(began + turn / given.stream_per_second - line.host.monotonic())
+            number, who = affiliates + turn, turn * 7919 % affiliates
+            line.store.append(stores.accepted([(number, who)], line.host.now))
+            sent.append((number, who, line.host.monotonic()))
+        took = line.host.monotonic() - began
+        measure.rest(120, "the end of the stream", line.quiet)
+        line.close()
+        calls = side.figures()["calls"] - before
+    ages = _ages(line.watched.arrived, sent)
+    flushes = max(1, len({at for values in line.watched.arrived.values() for at in values.values() if at > began}))
+    a_flush = max(1, round(calls / flushes))
+    rate, seconds = limits[kind]
+    # A flush of Sheets makes two kinds of calls with a quota each; what is written twice paces it.
+    paced = a_flush if kind == "hubspot" else max(1, a_flush - 1)
+    bound = paced * seconds / (rate * 0.8 if kind == "sheets" else rate) + a_flush * _latency[kind]
+    return {
+        "events": count, "events_a_second": count / took, "calls": calls, "calls_a_flush": a_flush,
+        "staleness_p50": percentile(ages, 0.5), "staleness_p99": percentile(ages, 0.99), "staleness_max": max(ages),
+        "pace_and_call": bound, "p99_of_bound": percentile(ages, 0.99) / bound,
+    }  # fmt: skip
+
+
+def _ages(arrived: dict[str, dict[str, float]], sent: list[tuple[int, int, float]]) -> list[float]:
+    """For every event, until a row said it or something newer of the same affiliate."""
+    ages = []
+    for number, who, at in sent:
+        values = arrived[stores.record_id(who)]
+        wanted = float(far_sides.value_of(number))
+        ages.append(min(then for value, then in values.items() if float(value) >= wanted) - at)
+    return ages
+
+
+def _append(store: Store, events: int, affiliates: int) -> None:
+    for start in range(0, events, 5_000):
+        numbers = [(number, number % affiliates) for number in range(start, min(events, start + 5_000))]
+        store.append(stores.accepted(numbers))

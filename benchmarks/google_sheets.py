@@ -1,0 +1,160 @@
+"""The Google Sheets sink's figures: ``python -m benchmarks google_sheets {load,burst,memory}``.
+
+The far side is the tests' server with Google's quota of 60 reads and 60 writes a minute, on a clock that only moves
+when the sink waits; each call is taken to last a second, as Google's do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from connector.core.errors import TryLater
+from connector.core.row import Cell, Column, Row
+from tests.sinks.google_sheets_file import SheetsFile
+
+columns = (
+    Column("ID"), Column("Name"), Column("Company"), Column("E-mail", type="email"), Column("Status"),
+    Column("Programme"), Column("Link", type="url"), Column("Code"), Column("Visitors", type="integer"),
+    Column("Leads", type="integer"), Column("Sales", type="money"), Column("Balance", type="money"),
+    Column("Country", type="country"), Column("Joined", type="date"), Column("Last event", type="datetime"),
+)  # fmt: skip
+rows_a_batch = 1_900
+"""Changed rows of three cells that 2 MB hold, by the document the sink was built to."""
+_start = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def record(number: int, changes: int = 0) -> Row:
+    """An affiliate after so many changes: visitors, balance and last event move."""
+    key = f"firstpromoter:{9_000_000 + number}"
+    cells: dict[str, Cell] = {
+        "ID": key,
+        "Name": f"Ada Lovelace {number}",
+        "Company": f"Engines & Sons {number}",
+        "E-mail": f"ada.lovelace.{number}@example.com",
+        "Status": "Active",
+        "Programme": "Main programme",
+        "Link": f"https://example.com/?ref=ada{number}",
+        "Code": f"ADA{number}",
+        "Visitors": number + changes,
+        "Leads": number // 2,
+        "Sales": number + Decimal("0.99"),
+        "Balance": Decimal(number + changes) / 4,
+        "Country": "United Kingdom",
+        "Joined": date(2024, 1, 1) + timedelta(days=number % 700),
+        "Last event": _start + timedelta(minutes=changes),
+    }
+    return Row(key, key, cells)
+
+
+def load(folder: Path, records: int = 20_000) -> list[tuple[str, str, float]]:
+    """(what, its calls, seconds on this machine) for a first load, 1,000 changed rows, and nothing changed."""
+    found = []
+    with SheetsFile(folder) as file:
+        sink, target = file.sink(timeout_seconds=180), file.target(columns)
+        changed = [record(number, 1) for number in range(0, records, max(1, records // 1000))]
+        for what, rows in (
+            ("first load", [record(number) for number in range(records)]),
+            (f"{len(changed)} changed rows", changed),
+            ("nothing changed", changed),
+        ):
+            start = time.monotonic()
+            calls = file.calls_of(lambda rows=rows: sink.write(target, rows))  # type: ignore[misc]
+            found.append((what, calls, time.monotonic() - start))
+        assert len(file.table()) == records
+    return found
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What it took to bring a burst of events into the sheet.
+
+    Args:
+        seconds_of_quota: on the clock of the quota, from the burst to the last row.
+        ideal: calls if every batch were full: one read, one lock, 1,900 rows a write.
+    """
+
+    calls: int
+    ideal: int
+    seconds_of_quota: float
+    refused: int
+    is_right: bool
+
+
+def burst(folder: Path, records: int = 20_000, events: int = 100_000, seed: int = 1) -> Burst:
+    """*events* on *records* affiliates at once, delivered as delivery does: the latest state of all that is owed."""
+    dice = random.Random(seed)  # noqa: S311 - seeded, to be repeated
+    with SheetsFile(folder, quota=60) as file:
+        sink, target = file.sink(timeout_seconds=180), file.target(columns)
+        sink.write(target, [record(number) for number in range(records)])
+        file.host.advance(600)
+
+        file.server.person = lambda _: file.host.advance(1)
+        changes = [0] * records
+        for _ in range(events):
+            changes[dice.randrange(records)] += 1
+        owed = {number for number in range(records) if changes[number]}
+        start, calls = file.host.monotonic(), len(file.server.kinds())
+        while owed:
+            file.host.advance(sink.pace(target))
+            batch = sorted(owed)[: sink.batch_rows]
+            try:
+                outcomes = sink.write(target, [record(number, changes[number]) for number in batch])
+            except TryLater as error:
+                file.host.advance(error.after or 1)
+                continue
+            owed -= {int(outcome.key.split(":")[1]) - 9_000_000 for outcome in outcomes if outcome.kind == "written"}
+        table = file.table()
+        right = [row["Visitors"] == number + changes[number] for number, row in enumerate(table)]
+        return Burst(
+            calls=len(file.server.kinds()) - calls,
+            ideal=2 + math.ceil(sum(map(bool, changes)) / rows_a_batch),
+            seconds_of_quota=file.host.monotonic() - start,
+            refused=file.server.refused_by_quota,
+            is_right=all(right) and len(table) == records,
+        )
+
+
+_idle = """
+import resource, sys, tempfile, json, pathlib
+import connector.app, connector.cli, connector.sinks.csv_file
+{more}
+print(int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))))
+"""
+
+
+def memory() -> tuple[int, int]:
+    """Resident KiB of an idle process with CSV alone, and with this sink as well."""
+    sizes = []
+    for more in ("", "import connector.sinks.google_sheets"):
+        done = subprocess.run(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-c", _idle.format(more=more)], check=True, capture_output=True, text=True
+        )
+        sizes.append(int(done.stdout))
+    return sizes[0], sizes[1]
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks google_sheets", description=__doc__)
+    parser.add_argument("what", choices=["load", "burst", "memory"])
+    what = parser.parse_args(arguments).what
+    with tempfile.TemporaryDirectory() as folder:
+        if what == "load":
+            for name, calls, seconds in load(Path(folder)):
+                print(f"{name:20} {len(calls):3} calls ({calls})  {seconds:.1f} s here")  # noqa: T201
+        elif what == "burst":
+            print(burst(Path(folder)))  # noqa: T201
+        else:
+            alone, both = memory()
+            print(f"idle: {alone / 1024:.1f} MiB with CSV alone, {both / 1024:.1f} MiB with Google Sheets")  # noqa: T201
+            print(f"      {(both - alone) / 1024:.1f} MiB more")  # noqa: T201

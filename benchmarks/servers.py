@@ -1,0 +1,138 @@
+"""The servers that are measured against each other, each a process of its own on one processor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+TOKEN = "benchmark-token-of-32-characters"  # noqa: S105 - it guards a server on this machine for a minute
+
+_config = """
+[server]
+port = {port}
+[store]
+url = "sqlite:///{folder}/connector.db"
+[dead_letters]
+path = "{folder}/dead-letters.jsonl"
+[sources.firstpromoter]
+type = "firstpromoter"
+token = "{token}"
+{more}
+"""
+
+csv_sink = """
+[sinks.local]
+type = "csv"
+path = "{folder}/affiliates.csv"
+mappings = ["{mappings}/local_csv.toml"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    name: str
+    pid: int
+    url: str
+    ready_after: float
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(
+    name: str,
+    command: Sequence[str],
+    port: int,
+    *,
+    cpu: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Start *command*, wait until ``/healthz`` answers, stop it with SIGTERM at the end."""
+    began = time.perf_counter()
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        list(command),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+        preexec_fn=None if cpu is None else lambda: os.sched_setaffinity(0, {cpu}),
+    )
+    try:
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(2_000):
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended with {process.returncode}: {' '.join(command)}")
+            try:
+                with urllib.request.urlopen(f"{base}/healthz", timeout=5):  # noqa: S310 - loopback
+                    break
+            except urllib.error.HTTPError:
+                break  # it has no such page, but it answers
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.002)
+        yield Server(name, process.pid, f"{base}/hooks/firstpromoter?token={TOKEN}", time.perf_counter() - began)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def connector(
+    folder: Path,
+    *,
+    cpu: int | None = None,
+    sinks: str = csv_sink,
+    name: str = "connector",
+    environment: Mapping[str, str] | None = None,
+) -> AbstractContextManager[Server]:
+    """The whole program as ``connector serve`` starts it, its data under *folder*."""
+    port = free_port()
+    mappings = Path(__file__).parents[1] / "mappings"
+    more = sinks.format(folder=folder, mappings=mappings)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.toml"
+    config.write_text(_config.format(port=port, folder=folder, token=TOKEN, more=more))
+    command = [sys.executable, "-m", "connector", "--config", str(config), "serve"]
+    return running(name, command, port, cpu=cpu, environment=environment)
+
+
+def slow_disk(folder: Path, milliseconds: float) -> dict[str, str]:
+    """The environment of a process whose every flush takes *milliseconds* longer; compiled into *folder*.
+
+    Raises:
+        RuntimeError: there is no C compiler.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise RuntimeError("simulating a slow disk wants a C compiler (cc)")
+    library = folder / "slow_disk.so"
+    source = Path(__file__).with_name("slow_disk.c")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)  # noqa: S603
+    return {"LD_PRELOAD": str(library), "FLUSH_MICROSECONDS": str(round(milliseconds * 1000))}
+
+
+def variant(name: str, folder: Path, *, cpu: int | None = None) -> AbstractContextManager[Server]:
+    """One of the variants below in a process of its own, with the settings that ``serve`` gives uvicorn."""
+    port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "benchmarks.variants", name, "--port", str(port), "--folder", str(folder)]
+    return running(name, command, port, cpu=cpu)

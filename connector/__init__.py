@@ -1,0 +1,1 @@
+"""Affiliate webhooks in, one current record per affiliate, rows and contacts out."""

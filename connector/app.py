@@ -1,0 +1,532 @@
+"""The one room that knows every room: Config -> running program.
+
+    main thread    uvicorn: receives, answers
+    store-intake   commits events in groups
+    projector      inbox -> records
+    route NAME     one each: records -> a sink
+    watch          readiness, forgetting old events
+    alerts         tells a person (only when configured)
+    repair NAME    one each: reads a platform's API now and then (only when configured)
+
+A stop (SIGTERM, SIGINT) ends them in the order of an event's way; what is owed then is owed at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from connector import logs
+from connector.config import Config, RouteConfig, SinkConfig
+from connector.core.contract import Repair, Sink, Source
+from connector.core.errors import Stopping, StoreUnavailable
+from connector.dead_letters import DeadLetters
+from connector.delivery import Retry, Route, RouteWorker
+from connector.faults import describe
+from connector.file_lock import FileLock
+from connector.metrics import Metrics, Standing
+from connector.projector import Projector
+from connector.receiver import Page, PatientProtocol, Receiver, application, watch_connections
+from connector.store import Store, open_store
+
+_log = logs.get("app")
+
+
+def utc_now() -> datetime:
+    """The clock of the whole program."""
+    return datetime.now(UTC)
+
+
+class LiveHost:
+    """What the program lends to one sink (``Host`` in core/contract.py).
+
+    Args:
+        sink: its name in the configuration.
+        store: keeps its notes; None: they are kept in memory, for commands that look but don't touch.
+        stop: ends naps.
+        measured: takes what the sink measures: its name, what, how much.
+    """
+
+    def __init__(
+        self,
+        sink: str,
+        store: Store | None,
+        stop: threading.Event,
+        measured: Callable[[str, str, float], None] | None = None,
+    ) -> None:
+        self._sink, self._store, self._stop, self._measured = sink, store, stop, measured
+        self._notes: dict[str, str] = {}
+
+    def now(self) -> datetime:
+        return utc_now()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        if self._stop.wait(max(0.0, seconds)):
+            raise Stopping("the program stops")
+
+    def recall(self, key: str) -> str | None:
+        return self._notes.get(key) if self._store is None else self._store.recall(self._sink, key)
+
+    def remember(self, key: str, value: str | None) -> None:
+        if self._store is not None:
+            self._store.remember(self._sink, key, value)
+        elif value is None:
+            self._notes.pop(key, None)
+        else:
+            self._notes[key] = value
+
+    def metric(self, name: str, value: float) -> None:
+        if self._measured is not None:
+            self._measured(self._sink, name, value)
+
+
+def give_back_memory() -> None:
+    """Return to the system what is free: after a burst glibc keeps it for the next.
+
+    Other systems' C libraries do it by themselves, or can't.
+    """
+    import ctypes  # a library of its own; not for those who only look
+
+    trim = getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, "malloc_trim", None)
+    if trim is not None:
+        trim(0)  # takes milliseconds, and others run meanwhile
+
+
+def build_sources(config: Config) -> dict[str, Source]:
+    """The configured sources by name."""
+    return {found.name: _source(found.source_class)(found.name, found.options) for found in config.sources}
+
+
+def reading_lock(config: Config, source: str) -> FileLock:
+    """What a process holds while it reads that source's API."""
+    store = Path(config.store.url.removeprefix("sqlite:///"))
+    return FileLock(store.with_name(f"{store.name}.{source}.lock"))
+
+
+def build_sink(
+    found: SinkConfig,
+    store: Store | None,
+    stop: threading.Event,
+    measured: Callable[[str, str, float], None] | None = None,
+) -> Sink:
+    """One configured sink; no network yet."""
+    make: Callable[..., Sink] = found.sink_class
+    return make(found.name, found.options, LiveHost(found.name, store, stop, measured))
+
+
+def _source(source_class: type[Source]) -> Callable[..., Source]:
+    return source_class
+
+
+class Program:
+    """All rooms of one configuration, but the receiver. Made without touching the network.
+
+    Raises:
+        StoreUnavailable: the store can't be opened, is damaged, or another process works on it.
+    """
+
+    stop_within_seconds = 8.0
+    """How long the threads get to finish what they are at; docker kills after 10 seconds, systemd after 90."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.stop = threading.Event()
+        self.store = open_store(config.store.url, worker=True, now=utc_now)
+        try:
+            self.letters = DeadLetters(config.dead_letters.path, now=utc_now)
+            self.sources = build_sources(config)
+            self.store.enroll([route.name for route in config.routes])
+            for route in config.routes:
+                self._owe_if_changed(route)
+            self.metrics = Metrics(self._standing, now=utc_now)
+            self.sinks = {
+                found.name: build_sink(found, self.store, self.stop, self.metrics.measured) for found in config.sinks
+            }
+            self.projector = Projector(self.store, self.sources, self.letters, stop=self.stop, now=utc_now)
+            retry = Retry(
+                config.retry.first_wait_seconds, config.retry.longest_wait_seconds, config.retry.give_up_after_hours
+            )
+            self.workers = [
+                RouteWorker(
+                    Route(route.name, self.sinks[found.name], route.target, route.mapping.evaluate),
+                    self.store,
+                    self.letters,
+                    retry,
+                    stop=self.stop,
+                    now=utc_now,
+                    report=self.metrics.delivered,
+                )
+                for found in config.sinks
+                for route in found.routes
+            ]
+            for worker in self.workers:
+                self.store.on_owed(worker.bell.set)
+        except BaseException:
+            self.store.close()
+            raise
+        self._threads: list[threading.Thread] = []
+        self._reasons: tuple[str, ...] = ()
+
+    def _owe_if_changed(self, route: RouteConfig) -> None:
+        """A mapping file that was edited may make other rows of every record; those that stay equal cost no call."""
+        note = f"digest {route.name}"
+        known = self.store.recall("connector", note)
+        if known == route.mapping.digest:
+            return
+        if known is not None:
+            after, count = "", 0
+            while ids := self.store.record_ids(after):
+                count += self.store.owe(route.name, ids)
+                after = ids[-1]
+            logs.say(_log, "mapping.changed", route=route.name, owed=count)
+        self.store.remember("connector", note, route.mapping.digest)
+
+    # ------------------------------------------------ threads
+
+    def start(self) -> None:
+        """Start projecting, delivering and watching."""
+        self._start("projector", self.projector.run)
+        for worker in self.workers:
+            self._start(f"route {worker.route.name}", worker.run)
+        self._start("watch", self._watch)
+        if self.config.alerts.url is not None:
+            self._start("alerts", partial(self._alerts, self.config.alerts.url))
+        for found in self.config.sources:
+            repair = getattr(found.options, "repair", None)
+            if isinstance(repair, Repair):
+                self._start(f"repair {found.name}", partial(self._repairs, found.name, repair))
+
+    def _repairs(self, name: str, repair: Repair) -> None:
+        from connector import backfill  # with httpx, which a program without repairs need not load
+
+        lock = reading_lock(self.config, name)
+        backfill.Repairs(self.sources[name], self.store, lock, repair.every_seconds, stop=self.stop, now=utc_now).run()
+
+    def _alerts(self, url: str) -> None:
+        from connector import alerts  # with httpx, which a program without alerts need not load
+
+        settings = self.config.alerts
+        rules = alerts.Rules(
+            waiting=timedelta(minutes=settings.waiting_minutes),
+            quiet=None if settings.quiet_days is None else timedelta(days=settings.quiet_days),
+        )
+
+        def look() -> alerts.View:
+            return alerts.View(
+                self.store.status(),
+                self.letters.counts(),
+                store_failing="store" in self.reasons(),
+                sources=[source.name for source in self.config.sources],
+            )
+
+        watcher = alerts.Alerts(
+            alerts.WebhookPoster(url), look, self.store, rules,
+            form=settings.format, secrets=self.config.secrets, stop=self.stop, now=utc_now,
+        )  # fmt: skip
+        watcher.run()
+
+    def _standing(self) -> Standing:
+        """How everything stands, for a scrape."""
+        try:
+            status = self.store.status()
+        except StoreUnavailable:
+            status = None
+        try:
+            letters = dict(self.letters.counts())
+        except StoreUnavailable:
+            letters = {}
+        return Standing(status, letters, self.reasons())
+
+    def _start(self, name: str, run: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                run()
+            except Exception as error:
+                # Every room catches its own errors; if one does not, readiness must say so.
+                logs.say(_log, "thread.died", level=40, thread=name, **describe(error))
+                self._dead = (*self._dead, name.replace(" ", ":"))
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def close(self) -> None:
+        """Stop everything that ``start`` started, and let go of the store; what is owed stays owed."""
+        self.stop.set()
+        for worker in self.workers:
+            worker.bell.set()  # else a sleeping one notices within a second
+        ends = time.monotonic() + self.stop_within_seconds
+        for thread in self._threads:
+            thread.join(max(0.1, ends - time.monotonic()))
+        hanging = [thread.name for thread in self._threads if thread.is_alive()]
+        if hanging:
+            # A far side's call that does not come back. The threads die with the process; closing the store under
+            # them would only turn their last words into errors. Its files need no closing to be whole.
+            logs.warn(_log, "stop.hangs", threads=",".join(hanging))
+            return
+        for name, sink in self.sinks.items():
+            try:
+                sink.close()
+            except Exception as error:
+                logs.warn(_log, "sink.close_failed", sink=name, **describe(error))
+        self.store.close()
+
+    # ------------------------------------------------ readiness and upkeep
+
+    _dead: tuple[str, ...] = ()
+    receiver: Receiver | None = None
+
+    def reasons(self) -> Sequence[str]:
+        """Why the program is not ready, by name only; as of the last look, at most a few seconds ago."""
+        keeps = self.receiver is None or self.receiver.keeps
+        return self._reasons if keeps else tuple(dict.fromkeys(("store", *self._reasons)))
+
+    def _watch(self) -> None:
+        next_prune = time.monotonic() + 60
+        next_tidying = time.monotonic()
+        while True:
+            self._reasons = self._look()
+            if self.stop.wait(2.0):
+                return
+            if time.monotonic() >= next_tidying:
+                next_tidying = time.monotonic() + 15
+                if not self.store.intake_pressed():
+                    self.store.shrink_memory()
+                give_back_memory()
+            if time.monotonic() >= next_prune:
+                next_prune = time.monotonic() + self._prune()
+
+    def _look(self) -> tuple[str, ...]:
+        reasons = list(self._dead)
+        try:
+            if self.receiver is not None and not self.receiver.keeps:
+                self.store.remember("connector", "probe", utc_now().isoformat())  # can it commit again?
+                self.receiver.keeps = True
+            status = self.store.status()
+        except StoreUnavailable:
+            return ("store", *reasons)
+        stale_before = utc_now() - timedelta(seconds=self.config.server.stale_after_seconds)
+        for route in status.routes:
+            if route.state.kind in ("bug", "needs_action"):
+                reasons.append(f"route:{route.route}")
+            if route.oldest_since is not None and route.oldest_since < stale_before:
+                reasons.append("stale")
+        return tuple(dict.fromkeys(reasons))
+
+    def _prune(self) -> float:
+        """Forget what is older than it need be, in small steps.
+
+        Returns:
+            Seconds until the next time.
+        """
+        before = utc_now() - timedelta(days=self.config.store.keep_events_days)
+        gone = 0
+        try:
+            while not self.stop.is_set():
+                step = self.store.prune(before)
+                if not step:
+                    break
+                gone += step
+                self.stop.wait(0.05)
+        except StoreUnavailable as error:
+            logs.warn(_log, "prune.failed", reason=str(error))
+            return 60.0
+        if gone:
+            logs.say(_log, "events.forgotten", count=gone)
+        return 3600.0
+
+
+# ---------------------------------------------------------------- serve
+
+
+def serve(config: Config) -> int:
+    """Receive and deliver until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a stop, 1 when the address can't be listened on.
+
+    Raises:
+        StoreUnavailable: see ``Program``.
+    """
+    program = Program(config)
+    try:
+        listener = _listen(config.server.host, config.server.port)
+    except OSError as error:
+        program.close()
+        where = f"{config.server.host}:{config.server.port}"
+        sys.stderr.write(f"can't listen on {where}: {error.strerror}; see [server] in {config.file}\n")
+        return 1
+    _allow_many_connections()
+    receiver = Receiver(
+        program.sources,
+        program.store,
+        max_body_bytes=config.server.max_body_bytes,
+        body_timeout_seconds=config.server.request_timeout_seconds,
+        counts=program.metrics,
+    )
+    pages = {"/metrics": Page(program.metrics.render, config.metrics.token)} if config.metrics.enabled else {}
+    program.receiver = receiver
+    program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
+    server = _Server(
+        uvicorn.Config(
+            application(receiver, program.reasons, pages),
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,  # it would write the tokens in the URLs
+            server_header=False,
+            proxy_headers=False,  # nobody asks for the sender's address
+            timeout_keep_alive=config.server.keep_alive_seconds,
+            timeout_graceful_shutdown=5,
+        ),
+        then=program.start,
+    )
+    gc.freeze()  # what is there now stays until the end: no collection need look at it again
+    gc.enable()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(server, listener, config))
+    finally:
+        listener.close()
+        program.close()
+    logs.say(_log, "server.stopped")
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its own signal handlers: those end the process by the signal, with no exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, then: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._then = then
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer, *then* begin with all that nobody who asks has to wait for."""
+        await super().startup(sockets)
+        self._then()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _run(server: uvicorn.Server, listener: socket.socket, config: Config) -> None:
+    def stop(number: int) -> None:
+        logs.say(_log, "server.stopping", signal=signal.Signals(number).name)
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop, number)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda received, _frame: loop.call_soon_threadsafe(stop, received))
+    watcher = loop.create_task(
+        watch_connections(server.server_state.connections, config.server.request_timeout_seconds)
+    )
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    logs.say(
+        _log,
+        "server.started",
+        url=f"http://{shown}:{port}",
+        sources=",".join(source.name for source in config.sources),
+        routes=",".join(route.name for route in config.routes),
+    )
+    try:
+        await server.serve([listener])
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return socket.create_server(address[:2], family=family, backlog=2048)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.new_event_loop
+
+
+def _allow_many_connections() -> None:
+    """Idle connections cost a file each; many systems allow 1,024 unless asked for more."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+# ---------------------------------------------------------------- drain
+
+_worth_waiting_seconds = 5.0
+
+
+def drain(config: Config) -> dict[str, int]:
+    """Project what came in and deliver what is owed and due, then stop. Nothing is received meanwhile.
+
+    Returns:
+        By route: how many records stay owed, because their next try is later or the route is paused.
+
+    Raises:
+        StoreUnavailable: see ``Program``.
+    """
+    program = Program(config)
+    try:
+        while program.projector.step():
+            pass
+        threads = [threading.Thread(target=_drain_route, args=(program, worker)) for worker in program.workers]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            program.stop.set()
+            raise
+        return {route.route: route.owed for route in program.store.status().routes}
+    finally:
+        program.close()
+
+
+def _drain_route(program: Program, worker: RouteWorker) -> None:
+    """Deliver until nothing is due soon."""
+    try:
+        while not program.stop.is_set():
+            wait = worker.step()
+            if wait is None or wait > _worth_waiting_seconds:
+                return
+            program.stop.wait(wait)
+    except Stopping:
+        return
+    except StoreUnavailable as error:
+        logs.warn(_log, "delivery.waits", route=worker.route.name, reason=str(error))
+    except Exception as error:
+        logs.warn(_log, "delivery.bug", route=worker.route.name, **describe(error))

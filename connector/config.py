@@ -1,0 +1,510 @@
+"""config.toml + environment -> Config, or every mistake at once. The only reader of the environment.
+
+Secrets are taken from ``${NAME}`` or from files (``token_file``), and appear in no message and no repr.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from connector import plugins
+from connector.core import mapping, toml
+from connector.core.contract import Sink, SinkOptions, Source, SourceOptions, Target
+from connector.core.errors import ConfigError, Problem
+from connector.core.outbound import why_not
+
+Model = TypeVar("Model", bound=BaseModel)
+Steps = tuple[str | int, ...]
+
+shortest_token: Final = 24
+variable: Final = "CONNECTOR_CONFIG"
+default_file: Final = "config.toml"
+
+
+def _no_true(value: object) -> object:
+    if isinstance(value, bool):  # pydantic reads true as 1
+        raise ValueError("wants a number, not true or false")  # noqa: TRY004 - pydantic turns a ValueError into a problem
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_true)]
+Whole = Annotated[int, BeforeValidator(_no_true)]
+
+
+class _Section(BaseModel):
+    # Built all at once, by the first look at a file; so the defaults below are made without a validator.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False, defer_build=True
+    )
+
+
+class ServerSettings(_Section):
+    """``[server]``: where webhooks come in."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: Whole = Field(8080, ge=0, le=65535)
+    public_url: str | None = None
+    """What the platforms call, for the URLs that are printed; None: ``http://host:port``."""
+    max_body_bytes: Whole = Field(1_048_576, ge=1024, le=64 * 1_048_576)
+    request_timeout_seconds: Number = Field(15.0, gt=0, le=300)
+    keep_alive_seconds: Whole = Field(30, ge=1, le=600)
+    max_waiting_events: Whole = Field(10_000, ge=1)
+    stale_after_seconds: Number = Field(900.0, gt=0)
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError('"public_url" wants a URL, like "https://hooks.example.com"')
+        return value.rstrip("/")
+
+
+class StoreSettings(_Section):
+    """``[store]``: the memory."""
+
+    url: str = "sqlite:///data/connector.db"
+    keep_events_days: Whole = Field(90, ge=1, le=36_500)
+
+    @field_validator("url")
+    @classmethod
+    def _is_sqlite(cls, value: str) -> str:
+        scheme, colon, path = value.partition(":///")
+        if scheme != "sqlite" or not colon or not path or path.endswith("/"):
+            raise ValueError('"url" wants the path of an SQLite file, like "sqlite:///data/connector.db"')
+        return value
+
+
+class DeadLetterSettings(_Section):
+    """``[dead_letters]``: the file of what stopped on its way."""
+
+    path: Path = Path("data/dead-letters.jsonl")
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_file(cls, value: Path) -> Path:
+        if not value.name:
+            raise ValueError('"path" wants the path of a file, like "data/dead-letters.jsonl"')
+        return value
+
+
+class RetrySettings(_Section):
+    """``[retry]``: patience with the far sides."""
+
+    first_wait_seconds: Number = Field(1.0, gt=0, le=3600)
+    longest_wait_seconds: Number = Field(900.0, gt=0, le=86_400)
+    give_up_after_hours: Number = Field(72.0, gt=0)
+
+
+class MetricsSettings(_Section):
+    """``[metrics]``: what ``GET /metrics`` shows to Prometheus."""
+
+    enabled: bool = True
+    token: str | None = Field(None, repr=False)
+    """When set, only who sends ``Authorization: Bearer …`` with it is answered."""
+
+
+class AlertSettings(_Section):
+    """``[alerts]``: who is told when something begins or ceases to need a person."""
+
+    url: str | None = Field(None, repr=False)
+    """An incoming webhook of Slack or alike: https, or http on this machine. None: nobody is told."""
+    format: Literal["slack", "json"] = "slack"
+    waiting_minutes: Number = Field(5.0, ge=0, le=10_080)
+    """How long a route may wait for its far side before it is told."""
+    quiet_days: Number | None = Field(None, gt=0, le=3650)
+    """Tell when a source has sent nothing for so long; None: never."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_safe(cls, value: str | None) -> str | None:
+        problem = None if value is None else why_not(value)
+        if problem is not None:
+            raise ValueError(f'"url" {problem}')
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """``[sources.NAME]``."""
+
+    name: str
+    source_class: type[Source]
+    options: SourceOptions
+
+
+@dataclass(frozen=True, slots=True)
+class SinkConfig:
+    """``[sinks.NAME]`` with its mapping files, one route each."""
+
+    name: str
+    sink_class: type[Sink]
+    options: SinkOptions
+    routes: tuple[RouteConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """One route: its name (the sink's, a slash, the mapping file's without ``.toml``), its mapping, its target."""
+
+    name: str
+    mapping: mapping.Mapping
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that is configured; every path absolute.
+
+    Args:
+        file: the configuration file.
+        secrets: every value that came from the environment, a file or a secret setting: logs blot them out.
+    """
+
+    file: Path
+    server: ServerSettings
+    store: StoreSettings
+    dead_letters: DeadLetterSettings
+    retry: RetrySettings
+    metrics: MetricsSettings
+    alerts: AlertSettings
+    sources: tuple[SourceConfig, ...]
+    sinks: tuple[SinkConfig, ...]
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def routes(self) -> tuple[RouteConfig, ...]:
+        return tuple(route for sink in self.sinks for route in sink.routes)
+
+
+def find(named: Path | str | None = None, environment: Mapping[str, str] | None = None) -> Path:
+    """The configuration file: *named* on the command line, else in ``CONNECTOR_CONFIG``, else ``config.toml``."""
+    environment = os.environ if environment is None else environment
+    return Path(named or environment.get(variable) or default_file)
+
+
+def load(file: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Read *file*, the mapping files it names, and what it takes from the environment.
+
+    Raises:
+        ConfigError: with every problem found in any of them.
+    """
+    return _Loader(file, os.environ if environment is None else environment).config()
+
+
+class _Root(_Section):
+    """The tables of config.toml; what is in sources and sinks is up to the plug-ins."""
+
+    server: ServerSettings = ServerSettings.model_construct()
+    store: StoreSettings = StoreSettings.model_construct()
+    dead_letters: DeadLetterSettings = DeadLetterSettings.model_construct()
+    retry: RetrySettings = RetrySettings.model_construct()
+    metrics: MetricsSettings = MetricsSettings.model_construct()
+    alerts: AlertSettings = AlertSettings.model_construct()
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class _Loader:
+    """One pass over one configuration, collecting problems."""
+
+    def __init__(self, file: Path, environment: Mapping[str, str]) -> None:
+        self._file = file
+        self._environment = environment
+        # Made absolute without following links: a configuration that is a link lies beside its data all the same.
+        self._folder = Path(os.path.abspath(file)).parent
+        self._problems: list[Problem] = []
+        self._secrets: set[str] = set()
+        self._broken: set[Steps] = set()
+        """Where a problem has been told already."""
+
+    def config(self) -> Config:
+        self._document = document = toml.parse(self._read(), file=str(self._file))
+        data = self._expanded(document.data, ())
+        for name, model, secret in (("metrics", MetricsSettings, "token"), ("alerts", AlertSettings, "url")):
+            if isinstance(data.get(name), dict):
+                data[name] = self._with_files(data[name], model, (name,))
+                self._keep_secret(data[name].get(secret))
+        root = self._section(_Root, data, ())
+        if root is not None:
+            self._check_metrics_token(root.metrics.token)
+        sources = self._tables(data, "sources")
+        sinks = self._tables(data, "sinks")
+        found_sources = [made for name, table in sources.items() if (made := self._source(name, table)) is not None]
+        found_sinks = [sink for name, table in sinks.items() if (sink := self._sink(name, table)) is not None]
+        for kind, tables in (("source", sources), ("sink", sinks)):
+            if not tables and isinstance(data.get(f"{kind}s", {}), dict):
+                self._add((f"{kind}s",), f"no {kind} is configured; add a table like [{kind}s.NAME]", at="key")
+        if self._problems or root is None:
+            raise ConfigError(_without_repeats(self._problems))
+        return Config(
+            file=self._folder / self._file.name,
+            server=root.server,
+            store=root.store.model_copy(update={"url": f"sqlite:///{self._at(root.store.url.partition(':///')[2])}"}),
+            dead_letters=root.dead_letters.model_copy(update={"path": self._at(root.dead_letters.path)}),
+            retry=root.retry,
+            metrics=root.metrics,
+            alerts=root.alerts,
+            sources=tuple(found_sources),
+            sinks=tuple(found_sinks),
+            secrets=tuple(sorted(self._secrets, key=len, reverse=True)),
+        )
+
+    def _read(self) -> str:
+        try:
+            return self._file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = "there is no such file; `connector init` writes one"
+        except UnicodeDecodeError:
+            text = "is not text in UTF-8"
+        except OSError as error:
+            text = f"can't be read: {error.strerror}"
+        raise ConfigError([Problem(str(self._file), 0, 0, text)])
+
+    def _add(self, path: Steps, text: str, *, at: Any = "value") -> None:
+        self._problems.append(self._document.problem(path, text, at=at))
+
+    def _at(self, path: str | Path) -> Path:
+        return Path(os.path.normpath(self._folder / path))
+
+    def _section(self, model: type[Model], data: Mapping[str, Any], path: Steps) -> Model | None:
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            found = toml.problems_of(error, self._document, model, path=path)
+            told = {self._document.problem(place, "") for place in self._broken}
+            self._problems += [p for p in found if Problem(p.file, p.line, p.column, "") not in told]
+            return None
+
+    def _keep_secret(self, value: object) -> None:
+        if isinstance(value, str) and value:
+            self._secrets.add(value)
+
+    def _check_metrics_token(self, token: str | None) -> None:
+        weak = None if token is None or ("metrics", "token") in self._broken else weakness(token)
+        if weak:
+            key = "token" if "token" in self._document.data["metrics"] else "token_file"
+            self._add(("metrics", key), f'"token" {weak}; make one with: connector token')
+
+    @staticmethod
+    def _tables(data: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+        tables = data.get(kind)
+        return {k: v for k, v in tables.items() if isinstance(v, dict)} if isinstance(tables, dict) else {}
+
+    # ------------------------------------------------ ${NAME} and …_file
+
+    def _expanded(self, value: Any, path: Steps) -> Any:
+        """*value* with every ``${NAME}`` in its texts replaced from the environment."""
+        if isinstance(value, dict):
+            return {key: self._expanded(inner, (*path, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._expanded(inner, (*path, place)) for place, inner in enumerate(value)]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        return re.sub(r"\$\{([^}]*)\}", lambda found: self._variable(found[1], path), value)
+
+    def _variable(self, name: str, path: Steps) -> str:
+        found = self._environment.get(name)
+        if found is None:
+            self._broken.add(path)
+            guess = toml.did_you_mean(name, sorted(self._environment)) if name else None
+            hint = f"; did you mean ${{{guess}}}?" if guess else "; set it before starting, or write the value here"
+            self._add(path, f'the environment has no "{name}"{hint}')
+            return "${" + name + "}"
+        self._secrets.add(found)
+        return found
+
+    def _with_files(self, table: dict[str, Any], model: type[BaseModel], path: Steps) -> dict[str, Any]:
+        """*table* with ``token = …`` in the place of ``token_file = …`` (container secrets), for any setting."""
+        known = toml.keys_at(model, ())
+        filled: dict[str, Any] = {}
+        for key, value in table.items():
+            name = key.removesuffix("_file")
+            if name == key or key in known or name not in known or not isinstance(value, str):
+                filled[key] = value
+                continue
+            if name in table:
+                self._add((*path, key), f'"{key}" and "{name}" are both set; keep one', at="key")
+                continue
+            try:
+                content = self._at(value).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not text"
+                self._add((*path, key), f"{value} can't be read: {why}")
+                self._broken.add((*path, name))
+                content = "unread " * 8
+            self._secrets.update(line.strip() for line in content.splitlines() if line.strip())
+            many = _takes_many(model, name)
+            lines = [line.strip() for line in content.splitlines() if line.strip()]
+            self._secrets.update(lines if many else [content])
+            filled[name] = lines if many else content
+        return filled
+
+    # ------------------------------------------------ sources
+
+    def _source(self, name: str, table: dict[str, Any]) -> SourceConfig | None:
+        path: Steps = ("sources", name)
+        if not self._name_is_right(name, path):
+            return None
+        found = self._plugin(plugins.source_class, table, path)
+        if found is None:
+            self._check_credentials(self._with_files(table, SourceOptions, path), path)
+            return None
+        filled = self._with_files(table, found.Options, path)
+        options = self._section(found.Options, filled, path)
+        self._check_credentials(filled, path)
+        for key, known in found.Options.model_fields.items():
+            if not known.repr or known.annotation in (SecretStr, SecretStr | None):
+                self._keep_secret(filled.get(key))  # an api_key; tokens are kept with their check
+        return None if options is None else SourceConfig(name, found, options)
+
+    def _check_credentials(self, table: Mapping[str, Any], path: Steps) -> None:
+        given = False
+        for key, shortest in (("token", shortest_token), ("tokens", shortest_token), ("signing_secrets", 8)):
+            value = table.get(key)
+            values = value if isinstance(value, list) else [value]
+            for number, secret in enumerate(values):
+                if not isinstance(secret, str):
+                    continue
+                given = True
+                self._secrets.add(secret)
+                place = (*path, key, number) if isinstance(value, list) else (*path, key)
+                if place in self._broken or (*path, key) in self._broken:
+                    continue
+                weak = weakness(secret, shortest)
+                if weak:
+                    if key not in self._document.data["sources"][path[1]]:
+                        place = (*path, f"{key}_file")
+                    self._add(place, f'"{key}" {weak}; make one with: connector token')
+        if not given and not any(isinstance(table.get(key), dict) for key in ("token", "tokens", "signing_secrets")):
+            self._add(path, 'a source needs a "token" (or "signing_secrets"): without one anybody could send', at="key")
+
+    # ------------------------------------------------ sinks
+
+    def _sink(self, name: str, table: dict[str, Any]) -> SinkConfig | None:
+        path: Steps = ("sinks", name)
+        if not self._name_is_right(name, path):
+            return None
+        found = self._plugin(plugins.sink_class, table, path)
+        if found is None:
+            return None
+        filled = self._with_files(table, found.Options, path)
+        options = self._section(found.Options, filled, path)
+        for key, known in found.Options.model_fields.items():
+            if not known.repr or known.annotation in (SecretStr, SecretStr | None):
+                self._keep_secret(filled.get(key))
+        routes = self._routes(name, filled.get("mappings"), found)
+        if options is None:
+            return None
+        for key, field_info in found.Options.model_fields.items():
+            value = getattr(options, key)
+            if isinstance(value, SecretStr):
+                self._secrets.add(value.get_secret_value())
+            elif not field_info.repr:
+                self._keep_secret(value)
+        return SinkConfig(name, found, self._with_absolute_paths(options), tuple(routes))
+
+    def _with_absolute_paths(self, options: SinkOptions) -> SinkOptions:
+        """A path in a plug-in's options is relative to the configuration file."""
+        paths = {name: self._at(value) for name, value in options if isinstance(value, Path)}
+        return options.model_copy(update=paths) if paths else options
+
+    def _routes(self, sink: str, files: object, sink_class: type[Sink]) -> list[RouteConfig]:
+        """The routes of one sink; its mapping files' problems join ours."""
+        path: Steps = ("sinks", sink, "mappings")
+        if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+            return []  # told already
+        if not files:
+            self._add(path, "a sink needs a mapping file, which says what goes into which column")
+        sources = self._tables(self._document.data, "sources")
+        platforms = [str(table["type"]) for table in sources.values() if isinstance(table.get("type"), str)]
+        routes: list[RouteConfig] = []
+        for number, file in enumerate(files):
+            shown = str(self._file.parent / file)
+            try:
+                text = self._at(file).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+                self._add((*path, number), f"{shown} can't be read: {why}")
+                continue
+            try:
+                loaded = mapping.load(
+                    text,
+                    file=shown,
+                    target_options=sink_class.TargetOptions,
+                    source_names=list(sources),
+                    platforms=list(dict.fromkeys(platforms)),
+                )
+            except ConfigError as error:
+                self._problems += error.problems
+                continue
+            name = f"{sink}/{PurePath(file).stem}"
+            if any(route.name == name for route in routes):
+                self._add((*path, number), f'two mapping files of this sink are called "{PurePath(file).stem}"')
+                continue
+            routes.append(RouteConfig(name, loaded, loaded.target(name)))
+        return routes
+
+    # ------------------------------------------------ both
+
+    def _name_is_right(self, name: str, path: Steps) -> bool:
+        # The name stands in URLs, in record ids (NAME:ID), in routes (NAME/mapping) and in metrics.
+        if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name):
+            return True
+        self._add(path, f'"{name}" is no name for this: use small letters, digits, - and _ (at most 40)', at="key")
+        return False
+
+    def _plugin(self, load: Any, table: Mapping[str, Any], path: Steps) -> Any:
+        type_name = table.get("type")
+        if type_name is None:
+            kind = str(path[0])[:-1]
+            types = plugins.source_types() if kind == "source" else plugins.sink_types()
+            self._add(path, f'"type" is missing; right would be: {", ".join(types)}', at="key")
+            return None
+        if not isinstance(type_name, str):
+            self._add((*path, "type"), '"type" wants text in quotes, like "…"')
+            return None
+        try:
+            return load(type_name)
+        except plugins.UnusablePlugin as error:
+            self._add((*path, "type"), str(error))
+            return None
+
+
+_defaults = re.compile(
+    r"change.?(me|it|this)|replace.?(me|it|this)|your.?(token|secret|key|password)|placeholder|password|example|"
+    r"insert.?(token|here)|default|letmein|abcdef|123456|qwerty",
+    re.IGNORECASE,
+)
+
+
+def weakness(secret: str, shortest: int = shortest_token) -> str | None:
+    """Why *secret* would not keep strangers out, in words that don't repeat it; None when it would."""
+    if not secret.strip():
+        return "is empty"
+    if any(c.isspace() or not c.isprintable() for c in secret) or not secret.isascii():
+        return "has blanks, line ends or letters beyond ASCII in it, which do not survive a URL or a header"
+    if len(secret) < shortest:
+        return f"is too short ({len(secret)} characters; at least {shortest})"
+    if _defaults.search(secret) or len(set(secret)) < min(8, shortest):
+        return "is easy to guess"
+    return None
+
+
+def _takes_many(model: type[BaseModel], name: str) -> bool:
+    annotation = str(model.model_fields[name].annotation)
+    return annotation.startswith(("tuple[", "list[", "typing.Sequence"))
+
+
+def _without_repeats(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(set(problems))

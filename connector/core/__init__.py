@@ -1,0 +1,1 @@
+"""The pure heart: no files, network, clock, environment or logging."""

@@ -1,0 +1,106 @@
+"""Every error of the connector, grouped by who must act. Messages name fields and codes, never people's data.
+
+    ConnectorError
+    ├── ConfigError        the operator, now      nothing starts; exit 2; all problems at once
+    ├── Forged             the sender             401; nothing kept
+    ├── Unreadable         the sender             400; nothing kept
+    ├── TooLarge           the sender             413; nothing kept
+    ├── UnknownShape       a developer            kept, dead-lettered, 202
+    ├── StoreUnavailable   the operator           503 + Retry-After; nothing acknowledged
+    ├── TryLater           time                   the batch stays owed
+    ├── NeedsAction        a person               the batch stays owed, the route pauses and says what to do
+    └── Stopping           nobody                 the program was asked to stop; the batch stays owed
+
+One row that the far side will not take is not an error but an ``Outcome`` (see contract.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ConnectorError(Exception):
+    """The base of all that this program raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake in a configuration or mapping file.
+
+    Args:
+        file: the path as the operator knows it (relative to where he stands, if possible).
+        line: 1-based; 0 when the mistake has no place (a missing file).
+        column: 1-based, in characters; 0 when the mistake has no place.
+        text: what is wrong and what would be right, in plain words.
+    """
+
+    file: str
+    line: int
+    column: int
+    text: str
+
+    def __str__(self) -> str:
+        if not self.line:
+            return f"{self.file}: {self.text}"
+        return f"{self.file}:{self.line}:{self.column}: {self.text}"
+
+
+class ConfigError(ConnectorError):
+    """The configuration can't be used; carries every problem found, in file order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Forged(ConnectorError):
+    """No configured credential vouches for the request."""
+
+
+class Unreadable(ConnectorError):
+    """The body is not JSON as the standard has it, or not the platform's envelope."""
+
+
+class TooLarge(ConnectorError):
+    """The body is longer than ``max_body_bytes``."""
+
+
+class UnknownShape(ConnectorError):
+    """A genuine event whose content no normalizer understands."""
+
+
+class StoreUnavailable(ConnectorError):
+    """The store can't commit at the moment (disk full, read-only, locked)."""
+
+
+class TryLater(ConnectorError):
+    """Time heals this: nothing of the batch is known to be written, all of it stays owed.
+
+    Args:
+        reason: plain words, no people's data.
+        after: seconds that the far side asks to wait; None when it does not say.
+        quota: True for rate limits (429 and alike): proof that the far side is well; never counted as a failed try.
+    """
+
+    def __init__(self, reason: str, *, after: float | None = None, quota: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+        self.quota = quota
+
+
+class NeedsAction(ConnectorError):
+    """Nothing of this route can be written until a person acts (401, 403, a missing tab); all stays owed.
+
+    Args:
+        reason: what to do, in plain words, with the thing to click or the command to type.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Stopping(ConnectorError):
+    """Raised by ``Host.wait`` when the program has been asked to stop."""

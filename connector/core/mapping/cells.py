@@ -1,0 +1,340 @@
+"""Values into typed cells: text, numbers, dates, money, e-mail addresses and so on. Knows types, not columns."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, tzinfo
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from connector.core.money import exponent
+from connector.core.record import AffiliateRecord
+from connector.core.row import Cell, ColumnType
+
+
+class Unfit(ValueError):
+    """A value that can't be shaped. The text says why, and may quote the value: not for logs."""
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+Shaper = Callable[[Any, AffiliateRecord | None], Cell]
+"""(value that is not empty, its record or None for a constant) -> cell. Raises Unfit."""
+
+_wide = Context(prec=100)  # amounts are rounded to the currency's decimals, never to a number of digits
+
+
+def is_empty(value: Any) -> bool:
+    """Missing, null, blank text and the empty list are empty; 0 and false are values."""
+    return value is None or value == () or (type(value) is str and (not value or value.isspace()))
+
+
+def canonical_key(cell: Cell) -> str:
+    """The text that a key cell is known by everywhere: NFC, trimmed, whole numbers without ``.0``; "" when empty."""
+    text = text_of(cell)
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
+
+
+def text_of(value: Any) -> str:
+    """Any value as the text that people expect: true, 12, 0.5, 2026-11-20, a list with commas."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return _plain_number(value)
+    if isinstance(value, float):
+        return _plain_number(Decimal(repr(value)))
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return ", ".join(text for text in map(text_of, value) if text)
+    return str(value)
+
+
+def _plain_number(number: Decimal) -> str:
+    if not number.is_finite() or not -100 < number.adjusted() < 100:
+        return str(number)  # in full it would be a megabyte of zeros
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _quoted(value: Any) -> str:
+    text = text_of(value)
+    return f'"{text[:77]}…"' if len(text) > 78 else f'"{text}"'
+
+
+def shaper(
+    kind: ColumnType,
+    *,
+    timezone: tzinfo = UTC,
+    region: str | None = None,
+    currency: str | None = None,
+    show: Literal["code", "name"] = "code",
+) -> Shaper:
+    """The function that makes cells of one column.
+
+    Args:
+        timezone: for date and datetime: whose calendar and clock.
+        region: for phone: ISO 3166 code of two letters; None for the record's country.
+        currency: for money: ISO 4217 code; None for the record's.
+        show: for country.
+    """
+    if kind == "phone":
+        return lambda value, record: _answer(_phone(_one(value), region or (record.country if record else None) or ""))
+    if kind == "country":
+        name = show == "name"
+        return lambda value, _: _answer(_country(_one(value), name))
+    if kind == "money":
+        return lambda value, record: _money(value, record, currency)
+    if kind == "date":
+        return lambda value, _: _date(value, timezone)
+    if kind == "datetime":
+        return lambda value, _: _datetime(value, timezone)
+    return _plain_shapers[kind]
+
+
+def _answer(found: tuple[str | None, str]) -> str:
+    cell, reason = found
+    if cell is None:
+        raise Unfit(reason)
+    return cell
+
+
+def _one(value: Any) -> str:
+    """The text of a single value."""
+    if isinstance(value, tuple):
+        raise Unfit("this is a list; one value is wanted")
+    return text_of(value).strip()
+
+
+def _text(value: Any, _: AffiliateRecord | None) -> Cell:
+    return value if type(value) is str else text_of(value)
+
+
+def _list(value: Any, _: AffiliateRecord | None) -> Cell:
+    entries = value if isinstance(value, tuple | list) else (value,)
+    return tuple(text for text in map(text_of, entries) if text and not text.isspace())
+
+
+def _number(value: Any, _: AffiliateRecord | None) -> Cell:
+    return _decimal(value)
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, Decimal):
+        number = value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = Decimal(repr(value))
+    else:
+        text = value.strip() if isinstance(value, str) else ""
+        if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", text, re.ASCII):
+            raise Unfit(f"{_quoted(value)} is not a number")
+        number = Decimal(text)
+    if not number.is_finite() or (number and not -60 < number.adjusted() < 60):
+        raise Unfit(f"{_quoted(value)} is not a number that a table can hold")
+    return number
+
+
+def _integer(value: Any, _: AffiliateRecord | None) -> Cell:
+    if type(value) is int:
+        return value
+    try:
+        number = _decimal(value)
+    except Unfit:
+        raise Unfit(f"{_quoted(value)} is not a whole number") from None
+    if number != number.to_integral_value(context=_wide):
+        raise Unfit(f"{_quoted(value)} is not a whole number")
+    return int(number)
+
+
+_true, _false = frozenset({"true", "yes", "on", "1", "y"}), frozenset({"false", "no", "off", "0", "n"})
+
+
+def _boolean(value: Any, _: AffiliateRecord | None) -> Cell:
+    if isinstance(value, bool):
+        return value
+    word = text_of(value).strip().casefold()
+    if word in _true or word in _false:
+        return word in _true
+    raise Unfit(f"{_quoted(value)} is neither true nor false")
+
+
+def _money(value: Any, record: AffiliateRecord | None, currency: str | None) -> Cell:
+    known = record.currency.strip().upper() if record is not None and record.currency else None
+    if currency and known and currency != known:
+        raise Unfit(f"the amount is in {known}, the column in {currency}")
+    try:
+        return _decimal(value).quantize(_quantum(currency or known or ""), ROUND_HALF_UP, _wide)
+    except InvalidOperation:
+        raise Unfit(f"{_quoted(value)} is not an amount") from None
+
+
+@lru_cache(maxsize=256)
+def _quantum(currency: str) -> Decimal:
+    return Decimal(1).scaleb(-exponent(currency))
+
+
+def _datetime(value: Any, timezone: tzinfo) -> datetime:
+    try:
+        if isinstance(value, datetime):
+            moment = value
+        elif isinstance(value, date):
+            moment = datetime.combine(value, time(), tzinfo=timezone)
+        elif isinstance(value, str):
+            moment = datetime.fromisoformat(value.strip())
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=timezone)  # text that people typed means their own clock
+        else:
+            raise Unfit(f"{_quoted(value)} is not a date")
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.astimezone(timezone)
+    except (ValueError, OverflowError):
+        raise Unfit(f"{_quoted(value)} is not a date; one is written 2026-11-20 or 2026-11-20T14:30:00Z") from None
+
+
+_just_a_date = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def _date(value: Any, timezone: tzinfo) -> Cell:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and _just_a_date.fullmatch(value.strip()):
+        try:
+            return date.fromisoformat(value.strip())  # a day has no hour: no time zone moves it
+        except ValueError:
+            raise Unfit(f"{_quoted(value)} is not a date") from None
+    return _datetime(value, timezone).date()
+
+
+def _email(value: Any, _: AffiliateRecord | None) -> Cell:
+    return _answer(_email_of(_one(value)))
+
+
+def _url(value: Any, _: AffiliateRecord | None) -> Cell:
+    return _answer(_url_of(_one(value)))
+
+
+@lru_cache(maxsize=4096)
+def _url_of(text: str) -> tuple[str | None, str]:
+    asked = text
+    if not text.casefold().startswith(("http://", "https://")) and not re.match(
+        r"[a-z][a-z0-9+.-]*:(?!\d)", text, re.I
+    ):
+        text = "https://" + text.removeprefix("//")
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in ("http", "https") or re.search(r"\s", text) or "." not in host.strip("."):
+        return None, f"{_quoted(asked)} is not a web address"
+    return text, ""
+
+
+_plain_shapers: dict[ColumnType, Shaper] = {
+    "text": _text,
+    "list": _list,
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "email": _email,
+    "url": _url,
+}
+
+
+# The libraries below are heavy, and are imported when a value of their type first comes.
+
+
+# Addresses as nearly all are: email-validator takes them without a change (a test says so), but needs 70 µs for it.
+_plain_address = re.compile(
+    r"(?=.{6,254}$)[a-z0-9_+-]{1,32}(?:\.[a-z0-9_+-]{1,15}){0,2}@"
+    r"(?:[a-z0-9](?:-?[a-z0-9]){0,29}\.){1,3}(?!arpa$|local$|onion$|invalid$|localhost$)[a-z]{2,12}",
+    re.ASCII,
+)
+
+
+@lru_cache(maxsize=4096)
+def _email_of(text: str) -> tuple[str | None, str]:
+    lowered = text.lower()
+    if text.isascii() and _plain_address.fullmatch(lowered):
+        return lowered, ""
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        # test_environment: whether addresses in .test can be written is for the far side to say.
+        address = validate_email(text, check_deliverability=False, test_environment=True)
+    except (EmailNotValidError, ValueError):
+        return None, f"{_quoted(text)} is not an e-mail address"
+    # HubSpot lower-cases all, email-validator only the domain: one person would be two.
+    return address.normalized.lower(), ""
+
+
+@lru_cache(maxsize=4096)
+def _phone(text: str, region: str) -> tuple[str | None, str]:
+    import phonenumbers
+
+    code = country_code(region) if region else None
+    try:
+        number = phonenumbers.parse(text, code)
+    except phonenumbers.NumberParseException as error:
+        if error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE and not text.startswith("+"):
+            return None, f'{_quoted(text)} begins with no country code, and no country is known: set region = "…"'
+        return None, f"{_quoted(text)} is not a phone number"
+    if not phonenumbers.is_possible_number(number):
+        return None, f"{_quoted(text)} is too long or too short for a phone number"
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164), ""
+
+
+@lru_cache(maxsize=1024)
+def _country(text: str, name: bool) -> tuple[str | None, str]:
+    code = country_code(text)
+    if code is None:
+        return None, f"{_quoted(text)} is not a country"
+    if not name:
+        return code, ""
+    import pycountry
+
+    found: Any = pycountry.countries.get(alpha_2=code)
+    return str(getattr(found, "common_name", None) or found.name), ""
+
+
+_said_otherwise = {"uk": "GB", "england": "GB", "scotland": "GB", "wales": "GB", "great britain": "GB", "usa": "US",
+                   "u.s.": "US", "u.s.a.": "US", "uae": "AE", "el": "GR"}  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def country_code(text: str) -> str | None:
+    """The ISO 3166 code of two letters for a code or an English name of a country; None when there is none."""
+    word = text.strip()
+    if word.casefold() in _said_otherwise:
+        return _said_otherwise[word.casefold()]
+    import pycountry
+
+    try:
+        return str(pycountry.countries.lookup(word).alpha_2)
+    except LookupError:
+        return None
+
+
+def currency_codes() -> list[str]:
+    """All codes of ISO 4217."""
+    import pycountry
+
+    return [currency.alpha_3 for currency in pycountry.currencies]
+
+
+def country_codes() -> list[str]:
+    """All codes of ISO 3166, two letters."""
+    import pycountry
+
+    return [country.alpha_2 for country in pycountry.countries]

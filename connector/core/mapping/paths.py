@@ -1,0 +1,179 @@
+"""The paths of a record: what each holds, and how to read it fast. Derived from AffiliateRecord's annotations."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from connector.core.record import AffiliateRecord
+from connector.core.toml import did_you_mean
+
+Holds = Literal["text", "integer", "decimal", "boolean", "datetime", "any", "table"]
+
+Reader = Callable[[AffiliateRecord, Any], Any]
+"""(record, entry of ``for_each`` or None) -> the value; a tuple for a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a path, or a value on its way through a field, holds.
+
+    Args:
+        holds: of one value. ``any`` (``custom.*``) is text, a whole number or a boolean; ``table`` has parts.
+        many: a list of such values.
+        words: the closed vocabulary, or None when any word may come.
+    """
+
+    holds: Holds
+    many: bool = False
+    words: tuple[str, ...] | None = None
+
+
+_scalars: dict[Any, Holds] = {
+    str: "text",
+    int: "integer",
+    Decimal: "decimal",
+    bool: "boolean",
+    datetime: "datetime",
+}
+
+
+def _kinds_of(model: type[BaseModel], prefix: str = "", *, many: bool = False) -> dict[str, Kind]:
+    kinds: dict[str, Kind] = {}
+    for name, field in model.model_fields.items():
+        for path, kind in _kinds(field.annotation, prefix + name).items():
+            kinds[path] = replace(kind, many=kind.many or many)
+    return kinds
+
+
+def _kinds(annotation: Any, path: str) -> dict[str, Kind]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _kinds(inner, path)
+    if origin is Literal:
+        return {path: Kind("text", words=tuple(arguments))}
+    if origin is tuple:
+        inner = arguments[0]
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            return {path: Kind("table", many=True), **_kinds_of(inner, path + ".", many=True)}
+        return {path: Kind(_scalars[inner], many=True)}
+    if origin is not None and issubclass(origin, Mapping):
+        return {path: Kind("table"), path + ".*": Kind("any")}
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {path: Kind("table"), **_kinds_of(annotation, path + ".")}
+    return {path: Kind(_scalars[annotation])}
+
+
+PATHS: Mapping[str, Kind] = _kinds_of(AffiliateRecord)
+"""Every path of the record and what it holds; ``custom.*`` stands for any key under ``custom``."""
+
+
+class UnknownPath(ValueError):
+    """A path that no record has; the text says what was probably meant."""
+
+
+class Paths:
+    """The paths that one mapping file may name.
+
+    Args:
+        vocabularies: further closed vocabularies, by path (the configured sources' names).
+        for_each: the list whose entries ``item.`` reaches into, or None.
+    """
+
+    def __init__(self, vocabularies: Mapping[str, Sequence[str]], for_each: str | None = None) -> None:
+        self._known = {
+            path: replace(kind, words=tuple(vocabularies[path])) if vocabularies.get(path) else kind
+            for path, kind in PATHS.items()
+        }
+        self._for_each = for_each
+        self._items: dict[str, Kind] = {}
+        if for_each is not None:
+            of_list = self._known[for_each]
+            if of_list.holds == "table":
+                start = len(for_each) + 1
+                self._items = {
+                    "item." + path[start:]: replace(kind, many=False)
+                    for path, kind in self._known.items()
+                    if path.startswith(for_each + ".")
+                }
+            else:
+                self._items = {"item": replace(of_list, many=False)}
+
+    def kind(self, path: str, *, table: bool = False) -> Kind:
+        """What *path* holds (``campaigns[].name`` is ``campaigns.name``: a list of the campaigns' names).
+
+        Args:
+            table: a table (``users``) will do, too: it is only asked whether there is one.
+
+        Raises:
+            UnknownPath: nothing, or a table.
+        """
+        plain = path.replace("[]", "")
+        if plain == "item" or plain.startswith("item."):
+            return self._item_kind(path, plain)
+        kind = self._known.get(plain)
+        if kind is None and plain.startswith("custom.") and len(plain) > len("custom."):
+            return Kind("any")
+        if kind is None or plain.endswith(".*"):
+            raise UnknownPath(f'no record has "{path}"' + self.guess(plain))
+        if kind.holds == "table" and not table:
+            raise UnknownPath(f'"{path}" has parts: {", ".join(self._parts(plain))}; name one of them')
+        return kind
+
+    def _item_kind(self, path: str, plain: str) -> Kind:
+        if self._for_each is None:
+            raise UnknownPath(f'"{path}" needs for_each = "users" (or another list) at the top of the file')
+        kind = self._items.get(plain)
+        if kind is None:
+            guess = did_you_mean(plain, self._items)
+            right = f'did you mean "{guess}"?' if guess else f"right would be: {', '.join(self._items)}"
+            raise UnknownPath(f'no entry of {self._for_each} has "{path}"; {right}')
+        return kind
+
+    def reader(self, path: str) -> Reader:
+        """How to read *path*, which ``kind`` has accepted."""
+        plain = path.replace("[]", "")
+        if plain == "item":
+            return lambda _, item: item
+        if plain.startswith("item."):
+            of_item = attrgetter(plain[len("item.") :])
+            return lambda _, item: of_item(item)
+        if plain.startswith("custom."):
+            key = plain[len("custom.") :]
+            return lambda record, _: record.custom.get(key)
+        head, _, tail = plain.partition(".")
+        if tail and PATHS[head].many:
+            entries, part = attrgetter(head), attrgetter(tail)
+            return lambda record, _: tuple(
+                value for value in map(part, entries(record)) if value is not None and value != ""
+            )
+        of_record = attrgetter(plain)
+        return lambda record, _: of_record(record)
+
+    def lists(self) -> list[str]:
+        """The paths that ``for_each`` can name."""
+        return [path for path, kind in self._known.items() if kind.many and "." not in path]
+
+    def guess(self, path: str) -> str:
+        """The end of a message about an unknown path: what was probably meant, or what would be right; or ""."""
+        choices = [name for name, kind in self._known.items() if kind.holds != "table" and not name.endswith(".*")]
+        guess = did_you_mean(path, [*choices, *self._items])
+        if guess is not None:
+            return f'; did you mean "{guess}"?'
+        head = path.partition(".")[0]
+        near = head if head in self._known else did_you_mean(head, [name for name in self._known if "." not in name])
+        if near is not None and "." in path and self._known[near].holds == "table":
+            return f"; right would be: {', '.join(self._parts(near))}"
+        return ""
+
+    def _parts(self, path: str) -> list[str]:
+        start = path + "."
+        return [name for name, kind in self._known.items() if name.startswith(start) and kind.holds != "table"]

@@ -1,0 +1,122 @@
+"""The steps of ``then``: small changes to a value, one after the other. Text steps take each entry of a list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from connector.core.mapping.cells import is_empty, text_of
+from connector.core.mapping.model import Step
+from connector.core.mapping.paths import Kind
+
+Change = Callable[[Any], Any]
+"""From a value to a value; an empty one stays as it is, except that an empty list counts 0."""
+
+
+class Misfit(ValueError):
+    """A step that can't follow what stands before it; the text says why and what would do."""
+
+
+def _title(text: str) -> str:
+    # str.title makes "O'Neill'S" of "o'neill's".
+    return re.sub(r"[^\W\d_]+(?:['’][^\W\d_]+)*", lambda word: word[0][:1].upper() + word[0][1:].lower(), text)
+
+
+_on_text: dict[str, Callable[[str], str]] = {
+    "trim": str.strip,
+    "lower": str.lower,
+    "upper": str.upper,
+    "title": _title,
+    "tidy_spaces": lambda text: " ".join(text.split()),
+}
+
+_on_list: dict[str, Change] = {
+    "sort": lambda entries: tuple(sorted(entries, key=_place)),
+    "unique": lambda entries: tuple(dict.fromkeys(entries)),
+    "first": lambda entries: entries[0],
+    "last": lambda entries: entries[-1],
+    "count": len,
+}
+
+
+def _place(entry: Any) -> tuple[int, Any, str]:
+    """Numbers by size, before text; text as people sort it: case does not count."""
+    if isinstance(entry, str):
+        return 1, entry.casefold(), entry
+    return 0, entry, ""
+
+
+def compile_step(step: str | Step, kind: Kind) -> tuple[Change, Kind]:
+    """The change that *step* makes to what *kind* holds, and what comes out.
+
+    Raises:
+        Misfit: *step* wants a list where there is one value, or the reverse; or it has not exactly one key.
+    """
+    if isinstance(step, str):
+        if step in _on_text:
+            return _text_change(_on_text[step], kind)
+        if not kind.many:
+            raise Misfit(f'"{step}" wants a list, and this is {_what(kind)}')
+        if step == "count":
+            return lambda value: len(_filled(value)), Kind("integer")
+        change = _on_list[step]
+        single = step in ("first", "last")
+        return _list_change(change), replace(kind, many=not single)
+    given = [(name, value) for name, value in step if value is not None]
+    if len(given) != 1:
+        raise Misfit("a step has exactly one key; write two steps: { … = … }, { … = … }")
+    ((name, value),) = given
+    if name == "join":
+        if not kind.many:
+            raise Misfit(f'"join" wants a list, and this is {_what(kind)}')
+        return _list_change(lambda entries: value.join(text_of(entry) for entry in entries)), Kind("text")
+    if name == "split":
+        if kind.many:
+            raise Misfit('"split" wants text, and this is a list')
+        return _split(value), Kind("text", many=True)
+    if name == "replace":
+        old, new = value
+        if not old:
+            raise Misfit('"replace" wants something to look for: ["a", "b"] makes every a a b')
+        return _text_change(lambda text: text.replace(old, new), kind)
+    if name == "truncate":
+        return _text_change(lambda text: text[:value], kind)
+    if name == "prefix":
+        return _text_change(lambda text: value + text, kind)
+    return _text_change(lambda text: text + value, kind)
+
+
+def _what(kind: Kind) -> str:
+    return {"text": "text", "datetime": "a date", "any": "one value", "boolean": "true or false"}.get(
+        kind.holds, "a number"
+    )
+
+
+def _filled(value: Any) -> tuple[Any, ...]:
+    return tuple(entry for entry in value or () if not is_empty(entry))
+
+
+def _text_change(change: Callable[[str], str], kind: Kind) -> tuple[Change, Kind]:
+    if kind.many:
+        return lambda value: tuple(change(text_of(entry)) for entry in _filled(value)), Kind("text", many=True)
+    return lambda value: value if is_empty(value) else change(text_of(value)), Kind("text")
+
+
+def _list_change(change: Change) -> Change:
+    def changed(value: Any) -> Any:
+        entries = _filled(value)
+        return change(entries) if entries else None
+
+    return changed
+
+
+def _split(separator: str) -> Change:
+    def changed(value: Any) -> Any:
+        if is_empty(value):
+            return None
+        parts = (part.strip() for part in text_of(value).split(separator))
+        return tuple(part for part in parts if part)
+
+    return changed

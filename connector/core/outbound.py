@@ -1,0 +1,29 @@
+"""Where the program may send things of its own accord: https, or plain http to the same machine. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+
+def why_not(url: str) -> str | None:
+    """Why nothing can be sent to *url*, in words that don't repeat it (it may be a secret); None when it can."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port  # raises for what is no port
+    except ValueError:
+        return "is no URL"
+    if parts.scheme not in ("http", "https") or not host:
+        return 'wants a URL, like "https://hooks.example.com/…"'
+    if parts.scheme == "http" and not is_loopback(host):
+        return "wants https: it would be sent in the clear"
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, by its literal address or as ``localhost``; nothing is looked up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,129 @@
+"""What travels from a mapping to a sink: columns, cells, rows. Knows neither records nor far sides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+type_names = (
+    "text", "number", "integer", "boolean", "date", "datetime",
+    "money", "email", "phone", "url", "country", "list",
+)  # fmt: skip
+ColumnType = Literal[
+    "text", "number", "integer", "boolean", "date", "datetime",
+    "money", "email", "phone", "url", "country", "list",
+]  # fmt: skip
+Overwrite = Literal["always", "never_clear", "only_if_empty", "on_create", "only_forward"]
+
+Cell = str | int | Decimal | bool | date | datetime | tuple[str, ...] | None
+"""A typed value; None is an empty cell.
+
+By column type: text, email, phone (E.164), url, country -> str; integer -> int; number, money -> Decimal;
+boolean -> bool; date -> date; datetime -> aware datetime; list -> tuple of str.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice of an enumeration property: *value* is what is written, *label* what people see."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column or property that a mapping manages.
+
+    Args:
+        name: header or property name, as in the mapping file.
+        type: what its cells hold.
+        overwrite: the rule against what is there already (mapping.md); sinks apply it.
+        order: the stages from first to last, for ``only_forward``.
+        label, group, options: how a missing HubSpot property is created.
+        currency: ISO 4217 code that the mapping names for money, else None.
+        where: ``file:line`` of the field, for people.
+        on_error: what a value costs that the far side alone knows to be wrong: the row, or only the cell.
+    """
+
+    name: str
+    type: ColumnType = "text"
+    overwrite: Overwrite = "never_clear"
+    order: tuple[str, ...] = ()
+    label: str | None = None
+    group: str | None = None
+    options: tuple[Option, ...] = ()
+    currency: str | None = None
+    where: str = ""
+    on_error: Literal["dead_letter", "leave_empty"] = "dead_letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record (or one entry of ``for_each``) shaped for one target.
+
+    Args:
+        record_id: the record it is made from.
+        key: the canonical text of the key cell; finds the row at the far side. Unique in a batch.
+        cells: by column name, the key's cell included. A column that is absent is left untouched (its field's
+            ``when`` did not hold); None is empty, and the column's overwrite rule decides what empty does.
+        last: the cells that were last written for this key, or None when nothing is known to have been written.
+        remove: True when the row is to be deleted at the far side (``removed_records = "delete"``).
+        extras: values for the target's own options that name a record path, such as ``company.key``.
+    """
+
+    record_id: str
+    key: str
+    cells: Mapping[str, Cell]
+    last: Mapping[str, Cell] | None = None
+    remove: bool = False
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+
+def remembered(row: Row) -> dict[str, Cell]:
+    """What is kept of a written row: its cells, and its extras under names that no column can have. A later row that
+    differs in either must be written again."""
+    return {**row.cells, **{f"\x00{name}": value for name, value in row.extras.items()}}
+
+
+def dump_cells(cells: Mapping[str, Cell]) -> str:
+    """Cells as compact JSON with sorted keys: equal cells give equal text, and ``load_cells`` gives them back."""
+    return json.dumps(
+        {name: _tagged(cell) for name, cell in cells.items()}, ensure_ascii=False, sort_keys=True, separators=(",", ":")
+    )
+
+
+def load_cells(text: str) -> dict[str, Cell]:
+    """What ``dump_cells`` wrote, with its types."""
+    loaded: dict[str, Any] = json.loads(text)
+    return {name: _untagged(value) for name, value in loaded.items()}
+
+
+def _tagged(cell: Cell) -> Any:
+    if isinstance(cell, Decimal):
+        return {"decimal": str(cell)}
+    if isinstance(cell, datetime):
+        return {"datetime": cell.isoformat()}
+    if isinstance(cell, date):
+        return {"date": cell.isoformat()}
+    if isinstance(cell, tuple):
+        return list(cell)
+    return cell
+
+
+def _untagged(value: Any) -> Cell:
+    if isinstance(value, list):
+        return tuple(str(item) for item in value)
+    if isinstance(value, dict):
+        ((tag, text),) = value.items()
+        if tag == "decimal":
+            return Decimal(text)
+        if tag == "datetime":
+            return datetime.fromisoformat(text)
+        return date.fromisoformat(text)
+    assert value is None or isinstance(value, str | int | bool)
+    return value

@@ -1,0 +1,421 @@
+"""The file of what stopped on its way: one JSON object a line, mode 0600, each line on disk before the store goes on.
+
+A letter is opened by one line and closed by another; nothing is edited in place, so a kill leaves at most one torn
+line at the end, which is kept aside and never in the way. A letter's id is made from what it is about, so the same
+failure is one letter, however often it happens. Knows no SQL, no source and no sink.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
+
+from connector.core.contract import Event
+from connector.core.errors import StoreUnavailable
+from connector.file_lock import FileLock
+
+Stage = Literal["normalize", "deliver"]
+
+
+class Letter(Struct, frozen=True):
+    """What stopped, why, and all that is needed to act on it.
+
+    Args:
+        stage: ``normalize``: an event that nobody could read; ``deliver``: a row that the far side will not take.
+        place: the source's or the route's name.
+        subject: the event's key or the record's id.
+        reason: plain words: what, where, what would be right. It may quote people's data: it goes only here.
+        code: a short stable word for logs and metrics.
+        row: the row's key, for ``deliver``.
+        where: the mapping's ``file:line`` to look at, or "".
+        tries: how often it was tried.
+        content: for ``normalize`` the event (``topic``, ``at``, ``received_at``, ``body``), for ``deliver`` the cells.
+        at: when it stopped; filled in by ``add``.
+    """
+
+    stage: Stage
+    place: str
+    subject: str
+    reason: str
+    code: str = ""
+    row: str = ""
+    where: str = ""
+    tries: int = 1
+    content: Mapping[str, Any] = field(default_factory=dict)
+    at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits; the same for the same event, or the same row of the same record and route."""
+        about = json.dumps([self.stage, self.place, self.subject, self.row])
+        return blake2b(about.encode(), digest_size=6).hexdigest()
+
+
+def letter_of_event(event: Event, reason: str, code: str) -> Letter:
+    """The letter of an event that could not be read; ``event_of`` gives the event back."""
+    return Letter(
+        "normalize", event.source, event.key, reason, code,
+        content={
+            "topic": event.topic,
+            "at": event.at,
+            "received_at": event.received_at.isoformat(),
+            "body": event.body.decode(errors="surrogateescape"),
+        },
+    )  # fmt: skip
+
+
+def event_of(letter: Letter) -> Event:
+    """The event that a letter of stage ``normalize`` keeps."""
+    content = letter.content
+    return Event(
+        letter.place,
+        letter.subject,
+        content["topic"],
+        content["at"],
+        datetime.fromisoformat(content["received_at"]),
+        content["body"].encode(errors="surrogateescape"),
+    )
+
+
+class Memory(Protocol):
+    """What a replay needs of the store."""
+
+    def append(self, events: Sequence[Event]) -> None: ...
+
+    def owe(self, route: str, record_ids: Iterable[str]) -> int: ...
+
+
+class _Entry(Struct, frozen=True):
+    """Where an open letter stands in the file, and what must be known without reading it."""
+
+    offset: int
+    length: int
+    stage: str
+    place: str
+    subject: str
+    digest: bytes
+
+
+class DeadLetters:
+    """The open letters of one file. Any thread, any process.
+
+    Args:
+        path: made when the first letter comes. ``PATH.lock`` keeps two processes apart, ``PATH.torn`` keeps torn lines.
+        now: aware UTC.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], datetime]) -> None:
+        self.path = path
+        self._now = now
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self._open: dict[str, _Entry] = {}
+        self._about: dict[tuple[str, str], set[str]] = {}
+        self._read_to = 0
+        self._file_id: tuple[int, int] | None = None
+        self._loaded = False
+        self._synced = False
+
+    # ------------------------------------------------ writing
+
+    def add(self, letters: Sequence[Letter]) -> int:
+        """Open *letters*: on disk when this returns. One that is open already and says the same is not repeated.
+
+        Returns:
+            How many were not open before.
+
+        Raises:
+            StoreUnavailable: the file can't be written.
+        """
+        if not letters:
+            return 0
+        with self._held():
+            lines: list[bytes] = []
+            new: set[str] = set()
+            for letter in letters:
+                known = self._open.get(letter.id)
+                if known is None:
+                    new.add(letter.id)
+                elif known.digest == _digest(_fields(letter)):
+                    continue  # the program died between this file and the store: the same again
+                lines.append(_line(_fields(letter) | {"at": self._now().isoformat(timespec="milliseconds")}))
+            self._append(lines)
+            if not self._synced:
+                self._sync()
+        return len(new)
+
+    def close(self, ids: Iterable[str], how: Literal["delivered", "read", "replayed", "dropped"]) -> int:
+        """Close those of the letters that are open.
+
+        Returns:
+            How many were.
+
+        Raises:
+            StoreUnavailable: the file can't be written.
+        """
+        with self._held():
+            closing = [letter_id for letter_id in dict.fromkeys(ids) if letter_id in self._open]
+            at = self._now().isoformat(timespec="milliseconds")
+            self._append([_line({"id": letter_id, "closed": how, "at": at}) for letter_id in closing])
+        return len(closing)
+
+    def ids_about(self, place: str, subject: str) -> set[str]:
+        """The open letters about that event of a source, or that record of a route, as far as this process knows.
+
+        From memory: delivery asks after every row whether an older letter of it has become void.
+        """
+        if not self._loaded:
+            with self._held():
+                pass
+        return set(self._about.get((place, subject), ()))
+
+    def replay(self, ids: Iterable[str], memory: Memory) -> int:
+        """Put back what those letters are about: an event into the inbox, a record among what its route owes.
+
+        First into the store, then closed here: a kill in between leaves a letter that may be replayed again, which
+        does no harm (the event is known by its key, a row is an upsert). What fails again opens its letter again.
+
+        Returns:
+            How many letters were put back.
+        """
+        replayed = 0
+        for letter_id in dict.fromkeys(ids):
+            letter = self.get(letter_id)
+            if letter is None:
+                continue
+            if letter.stage == "normalize":
+                memory.append([event_of(letter)])
+            else:
+                memory.owe(letter.place, [letter.subject])
+            replayed += self.close([letter_id], "replayed")
+        return replayed
+
+    def forget(self, is_about: Callable[[Letter], bool]) -> int:
+        """Take every line about these letters out of the file, and closed letters with them; the file is rewritten.
+
+        Returns:
+            How many open letters went.
+        """
+        with self._held():
+            kept: list[bytes] = []
+            gone = 0
+            for letter_id in list(self._open):
+                letter = self._read(letter_id)
+                if is_about(letter):
+                    gone += 1
+                else:
+                    entry = self._open[letter_id]
+                    kept.append(self._bytes(entry))
+            self._rewrite(kept)
+            self._torn().unlink(missing_ok=True)
+        return gone
+
+    # ------------------------------------------------ reading
+
+    def list(self) -> list[Letter]:
+        """The open letters, the oldest first."""
+        with self._held():
+            return [self._read(letter_id) for letter_id in self._open]
+
+    def get(self, letter_id: str) -> Letter | None:
+        """The open letter of that id, or of the one id that begins so; None when there is none or several."""
+        with self._held():
+            if letter_id not in self._open:
+                begun = [known for known in self._open if letter_id and known.startswith(letter_id)]
+                if len(begun) != 1:
+                    return None
+                (letter_id,) = begun
+            return self._read(letter_id)
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Open letters by (stage, place)."""
+        with self._held():
+            return Counter((entry.stage, entry.place) for entry in self._open.values())
+
+    # ------------------------------------------------ the file
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The lock, with what others wrote meanwhile taken in; an OSError leaves as StoreUnavailable."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                self._refresh()
+                yield
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
+
+    def _refresh(self) -> None:
+        """Read what was added since the last time, by this process or another."""
+        self._loaded = True
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            self._forget_all()
+            self._synced = False
+            return
+        if (found.st_dev, found.st_ino) != self._file_id or found.st_size < self._read_to:
+            self._forget_all()
+            self._file_id = (found.st_dev, found.st_ino)
+        if found.st_size == self._read_to:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read_to)
+            data = file.read()
+        end = data.rfind(b"\n") + 1
+        self._take_in(data[:end])
+        if end < len(data):
+            self._put_aside(data[end:])
+            # We hold the lock, so nobody is writing this line any more: the program died over it.
+            os.truncate(self.path, self._read_to)
+
+    def _forget_all(self) -> None:
+        self._open.clear()
+        self._about.clear()
+        self._read_to = 0
+        self._file_id = None
+
+    def _take_in(self, data: bytes) -> None:
+        for line in data.splitlines(keepends=True):
+            offset = self._read_to
+            self._read_to += len(line)
+            try:
+                fields = json.loads(line)
+                letter_id = fields["id"]
+                if "closed" in fields:
+                    self._remove(letter_id)
+                    continue
+                entry = _Entry(offset, len(line), fields["stage"], fields["place"], fields["subject"], _digest(fields))
+            except (ValueError, KeyError, TypeError):
+                self._put_aside(line)  # somebody's editor, or a bad disk: the other letters are still good
+                continue
+            self._open[letter_id] = entry
+            self._about.setdefault((entry.place, entry.subject), set()).add(letter_id)
+
+    def _remove(self, letter_id: str) -> None:
+        entry = self._open.pop(letter_id, None)
+        if entry is not None:
+            about = self._about[entry.place, entry.subject]
+            about.discard(letter_id)
+            if not about:
+                del self._about[entry.place, entry.subject]
+
+    def _torn(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.torn")
+
+    def _put_aside(self, fragment: bytes) -> None:
+        file = os.open(self._torn(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, fragment.rstrip(b"\n") + b"\n")
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        if not lines:
+            return
+        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            data = b"".join(lines)
+            start = os.fstat(file).st_size
+            try:
+                while data:
+                    data = data[os.write(file, data) :]
+                os.fsync(file)
+            except OSError:
+                self._synced = False
+                os.ftruncate(file, start)  # a full disk: half a line must not stand before the next one
+                raise
+        finally:
+            os.close(file)
+        self._refresh()
+
+    def _sync(self) -> None:
+        """Once, and again after a sync that failed: a letter that is there already may have been written by a process
+        that was killed before its sync, and the file's name may not be on the disk yet."""
+        file = os.open(self.path, os.O_WRONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+        _sync_folder(self.path.parent)
+        self._synced = True
+
+    def _rewrite(self, lines: Sequence[bytes]) -> None:
+        file, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
+        try:
+            with os.fdopen(file, "wb") as out:
+                out.write(b"".join(lines))
+                out.flush()
+                os.fsync(out.fileno())
+            Path(name).replace(self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        _sync_folder(self.path.parent)
+        self._forget_all()
+        self._refresh()
+
+    def _bytes(self, entry: _Entry) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(entry.offset)
+            return file.read(entry.length)
+
+    def _read(self, letter_id: str) -> Letter:
+        fields = json.loads(self._bytes(self._open[letter_id]))
+        return Letter(
+            stage=fields["stage"],
+            place=fields["place"],
+            subject=fields["subject"],
+            reason=fields["reason"],
+            code=fields.get("code", ""),
+            row=fields.get("row", ""),
+            where=fields.get("where", ""),
+            tries=fields.get("tries", 1),
+            content=fields.get("content", {}),
+            at=datetime.fromisoformat(fields["at"]).astimezone(UTC),
+        )
+
+
+def _fields(letter: Letter) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": letter.id,
+        "stage": letter.stage,
+        "place": letter.place,
+        "subject": letter.subject,
+        "reason": letter.reason,
+        "tries": letter.tries,
+    }
+    for name in ("row", "code", "where"):
+        if value := getattr(letter, name):
+            fields[name] = value
+    return fields | {"content": dict(letter.content)}
+
+
+def _digest(fields: Mapping[str, Any]) -> bytes:
+    """What makes two letters say the same: all but when, and how often it was tried."""
+    said = {name: value for name, value in fields.items() if name not in ("at", "tries")}
+    return blake2b(json.dumps(said, sort_keys=True).encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _line(fields: Mapping[str, Any]) -> bytes:
+    # ASCII only: a lone surrogate or a line separator in somebody's name can neither break the line nor the encoding.
+    return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # else a power loss may take the new file's name away
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,664 @@
+"""Records -> sinks: batch, call, settle, retry, dead-letter. Delivery owns patience; a sink makes one attempt.
+
+One thread a route. A route owes records, not events: it sends the latest version of each, as many rows in a call as the
+sink takes. Knows sinks only by their contract.
+
+What a failing call means is told apart by trying less: a batch that fails is tried in quarters, down to one row. A row
+that fails alone is held in doubt; as soon as another row succeeds it is that row's own fault, so it is set aside, to
+be tried by itself at growing distances; when another row fails too, the far side is down, and the route pauses.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from sys import intern
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field, structs
+
+from connector import logs
+from connector.core.contract import Outcome, Sink, Target
+from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater
+from connector.core.mapping import Evaluation
+from connector.core.record import AffiliateRecord, load_facts, view
+from connector.core.row import Cell, Row, dump_cells, load_cells, remembered
+from connector.dead_letters import DeadLetters, Letter
+from connector.faults import describe
+from connector.store import Later, LogLine, Owed, Result, RouteKind, RouteState, Store
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+_log = logs.get("delivery")
+
+
+class Retry(Struct, frozen=True):
+    """``[retry]`` of the configuration."""
+
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 900.0
+    give_up_after_hours: float = 72.0
+
+
+class Delivered(Struct, frozen=True):
+    """What one step of a route did, for metrics.
+
+    Args:
+        rows: written at the far side; *unchanged* were equal to what was last written and cost no call.
+        failure: None, or what stopped the call: ``quota``, ``later``, ``needs_action``, ``bug``.
+        seconds: spent in the sink's calls; *each*: of every call.
+    """
+
+    route: str
+    rows: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    later: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    failure: Literal["quota", "later", "needs_action", "bug"] | None = None
+    each: tuple[float, ...] = ()
+
+
+class Route(Struct, frozen=True):
+    """A sink together with one mapping file: what one delivery thread serves."""
+
+    name: str
+    sink: Sink
+    target: Target
+    evaluate: Callable[[AffiliateRecord], Evaluation]
+
+
+class _Job(Struct):
+    """A leased record on its way, with the rows that have to be sent for it."""
+
+    owed: Owed
+    rows: list[Row]
+    letters: list[Letter] = field(default_factory=list)
+    log: list[LogLine] = field(default_factory=list)
+
+
+class RouteWorker:
+    """Delivers one route. ``run`` is a thread's life; ``step`` is one batch, for tests and ``drain``.
+
+    Args:
+        stop: ends naps within a second; what is owed stays owed.
+        now: aware UTC.
+        nap: sleeps that many seconds, less when *stop* is set.
+        chance: spreads retries in time.
+        lease: longer than twice any sink's time-out, retries included.
+        report: called after each step that delivered or failed, in this thread; quick, must not raise.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        store: Store,
+        letters: DeadLetters,
+        retry: Retry,
+        *,
+        stop: threading.Event,
+        now: Callable[[], datetime],
+        nap: Callable[[float], None] | None = None,
+        chance: random.Random | None = None,
+        lease: timedelta = timedelta(minutes=30),
+        report: Callable[[Delivered], None] | None = None,
+    ) -> None:
+        self.route = route
+        self.bell = threading.Event()
+        self._name, self._sink, self._target = route.name, route.sink, route.target
+        self._store, self._letters, self._retry = store, letters, retry
+        self._stop, self._now, self._lease, self._report = stop, now, lease, report
+        self._nap = _nap_until(stop) if nap is None else nap
+        self._chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._full = max(1, route.sink.batch_rows)
+        self._size = self._full
+        self._after = self._began_after = ""
+        self._lonely_turn = False
+        self._quota_waits = 0
+        self._just_started = True
+        self._doubted: set[str] = set()
+        self._leased: dict[str, Owed] = {}
+        self._unsaved: list[Result] = []
+        self._void: set[str] = set()
+
+    # ------------------------------------------------ a thread's life
+
+    def run(self) -> None:
+        """Deliver until *stop* is set."""
+        troubles = 0
+        while not self._stop.is_set():
+            self.bell.clear()
+            try:
+                wait = self.step()
+                troubles = 0
+            except Stopping:
+                break
+            except StoreUnavailable as error:
+                troubles += 1
+                wait = min(0.2 * 2**troubles, 10.0)
+                logs.warn(_log, "delivery.waits", route=self._name, reason=str(error), seconds=wait)
+            except Exception as error:
+                troubles += 1
+                wait = self._backoff(troubles)
+                logs.warn(_log, "delivery.bug", route=self._name, seconds=wait, **describe(error))
+            self._sleep(wait)
+
+    def _sleep(self, seconds: float | None) -> None:
+        """Until the bell rings, the time is over (None: no end), or the program stops."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while not self._stop.is_set():
+            left = 1.0 if end is None else min(1.0, end - time.monotonic())
+            if left <= 0 or self.bell.wait(left):
+                return
+
+    def step(self) -> float | None:
+        """One batch, or a look at when there will be one.
+
+        Returns:
+            Seconds until the next step makes sense: 0.0 for at once; None: when something new is owed.
+
+        Raises:
+            StoreUnavailable: what was delivered meanwhile is remembered, and settled by the next step.
+            Stopping: the sink was asked to stop; all stays owed.
+        """
+        self._put_right()
+        now = self._now()
+        state = self._store.route_state(self._name)
+        # Whoever has done what was asked for may start the program again, and does not want to wait then.
+        mended = self._just_started and state.kind == "needs_action"
+        self._just_started = False
+        if state.paused_until is not None and state.paused_until > now and not mended:
+            return (state.paused_until - now).total_seconds()
+        due = self._store.next_due(self._name)
+        if due is None:
+            return None
+        if due > now:
+            return (due - now).total_seconds()
+        try:
+            pace = self._sink.pace(self._target)
+        except (Stopping, StoreUnavailable):
+            raise
+        except Exception as error:
+            self._pause(state, self._failure(error))
+            return 0.0
+        if pace > 0:
+            self._nap(pace)
+            if self._stop.is_set():
+                return 0.0
+        jobs = self._gather()
+        if jobs:
+            self._deliver(jobs, self._store.route_state(self._name))
+        return 0.0
+
+    def _put_right(self) -> None:
+        """Finish what the step before could not: settle what it delivered, give back what it only leased."""
+        if self._unsaved or self._leased:
+            results = [*self._unsaved]
+            settled = {result.record_id for result in results}
+            results += [self._back(owed) for owed in self._leased.values() if owed.record_id not in settled]
+            self._settle(results)
+            self._leased.clear()
+
+    # ------------------------------------------------ what to send
+
+    def _gather(self) -> list[_Job]:
+        """Lease due records until their rows fill a batch; those that need no call are settled on the way."""
+        self._lonely_turn = not self._lonely_turn
+        for lonely in (self._lonely_turn, not self._lonely_turn):
+            jobs = self._gather_lonely() if lonely else self._gather_many()
+            if jobs:
+                return jobs
+        return []
+
+    def _gather_lonely(self) -> list[_Job]:
+        jobs, settled = self._shape(self._take(1, alone=True), room=1, taken=set())
+        self._finish_unsent(settled)
+        return jobs
+
+    def _gather_many(self) -> list[_Job]:
+        jobs: list[_Job] = []
+        settled: list[Result] = []
+        keys: set[str] = set()
+        room, seen = self._size, 0
+        self._began_after = self._after
+        while room > 0 and seen < 1000:
+            owed = self._take(room, alone=False)
+            if not owed:
+                break
+            seen += len(owed)
+            self._after = owed[-1].record_id
+            more, done = self._shape(owed, room=room, taken=keys)
+            jobs += more
+            settled += done
+            room -= sum(len(job.rows) for job in more)
+            if any(result.later is not None and result.later.due_at <= self._now() for result in done):
+                break  # put back for the next batch: taking again would find the same
+        self._finish_unsent(settled)
+        return jobs
+
+    def _finish_unsent(self, settled: Sequence[Result]) -> None:
+        self._finish(settled)
+        unchanged = sum(result.later is None for result in settled)
+        if unchanged and self._report is not None:
+            self._report(Delivered(self._name, unchanged=unchanged))
+
+    def _take(self, limit: int, *, alone: bool) -> list[Owed]:
+        owed = self._store.take(self._name, limit, lease=self._lease, after=self._after, alone=alone)
+        self._leased.update((one.record_id, one) for one in owed)
+        return owed
+
+    def _shape(self, owed: Sequence[Owed], *, room: int, taken: set[str]) -> tuple[list[_Job], list[Result]]:
+        """Turn records into the rows that have to be sent; *taken* are the keys in the batch, and grows.
+
+        Returns:
+            Records with rows to send, and the results of those that need no call.
+        """
+        shaped: list[tuple[Owed, Evaluation]] = []
+        settled: list[Result] = []
+        fault: dict[str, str] = {}
+        for one in owed:
+            try:
+                evaluation = self.route.evaluate(view(one.record_id, load_facts(one.facts)))
+            except Exception as error:  # this record's fault or the mapping's; the others go on
+                fault = describe(error)
+                settled.append(self._back(one, wait=self._backoff(one.tries + 1), reason="bug", failed=True))
+                continue
+            # What is read is let go: a batch may hold 20,000 of them.
+            read = self._leased[one.record_id] = structs.replace(one, facts=b"")
+            shaped.append((read, evaluation))
+        if fault:
+            logs.warn(_log, "mapping.bug", route=self._name, records=len(settled), **fault)
+        wanted = [row.key for _, shape in shaped for row in shape.rows]
+        written = {
+            # Every row has the same names: one copy of them for all.
+            row.key: (row.record_id, {intern(name): cell for name, cell in load_cells(row.cells).items()})
+            for row in self._store.written(self._name, [one.record_id for one, _ in shaped], wanted)
+        }
+        keys_of: dict[str, list[str]] = {}
+        for key, (record_id, _) in written.items():
+            keys_of.setdefault(record_id, []).append(key)
+        jobs: list[_Job] = []
+        for one, shape in shaped:
+            job = self._job(one, shape, written, keys_of.get(one.record_id, ()))
+            keys = {row.key for row in job.rows}
+            if keys & taken or (len(keys) > room and (jobs or taken)):
+                # The key is in this batch already, or there is no room: the next batch takes it.
+                settled.append(self._back(one))
+            elif keys or job.letters:
+                taken |= keys
+                room -= len(keys)
+                jobs.append(job)
+            else:
+                settled.append(self._settled(job))
+        return jobs, settled
+
+    def _job(
+        self, owed: Owed, shape: Evaluation, written: Mapping[str, tuple[str, dict[str, Cell]]], before: Sequence[str]
+    ) -> _Job:
+        """The rows of *shape* that the far side does not hold yet, and the letters of those that can't be made.
+
+        Args:
+            written: what the far side holds, of the whole batch: a batch may be 20,000 rows, so it is only looked into.
+            before: the keys in it of this record's rows.
+        """
+        job = _Job(owed, [])
+        rows = list(shape.rows)
+        if all(trouble.key for trouble in shape.problems):
+            kept = {row.key for row in rows} | {trouble.key for trouble in shape.problems}
+            rows += [row for key in before if key not in kept and (row := self._left_over(owed, key, written[key][1]))]
+        for row in rows:
+            _, last = written.get(row.key, ("", None))
+            if last is None and row.key in shape.removals:
+                continue  # what was never written need not be removed
+            if row.remove or last is None or _differs(remembered(row), last):
+                job.rows.append(replace(row, last=last))
+        for trouble in shape.problems:
+            row = Row(owed.record_id, trouble.key, trouble.cells)
+            job.letters.append(self._letter(owed, row, trouble.reason, trouble.code, trouble.where))
+        return job
+
+    def _left_over(self, owed: Owed, key: str, last: Mapping[str, Cell]) -> Row | None:
+        """How to remove a row that was written for a record which has no such row any more: its key is another now, or
+        an entry of ``for_each`` is gone. None when it is to be left alone, or marked already."""
+        what = getattr(self._target.options, "removed_records", "leave_alone")
+        cells: dict[str, Cell] = {self._target.key: last.get(self._target.key, key)}
+        if what == "delete":
+            return Row(owed.record_id, key, cells, remove=True)
+        if what == "mark":
+            column = self._target.options.removed_column
+            if last.get(column) is None:
+                return Row(owed.record_id, key, cells | {column: self._now().date()})
+        return None
+
+    # ------------------------------------------------ sending
+
+    def _deliver(self, jobs: Sequence[_Job], state: RouteState) -> None:
+        """Send the rows of *jobs* and settle what came of them."""
+        rows = [row for job in jobs for row in job.rows]
+        outcomes: dict[str, Outcome] = {}
+        answered: set[str] = set()
+        error: Exception | None = None
+        tally = _Tally()
+        for start in range(0, len(rows), self._full):
+            chunk = rows[start : start + self._full]
+            try:
+                outcomes.update((outcome.key, outcome) for outcome in self._call(chunk, tally))
+            except StoreUnavailable:
+                raise
+            except Exception as raised:
+                error = raised
+                break
+            answered.update(row.key for row in chunk)
+        whole = [job for job in jobs if all(row.key in answered for row in job.rows)]
+        results = [self._result(job, outcomes, state) for job in whole]
+        if answered:
+            self._succeeded(whole, state)
+            state = self._store.route_state(self._name)
+        failure: _Failure | None = None
+        if error is not None:
+            failure = self._failure(error)
+            failed = [job for job in jobs if job not in whole]
+            results += self._failed(failure, failed, outcomes, state)
+        self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(answered))
+        self._tell(jobs, results, tally, failure)
+        if isinstance(error, Stopping):
+            raise error
+
+    def _call(self, rows: Sequence[Row], tally: _Tally) -> Sequence[Outcome]:
+        """One call, repeated a few times where a short wait may heal it. Raises what the last one raised."""
+        # Imported by the first call: 15 ms of every start.
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
+
+        # Telling a poisonous row from an outage takes several calls: each of them is tried once only.
+        attempts = 3 if self._size == self._full and not self._doubted else 1
+
+        def short(error: BaseException) -> bool:
+            # A quota's wait is the route's, and a long one is kept on disk: meanwhile the batch would grow old.
+            return isinstance(error, TryLater) and not error.quota and (error.after or 0.0) <= _longest_nap_seconds
+
+        def wait(call: RetryCallState) -> float:
+            error = call.outcome.exception() if call.outcome is not None else None
+            asked = error.after if isinstance(error, TryLater) and error.after is not None else 0.0
+            return max(asked, self._backoff(call.attempt_number), self._sink.pace(self._target))
+
+        retrying = Retrying(
+            stop=stop_after_attempt(attempts) | stop_when_event_set(self._stop),
+            wait=wait,
+            retry=retry_if_exception(short),
+            sleep=self._nap,
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
+                began = time.perf_counter()
+                try:
+                    return self._sink.write(self._target, rows)
+                finally:
+                    tally.each.append(time.perf_counter() - began)
+        raise AssertionError("tenacity returns or raises")
+
+    # ------------------------------------------------ what came of it
+
+    def _result(self, job: _Job, outcomes: Mapping[str, Outcome], state: RouteState) -> Result:
+        """What became of a record all of whose rows were sent; adds its letters to *job*."""
+        owed = job.owed
+        written, removed = _taken_over(job, outcomes)
+        waits: list[float] = []
+        reason = ""
+        for row in job.rows:
+            outcome = outcomes.get(row.key)
+            if outcome is None:  # a bug of the sink: the row stays owed, however long it takes
+                outcome = Outcome(row.key, "later", code="no_outcome")
+            elif outcome.kind == "later" and self._gives_up(owed, state):
+                outcome = Outcome(
+                    row.key, "refused", f"given up after {owed.tries + 1} tries: {outcome.reason}", outcome.code
+                )
+            if outcome.kind == "refused":
+                where = _where(self._target, outcome.column)
+                job.letters.append(self._letter(owed, row, outcome.reason, outcome.code, where))
+            if outcome.kind == "later":
+                waits.append(max(outcome.after or 0.0, self._backoff(owed.tries + 1)))
+                reason = outcome.code or "later"
+            else:
+                cells = written[row.key] if row.last is None and row.key in written else dump_cells(_changed(row))
+                job.log.append(LogLine(row.key, outcome.kind, outcome.code, cells))
+            if outcome.notices:
+                logs.say(_log, "row.notice", route=self._name, record=owed.record_id, notices=list(outcome.notices))
+        later = Later(self._now() + timedelta(seconds=max(waits)), reason) if waits else None
+        return Result(owed.record_id, owed.version, owed.token, written, removed, tuple(job.log), later)
+
+    def _gives_up(self, owed: Owed, state: RouteState) -> bool:
+        """Whether *owed* has failed for too long while other records get through: an outage is nobody's fault."""
+        if owed.failing_since is None or state.delivered_at is None:
+            return False
+        now = self._now()
+        lately = now - timedelta(seconds=2 * self._retry.longest_wait_seconds)
+        return now - owed.failing_since >= timedelta(
+            hours=self._retry.give_up_after_hours
+        ) and state.delivered_at > max(owed.failing_since, lately)
+
+    def _succeeded(self, jobs: Sequence[_Job], state: RouteState) -> None:
+        """The far side took a call: whatever failed alone before is at fault itself."""
+        guilty = self._doubted - {job.owed.record_id for job in jobs}
+        if guilty:
+            self._store.set_aside(self._name, guilty, self._now() + timedelta(seconds=self._backoff(1)))
+            logs.warn(_log, "records.set_aside", route=self._name, count=len(guilty))
+        self._doubted.clear()
+        self._quota_waits = 0
+        self._size = min(self._full, self._size * 4)
+        if state.kind != "well" or state.failures:
+            self._store.set_route_state(self._name, RouteState())
+            logs.say(_log, "route.well", route=self._name)
+
+    def _failed(
+        self, failure: _Failure, jobs: Sequence[_Job], outcomes: Mapping[str, Outcome], state: RouteState
+    ) -> list[Result]:
+        """Give the records of a failing call back, and decide what to try next."""
+        later: Later = Later(self._now(), failure.code, failed=False)
+        if failure.kind in ("quota", "needs_action"):
+            self._pause(state, failure)
+        elif failure.kind in ("later", "bug"):
+            later = self._blame(failure, jobs, state)
+        results = []
+        for job in jobs:
+            owed = job.owed
+            written, removed = _taken_over(job, outcomes)
+            if owed.alone and failure.kind == "later" and self._gives_up(owed, state):
+                reason = f"given up after {owed.tries + 1} tries: {failure.reason}"
+                job.letters += [self._letter(owed, row, reason, failure.code, "") for row in job.rows]
+                results.append(Result(owed.record_id, owed.version, owed.token, written, removed, tuple(job.log)))
+                continue
+            mine = Later(later.due_at, later.reason, later.failed, alone=later.alone or owed.alone)
+            results.append(Result(owed.record_id, owed.version, owed.token, written, removed, (), mine))
+        return results
+
+    def _blame(self, failure: _Failure, jobs: Sequence[_Job], state: RouteState) -> Later:
+        """Find out who is at fault, the far side or a record, by trying less next time."""
+        now = self._now()
+        if len(jobs) > 1:
+            self._size = max(1, len(jobs) // 4)
+            self._after = self._began_after  # the same records again, fewer of them
+            self._note(state, failure)
+            return Later(now, failure.code, failed=False)
+        (owed,) = (job.owed for job in jobs)
+        own_turn = now + timedelta(seconds=max(failure.after or 0.0, self._backoff(owed.tries + 1)))
+        if owed.alone:
+            return Later(own_turn, failure.code, alone=True)
+        self._size = 1
+        self._doubted.add(owed.record_id)
+        if len(self._doubted) == 1:
+            self._note(state, failure)
+            return Later(own_turn, failure.code)
+        self._pause(state, failure)
+        return Later(now, failure.code, failed=False)
+
+    def _failure(self, error: Exception) -> _Failure:
+        """What *error* means for the route."""
+        if isinstance(error, Stopping) or (self._stop.is_set() and isinstance(error, TryLater)):
+            return _Failure("stopping", "stopping", "")
+        if isinstance(error, TryLater):
+            kind: Literal["quota", "later"] = "quota" if error.quota else "later"
+            return _Failure(kind, kind, error.reason, error.after)
+        if isinstance(error, NeedsAction):
+            return _Failure("needs_action", "needs_action", error.reason)
+        fault = describe(error)
+        logs.warn(_log, "sink.bug", route=self._name, **fault)
+        return _Failure("bug", "bug", f"a bug in the sink: {fault['exception']} at {fault['frames'].split(' < ')[0]}")
+
+    def _note(self, state: RouteState, failure: _Failure) -> None:
+        """Show people that something fails, without a pause."""
+        self._keep(state, failure, state.failures, None)
+
+    def _pause(self, state: RouteState, failure: _Failure) -> None:
+        """No call for a while: as long as the far side asks, else longer each time. Kept on disk."""
+        failures = state.failures
+        if failure.kind == "quota":
+            self._quota_waits += 1  # proof that the far side is well: never a failure
+            wait = failure.after if failure.after is not None else self._backoff(self._quota_waits)
+        elif failure.kind == "stopping":
+            return
+        else:
+            failures += 1
+            wait = max(failure.after or 0.0, self._backoff(failures))
+            if failure.kind == "needs_action":
+                wait = max(wait, min(_person_seconds, self._retry.longest_wait_seconds))
+        self._keep(state, failure, failures, wait)
+        logs.warn(_log, "route.paused", route=self._name, why=failure.kind, seconds=round(wait, 1), failures=failures)
+
+    def _keep(self, state: RouteState, failure: _Failure, failures: int, wait: float | None) -> None:
+        now = self._now()
+        kind: RouteKind = "waiting" if failure.kind in ("quota", "later") else "bug"
+        if failure.kind == "needs_action":
+            kind = "needs_action"
+        since = state.since if state.kind == kind and state.since is not None else now
+        until = None if wait is None else now + timedelta(seconds=wait)
+        self._store.set_route_state(self._name, RouteState(kind, failure.reason, until, failures, since))
+
+    def _backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures: doubling, spread, never longer than the configuration says."""
+        longest = self._retry.longest_wait_seconds
+        return float(min(longest, self._retry.first_wait_seconds * 2.0 ** min(failures - 1, 40))) * (
+            0.5 + self._chance.random() / 2
+        )
+
+    # ------------------------------------------------ settling
+
+    def _back(self, owed: Owed, *, wait: float = 0.0, reason: str = "", failed: bool = False) -> Result:
+        due = self._now() + timedelta(seconds=wait)
+        return Result(owed.record_id, owed.version, owed.token, later=Later(due, reason, failed, owed.alone))
+
+    def _settled(self, job: _Job) -> Result:
+        return Result(job.owed.record_id, job.owed.version, job.owed.token, log=tuple(job.log))
+
+    def _finish(self, results: Sequence[Result], letters: Sequence[Letter] = (), *, delivered: bool = False) -> None:
+        """First the new letters on disk, then those away that are void now, then the results.
+
+        Dying in between, the record is delivered once more and tells its letters again. The other way round a letter
+        would stay open of a row that nobody owes any more.
+        """
+        if not results:
+            return
+        self._letters.add(letters)
+        self._unsaved = list(results)
+        open_now = {letter.id for letter in letters}
+        for result in results:
+            if result.later is None:
+                self._void |= self._letters.ids_about(self._name, result.record_id) - open_now
+        self._settle(results, delivered=delivered)
+
+    def _settle(self, results: Sequence[Result], *, delivered: bool = False) -> None:
+        self._letters.close(self._void, "delivered")
+        self._void.clear()
+        self._store.finish(self._name, results, delivered=delivered)
+        self._unsaved.clear()
+        for result in results:
+            self._leased.pop(result.record_id, None)
+
+    def _letter(self, owed: Owed, row: Row, reason: str, code: str, where: str) -> Letter:
+        return Letter(
+            "deliver", self._name, owed.record_id, reason, code, row=row.key, where=where, tries=owed.tries + 1,
+            content={"cells": json.loads(dump_cells(row.cells)), "version": owed.version},
+        )  # fmt: skip
+
+    def _tell(self, jobs: Sequence[_Job], results: Sequence[Result], tally: _Tally, failure: _Failure | None) -> None:
+        done = Delivered(
+            self._name,
+            rows=sum(len(result.written) + len(result.removed) for result in results),
+            refused=sum(len(job.letters) for job in jobs),
+            later=sum(result.later is not None for result in results),
+            calls=len(tally.each),
+            seconds=sum(tally.each),
+            each=tuple(tally.each),
+            failure=None if failure is None or failure.kind == "stopping" else failure.kind,
+        )
+        logs.say(
+            _log, "batch.delivered" if failure is None else "batch.failed", route=self._name, rows=done.rows,
+            refused=done.refused or None, later=done.later or None, calls=done.calls, seconds=round(done.seconds, 3),
+            why=done.failure,
+        )  # fmt: skip
+        if self._report is not None:
+            self._report(done)
+
+
+def _nap_until(stop: threading.Event) -> Callable[[float], None]:
+    """Sleeps so many seconds, less when *stop* is set."""
+
+    def nap(seconds: float) -> None:
+        stop.wait(seconds)
+
+    return nap
+
+
+class _Tally(Struct):
+    each: list[float] = field(default_factory=list)
+
+
+class _Failure(Struct, frozen=True):
+    kind: Literal["quota", "later", "needs_action", "bug", "stopping"]
+    code: str
+    reason: str
+    after: float | None = None
+
+
+_longest_nap_seconds = 5.0
+_person_seconds = 30.0  # nobody shares a sheet or renews a token faster
+
+
+def _differs(cells: Mapping[str, Cell], last: Mapping[str, Cell]) -> bool:
+    """Whether any of *cells* is not what was last written (True is not 1, though Python says so)."""
+    return any(
+        name not in last or type(last[name]) is not type(cell) or last[name] != cell for name, cell in cells.items()
+    )
+
+
+def _changed(row: Row) -> Mapping[str, Cell]:
+    """The cells that say something else than was last written: what ``explain`` shows of a delivery."""
+    last = row.last
+    return row.cells if last is None else {n: cell for n, cell in row.cells.items() if _differs({n: cell}, last)}
+
+
+def _taken_over(job: _Job, outcomes: Mapping[str, Outcome]) -> tuple[dict[str, str], list[str]]:
+    """What the far side now holds of a record's rows: the dumped cells by key, and the keys that are gone."""
+    written: dict[str, str] = {}
+    removed: list[str] = []
+    for row in job.rows:
+        outcome = outcomes.get(row.key)
+        if outcome is None or outcome.kind != "written":
+            continue
+        if row.remove:
+            removed.append(row.key)
+        else:
+            cells = {**(row.last or {}), **remembered(row)}
+            written[row.key] = dump_cells({n: cell for n, cell in cells.items() if n not in outcome.waiting})
+    return written, removed
+
+
+def _where(target: Target, column: str | None) -> str:
+    return next((managed.where for managed in target.columns if managed.name == column), "")

@@ -1,0 +1,93 @@
+"""One holder of a file at a time, across processes; the system lets go when the holder dies. Knows no store."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+
+class FileLock:
+    """A lock file. Re-usable, one holder at a time among threads too.
+
+    Args:
+        path: made (mode 0600) when missing, never removed: removing it would let two holders in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._threads = threading.Lock()
+        self._file: int | None = None
+
+    def acquire(self, *, wait: bool) -> bool:
+        """Take the lock. With *wait* it blocks until it is free; without, False when somebody else holds it.
+
+        Raises:
+            OSError: the lock file can't be opened (a read-only folder, say).
+        """
+        if not self._threads.acquire(blocking=wait):
+            return False
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            if _lock(self._file, wait=wait):
+                return True
+            os.close(self._file)
+            self._file = None
+        except BaseException:
+            self._let_go()
+            raise
+        self._threads.release()
+        return False
+
+    def release(self) -> None:
+        """Give it back."""
+        self._let_go()
+
+    def note(self, text: str) -> None:
+        """Leave a word about the holder in the file, for whoever is refused."""
+        assert self._file is not None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, text.encode(), 0)
+
+    def read_note(self) -> str:
+        """What the holder left, or ""."""
+        try:
+            return self.path.read_text(errors="replace").strip()
+        except OSError:
+            return ""
+
+    def __enter__(self) -> FileLock:
+        self.acquire(wait=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)  # closing gives the system's lock back
+        self._threads.release()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int, *, wait: bool) -> bool:
+        try:
+            msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(file: int, *, wait: bool) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,281 @@
+"""Inbox -> records: reads what came in, in order, and folds it into one record per affiliate.
+
+One thread. A batch is one transaction: the records, what the routes owe, the cursor and the counts, or nothing of it.
+Knows sources only by their contract, and nothing of sinks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from connector import logs
+from connector.core.contract import API_TOPIC, Event, Source
+from connector.core.errors import StoreUnavailable, UnknownShape
+from connector.core.lenient import micros_of
+from connector.core.merge import join
+from connector.core.record import AffiliateUpdate, Fact, dump_facts, load_facts, said_something_new
+from connector.dead_letters import DeadLetters, Letter, letter_of_event
+from connector.faults import describe
+from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint
+
+_log = logs.get("projector")
+_longest_yield_seconds = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """What one batch did, for metrics.
+
+    Args:
+        records: how many records say something new.
+    """
+
+    events: int
+    records: int
+    duplicates: int
+    unreadable: int
+    seconds: float
+
+
+class Projector:
+    """Runs until *stop* is set; what was not projected then is projected after the next start.
+
+    Args:
+        sources: by their name in the configuration.
+        stop: ends ``run`` within a second.
+        now: aware UTC.
+        batch_events: the most events a transaction takes.
+        report: called after each batch, in this thread; quick, must not raise.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sources: Mapping[str, Source],
+        letters: DeadLetters,
+        *,
+        stop: threading.Event,
+        now: Callable[[], datetime],
+        batch_events: int = 500,
+        report: Callable[[Projected], None] | None = None,
+    ) -> None:
+        self._store, self._sources, self._letters = store, sources, letters
+        self._stop, self._now, self._batch_events, self._report = stop, now, batch_events, report
+        self._size = batch_events
+        self._bell = threading.Event()
+        store.on_append(self._bell.set)
+
+    def run(self) -> None:
+        """The thread's life: project what is there, sleep until the store rings."""
+        failures = 0
+        while not self._stop.is_set():
+            self._bell.clear()
+            try:
+                began = time.perf_counter()
+                while self.step() and not self._stop.is_set():
+                    self._yield_to_intake(time.perf_counter() - began)
+                    began = time.perf_counter()
+                failures = 0
+            except Overtaken:
+                continue
+            except StoreUnavailable as error:
+                failures += 1
+                logs.warn(_log, "projection.waits", reason=str(error), failures=failures)
+                self._stop.wait(min(0.1 * 2**failures, 5.0))
+                continue
+            except Exception as error:
+                # A bug of ours: nothing is lost, the events stay in the inbox; say so and try again slowly.
+                failures += 1
+                logs.warn(_log, "projection.bug", failures=failures, **describe(error))
+                self._stop.wait(min(0.1 * 2**failures, 60.0))
+                continue
+            self._sleep()
+
+    def _sleep(self) -> None:
+        while not self._stop.is_set() and not self._bell.wait(1.0):
+            # The tick: another process (backfill, replay) can't ring our bell.
+            try:
+                self._store.notice_others()
+            except StoreUnavailable:
+                return
+
+    def _yield_to_intake(self, seconds: float) -> None:
+        """After a batch of that many *seconds*: under a burst of requests take a fifth of the time only.
+
+        Python runs one thread at a time: what is projected now is answered later. The inbox keeps it all meanwhile.
+        """
+        if self._store.intake_pressed():
+            self._stop.wait(min(_longest_yield_seconds, 4 * seconds))
+
+    def step(self) -> int:
+        """Project one batch.
+
+        Returns:
+            How many events it took; 0 when there was nothing to do.
+
+        Raises:
+            Overtaken: somebody else projected them.
+            StoreUnavailable: nothing was changed; try again later.
+        """
+        began = time.perf_counter()
+        cursor = self._store.cursor()
+        events = self._store.read_events(cursor, self._size)
+        if not events:
+            return 0
+        try:
+            self._project(cursor, events, began)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            # One event that breaks the folding itself must not hold up all that come after it: find it, set it aside.
+            if len(events) > 1:
+                self._size = max(1, len(events) // 8)
+                return len(events)
+            self._set_aside(cursor, events[0], error)
+        self._size = min(self._batch_events, self._size * 2)
+        return len(events)
+
+    def _set_aside(self, cursor: int, stored: StoredEvent, error: Exception) -> None:
+        fault = describe(error)
+        logs.warn(_log, "projection.bug", source=stored.event.source, topic=stored.event.topic, **fault)
+        reason = f"a bug in folding this event: {fault['exception']} at {fault['frames']}"
+        self._letters.add([letter_of_event(stored.event, reason, "bug")])
+        tally = Tally(received=1, unreadable=1, last_at=stored.event.at)
+        self._store.commit(Batch(cursor, stored.seq, tallies={stored.event.source: tally}))
+
+    def _project(self, cursor: int, events: Sequence[StoredEvent], began: float) -> None:
+        work = _Work(self._sources)
+        keys = [fingerprint(stored.event) for stored in events]
+        fresh = self._store.unseen(keys)
+        for key, stored in zip(keys, events, strict=True):
+            work.take_in(stored, key, fresh)
+        known = self._store.load(work.updates)
+        saved: list[Saved] = []
+        for record_id, updates in work.updates.items():
+            if record_id not in known and record_id not in work.introduced:
+                continue  # forgotten: a late second delivery must not bring the person back
+            before: dict[str, Fact] = {}
+            version = 0
+            if record_id in known:
+                version = known[record_id].version
+                before = load_facts(known[record_id].facts)
+            after = before
+            for update in updates:
+                after = join(after, update.facts)
+            if not version or said_something_new(before, after):
+                saved.append(Saved(record_id, version, version + 1, dump_facts(after)))
+            elif after != before:
+                saved.append(Saved(record_id, version, version, dump_facts(after)))
+        # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
+        # the same batch is read again.
+        self._letters.add(work.letters)
+        self._letters.close(
+            [i for event in work.read for i in self._letters.ids_about(event.source, event.key)], "read"
+        )
+        self._store.commit(
+            Batch(
+                after=cursor,
+                upto=events[-1].seq,
+                seen=work.seen,
+                records=saved,
+                mentions=[(seq, who) for seq, who in work.mentions if who in known or who in work.introduced],
+                tallies=work.tallies,
+                events=len(events),
+            )
+        )
+        if work.letters:
+            logs.warn(_log, "events.unreadable", count=len(work.letters), codes=sorted({x.code for x in work.letters}))
+        if self._report is not None:
+            self._report(
+                Projected(
+                    events=len(events),
+                    records=sum(1 for record in saved if record.version != record.before),
+                    duplicates=sum(tally.duplicates for tally in work.tallies.values()),
+                    unreadable=len(work.letters),
+                    seconds=time.perf_counter() - began,
+                )
+            )
+
+
+class _Work:
+    """What the events of one batch say, gathered before anything is written.
+
+    Attributes:
+        seen: fingerprints of the events that count as seen from now on.
+        introduced: records that an event spoke of which is no duplicate; only these may be new.
+    """
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+        self._now_seen: set[bytes] = set()
+        self._said: dict[tuple[bytes, bytes], tuple[str, ...]] = {}
+        self.seen: list[bytes] = []
+        self.introduced: set[str] = set()
+        self.read: list[Event] = []
+        self.letters: list[Letter] = []
+        self.mentions: list[tuple[int, str]] = []
+        self.tallies: dict[str, Tally] = {}
+        self.updates: dict[str, list[AffiliateUpdate]] = {}
+
+    def take_in(self, stored: StoredEvent, key: bytes, fresh: set[bytes]) -> None:
+        event = stored.event
+        tally = self.tallies.setdefault(event.source, Tally())
+        if not event.topic.startswith(API_TOPIC):  # what was read is no sign that webhooks still come in
+            tally.received += 1
+            tally.last_at = max(tally.last_at, event.at)
+            tally.last_received_at = max(tally.last_received_at, int(event.received_at.timestamp() * 1e6))
+        if key not in fresh or key in self._now_seen:
+            tally.duplicates += 1
+            self._fold_duplicate(stored, key)
+            return
+        updates = self._normalize(event)
+        if isinstance(updates, Letter):
+            self.letters.append(updates)
+            tally.unreadable += 1
+            return  # not seen: its replay must not look like a duplicate
+        self.read.append(event)
+        if not updates:
+            tally.about_none += 1
+            return  # not seen: the longer form of its body may name somebody
+        self._now_seen.add(key)
+        self.seen.append(key)
+        self.introduced.update(update.record_id for update in updates)
+        self._fold(stored, key, updates)
+
+    def _fold_duplicate(self, stored: StoredEvent, key: bytes) -> None:
+        """A second delivery may say more (FirstPromoter's short and full bodies have one id), or the same: then folding
+        it again changes nothing."""
+        event = stored.event
+        said = self._said.get((key, event.body))
+        if said is not None:
+            self.mentions += [(stored.seq, record_id) for record_id in said]
+        elif event.at == micros_of(event.received_at):
+            pass  # undated, so stamped by its arrival: what is old would pass for new
+        elif not isinstance(updates := self._normalize(event), Letter):
+            self._fold(stored, key, updates)
+
+    def _fold(self, stored: StoredEvent, key: bytes, updates: Sequence[AffiliateUpdate]) -> None:
+        self._said[key, stored.event.body] = tuple(update.record_id for update in updates)
+        for update in updates:
+            self.updates.setdefault(update.record_id, []).append(update)
+            self.mentions.append((stored.seq, update.record_id))
+
+    def _normalize(self, event: Event) -> Sequence[AffiliateUpdate] | Letter:
+        """What *event* says, or the letter of one that can't be read."""
+        source = self._sources.get(event.source)
+        if source is None:
+            reason = f"no source named {event.source} is configured; put [sources.{event.source}] back, then replay"
+            return letter_of_event(event, reason, "unknown_source")
+        try:
+            return source.normalize(event)
+        except UnknownShape as error:
+            return letter_of_event(event, str(error), "unknown_shape")
+        except Exception as error:
+            fault = describe(error)
+            logs.warn(_log, "normalize.bug", source=event.source, topic=event.topic, **fault)
+            reason = f"a bug in the source {event.source}: {fault['exception']} at {fault['frames']}"
+            return letter_of_event(event, reason, "bug")

@@ -1,0 +1,501 @@
+"""HTTP in: reads a webhook's body, lets its source vouch for it, keeps it, then answers. Knows no platform by name.
+
+The only asynchronous room. The endpoint is an ASGI callable, not a request/response function, because it stands in the
+answer's path: with the store's group commit it answers about three quarters of what an empty endpoint does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from connector import logs
+from connector.core.contract import Event, InboundRequest, Source
+from connector.core.errors import Forged, StoreUnavailable, Unreadable
+from connector.faults import describe
+
+_log = logs.get("receiver")
+_json: Final = (b"content-type", b"application/json")
+_clock = datetime.now
+_openmetrics: Final = "application/openmetrics-text; version=1.0.0"
+
+
+class Intake(Protocol):
+    """What keeps events: the store."""
+
+    def submit(self, event: Event, ticket: Any) -> None:
+        """Take *event* into the next group; ``Receiver.deliver`` is called with *ticket* when it is safe on disk.
+
+        Raises:
+            StoreUnavailable: no event can be taken at the moment.
+        """
+        ...
+
+
+class Counts(Protocol):
+    """Who counts requests (metrics)."""
+
+    def received(self, source: str) -> None: ...
+
+    def refused(self, reason: str) -> None: ...
+
+
+class NoCounts:
+    """Counts nothing."""
+
+    def received(self, source: str) -> None:
+        pass
+
+    def refused(self, reason: str) -> None:
+        pass
+
+
+class Answer:
+    """An answer rendered once: the two ASGI messages of a fixed status and body."""
+
+    __slots__ = ("body", "start", "status")
+
+    def __init__(self, status: int, body: Mapping[str, object], *headers: tuple[bytes, bytes]) -> None:
+        content = msgspec.json.encode(body)
+        self.status = status
+        self.start: dict[str, Any] = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [_json, (b"content-length", b"%d" % len(content)), *headers],
+        }
+        self.body: dict[str, Any] = {"type": "http.response.body", "body": content}
+
+    async def send(self, send: Send) -> None:
+        await send(self.start)
+        await send(self.body)
+
+
+def _error(status: int, text: str, *headers: tuple[bytes, bytes]) -> Answer:
+    return Answer(status, {"status": "refused", "error": text}, *headers)
+
+
+_close: Final = (b"connection", b"close")
+unreadable = _error(400, "the body is not JSON in this platform's envelope")
+forged = _error(401, "no valid credential", (b"www-authenticate", b"Bearer"))
+unknown_path = _error(404, "there is nothing here")
+unknown_source = _error(404, "no such source")
+only_post = _error(405, "use POST", (b"allow", b"POST"))
+only_get = _error(405, "use GET", (b"allow", b"GET, HEAD"))
+too_slow = _error(408, "the body did not arrive in time", _close)
+too_large = _error(413, "the body is too large", _close)
+wrong_type = _error(415, "send application/json in UTF-8")
+encoded = _error(415, "send the body without a content-encoding")
+unavailable = _error(503, "the event could not be kept; send it again", (b"retry-after", b"5"))
+alive = Answer(200, {"status": "ok"})
+ready = Answer(200, {"status": "ready"})
+
+
+class _Refusal(Exception):
+    """Ends the reading of a request with an answer; the reason is one word for the log."""
+
+    def __init__(self, answer: Answer, reason: str, why: str | None = None) -> None:
+        self.answer = answer
+        self.reason = reason
+        self.why = why
+
+
+class _Patience:
+    """One time-out for all bodies that are being read: ``asyncio.timeout`` for each would cost a third of the path.
+
+    Args:
+        seconds: how long a body may take; it is cancelled within a quarter of that more, or a second.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._pause = min(1.0, seconds / 4)
+        self._until: dict[asyncio.Task[Any], float] = {}
+        self._ended: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> asyncio.Task[Any]:
+        """Watch the current task until ``end``."""
+        task = asyncio.current_task()
+        assert task is not None
+        loop = task.get_loop()
+        self._until[task] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self._pause, self._look)
+        return task
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Watch *task* no more."""
+        self._until.pop(task, None)
+
+    def has_ended(self, task: asyncio.Task[Any]) -> bool:
+        """Whether it was we who cancelled *task*; if so the cancelling is over."""
+        if task not in self._ended:
+            return False
+        self._ended.discard(task)
+        task.uncancel()
+        return True
+
+    def _look(self) -> None:
+        self._timer = None
+        late: list[asyncio.Task[Any]] = []
+        for task, until in self._until.items():  # the oldest first
+            loop = task.get_loop()
+            if until > loop.time():
+                break
+            late.append(task)
+        for task in late:
+            del self._until[task]
+            self._ended.add(task)
+            task.cancel()
+        if self._until:
+            loop = next(iter(self._until)).get_loop()
+            self._timer = loop.call_later(self._pause, self._look)
+
+
+class Receiver:
+    """``POST /hooks/{source}``: an ASGI application.
+
+    Args:
+        sources: by their names in the configuration.
+        intake: keeps the events.
+        max_body_bytes: longer bodies are answered 413.
+        body_timeout_seconds: a body that takes longer to arrive is answered 408.
+        counts: counts requests.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        intake: Intake,
+        *,
+        max_body_bytes: int,
+        body_timeout_seconds: float,
+        counts: Counts | None = None,
+    ) -> None:
+        self._sources = dict(sources)
+        self._intake = intake
+        self._max_body_bytes = max_body_bytes
+        self._patience = _Patience(body_timeout_seconds)
+        self._counts: Counts = NoCounts() if counts is None else counts
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._json_types: dict[bytes, bool] = {}
+        self.keeps = True
+        """Whether the last event that was to be kept, was."""
+
+    # ------------------------------------------------------------ the answer's path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = scope["path_params"]["source"]
+        source = self._sources.get(name)
+        if source is None:
+            # The name is a stranger's text, perhaps a token pasted into the wrong place: not logged.
+            await self._refuse(send, unknown_source, "unknown_source", None)
+            return
+        try:
+            if scope["method"] != "POST":
+                raise _Refusal(only_post, "method")  # noqa: TRY301
+            body = await self._read(scope["headers"], receive)
+            event = self._vouch(source, InboundRequest(scope["headers"], scope["query_string"], body, _clock(UTC)))
+        except _Refusal as refusal:
+            await self._refuse(send, refusal.answer, refusal.reason, name, refusal.why)
+            return
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        ticket = loop.create_future()
+        try:
+            self._intake.submit(event, ticket)
+            await ticket
+        except (StoreUnavailable, asyncio.CancelledError):
+            # Cancelled: the program stops and the disk did not answer in time. Nothing is acknowledged then.
+            await self._refuse(send, unavailable, "store", name)
+            return
+        # 202, not 200: FirstPromoter reads 200 here as "paid out" (docs.firstpromoter.com/webhooks/fulfilment-pending).
+        content = b'{"status":"accepted","event":' + msgspec.json.encode(event.key) + b"}"
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 202,
+                "headers": [_json, (b"content-length", b"%d" % len(content))],
+            }
+        )
+        await send({"type": "http.response.body", "body": content})
+        self._counts.received(name)
+        logs.say(_log, "request.accepted", source=name, topic=event.topic, key=event.key, bytes=len(body))
+
+    def deliver(self, tickets: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
+        """Called by the store's writer thread, once a group: these events are safe on disk, or (*error*) are not."""
+        self.keeps = error is None
+        loop = self._loop
+        assert loop is not None  # a ticket was made on it
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
+            loop.call_soon_threadsafe(_resolve, tickets, error)
+
+    async def _read(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> bytes:
+        """The body, within the limit. Raises _Refusal."""
+        declared = 0
+        waits = False
+        for name, value in headers:
+            if name == b"content-length":
+                # The HTTP parser has refused what is no number; so many digits are nobody's number of bytes.
+                declared = int(value) if len(value) < 19 else self._max_body_bytes + 1
+            elif name == b"content-type":
+                if not self._is_json(value):
+                    raise _Refusal(wrong_type, "content_type")
+            elif name == b"content-encoding":
+                raise _Refusal(encoded, "content_encoding")
+            elif name == b"expect":
+                waits = True
+        if declared > self._max_body_bytes and waits:
+            raise _Refusal(too_large, "too_large")  # the sender asked first ("Expect: 100-continue"): spare it the body
+        size = 0
+        parts: list[bytes] = []
+        # A sender that is cut off while it still sends sees a broken connection instead of our 413: read on, keep
+        # nothing, within reason.
+        limit_of_waste = 4 * self._max_body_bytes
+        task = self._patience.begin()
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise _Refusal(too_slow, "gone")  # hung up; the answer reaches nobody
+                part = message.get("body", b"")
+                size += len(part)
+                if size <= self._max_body_bytes:
+                    parts.append(part)
+                else:
+                    parts.clear()
+                    if size > limit_of_waste:
+                        break
+                if not message.get("more_body", False):
+                    break
+        except asyncio.CancelledError:
+            if self._patience.has_ended(task):
+                raise _Refusal(too_slow, "too_slow") from None
+            raise
+        finally:
+            self._patience.end(task)
+        if size > self._max_body_bytes:
+            raise _Refusal(too_large, "too_large")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _vouch(self, source: Source, request: InboundRequest) -> Event:
+        try:
+            return source.accept(request)
+        except Forged:
+            raise _Refusal(forged, "credential") from None
+        except Unreadable as error:
+            # Its words name what is wrong with the body, never what it holds (errors.py).
+            raise _Refusal(unreadable, "unreadable", str(error)) from None
+        except Exception as error:
+            # A bug of the source, met by a body that nobody foresaw.
+            logs.say(_log, "source.bug", level=logging.ERROR, source=source.name, **describe(error))
+            raise _Refusal(unreadable, "bug") from None
+
+    def _is_json(self, value: bytes) -> bool:
+        known = self._json_types.get(value)
+        if known is None:
+            known = is_json(value)
+            if len(self._json_types) < 64:  # a stranger chooses the text: don't let him fill the memory
+                self._json_types[value] = known
+        return known
+
+    async def _refuse(
+        self, send: Send, answer: Answer, reason: str, source: str | None, why: str | None = None
+    ) -> None:
+        await answer.send(send)
+        self._counts.refused(reason)
+        level = logging.WARNING if answer.status == 503 else logging.INFO
+        logs.say(_log, "request.refused", level=level, status=answer.status, reason=reason, source=source, why=why)
+
+
+def _resolve(tickets: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
+    for ticket in tickets:
+        if not ticket.done():  # cancelled, when the program stops
+            if error is None:
+                ticket.set_result(None)
+            else:
+                ticket.set_exception(error)
+
+
+def is_json(content_type: bytes) -> bool:
+    """Whether that is the media type of JSON (``application/json``, ``application/…+json``), in UTF-8 if it says."""
+    media, *parameters = content_type.lower().split(b";")
+    media = media.strip()
+    if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
+        return False
+    for parameter in parameters:
+        name, _, value = parameter.partition(b"=")
+        if name.strip() == b"charset" and value.strip().strip(b'"') not in (b"utf-8", b"utf8", b"us-ascii"):
+            return False
+    return True
+
+
+# ---------------------------------------------------------------- the application
+
+
+class _Readable:
+    """A GET endpoint that gives the answer of a function."""
+
+    def __init__(self, answer: Callable[[], Answer]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        await (self._answer() if scope["method"] in ("GET", "HEAD") else only_get).send(send)
+
+
+class Page:
+    """A GET endpoint whose text is made in a thread, for whoever knows the token.
+
+    Args:
+        render: what the request's Accept header asks for -> body and content type; may take some milliseconds. Asked
+            once a second at most, since it reads the store.
+        token: wanted as ``Authorization: Bearer …``; None: everybody is answered.
+    """
+
+    def __init__(self, render: Callable[[str], tuple[bytes, str]], token: str | None) -> None:
+        self._render = render
+        self._credential = None if token is None else f"Bearer {token}".encode()
+        self._one_at_a_time = asyncio.Lock()
+        self._fresh: dict[str, tuple[float, bytes, str]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        if scope["method"] not in ("GET", "HEAD"):
+            await only_get.send(send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"authorization", b"")
+        if self._credential is not None and not hmac.compare_digest(given, self._credential):
+            await forged.send(send)
+            logs.say(_log, "request.refused", status=401, reason="credential", path=scope["path"])
+            return
+        content, content_type = await self._content(headers.get(b"accept", b"").decode("latin-1"))
+        answer = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 200, "headers": answer})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _content(self, accept: str) -> tuple[bytes, str]:
+        form = _openmetrics if "openmetrics" in accept else ""  # two forms, whatever a stranger asks for
+        async with self._one_at_a_time:
+            made_at, content, content_type = self._fresh.get(form, (-1.0, b"", ""))
+            now = time.monotonic()
+            if made_at < 0 or now - made_at >= 1.0:
+                content, content_type = await asyncio.to_thread(self._render, form)
+                self._fresh[form] = (now, content, content_type)
+            return content, content_type
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    if scope["type"] == "http":
+        await unknown_path.send(send)
+        logs.say(_log, "request.refused", status=404, reason="unknown_path")
+
+
+def application(
+    receiver: Receiver, reasons: Callable[[], Sequence[str]], more: Mapping[str, ASGIApp] | None = None
+) -> Starlette:
+    """The ASGI application of the whole program.
+
+    Args:
+        receiver: answers ``POST /hooks/{source}``.
+        reasons: why the program is not ready, by name only (``store``, ``route:NAME``, ``stale``); () when it is.
+            Must be quick: it is asked in the event loop.
+        more: ASGI applications by path (``/metrics``).
+    """
+
+    def readiness() -> Answer:
+        found = list(reasons())
+        return Answer(503, {"status": "not ready", "reasons": found}, (b"retry-after", b"5")) if found else ready
+
+    routes = [
+        Route("/hooks/{source}", receiver),
+        Route("/healthz", _Readable(lambda: alive)),
+        Route("/readyz", _Readable(readiness)),
+        *(Route(path, app) for path, app in (more or {}).items()),
+    ]
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False
+    app.router.default = _nothing_here
+    return app
+
+
+# ---------------------------------------------------------------- the connection
+
+
+_largest_head_bytes = 65_536
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with an end to the patience with heads and left-over bodies that never arrive.
+
+    uvicorn ends a connection that is idle *between* requests; one that sends its first head, or a body whose answer
+    has been given, at a byte a minute would stay for ever.
+    """
+
+    _waits_since: float | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._waits_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._waits_since = self.loop.time()
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._waits_since = None
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        if self.cycle is not None and self.cycle.more_body:
+            self._waits_since = self.loop.time()
+        super().on_response_complete()
+
+    def on_message_complete(self) -> None:
+        self._waits_since = None
+        super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._waits_since is not None and (self.cycle is None or not self.cycle.more_body):
+            self._head_bytes += len(data)
+            if self._head_bytes > _largest_head_bytes:
+                self._give_up(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+
+    def end_patience(self, before: float) -> None:
+        """Close the connection if it has been waiting since *before* (the loop's time)."""
+        if self._waits_since is not None and self._waits_since < before:
+            answered = self.cycle is not None and self.cycle.more_body
+            self._give_up(b"" if answered else b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n")
+
+    def _give_up(self, answer: bytes) -> None:
+        self._waits_since = None
+        if not self.transport.is_closing():
+            if answer:
+                self.transport.write(answer)
+            self.transport.close()
+
+
+async def watch_connections(connections: Iterable[object], timeout_seconds: float) -> None:
+    """For ever: end the patience with connections that have been sending a head for longer than that."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(min(1.0, timeout_seconds / 2))
+        before = loop.time() - timeout_seconds
+        for connection in list(connections):
+            if isinstance(connection, PatientProtocol):
+                connection.end_patience(before)

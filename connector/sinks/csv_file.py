@@ -1,0 +1,349 @@
+"""The default sink: a CSV file that people may sort, extend and edit while it is kept right.
+
+Rows that a write does not touch stay as they are, byte for byte. Knows no records and no mapping files.
+Formula injection: owasp.org/www-community/attacks/CSV_Injection (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from connector.core.contract import SinkOptions, Target
+from connector.core.errors import NeedsAction
+from connector.core.row import Cell, Column
+from connector.sinks.table_file import CellRefused, Document, TableFile, TableFileOptions, canonical_key, locate
+
+# ---------------------------------------------------------------- cells
+
+_skipped = "\\s\"'\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff\x00-\x1f"
+_trigger = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
+_separators = ",;|\\t\\r\\n"
+
+# A cell that a spreadsheet would read as a formula: the sign may come after blanks, quotes and invisible characters,
+# and may be full-width; or the cell begins with a tab or a line break, which some programs drop.
+_starts_formula = re.compile(f"(?:[{_skipped}]*{_trigger}|'*[\\t\\r\\n])")
+
+# Read with another delimiter than ours, or with the quotes ignored, a cell falls apart and its middle begins a cell.
+# There we only guard what could call something (a function, a DDE server, another file): "red, -blue" stays as it is.
+_middle = re.compile(f"(?<=[{_separators}])(?P<guards>'*)(?=[{_skipped}]*{_trigger})")
+_calls = re.compile(r"[(|!]")
+_suspect = re.compile(f"(?:^|[{_separators}])[{_skipped}]*{_trigger}|^'*[\\t\\r\\n]")
+
+
+def guarded(text: str) -> str:
+    """*text* with an apostrophe before whatever a spreadsheet could take for a formula; ``unguarded`` undoes it."""
+    if not _suspect.search(text):
+        return text
+    if _calls.search(text):
+        text = _middle.sub(lambda found: found["guards"] + "'", text)
+    return "'" + text if _starts_formula.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """What ``guarded`` was given. Text that a person typed without the guard comes back as it is."""
+    if "'" not in text or not _suspect.search(text):
+        return text
+    if text[0] == "'" and _starts_formula.match(text):
+        text = text[1:]
+    if _calls.search(text):
+        text = _middle.sub(lambda found: found["guards"][:-1], text)
+    return text
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell as it stands in the file: plain decimals, ISO dates, ISO times with their offset, true and false."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return guarded(cell)
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, int):
+        return str(cell)
+    if isinstance(cell, Decimal):
+        return format(cell, "f")
+    if isinstance(cell, datetime | date):
+        return cell.isoformat()
+    return guarded(", ".join(cell))
+
+
+# ---------------------------------------------------------------- the file's dialect
+
+_boms = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_delimiters = (",", ";", "\t", "|")
+_sep_line = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?[ ;,\t]*(\r\n|\r|\n)', re.IGNORECASE)
+_end_mark = "\x00end of file\x00"
+
+csv.field_size_limit(2**31 - 1)  # a person's long cell is no error; an open quote is noticed by the end mark
+
+
+class _OpenQuote(Exception):
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+def _records(text: str, delimiter: str) -> Iterable[tuple[str, list[str]]]:
+    """Each record: raw text with its line end, and its cells. Raises _OpenQuote, csv.Error."""
+    lines = list(io.StringIO(text, newline=""))
+    start = 0
+    count = len(lines)
+    reader = csv.reader([*lines, _end_mark], delimiter=delimiter)
+    for cells in reader:
+        end = reader.line_num
+        if end > count:
+            if cells != [_end_mark]:
+                raise _OpenQuote(start + 1)
+            return
+        yield (lines[start] if end == start + 1 else "".join(lines[start:end])), cells
+        start = end
+
+
+def _line_end(raw: str) -> str:
+    for end in ("\r\n", "\n", "\r"):
+        if raw.endswith(end):
+            return end
+    return ""
+
+
+class CsvTable:
+    """A parsed CSV file. Rows are kept as raw text and taken apart only when they are touched."""
+
+    def __init__(self, *, encoding: str, bom: bytes, delimiter: str, line_end: str) -> None:
+        self.encoding = encoding
+        self.bom = bom
+        self.delimiter = delimiter
+        self.line_end = line_end
+        self.before = ""  # "sep=;" and blank lines above the header
+        self.header_raw = ""
+        self.header: list[str] = []
+        self.lines: list[str] = []
+        self._indexes: dict[int, dict[str, list[int]]] = {}
+        self._needs_quotes = re.compile(r'[,;|\t"\r\n]|^\s|\s$|' + re.escape(delimiter))
+
+    # ------------------------------------------------------------ Document
+
+    def table(self, target: Target) -> CsvTable:  # noqa: ARG002 - one table a file
+        return self
+
+    def dump(self) -> bytes:
+        return self.bom + "".join([self.before, self.header_raw, *self.lines]).encode(self.encoding)
+
+    def facts(self, target: Target) -> str:  # noqa: ARG002 - one table a file
+        delimiter = {"\t": "tab"}.get(self.delimiter, self.delimiter)
+        bom = " with BOM" if self.bom else ""
+        line_end = {"\r\n": "CRLF", "\n": "LF", "\r": "CR"}[self.line_end]
+        return f"{len(self.lines)} lines below the header; {self.encoding}{bom}, delimiter {delimiter}, {line_end}"
+
+    # ------------------------------------------------------------ Table
+
+    def headers(self) -> Sequence[str]:
+        return self.header
+
+    def places(self, position: int) -> Mapping[str, Sequence[int]]:
+        index = self._indexes.get(position)
+        if index is None:
+            index = {}
+            # Each item is one whole record, so line breaks inside of it are within quotes.
+            for place, cells in enumerate(csv.reader(self.lines, delimiter=self.delimiter)):
+                if position < len(cells):
+                    key = canonical_key(unguarded(cells[position]))
+                    if key:
+                        index.setdefault(key, []).append(place)
+            self._indexes[position] = index
+        return index
+
+    def row(self, place: int) -> Sequence[str]:
+        return self._cells(self.lines[place])
+
+    def encode(self, column: Column, cell: Cell) -> str:
+        text = cell_text(cell)
+        if not text.isascii():
+            try:
+                text.encode(self.encoding)
+            except UnicodeEncodeError as error:
+                wanted = (
+                    "broken characters" if self.encoding.startswith("utf") else f"characters unknown to {self.encoding}"
+                )
+                raise CellRefused(
+                    "unencodable",
+                    f'"{column.name}" holds {wanted} (at character {error.start + 1}): correct it at the platform'
+                    + ("" if self.encoding.startswith("utf") else ', or save the file as "CSV UTF-8"'),
+                ) from None
+        return text
+
+    def decode(self, column: Column, raw: Any) -> Cell:  # noqa: ARG002 - a CSV file keeps no types
+        return unguarded(raw) if raw else None
+
+    def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - a CSV file keeps no types
+        return bool((there or "") == raw)
+
+    def add_columns(self, columns: Sequence[Column]) -> None:
+        if not self.header:
+            self.header_raw = self.line_end
+        self.header = [*self.header, *(column.name for column in columns)]
+        self.header_raw = self._line(self.header, _line_end(self.header_raw) or self.line_end)
+        if self.header_raw.startswith("ID") and not self.before and not self.bom:
+            # Excel takes a file that begins with ID for a SYLK file and refuses it.
+            first = self.header[0]
+            self.header_raw = f'"{first}"' + self.header_raw[len(first) :]
+
+    def update(self, place: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
+        raw = self.lines[place]
+        values = self._cells(raw)
+        for position, (_, text) in cells.items():
+            if position >= len(values):
+                values.extend([""] * (position + 1 - len(values)))
+            values[position] = text
+        self.lines[place] = self._line(values, _line_end(raw))
+
+    def append(self, key: str, position: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
+        if self.lines and not _line_end(self.lines[-1]):
+            self.lines[-1] += self.line_end
+        elif not self.lines and not _line_end(self.header_raw):
+            self.header_raw += self.line_end
+        values = [""] * len(self.header)
+        for at, (_, text) in cells.items():
+            values[at] = text
+        index = self._indexes.get(position)
+        self._indexes = {} if index is None else {position: index}
+        if index is not None:
+            index.setdefault(key, []).append(len(self.lines))
+        self.lines.append(self._line(values, self.line_end))
+
+    def drop(self, places: Iterable[int]) -> None:
+        gone = set(places)
+        self.lines = [line for place, line in enumerate(self.lines) if place not in gone]
+        self._indexes = {}
+
+    # ------------------------------------------------------------ lines
+
+    def _cells(self, raw: str) -> list[str]:
+        return next(csv.reader([raw], delimiter=self.delimiter), [])
+
+    def _line(self, values: Sequence[str], line_end: str) -> str:
+        needs = self._needs_quotes.search
+        return (
+            self.delimiter.join(
+                ['"' + value.replace('"', '""') + '"' if value and needs(value) else value for value in values]
+            )
+            + line_end
+        )
+
+
+# ---------------------------------------------------------------- the sink
+
+
+class CsvOptions(TableFileOptions):
+    """``[sinks.NAME]`` with ``type = "csv"``. A file that exists keeps its own delimiter, line ends and BOM."""
+
+    delimiter: Literal[",", ";", "\t", "|"] = ","
+    """Of a new file. ";" suits an Excel whose language writes decimals with a comma."""
+    bom: bool = False
+    """Begin the file with a byte order mark, by which Excel knows that it is UTF-8."""
+    encoding: str = "utf-8"
+    """How a file without a mark is read and written, for people whose programs write "cp1252"."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            codec = codecs.lookup(name)
+            ascii_is_ascii = "a,".encode(name) == b"a,"
+        except LookupError:
+            raise ValueError(f'"{name}" is not an encoding; leave it out for "utf-8"') from None
+        if not ascii_is_ascii:
+            raise ValueError(f'"{name}" can\'t be used here; leave it out for "utf-8"')
+        return codec.name
+
+
+class CsvFile(TableFile):
+    """Keeps one CSV file equal to the records, and keeps what people made of it."""
+
+    Options: ClassVar[type[SinkOptions]] = CsvOptions
+
+    def __init__(self, name: str, options: CsvOptions, host: Any) -> None:
+        super().__init__(name, options, host)
+        self._options = options
+
+    def _load(self, content: bytes, target: Target) -> Document:
+        options = self._options
+        path = self._path
+        encoding, bom = options.encoding, b""
+        for mark, marked in _boms:
+            if content.startswith(mark):
+                encoding, bom = marked, mark
+        if content.startswith(b"PK\x03\x04"):
+            raise NeedsAction(f'{path} is an Excel workbook: set type = "xlsx" for this sink, or another path')
+        try:
+            text = content[len(bom) :].decode(encoding)
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, len(bom) + error.start) + 1
+            raise NeedsAction(
+                f"{path} is not {encoding.upper()} (line {line}): a program saved it in another encoding. Save it as "
+                '"CSV UTF-8" (Excel: Save As, CSV UTF-8), or set encoding = "cp1252" for the sink; nothing was changed.'
+            ) from None
+        if options.bom and not bom and encoding == "utf-8":
+            bom = codecs.BOM_UTF8
+        sep = _sep_line.match(text)
+        delimiter = sep["delimiter"] if sep else self._delimiter(text, target)
+        table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n")
+        before: list[str] = []
+        if sep:
+            before.append(sep[0])
+            text = text[sep.end() :]
+        try:
+            records = iter(_records(text, delimiter))
+            for raw, cells in records:
+                if any(cell.strip() for cell in cells):
+                    table.header_raw = raw
+                    table.header = cells
+                    table.line_end = _line_end(raw) or "\n"
+                    break
+                before.append(raw)
+            width = 0
+            for raw, cells in records:
+                table.lines.append(raw)
+                width = max(width, len(cells))
+            # Cells to the right of the header are a person's: a new column must not stand in their place.
+            if table.header:
+                table.header.extend([""] * (width - len(table.header)))
+        except _OpenQuote as error:
+            where = error.line + (1 if sep else 0)
+            raise NeedsAction(
+                f'{path}: the quote (") that opens near line {where} is never closed, so nobody can tell where its '
+                "row ends: correct that line; nothing was changed."
+            ) from None
+        except csv.Error as error:
+            raise NeedsAction(f"{path} can't be read as CSV ({error}): correct it; nothing was changed.") from None
+        if "\x00" in table.header_raw:
+            raise NeedsAction(f'{path} is no text in {encoding.upper()}: save it as "CSV UTF-8"; nothing was changed.')
+        table.before = "".join(before) if table.header or sep else ""
+        return table
+
+    def _delimiter(self, text: str, target: Target) -> str:
+        """The one under which the header shows the key's column, else the most of our columns, else the most cells."""
+        start = text.lstrip("\r\n ")[:65_536]
+        names = [column.name for column in target.columns]
+        best: str = self._options.delimiter
+        best_score = (False, 0, 1)
+        for delimiter in dict.fromkeys((self._options.delimiter, *_delimiters)):
+            header = next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter), [])
+            found = locate(header, names)
+            score = (target.key in found, len(found), len(header))
+            if score > best_score:
+                best, best_score = delimiter, score
+        return best

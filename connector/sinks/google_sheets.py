@@ -1,0 +1,114 @@
+"""Rows of a tab in Google Sheets, kept right while people sort, filter, insert, rename and type in it.
+
+The key cell is the identity, metadata is the lock, the answer is the proof. One flush:
+
+1. read the tab (typed cells, tags) and diff by key: nothing to change, done;
+2. lock the rows that change with tags that follow them wherever people move them; the answer shows the tab as locked,
+   and the cells to write are decided on that;
+3. write, guarded: whatever a person moved meanwhile makes Google refuse the whole batch, and the flush reads again.
+
+New rows are inserted, never written over what is there, so a flush that only adds rows needs no lock. What remains:
+two people's edits of the very same managed cell (the later one wins and the notice says which), and a row deleted and
+another inserted within the second between lock and write.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import ClassVar
+
+from connector.core import contract
+from connector.core.contract import Change, Finding, Host, Outcome, SinkOptions, Target
+from connector.core.errors import NeedsAction
+from connector.core.row import Row
+from connector.sinks.google_sheets_client import Client, Pacer, SignIn, pacer_for
+from connector.sinks.google_sheets_flush import Flush
+from connector.sinks.google_sheets_inspection import Inspection
+from connector.sinks.google_sheets_options import GoogleSheetsOptions, GoogleSheetsTargetOptions
+from connector.sinks.google_sheets_plan import Limits
+from connector.sinks.google_sheets_reading import Route
+
+__all__ = ["GoogleSheets", "GoogleSheetsOptions", "GoogleSheetsTargetOptions"]
+
+
+class GoogleSheets:
+    """The ``google_sheets`` sink. See the module's docstring for how a flush goes."""
+
+    Options: ClassVar[type[SinkOptions]] = GoogleSheetsOptions
+    TargetOptions: ClassVar[type[contract.TargetOptions]] = GoogleSheetsTargetOptions
+    batch_rows = 20_000
+    limits: ClassVar[Limits] = Limits()
+
+    def __init__(self, name: str, options: GoogleSheetsOptions, host: Host) -> None:
+        self.name = name
+        self._options = options
+        self._host = host
+        text = options.credentials.get_secret_value() if options.credentials is not None else None
+        file = str(options.credentials_file) if options.credentials_file is not None else None
+        self._sign_in = SignIn(file, text)
+        self._pacer: Pacer | None = None
+        self._routes: dict[str, Route] = {}
+        self._lock = threading.Lock()
+
+    # ------------------------------------------------------------ the contract
+
+    def pace(self, target: Target) -> float:  # noqa: ARG002 - the quota is the account's, not the target's
+        """See ``Sink.pace``: flushes are spaced evenly over all routes of the account."""
+        try:
+            return self._account_pacer().delay()
+        except NeedsAction:
+            return 0.0  # ``write`` will say what is wrong with the credentials
+
+    def write(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
+        """See ``Sink.write``. Calls: nothing to change 1, new rows only 2, changed rows 3; more for over 2 MB."""
+        if not rows:
+            return ()
+        return Flush(self._route(target), target, rows).run()
+
+    def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:
+        """See ``Sink.check``: names tab, columns, duplicates; *probe* tries the guards in a scratch tab of its own."""
+        return Inspection(self._route(target), target).findings(self._sign_in.account, probe=probe)
+
+    def provision(self, target: Target) -> Sequence[Finding]:
+        """See ``Sink.provision``: the tab, its columns and tags."""
+        flush = Flush(self._route(target), target, ())
+        flush.prepare()
+        return [Finding("ok", flush.options.tab, "tab, columns and tags are in place")]
+
+    def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
+        """See ``Sink.preview``."""
+        return Inspection(self._route(target), target).changes(rows)
+
+    def close(self) -> None:
+        """Close every route's connections."""
+        with self._lock:
+            routes, self._routes = list(self._routes.values()), {}
+        for route in routes:
+            route.client.close()
+
+    # ------------------------------------------------------------ shared by the routes
+
+    def _account_pacer(self) -> Pacer:
+        if self._pacer is None:
+            self._pacer = pacer_for(self._sign_in.account, self._options.base_url, self._host.monotonic)
+        return self._pacer
+
+    def _route(self, target: Target) -> Route:
+        with self._lock:
+            route = self._routes.get(target.route)
+        if route is None:
+            options = self._options
+            client = Client(
+                options.spreadsheet,
+                self._sign_in,
+                self._host,
+                self._account_pacer(),
+                url=options.base_url,
+                timeout_seconds=options.timeout_seconds,
+                a_minute={"read": options.reads_per_minute, "write": options.writes_per_minute},
+            )
+            route = Route(client, self._host, self.limits, options.spreadsheet)
+            with self._lock:
+                self._routes[target.route] = route
+        return route

@@ -1,0 +1,359 @@
+"""One attempt at Google: gspread signs in and sends, this room paces, and says in plain words what went wrong.
+
+The only room that imports gspread. It knows nothing of rows and plans.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import google.auth
+import gspread
+import requests
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
+from google.auth.transport.requests import AuthorizedSession, Request
+from google.oauth2.service_account import Credentials as ServiceAccount
+
+from connector.core.contract import Host
+from connector.core.errors import NeedsAction, TryLater
+
+google_url = "https://sheets.googleapis.com"
+_scopes = ("https://www.googleapis.com/auth/spreadsheets",)
+_burst = 12
+"""Calls that may go out at once. 48 a minute and 12 at once never exceed 60 in any 60 seconds."""
+
+
+class Unclear(Exception):
+    """The write may have landed or not (5xx, reset, time-out, half an answer): read before writing again."""
+
+
+class Rejected(Exception):
+    """Google refused the batch, whole (400): a guard met a person's edit, or a request is wrong."""
+
+
+# ---------------------------------------------------------------- pacing
+
+
+class Pacer:
+    """Spaces the calls of one account evenly, over all its routes; reads and writes have quotas of their own."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._due: dict[str, float] = {}
+        self._held_until = 0.0
+        self._refusals = 0
+
+    def delay(self) -> float:
+        """Seconds until every call so far is paid for: when the next flush may begin."""
+        with self._lock:
+            now = self._clock()
+            return max([0.0, self._held_until - now, *(due - now for due in self._due.values())])
+
+    def take(self, kind: str, a_minute: int) -> float:
+        """Enter one call; seconds to wait before it may go out."""
+        with self._lock:
+            now = self._clock()
+            space = 60 / a_minute
+            due = max(self._due.get(kind, 0.0), now)
+            self._due[kind] = due + space
+            return max(0.0, self._held_until - now, due - now - (_burst - 1) * space)
+
+    def refused(self, second_of_minute: float) -> float:
+        """A 429: hold every call until the next minute and a little longer each time; seconds to wait."""
+        with self._lock:
+            jitter: float = secrets.randbelow(1000) / 1000 * min(30.0, 2.0**self._refusals)
+            self._refusals += 1
+            wait = 60 - second_of_minute + jitter
+            self._held_until = max(self._held_until, self._clock() + wait)
+            return wait
+
+    def accepted(self) -> None:
+        with self._lock:
+            self._refusals = 0
+
+
+_pacers: weakref.WeakValueDictionary[tuple[str, str], Pacer] = weakref.WeakValueDictionary()
+_pacers_lock = threading.Lock()
+
+
+def pacer_for(account: str, url: str, clock: Callable[[], float]) -> Pacer:
+    """The one pacer of an account (quotas are per account, whatever sinks and routes use it)."""
+    with _pacers_lock:
+        pacer = _pacers.get((account, url))
+        if pacer is None:
+            pacer = _pacers[account, url] = Pacer(clock)
+        return pacer
+
+
+# ---------------------------------------------------------------- signing in
+
+
+class SignIn:
+    """Where the credentials are; reads them once, without the network.
+
+    Args:
+        file: path of a service account's JSON file.
+        text: the JSON itself.
+        (neither: application default credentials)
+    """
+
+    def __init__(self, file: str | None, text: str | None) -> None:
+        self._file = file
+        self._text = text
+        self._info: Mapping[str, Any] | None = None
+        self._key: Any = None
+
+    def info(self) -> Mapping[str, Any] | None:
+        """The service account's JSON; None for application default credentials.
+
+        Raises:
+            NeedsAction: no file, not JSON, or not a service account's.
+        """
+        if self._info is None and (self._file or self._text):
+            where = f"credentials_file {self._file}" if self._file else "credentials"
+            try:
+                info = json.loads(Path(self._file).read_text("utf-8") if self._file else self._text or "")
+            except OSError as error:
+                raise NeedsAction(f"{where} can't be read: {error.strerror}") from None
+            except ValueError:
+                raise NeedsAction(f"{where} is not JSON; download the key again (Keys > Add key > JSON)") from None
+            if not isinstance(info, dict) or info.get("type") != "service_account":
+                raise NeedsAction(
+                    f"{where} is not a service account's key: Google Cloud console > IAM & Admin > Service accounts > "
+                    "the account > Keys > Add key > Create new key > JSON"
+                )
+            self._info = info
+        return self._info
+
+    @property
+    def account(self) -> str:
+        """The service account's address, to share the sheet with; else a name for application default credentials."""
+        info = self.info()
+        return str(info.get("client_email", "")) if info else "application default credentials"
+
+    def credentials(self) -> Any:
+        """Fresh credentials, for one client; the private key is read once."""
+        info = self.info()
+        try:
+            if info is None:
+                credentials, _ = google.auth.default(scopes=_scopes)
+                return credentials
+            if self._key is None:
+                from_info: Any = ServiceAccount.from_service_account_info  # google-auth has no types
+                self._key = from_info(dict(info))
+            return self._key.with_scopes(_scopes)
+        except DefaultCredentialsError:
+            raise NeedsAction(
+                "no Google credentials: set credentials_file to a service account's JSON key, or sign in with "
+                "`gcloud auth application-default login --scopes=" + _scopes[0] + "`"
+            ) from None
+        except (GoogleAuthError, ValueError):
+            raise NeedsAction(
+                "the service account's key is damaged; create a new one (Keys > Add key > Create new key > JSON)"
+            ) from None
+
+
+class _SignInRequest(Request):
+    """How google-auth fetches tokens.
+
+    It can't be copied, on purpose: google-auth copies it for a thread that asks another host, again and again, which
+    regions an account may use. Sheets does not need that, and a proxy's network may not allow it.
+    """
+
+    def __deepcopy__(self, memo: object) -> _SignInRequest:
+        raise TypeError("not to be copied")
+
+
+# ---------------------------------------------------------------- calls
+
+
+class Client:
+    """Calls for one spreadsheet, in one thread (gspread's session is not thread-safe: each route has its own).
+
+    Args:
+        url: of the API, ``https://sheets.googleapis.com`` or a proxy's.
+        timeout_seconds: for the whole of one answer; Google itself gives up after 180.
+    """
+
+    def __init__(
+        self,
+        spreadsheet: str,
+        sign_in: SignIn,
+        host: Host,
+        pacer: Pacer,
+        *,
+        url: str,
+        timeout_seconds: float,
+        a_minute: Mapping[str, int],
+    ) -> None:
+        self._id = spreadsheet
+        self._sign_in = sign_in
+        self._host = host
+        self._pacer = pacer
+        self._a_minute = a_minute
+        base = url.rstrip("/")
+
+        class ElsewhereClient(gspread.HTTPClient):
+            """gspread knows one host only."""
+
+            def request(self, method: str, endpoint: str, *arguments: Any, **more: Any) -> requests.Response:
+                url = base + endpoint.removeprefix(google_url)
+                return super().request(method, url, *arguments, **more)
+
+        # google-auth has no types; gspread documents None for the credentials of a session of one's own.
+        signed: Any = AuthorizedSession
+        session = signed(
+            sign_in.credentials(), auth_request=_SignInRequest(), refresh_timeout=min(30.0, timeout_seconds)
+        )
+        credentials: Any = None
+        self._gspread = gspread.Client(credentials, session, http_client=ElsewhereClient)
+        self._gspread.set_timeout((min(10.0, timeout_seconds), timeout_seconds))
+
+    def tabs(self) -> list[dict[str, Any]]:
+        """Properties of every tab: sheetId, title, gridProperties."""
+        answer = self._call(
+            "read",
+            lambda: self._http.request(
+                "get",
+                self._url(),
+                params={"fields": "sheets.properties(sheetId,title,sheetType,gridProperties(rowCount,columnCount))"},
+            ),
+        )
+        return [sheet["properties"] for sheet in answer.get("sheets", ())]
+
+    def read(self, filters: list[dict[str, Any]], fields: str) -> dict[str, Any]:
+        """``getByDataFilter``.
+
+        Raises:
+            Rejected: no such tab, or a range beyond the grid.
+            TryLater, NeedsAction: see ``_call``.
+        """
+        return self._call("read", lambda: self._post(":getByDataFilter", {"dataFilters": filters}, f"sheets({fields})"))
+
+    def batch(self, requests: list[dict[str, Any]], ranges: list[str], fields: str | None) -> dict[str, Any]:
+        """``batchUpdate``, answering with the state after it when *fields* is given.
+
+        Raises:
+            Unclear: it may have landed.
+            Rejected: nothing was written.
+            TryLater, NeedsAction: nothing was written.
+        """
+        body: dict[str, Any] = {"requests": requests}
+        if fields is not None:
+            body |= {"includeSpreadsheetInResponse": True, "responseIncludeGridData": True, "responseRanges": ranges}
+        shown = "spreadsheetId" if fields is None else f"updatedSpreadsheet(sheets({fields}))"
+        return self._call("write", lambda: self._post(":batchUpdate", body, shown))
+
+    def close(self) -> None:
+        self._http.session.close()
+
+    @property
+    def _http(self) -> Any:
+        return self._gspread.http_client
+
+    def _url(self, method: str = "") -> str:
+        return f"{google_url}/v4/spreadsheets/{self._id}{method}"
+
+    def _post(self, method: str, body: Mapping[str, Any], fields: str) -> Any:
+        # Own JSON: requests' would write every letter beyond ASCII as six bytes.
+        data = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return self._http.request(
+            "post",
+            self._url(method),
+            params={"fields": fields},
+            data=data,
+            headers={"Content-Type": "application/json"},
+        )
+
+    def _call(self, kind: Literal["read", "write"], send: Callable[[], Any]) -> dict[str, Any]:
+        wait = self._pacer.take(kind, self._a_minute[kind])
+        if wait > 0:
+            self._host.metric("quota_wait_seconds", wait)
+            self._host.wait(wait)
+        self._host.metric("calls", 1)
+        start = self._host.monotonic()
+        try:
+            answer = self._once_more_on_a_stale_connection(send) if kind == "read" else send()
+            content = answer.json()
+        except gspread.exceptions.APIError as error:
+            raise self._translated(error, kind) from error
+        except RefreshError as error:
+            if error.retryable:
+                raise TryLater("Google's sign-in does not answer") from error
+            raise NeedsAction(
+                f"Google does not accept the key of {self._sign_in.account}: create a new one (Google Cloud console > "
+                "IAM & Admin > Service accounts > Keys), and look whether this machine's clock is right"
+            ) from error
+        except TransportError as error:  # while signing in: nothing was sent yet
+            raise TryLater("Google's sign-in can't be reached") from error
+        except GoogleAuthError as error:
+            raise NeedsAction(f"Google does not accept the credentials ({type(error).__name__})") from error
+        except (requests.RequestException, ValueError) as error:  # ValueError: half an answer is no JSON
+            if kind == "write":
+                raise Unclear(f"no answer to a write ({type(error).__name__})") from error
+            raise TryLater(f"Google Sheets can't be reached ({type(error).__name__})") from error
+        finally:
+            self._host.metric("call_seconds", self._host.monotonic() - start)
+        self._pacer.accepted()
+        if not isinstance(content, dict):
+            raise Unclear("an answer that is no object") if kind == "write" else TryLater("an answer that is no object")
+        return content
+
+    @staticmethod
+    def _once_more_on_a_stale_connection(send: Callable[[], Any]) -> Any:
+        """A connection that Google closed while it was idle fails at once; a read may simply be sent again."""
+        try:
+            return send()
+        except requests.Timeout:
+            raise
+        except requests.ConnectionError:
+            return send()
+
+    def _translated(self, error: gspread.exceptions.APIError, kind: str) -> Exception:
+        """Google's answer as the error of whoever must act."""
+        status = error.response.status_code
+        content = error.error if isinstance(error.error, Mapping) else {}
+        message = str(content.get("message", ""))
+        details = [item for item in content.get("details", ()) if isinstance(item, Mapping)]
+        reasons = {str(item.get("reason", "")) for item in details}
+        reasons |= {str(item.get("reason", "")) for item in content.get("errors", ()) if isinstance(item, Mapping)}
+        metadata: dict[str, str] = {}
+        for item in details:
+            metadata |= item.get("metadata") or {}
+        if status == 429 or reasons & {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}:
+            limit = metadata.get("quota_limit_value", "?")
+            wait = self._pacer.refused(self._host.now().timestamp() % 60)
+            return TryLater(f"Google's quota of {limit} {kind}s a minute is used up", after=wait, quota=True)
+        if status >= 500 or status in (408, 409):
+            text = f"Google Sheets answers {status}"
+            return Unclear(text) if kind == "write" else TryLater(text)
+        if "SERVICE_DISABLED" in reasons:
+            link = (
+                metadata.get("activationUrl") or "https://console.cloud.google.com/apis/library/sheets.googleapis.com"
+            )
+            return NeedsAction(f"The Google Sheets API is switched off in the account's project. Switch it on: {link}")
+        if status == 401:
+            return NeedsAction(f"Google does not accept the sign-in of {self._sign_in.account}; create a new key")
+        if "protected cell or object" in message:
+            return Rejected("protected")
+        if status == 403:
+            return NeedsAction(
+                f"The spreadsheet is not shared with the connector: open it, Share, add {self._sign_in.account} as "
+                f"Editor. (https://docs.google.com/spreadsheets/d/{self._id})"
+            )
+        if status == 404:
+            return NeedsAction(
+                f"There is no spreadsheet {self._id}. Copy the address from the browser into `spreadsheet`; "
+                "if it is right, the file was deleted (Drive > Bin > Restore)."
+            )
+        if status == 400:
+            # Behind the field's type Google quotes the value, which is nobody's business.
+            return Rejected(message.partition("), ")[0][:300])
+        return NeedsAction(f"Google Sheets answers {status}: {message[:200]}")

@@ -1,0 +1,380 @@
+"""What a tab looked like at one moment: Google's answer read into rows, columns and tags. Pure; sends nothing.
+
+Developer metadata ("tags") is attached to lines of the grid and moves with them. Five kinds are ours:
+
+    connector.fence    on the tab        a nonce that every batch replaces: a late or repeated batch refuses itself
+    connector.header   on the header row
+    connector.column   on each managed column; its value is the column's name in the mapping. A tag put on a column
+                       that was found by its header begins with "?": a person may have moved the column meanwhile, so
+                       it counts only when the next batch has met it under that header (its guard confirms it)
+    connector.end      on the last column of the grid: whoever deletes a column to its left moves it
+    c~                 on the rows that are about to be changed, and on the grid's last row; swept by the write
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from connector.core.row import Cell, ColumnType
+
+Json = dict[str, Any]
+
+fence_key = "connector.fence"
+header_key = "connector.header"
+column_key = "connector.column"
+end_key = "connector.end"
+row_key = "c~"  # two characters: a sheet's metadata may hold 30,000 in all, and thousands of rows may be tagged
+
+unconfirmed = "?"
+
+_tag_fields = "metadataId,metadataKey,metadataValue,location.dimensionRange.endIndex"
+sheet_fields = (
+    "properties(sheetId,title,gridProperties(rowCount,columnCount)),"
+    f"developerMetadata({_tag_fields}),"
+    "merges,"
+    "protectedRanges(protectedRangeId,description,range,requestingUserCanEdit,warningOnly,unprotectedRanges),"
+    f"data(startRow,startColumn,rowMetadata.developerMetadata({_tag_fields}),"
+    f"columnMetadata.developerMetadata({_tag_fields}),rowData.values"
+)
+"""The field mask of one sheet, to be ended with one of the three below: tags, sizes, and what forbids writing."""
+typed_cells = "(userEnteredValue))"
+typed_cells_and_formats = "(userEnteredValue,userEnteredFormat.numberFormat.type))"
+typed_cells_and_results = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue))"
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A cell that somebody's formula fills; *shown* is its result, where it was asked for."""
+
+    text: str
+    shown: str | float | bool | None = None
+
+
+Value = str | float | bool | Formula | None
+"""What was typed into a cell; a date is a number of days since 1899-12-30."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    id: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """Half-open, zero-based."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def holds(self, row: int, column: int) -> bool:
+        return self.top <= row < self.bottom and self.left <= column < self.right
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """A range that this account may not edit."""
+
+    name: str
+    rect: Rect
+    whole_height: bool
+    whole_width: bool
+    free: tuple[Rect, ...]
+
+    def forbids(self, row: int, column: int) -> bool:
+        return self.rect.holds(row, column) and not any(free.holds(row, column) for free in self.free)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A tab, or the parts of it that were asked for.
+
+    Args:
+        cells: by row, then column; empty cells are absent.
+        tagged: the row tags (``c~``) by row.
+        headers: rows that bear the header tag.
+        columns: tags of managed columns, by column.
+        ends: columns that bear the end tag, with its id.
+        fences: the fence tags (more than one only where Google lets an id be used twice).
+        formatted: by row, the columns whose cells bear a number format; None when that was not asked for.
+        blocks: what the answer covers.
+    """
+
+    sheet_id: int
+    title: str
+    row_count: int
+    column_count: int
+    cells: dict[int, dict[int, Value]] = field(default_factory=dict)
+    tagged: dict[int, Tag] = field(default_factory=dict)
+    headers: dict[int, Tag] = field(default_factory=dict)
+    columns: dict[int, Tag] = field(default_factory=dict)
+    ends: dict[int, Tag] = field(default_factory=dict)
+    fences: tuple[Tag, ...] = ()
+    formatted: dict[int, set[int]] | None = None
+    merges: tuple[Rect, ...] = ()
+    protections: tuple[Protection, ...] = ()
+    blocks: tuple[Rect, ...] = ()
+
+    @property
+    def fence(self) -> Tag | None:
+        return min(self.fences, key=lambda tag: tag.id, default=None)
+
+    def value(self, row: int, column: int) -> Value:
+        line = self.cells.get(row)
+        return None if line is None else line.get(column)
+
+    def whole_columns(self) -> set[int]:
+        """Columns of which every cell was asked for."""
+        return {
+            column
+            for block in self.blocks
+            if block.top == 0 and block.bottom >= self.row_count
+            for column in range(block.left, block.right)
+        }
+
+    def whole_rows(self) -> list[tuple[int, int]]:
+        """(first, end) of the spans of rows of which every cell was asked for."""
+        return [
+            (block.top, block.bottom) for block in self.blocks if block.left == 0 and block.right >= self.column_count
+        ]
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.cells.values())
+
+
+def parse_sheets(answer: Mapping[str, Any], *, formats: bool = False, whole: bool = False) -> list[Snapshot]:
+    """Every sheet of a Spreadsheet resource that was asked for with ``sheet_fields``.
+
+    Args:
+        formats: number formats were asked for.
+        whole: the whole sheet was asked for.
+    """
+    return [_parse_sheet(sheet, formats=formats, whole=whole) for sheet in answer.get("sheets", ())]
+
+
+def _parse_sheet(sheet: Mapping[str, Any], *, formats: bool, whole: bool) -> Snapshot:
+    properties = sheet["properties"]
+    grid = properties.get("gridProperties", {})
+    rows, columns = grid.get("rowCount", 0), grid.get("columnCount", 0)
+    snapshot = Snapshot(properties.get("sheetId", 0), properties["title"], rows, columns)
+    if formats:
+        snapshot.formatted = {}
+    snapshot.fences = tuple(
+        _tag(item) for item in sheet.get("developerMetadata", ()) if item.get("metadataKey") == fence_key
+    )
+    snapshot.merges = tuple(_rect(item, rows, columns) for item in sheet.get("merges", ()))
+    snapshot.protections = tuple(
+        Protection(
+            name=item.get("description") or f"range {item.get('protectedRangeId', '')}".strip(),
+            rect=_rect(item.get("range", {}), rows, columns),
+            whole_height="startRowIndex" not in item.get("range", {}) and "endRowIndex" not in item.get("range", {}),
+            whole_width="startColumnIndex" not in item.get("range", {})
+            and "endColumnIndex" not in item.get("range", {}),
+            free=tuple(_rect(free, rows, columns) for free in item.get("unprotectedRanges", ())),
+        )
+        for item in sheet.get("protectedRanges", ())
+        if not item.get("requestingUserCanEdit") and not item.get("warningOnly")
+    )
+    blocks = []
+    for data in sheet.get("data", ()):
+        top, left = data.get("startRow", 0), data.get("startColumn", 0)
+        row_tags, column_tags = data.get("rowMetadata", ()), data.get("columnMetadata", ())
+        height, width = len(row_tags), len(column_tags)
+        for row, line in enumerate(data.get("rowData", ()), top):
+            values = line.get("values")
+            if not values:
+                continue
+            height, width = max(height, row - top + 1), max(width, len(values))
+            cells = snapshot.cells.setdefault(row, {})
+            for column, cell in enumerate(values, left):
+                typed = cell.get("userEnteredValue")
+                if typed:
+                    cells[column] = _value(typed, cell.get("effectiveValue"))
+                if snapshot.formatted is not None and cell.get("userEnteredFormat", {}).get("numberFormat"):
+                    snapshot.formatted.setdefault(row, set()).add(column)
+        for row, tag in _tags(row_tags, top):
+            if tag["metadataKey"] == row_key:
+                snapshot.tagged[row] = _tag(tag)
+            elif tag["metadataKey"] == header_key:
+                snapshot.headers[row] = _tag(tag)
+        for column, tag in _tags(column_tags, left):
+            if tag["metadataKey"] == column_key:
+                snapshot.columns[column] = _tag(tag)
+            elif tag["metadataKey"] == end_key:
+                snapshot.ends[column] = _tag(tag)
+        blocks.append(Rect(top, top + height, left, left + width))
+    if whole:
+        blocks = [Rect(0, rows, 0, columns)]
+    snapshot.blocks = tuple(blocks)
+    return snapshot
+
+
+def _tags(lines: Sequence[Any], start: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(line, tag) of a block's row or column metadata; a tag's own location counts more than its place in the list."""
+    for place, line in enumerate(lines, start):
+        for tag in (line or {}).get("developerMetadata", ()):
+            end = tag.get("location", {}).get("dimensionRange", {}).get("endIndex")
+            yield place if end is None else end - 1, tag
+
+
+def _tag(item: Mapping[str, Any]) -> Tag:
+    return Tag(item["metadataId"], item.get("metadataValue", ""))
+
+
+def _rect(area: Mapping[str, Any], rows: int, columns: int) -> Rect:
+    return Rect(
+        area.get("startRowIndex", 0),
+        area.get("endRowIndex", rows),
+        area.get("startColumnIndex", 0),
+        area.get("endColumnIndex", columns),
+    )
+
+
+def _value(typed: Mapping[str, Any], shown: Mapping[str, Any] | None = None) -> Value:
+    if "stringValue" in typed:
+        text: str = typed["stringValue"]
+        return text or None
+    if "numberValue" in typed:
+        return float(typed["numberValue"])
+    if "boolValue" in typed:
+        return bool(typed["boolValue"])
+    if "formulaValue" in typed:
+        result = _value(shown) if shown else None
+        return Formula(typed["formulaValue"], None if isinstance(result, Formula) else result)
+    return Formula("#ERROR!")
+
+
+# ---------------------------------------------------------------- values
+
+
+_epoch = date(1899, 12, 30).toordinal()
+_exact_digits = 15
+"""A number cell is a double: beyond 15 digits it would come back changed, so it is written as text."""
+
+
+def value_of(cell: Cell) -> Value:
+    """A mapping's cell as it is typed into a sheet: dates as serial numbers, long numbers and lists as text."""
+    if cell is None or cell == () or cell == "":
+        return None
+    if isinstance(cell, bool):
+        return cell
+    if isinstance(cell, str):
+        # Sheets keeps line breaks as \n; written as \r\n they would never compare equal.
+        return cell.replace("\r\n", "\n")
+    if isinstance(cell, int):
+        return float(cell) if len(str(abs(cell))) <= _exact_digits else str(cell)
+    if isinstance(cell, Decimal):
+        if not cell.is_finite() or len(cell.normalize().as_tuple().digits) > _exact_digits:
+            return str(cell)
+        return float(cell)
+    if isinstance(cell, datetime):
+        # Sheets knows no time zones: the clock on the wall that the mapping chose.
+        seconds = cell.hour * 3600 + cell.minute * 60 + cell.second
+        return cell.toordinal() - _epoch + seconds / 86_400
+    if isinstance(cell, date):
+        return float(cell.toordinal() - _epoch)
+    return ", ".join(cell)
+
+
+def same(there: Value, wanted: Value) -> bool:
+    """Whether a cell already holds *wanted*: by type and value, dates to the tenth of a second."""
+    if isinstance(there, bool) or isinstance(wanted, bool):
+        return there is wanted
+    if isinstance(there, float) and isinstance(wanted, float):
+        return there == wanted or math.isclose(there, wanted, rel_tol=0, abs_tol=1e-6 if abs(wanted) > 1 else 0)
+    return there == wanted
+
+
+def as_cell(value: Value) -> Cell:
+    """What is there, for the overwrite rules and for people."""
+    if isinstance(value, Formula):
+        return value.text
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 1e15 else Decimal(repr(value))
+    return value
+
+
+def read_back(value: Value, kind: ColumnType) -> Cell:
+    """What is there as a cell of its column's type, for people: 46056.5 in a date column is a date."""
+    if isinstance(value, float) and kind in ("date", "datetime") and 0 <= value < 2_958_466:
+        day = date.fromordinal(_epoch + int(value))
+        if kind == "date":
+            return day
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)  # Sheets knows no zones; shown as it stands there
+        return midnight + timedelta(seconds=round(value % 1 * 86_400))
+    if isinstance(value, float) and kind in ("money", "number"):
+        return Decimal(repr(value)) if not value.is_integer() else Decimal(int(value))
+    return as_cell(value)
+
+
+def typed_value(value: Value) -> Json:
+    """One CellData that holds *value* literally; ``{}`` clears. A formula is never written."""
+    if value is None:
+        return {}
+    if isinstance(value, bool):
+        return {"userEnteredValue": {"boolValue": value}}
+    if isinstance(value, float):
+        return {"userEnteredValue": {"numberValue": int(value) if value.is_integer() else value}}
+    assert isinstance(value, str), "formulas are people's"
+    return {"userEnteredValue": {"stringValue": value}}
+
+
+def canonical_key(value: Value) -> str:
+    """A key cell as the text that keys are compared by: 42 and "42 " are the same key."""
+    if isinstance(value, Formula):
+        value = value.shown
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    return tidy(value)
+
+
+def tidy(text: str) -> str:
+    """NFC, trimmed: how headers and keys are compared."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def header_text(value: Value) -> str:
+    return tidy(value) if isinstance(value, str) else canonical_key(value)
+
+
+def letters(column: int) -> str:
+    """0 -> A, 26 -> AA."""
+    text = ""
+    column += 1
+    while column:
+        column, digit = divmod(column - 1, 26)
+        text = chr(65 + digit) + text
+    return text
+
+
+def quoted(title: str) -> str:
+    return "'" + title.replace("'", "''") + "'"
+
+
+def runs(places: Iterable[int]) -> list[tuple[int, int]]:
+    """Sorted places as (first, end) spans."""
+    spans: list[tuple[int, int]] = []
+    for place in sorted(places):
+        if spans and spans[-1][1] == place:
+            spans[-1] = (spans[-1][0], place + 1)
+        else:
+            spans.append((place, place + 1))
+    return spans
+
+
+def place_words(rows: Sequence[int]) -> str:
+    """Rows as people count them: ``rows 5 and 9``."""
+    return "rows " + " and ".join(str(row + 1) for row in rows)

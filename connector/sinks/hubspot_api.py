@@ -1,0 +1,408 @@
+"""The wire to HubSpot: the official client, its errors translated, its quota kept. Knows neither rows nor mappings.
+
+Facts: docs of HubSpot and the source of hubspot-api-client 12.0.0, read 2026-11 (marked where one matters).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import hubspot
+import urllib3
+from hubspot.crm.associations.v4.exceptions import ApiException as AssociationsError
+from hubspot.crm.objects.exceptions import ApiException as ObjectsError
+from hubspot.crm.properties.exceptions import ApiException as PropertiesError
+
+from connector.core.contract import Host
+from connector.core.errors import NeedsAction, TryLater
+
+most_inputs = 100
+"""Objects in one call of batch/upsert, batch/update or batch/read."""
+most_pairs = 2000
+"""Pairs in one call of batch/associate/default."""
+
+_connect_seconds = 5.0
+_share = 0.96  # of the quota; the rest is for clocks that differ and for people with the same token
+_unknown_limit = 100  # per 10 s: the smallest account's, until an answer tells
+_client_errors = (ObjectsError, PropertiesError, AssociationsError)  # each sub-package has its own, unrelated class
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx, or a refusal that says something about the content (400, 404, 409, 413).
+
+    Args:
+        status: the HTTP status.
+        body: the JSON object; empty when the answer had none.
+    """
+
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message") or "")
+
+
+def listed(answer: Answer) -> Sequence[Mapping[str, Any]]:
+    """The results of an answer that lists things.
+
+    Raises:
+        TryLater: there is no list: a 2xx that says nothing must not be taken for "there is nothing".
+    """
+    results = answer.body.get("results")
+    if not isinstance(results, list):
+        raise TryLater(f"HubSpot answered {answer.status} without the list that was asked for")
+    return results
+
+
+class MissingScopes(NeedsAction):
+    """403: the token may not do this."""
+
+    def __init__(self, scopes: Collection[str]) -> None:
+        self.scopes = tuple(scopes)
+        names = ", ".join(self.scopes) or "HubSpot does not say which"
+        super().__init__(
+            f"HubSpot refuses the token: missing scopes ({names}). Add them in HubSpot: Settings → Integrations → "
+            "Private Apps (or Service Keys) → Scopes; then run `connector check --live`"
+        )
+
+
+class Pacer:
+    """Spreads the calls of one token evenly over the quota, for all routes and connections.
+
+    The long-run rate is 90 % of the quota, so the oldest row waits a moment, not for the next window. After a pause a
+    few calls may start together (6 % of the quota); rate and burst together never fill a window.
+
+    Args:
+        requests_per_10_seconds: never more than so many; None: 96 % of what the answers' headers say.
+    """
+
+    def __init__(self, host: Host, requests_per_10_seconds: int | None) -> None:
+        self._host = host
+        self._fixed = requests_per_10_seconds is not None
+        self._lock = threading.Lock()
+        self._next = float("-inf")  # when a full burst will be free again
+        self._blocked_until = float("-inf")
+        self._blocked_why = ""
+        self._gap, self._burst = _spread(requests_per_10_seconds or _unknown_limit * _share, 10.0)
+
+    def ready_in(self) -> float:
+        """Seconds until a call may start."""
+        with self._lock:
+            return max(0.0, self._start(self._host.monotonic()) - self._host.monotonic())
+
+    def take(self) -> None:
+        """Wait for a place and take it.
+
+        Raises:
+            TryLater: a 429 closed the quota for all; nothing was sent.
+            Stopping: the program was asked to stop.
+        """
+        with self._lock:
+            now = self._host.monotonic()
+            self._refuse_while_blocked(now)
+            start = self._start(now)
+            self._next = max(self._next, now) + self._gap
+        if start > now:
+            self._host.metric("quota_wait_seconds", start - now)
+            self._host.wait(start - now)
+            with self._lock:
+                self._refuse_while_blocked(self._host.monotonic())
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Read the quota from an answer's headers."""
+        try:
+            most = int(headers["X-HubSpot-RateLimit-Max"])
+            interval = int(headers["X-HubSpot-RateLimit-Interval-Milliseconds"]) / 1000
+            left = int(headers.get("X-HubSpot-RateLimit-Remaining", most))
+        except (KeyError, ValueError):
+            return
+        if self._fixed or most <= 0 or interval <= 0:
+            return
+        gap, burst = _spread(most * _share, interval)
+        if left < most * 0.03:  # somebody else spends from the same quota: make room
+            gap, burst = gap * 2, 1
+        with self._lock:
+            if gap < self._gap:
+                self._next = min(self._next, self._host.monotonic() + gap)
+            self._gap, self._burst = gap, burst
+
+    def close_for(self, seconds: float, why: str) -> None:
+        """No call for so long, for anybody."""
+        with self._lock:
+            self._blocked_until = max(self._blocked_until, self._host.monotonic() + seconds)
+            self._next = max(self._next, self._blocked_until)
+            self._blocked_why = why
+
+    def _start(self, now: float) -> float:
+        return max(now, self._next - (self._burst - 1) * self._gap, self._blocked_until)
+
+    def _refuse_while_blocked(self, now: float) -> None:
+        if now < self._blocked_until:
+            raise TryLater(self._blocked_why, after=self._blocked_until - now, quota=True)
+
+
+def _spread(calls: float, seconds: float) -> tuple[float, int]:
+    """The gap between calls and the burst with which no window of *seconds* sees more than *calls*."""
+    burst = max(1, int(calls * 0.06))
+    return seconds / max(1.0, calls - burst if burst > 1 else calls), burst
+
+
+class InFlight:
+    """Keeps two calls from touching the same contact at once (HubSpot answers 423 or loses one of them)."""
+
+    def __init__(self) -> None:
+        self._held: set[str] = set()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, identities: Collection[str], host: Host) -> Iterator[None]:
+        """Wait until nobody holds any of *identities*, then hold them all. Raises Stopping while it waits."""
+        wanted = set(identities)
+        with self._changed:
+            while not self._changed.wait_for(lambda: not (wanted & self._held), timeout=1.0):
+                host.wait(0.0)
+            self._held |= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= wanted
+                self._changed.notify_all()
+
+
+@dataclass(slots=True)
+class HubSpotApi:
+    """One token's calls. Safe for several threads.
+
+    Every method makes one call and returns the answer, or raises what ``Sink.write`` may raise.
+    """
+
+    host: Host
+    token: str
+    base_url: str
+    requests_per_10_seconds: int | None
+    connections: int
+    timeout_seconds: float = 60.0
+    pacer: Pacer = field(init=False)
+    _places: threading.BoundedSemaphore = field(init=False, repr=False)
+    _objects: Any = field(init=False, repr=False)
+    _properties: Any = field(init=False, repr=False)
+    _groups: Any = field(init=False, repr=False)
+    _create_properties: Any = field(init=False, repr=False)
+    _associations: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.pacer = Pacer(self.host, self.requests_per_10_seconds)
+        self._places = threading.BoundedSemaphore(self.connections)
+        client = hubspot.HubSpot(
+            access_token=self.token,
+            host=self.base_url.rstrip("/"),
+            retries=False,  # urllib3 would repeat a GET three times on its own, past the pacing
+            connection_pool_maxsize=self.connections,
+            api_factory=_plain_api,
+        )
+        # Held: each access to client.crm…batch_api would build a new connection pool.
+        self._objects = client.crm.objects.batch_api
+        self._properties = client.crm.properties.core_api
+        self._groups = client.crm.properties.groups_api
+        self._create_properties = client.crm.properties.batch_api
+        self._associations = client.crm.associations.v4.batch_api
+
+    def properties(self, kind: str) -> Answer:
+        """Every property of *kind* (contacts, companies)."""
+        return self._call(self._properties.get_all, kind)
+
+    def create_group(self, kind: str, name: str, label: str) -> Answer:
+        """A property group; 409 when it exists."""
+        return self._call(self._groups.create, kind, {"name": name, "label": label})
+
+    def create_properties(self, kind: str, definitions: Sequence[Mapping[str, Any]]) -> Answer:
+        """At most 100 properties."""
+        return self._call(self._create_properties.create, kind, {"inputs": list(definitions)})
+
+    def read(self, kind: str, ids: Sequence[str], *, by: str | None, properties: Sequence[str]) -> Answer:
+        """Records by id, or by the unique property *by*; those not found are left out (207)."""
+        body: dict[str, Any] = {
+            "inputs": [{"id": each} for each in ids],
+            "properties": list(properties),
+            "propertiesWithHistory": [],
+        }
+        if by is not None:
+            body["idProperty"] = by
+        return self._call(self._objects.read, kind, body)
+
+    def upsert(self, kind: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        """Create or update at most 100 records by a unique property."""
+        return self._call(self._objects.upsert, kind, {"inputs": list(inputs)})
+
+    def update(self, kind: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        """Update at most 100 records by id."""
+        return self._call(self._objects.update, kind, {"inputs": list(inputs)})
+
+    def associate(self, kind: str, other: str, pairs: Sequence[tuple[str, str]]) -> Answer:
+        """The default association for at most 2,000 pairs of ids."""
+        inputs = [{"from": {"id": one}, "to": {"id": two}} for one, two in pairs]
+        return self._call(self._associations.create_default, kind, other, {"inputs": inputs})
+
+    def close(self) -> None:
+        """Give back the connections."""
+        for api in (self._objects, self._properties, self._groups, self._create_properties, self._associations):
+            api.api_client.rest_client.pool_manager.clear()
+
+    # ------------------------------------------------------------ one call
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Answer:
+        while not self._places.acquire(timeout=1.0):
+            self.host.wait(0.0)  # raises Stopping when the program is asked to stop
+        try:
+            self.pacer.take()
+            return self._send(function, *arguments)
+        finally:
+            self._places.release()
+
+    def _send(self, function: Callable[..., Any], *arguments: Any) -> Answer:
+        started = self.host.monotonic()
+        try:
+            # The raw answer: building the client's models costs 20 ms of CPU a batch, json.loads 3.
+            # The time-outs are given with each call: the client has no default, and would wait for ever.
+            timeouts = (_connect_seconds, self.timeout_seconds)
+            response = function(*arguments, _preload_content=False, _request_timeout=timeouts)
+            status, headers, body = response.status, response.headers, response.data
+        except _client_errors as error:
+            status, headers, body = error.status, error.headers, error.body
+        except (AttributeError, UnicodeDecodeError) as error:
+            # The client decodes every error's body as UTF-8, even where there is none (TLS) or it is a proxy's page.
+            cause = error.__context__
+            if not isinstance(cause, _client_errors):
+                raise
+            status, headers, body = cause.status, cause.headers, b""
+        except urllib3.exceptions.HTTPError as error:
+            # Time-outs and resets come raw. The write may have happened: an upsert is simply sent again.
+            raise TryLater(f"no answer from {self._where}: {type(error).__name__}") from error
+        finally:
+            self.host.metric("calls", 1)
+            self.host.metric("call_seconds", self.host.monotonic() - started)
+        headers = headers or {}
+        self.pacer.learn(headers)
+        return self._judge(status, headers, _parse(body))
+
+    @property
+    def _where(self) -> str:
+        return urlsplit(self.base_url).netloc
+
+    def _judge(self, status: int, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
+        """Errors of the account, the network and the far side are raised; those of the content are returned."""
+        if 200 <= status < 300:
+            return Answer(status, body)
+        category = str(body.get("category") or "")
+        after = _seconds(headers.get("Retry-After"))
+        if status == 0:
+            raise TryLater(f"no safe connection to {self._where} (TLS): check the certificate, the clock and the proxy")
+        if status == 401:
+            raise NeedsAction(
+                f"HubSpot does not accept the token ({category or 'INVALID_AUTHENTICATION'}): create a new one in "
+                "HubSpot: Settings → Integrations → Private Apps (or Service Keys), put it where access_token points, "
+                "and restart"
+            )
+        if status == 403:
+            raise MissingScopes(_scopes(body))
+        if status == 429:
+            raise self._quota(body, headers, after)
+        if status == 423:  # HubSpot: wait at least 2 seconds
+            raise TryLater("HubSpot has locked these records for a moment (423)", after=max(2.0, after or 0.0))
+        if status == 477:
+            raise TryLater("HubSpot is moving the account to another data centre (477)", after=after)
+        if status >= 500 or status == 408:
+            raise TryLater(f"HubSpot is not well ({status})", after=after)
+        if status in (400, 404, 409, 413) and body:
+            if status == 404 and category != "OBJECT_NOT_FOUND":
+                raise self._strange(status, body)
+            return Answer(status, body)
+        if status == 413:
+            return Answer(status, body)
+        raise self._strange(status, body)
+
+    def _strange(self, status: int, body: Mapping[str, Any]) -> NeedsAction:
+        category = str(body.get("category") or "")
+        said = f" ({category})" if category else ""
+        return NeedsAction(
+            f"{self._where} answers {status}{said} where HubSpot's API should be: check base_url and any proxy between"
+        )
+
+    def _quota(self, body: Mapping[str, Any], headers: Mapping[str, str], after: float | None) -> TryLater:
+        if "DAILY" in str(body.get("policyName") or "").upper():
+            # The quota comes back at the account's midnight, in a time zone that we don't know. Every midnight of the
+            # world is at a quarter of an hour, so looking then finds it at once, for at most 96 calls a day.
+            now = self.host.now()
+            to_quarter = timedelta(minutes=15 - now.minute % 15, seconds=-now.second + 5)
+            wait = after or to_quarter.total_seconds()
+            look = (now + timedelta(seconds=wait)).strftime("%H:%M UTC")
+            why = (
+                "HubSpot's daily quota is used up until midnight in the account's time zone; "
+                f"everything stays owed; next look at {look}"
+            )
+        else:
+            try:
+                wait = after or int(headers["X-HubSpot-RateLimit-Interval-Milliseconds"]) / 1000
+            except (KeyError, ValueError):
+                wait = 10.0
+            why = "HubSpot's quota of this moment is used up"
+        self.pacer.close_for(wait, why)
+        return TryLater(why, after=wait, quota=True)
+
+
+def _plain_api(package: Any, name: str, settings: Mapping[str, Any]) -> Any:
+    """The client's way to build an API, but for an ``ApiClient`` that trusts us to send what JSON knows.
+
+    Its own looks at every value of every row before json.dumps does, a quarter of the CPU that a batch costs.
+    """
+
+    class PlainClient(package.ApiClient):  # type: ignore[misc]
+        def sanitize_for_serialization(self, obj: Any) -> Any:
+            return obj
+
+    configuration = package.Configuration()
+    for key, value in settings.items():
+        setattr(configuration, key, value)
+    client = PlainClient(configuration=configuration)
+    client.user_agent = "affiliate-connector"
+    return getattr(package, name)(api_client=client)
+
+
+def _parse(body: bytes | str | None) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(body) if body else {}
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _scopes(body: Mapping[str, Any]) -> tuple[str, ...]:
+    contexts = [body.get("context") or {}]
+    contexts += [each.get("context") or {} for each in body.get("errors") or () if isinstance(each, dict)]
+    found: list[str] = []
+    for context in contexts:
+        for name in ("requiredGranularScopes", "requiredScopes"):
+            scopes = context.get(name) or ()
+            found += [scopes] if isinstance(scopes, str) else scopes
+    return tuple(dict.fromkeys(str(scope) for scope in found))

@@ -1,0 +1,496 @@
+"""Everflow partner webhooks, in the newer and the older shape. Knows no sink, no store.
+
+No body names its event and none carries an id: the URL that is pasted into Everflow names the topic, one webhook an
+event, and the dedupe key is a hash.
+
+Source: developers.everflow.io/webhooks/{overview,partner-webhooks}, older: …/docs/webhooks/partner_webhooks (2026-11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, ValidationError
+
+from connector.core.api_rows import GONE
+from connector.core.contract import API_TOPIC, ApiOptions, Event, InboundRequest, Listing, NotReadable, SourceOptions
+from connector.core.errors import UnknownShape, Unreadable
+from connector.core.json_body import open_body
+from connector.core.lenient import (
+    Maybe,
+    Some,
+    Text,
+    VendorModel,
+    iso,
+    iso_or_none,
+    key_text,
+    micros_of,
+    micros_of_iso,
+    micros_of_seconds,
+)
+from connector.core.record import AffiliateUpdate, Fact, Value
+from connector.core.verify import Credentials
+from connector.sources.everflow_api import ROW, Partners
+
+SECRETS = frozenset({"tax_id", "user_ip", "user_agent"})
+
+CREATED = "partner_created"
+UPDATED = "partner_updated"
+SIGNED_UP = "partner_signed_up"
+VERDICT = "partner_sign_up_verdict"
+APPROVED = "partner_approved_for_offer"
+
+# Everflow's times are whole seconds, and the sign-up, the Updated and the verdict of one moment share theirs: the later
+# step of a partner's life outranks the earlier.
+_RANKS = {SIGNED_UP: 0, CREATED: 1, UPDATED: 2, APPROVED: 2, ROW: 2, VERDICT: 3}
+
+_STATUSES = {
+    "active": "active",
+    "approved": "active",
+    "inactive": "inactive",
+    "pending": "pending",
+    "suspended": "blocked",
+    "blocked": "blocked",
+    "rejected": "rejected",
+    "denied": "rejected",
+    "declined": "rejected",
+}
+
+_TOPIC = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+# ---------------------------------------------------------------- what the bodies hold, as far as it is read
+
+
+class Address(VendorModel):
+    """Newer, then older names."""
+
+    address_line_1: Text = None
+    address_line_2: Text = None
+    state: Text = None
+    postal_code: Text = None
+    address_1: Text = None
+    address_2: Text = None
+    region_code: Text = None
+    zip_postal_code: Text = None
+    city: Text = None
+    country_code: Text = None
+
+
+class User(VendorModel):
+    network_affiliate_user_id: Any = None
+    first_name: Text = None
+    last_name: Text = None
+    email: Text = None
+    title: Text = None
+    work_phone: Text = None
+    cell_phone: Text = None
+    account_status: Text = None
+    time_saved: Any = None
+
+
+class Users(VendorModel):
+    total: Any = None
+    user_entities: Some[User] = None
+    entries: Some[User] = None
+
+
+class Labels(VendorModel):
+    total: Any = None
+    label_entry_list: Maybe[list[Any]] = None
+    entries: Maybe[list[Any]] = None
+
+
+class Employee(VendorModel):
+    """The partner's manager: name and e-mail only, the rest is private."""
+
+    first_name: Text = None
+    last_name: Text = None
+    email: Text = None
+
+
+class CustomField(VendorModel):
+    network_signup_custom_field_id: Any = None
+    value: Any = None
+
+
+class Promotion(VendorModel):
+    promotion_type: Text = None
+    promotion_description: Text = None
+
+
+class SignUpRelationship(VendorModel):
+    custom_field_values: Some[CustomField] = None
+    mailing_address: Maybe[Address] = None
+    promotional_information: Some[Promotion] = None
+
+
+class SignUp(VendorModel):
+    website_url: Text = None
+    company_description: Text = None
+    referral_code: Text = None
+    heard_about_us: Text = None
+    advertise_method: Text = None
+    phone: Text = None
+    legal_type: Text = None
+    relationship: Maybe[SignUpRelationship] = None
+
+
+def _labels(value: object) -> object:
+    """The oldest shape is a bare list."""
+    return {"entries": value} if isinstance(value, list) else value
+
+
+LabelsOrList = Annotated[Maybe[Labels], BeforeValidator(_labels)]
+
+
+class Relationship(VendorModel):
+    """``billing`` and ``account_executive`` are private and never read."""
+
+    users: Maybe[Users] = None
+    labels: LabelsOrList = None
+    contact_address: Maybe[Address] = None
+    account_manager: Maybe[Employee] = None
+    sign_up: Maybe[SignUp] = None
+    signup: Maybe[SignUp] = None
+
+
+class Partner(VendorModel):
+    """``internal_notes`` is private and never read."""
+
+    network_affiliate_id: Any = None
+    name: Text = None
+    account_status: Text = None
+    default_currency_id: Text = None
+    time_created: Any = None
+    labels: LabelsOrList = None
+    contact_address: Maybe[Address] = None
+    relationship: Maybe[Relationship] = None
+
+
+class Gone(VendorModel):
+    id: Any = None
+
+
+class Offer(VendorModel):
+    network_offer_id: Any = None
+    name: Text = None
+
+
+class Body(Partner):
+    """A partner, a verdict, or an approval for an offer."""
+
+    new_status: Text = None
+    network_affiliate_name: Text = None
+    offer_id: Any = None
+    affiliate_id: Any = None
+    offer: Maybe[Offer] = None
+    affiliate: Maybe[Partner] = None
+
+
+_ADDRESS = (
+    ("address_1", "address.line1"),
+    ("address_2", "address.line2"),
+    ("region_code", "address.region"),
+    ("zip_postal_code", "address.postal_code"),
+    ("address_line_1", "address.line1"),
+    ("address_line_2", "address.line2"),
+    ("state", "address.region"),
+    ("postal_code", "address.postal_code"),
+    ("city", "address.city"),
+    ("country_code", "address.country"),
+)
+_USER = (
+    ("first_name", "first_name"),
+    ("last_name", "last_name"),
+    ("email", "email"),
+    ("title", "title"),
+    ("cell_phone", "phone"),
+    ("work_phone", "phone"),  # the one for business, where both are given
+    ("account_status", "status"),
+)
+_SIGN_UP = (
+    ("website_url", "signup.website"),
+    ("company_description", "signup.company_description"),
+    ("referral_code", "signup.referral_code"),
+    ("heard_about_us", "signup.heard_about_us"),
+    ("advertise_method", "signup.advertise_method"),
+    ("phone", "signup.phone"),
+    ("legal_type", "signup.legal_type"),
+)
+
+
+class EverflowOptions(ApiOptions):
+    """Nothing of its own: ``currency`` is not used, since Everflow names each partner's."""
+
+
+class Everflow:
+    """See ``Source`` in core/contract.py."""
+
+    Options: ClassVar[type[SourceOptions]] = EverflowOptions
+    topics: ClassVar[Sequence[str]] = (CREATED, UPDATED, SIGNED_UP, VERDICT, APPROVED)
+    name: str
+
+    def __init__(self, name: str, options: SourceOptions) -> None:
+        self.name = name
+        self._options = options
+        self._credentials = Credentials.of(options)
+
+    def accept(self, request: InboundRequest) -> Event:
+        """Vouch for *request* and open it; secrets in the body are dropped here.
+
+        The topic is the query's ``topic``, else what the shape tells. The body must name a partner; one that names
+        none is kept all the same when the URL's topic is Everflow's, since nothing is sent twice.
+
+        Raises:
+            Forged: the token is missing or wrong.
+            Unreadable: not a JSON object, or one that is not about a partner.
+        """
+        self._credentials.vouch(request)
+        value, body = open_body(request.body, SECRETS)
+        named = request.parameter("topic") if b"topic=" in request.query else None
+        topic = named if named is not None and _TOPIC.fullmatch(named) else _topic_of(value)
+        if not _names_a_partner(value) and (topic not in _RANKS or not value or named is None):
+            raise Unreadable('the body has neither "network_affiliate_id" nor "affiliate_id"')
+        at = None
+        # Approvals carry event_time beside the affiliate's own times, a verdict only a timestamp.
+        for field in ("timestamp", "event_time", "time_saved", "time_created"):
+            if field in value:
+                at = micros_of_seconds(value[field]) or micros_of_iso(value[field])
+                if at is not None:
+                    break
+        hashed = blake2b(body, digest_size=20).hexdigest()
+        return Event(
+            self.name, f"{topic}:{hashed}", topic, at or micros_of(request.received_at), request.received_at, body
+        )
+
+    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
+        """How to read the partners from the network API.
+
+        Raises:
+            NotReadable: a setting is missing, or *deliveries* are asked for: Everflow keeps none.
+        """
+        options = self._options
+        if not isinstance(options, ApiOptions):
+            raise NotReadable(f"sources.{self.name} has no settings for the API")
+        if deliveries:
+            raise NotReadable("Everflow keeps no delivered webhooks to read again: leave --deliveries away")
+        return Partners(self.name, options, SECRETS, since)
+
+    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
+        """What *event* says about its partner.
+
+        A verdict and an approval are told by their shape, whatever the URL's topic says: people paste URLs into the
+        wrong form.
+
+        Raises:
+            UnknownShape: the partner has no usable id.
+        """
+        try:
+            if event.topic.startswith(API_TOPIC):
+                return self._listed(event)
+            body = Body.model_validate_json(event.body)
+        except ValidationError:
+            raise UnknownShape(f"{event.topic}: the body is not an object") from None
+        partner: Partner = body
+        if body.affiliate is not None and body.network_affiliate_id is None:
+            partner = body.affiliate
+        given = [
+            candidate
+            for candidate in (body.network_affiliate_id, body.affiliate_id, partner.network_affiliate_id)
+            if candidate is not None
+        ]
+        key = key_text(given[0]) if given else None
+        if key is None:
+            raise UnknownShape(f'{event.topic}: "network_affiliate_id" is missing or not a number')
+        said = _Said(event)
+        if body.new_status is not None:
+            said.verdict(body)
+        else:
+            said.partner(partner)
+            offer = key_text(body.offer_id) or (key_text(body.offer.network_offer_id) if body.offer else None)
+            if offer is not None:
+                said.approval(offer, body.offer)
+        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+
+    def _listed(self, event: Event) -> Sequence[AffiliateUpdate]:
+        """A row of the API. It is no event: ``last_event`` stays as it is."""
+        if event.topic == GONE:
+            key = key_text(Gone.model_validate_json(event.body).id)
+            if key is None:
+                raise UnknownShape(f'{event.topic}: "id" is missing or not a number')
+            return (AffiliateUpdate(f"{self.name}:{key}", {"gone_at": (event.at, 0, iso(event.at))}),)
+        if event.topic != ROW:
+            raise UnknownShape(f"{event.topic}: nothing is known of such a row")
+        row = Partner.model_validate_json(event.body)
+        key = key_text(row.network_affiliate_id)
+        if key is None:
+            raise UnknownShape(f'{event.topic}: "network_affiliate_id" is missing or not a number')
+        said = _Said(event)
+        for path in ("last_event.type", "last_event.at"):
+            del said.facts[path]
+        # Its own fields are as of when it was saved; but that it is there, and who works for it, as of the reading:
+        # a user who is taken away leaves time_saved as it was.
+        said.seen_at = micros_of(event.received_at)
+        said.facts["platform"] = (said.seen_at, said.rank, "everflow")
+        said.partner(row)
+        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+
+
+class _Said:
+    """The facts of one event, as they are gathered."""
+
+    __slots__ = ("at", "facts", "rank", "seen_at")
+
+    def __init__(self, event: Event) -> None:
+        self.at = self.seen_at = event.at
+        self.rank = rank = _RANKS.get(event.topic, 1)
+        moment = iso(event.at)
+        self.facts: dict[str, Fact] = {
+            "platform": (event.at, rank, "everflow"),
+            "updated_at": (event.at, rank, moment),
+            "last_event.type": (event.at, rank, event.topic),
+            "last_event.at": (event.at, rank, moment),
+        }
+
+    def put(self, path: str, value: Value) -> None:
+        """One fact; a blank says nothing."""
+        if value is not None and value != "":
+            self.facts[path] = (self.at, self.rank, value)
+
+    def _put_all(
+        self, fields: Mapping[str, Any], paths: Sequence[tuple[str, str]], prefix: str = "", at: int | None = None
+    ) -> None:
+        for name, path in paths:
+            value = fields[name]
+            if value is not None and value != "":
+                self.facts[prefix + path] = (at or self.at, self.rank, value)
+
+    def _status(self, word: str | None) -> None:
+        if word:
+            # A word that we don't know clears ours: the old one is not true any more.
+            self.facts["status"] = (self.at, self.rank, _STATUSES.get(word.lower()))
+            self.put("source_status", word)
+
+    def verdict(self, body: Body) -> None:
+        """Flat and without an e-mail. Whatever URL it came by, it outranks the sign-up of its second."""
+        self.rank = _RANKS[VERDICT]
+        self._status(body.new_status)
+        self.put("company", body.network_affiliate_name)
+
+    def approval(self, offer: str, named: Offer | None) -> None:
+        self.put(f"campaigns[{offer}].campaign_id", offer)
+        self.put(f"campaigns[{offer}].status", "approved")
+        self.put(f"campaigns[{offer}].name", named.name if named else None)
+
+    def partner(self, partner: Partner) -> None:
+        # A sign-up has a pending partner with an active user: only the partner's own status counts.
+        self._status(partner.account_status)
+        self.put("company", partner.name)
+        currency = partner.default_currency_id
+        if currency and len(currency) == 3 and currency.isascii() and currency.isalpha():
+            self.put("currency", currency.upper())
+        self.put("created_at", iso_or_none(micros_of_seconds(partner.time_created)))
+        related = partner.relationship or Relationship()
+        self._labels(related.labels or partner.labels)
+        if related.account_manager is not None:
+            manager = related.account_manager
+            name = " ".join(part for part in (manager.first_name, manager.last_name) if part)
+            self.put("manager.name", name)
+            self.put("manager.email", manager.email)
+        if related.users is not None:
+            self._users(related.users)
+        sign_up = related.sign_up or related.signup
+        if sign_up is not None:
+            self._sign_up(sign_up)
+        # After the sign-up's mailing address, which it overrides as a whole: half of each would be no address.
+        for address in (partner.contact_address, related.contact_address):
+            self._address(address)
+
+    def _address(self, address: Address | None) -> None:
+        fields = address.__dict__ if address is not None else {}
+        if any(fields.values()):
+            for path in [path for path in self.facts if path.startswith("address.")]:
+                del self.facts[path]
+            self._put_all(fields, _ADDRESS)
+
+    def _labels(self, labels: Labels | None) -> None:
+        if labels is None:
+            return
+        entries = labels.label_entry_list if labels.label_entry_list is not None else labels.entries
+        if entries is None:
+            return
+        words = []
+        for entry in entries:
+            if isinstance(entry, dict):
+                entry = entry.get("label") or entry.get("name") or entry.get("value")
+            if isinstance(entry, str) and entry.strip() and entry.strip() not in words:
+                words.append(entry.strip())
+        if words or not entries:  # an empty list is an answer: no labels
+            self.put("labels", tuple(words))
+
+    def _users(self, users: Users) -> None:
+        entries = users.user_entities if users.user_entities is not None else users.entries
+        if entries is None:
+            return
+        roster = []
+        for user in entries:
+            # Without an id the e-mail tells one from another.
+            key = key_text(user.network_affiliate_user_id) or (user.email or "").lower()
+            if not key or "]" in key:
+                continue
+            roster.append(key)
+            # A user's edit does not move the partner's time_saved.
+            at = max(self.at, micros_of_seconds(user.time_saved) or 0)
+            self._put_all(user.__dict__, _USER, f"users[{key}].", at)
+        total = key_text(users.total)
+        if total == str(len(roster)) or (not roster and users.total == 0):
+            # The complete list: who is not in it is gone.
+            self.facts["users[]"] = (self.seen_at, self.rank, tuple(roster))
+
+    def _sign_up(self, sign_up: SignUp) -> None:
+        self._put_all(sign_up.__dict__, _SIGN_UP)
+        related = sign_up.relationship
+        if related is None:
+            return
+        self._address(related.mailing_address)
+        ways = [
+            ": ".join(part for part in (way.promotion_type, way.promotion_description) if part)
+            for way in related.promotional_information or ()
+        ]
+        self.put("signup.promotion", "; ".join(way for way in ways if way))
+        for field in related.custom_field_values or ():
+            number = key_text(field.network_signup_custom_field_id)
+            value = field.value
+            if isinstance(value, list):
+                value = ", ".join(str(item) for item in value if isinstance(item, str | int))
+            elif isinstance(value, float | Decimal):
+                value = str(value)
+            if number is not None and isinstance(value, str | int):
+                self.put(f"custom.{number}", value)
+
+
+def _names_a_partner(value: Mapping[str, Any]) -> bool:
+    if value.get("network_affiliate_id") is not None or value.get("affiliate_id") is not None:
+        return True
+    affiliate = value.get("affiliate")
+    return isinstance(affiliate, dict) and affiliate.get("network_affiliate_id") is not None
+
+
+def _topic_of(value: Mapping[str, Any]) -> str:
+    """What the shape tells: the topic of a URL that names none."""
+    if "new_status" in value:
+        return VERDICT
+    if "offer_id" in value:
+        return APPROVED
+    related = value.get("relationship")
+    if isinstance(related, dict) and (related.get("sign_up") or related.get("signup")):
+        return SIGNED_UP
+    if value.get("time_created") is not None and value.get("time_created") == value.get("time_saved"):
+        return CREATED
+    return UPDATED

@@ -1,0 +1,1484 @@
+"""The memory: inbox, records, and what is owed to each route. The only room with SQL; knows no source and no sink.
+
+Two SQLite files stand behind this face: the inbox (append-only, so that an answer never waits for a projection) and
+everything that is computed from it. PostgreSQL can stand behind the same face: nothing of SQLite leaks out of it.
+
+    receiver   start_intake · submit                        many requests, one transaction, one callback a group
+    projector  read_events · unseen · load · commit         inbox -> records; one transaction a batch
+    delivery   take · finish · route_state · set_route_state
+    app, cli   open_store · enroll · resync · status · append · prune
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from msgspec import Struct, field
+
+from connector.compression import Codec
+from connector.core.contract import Event
+from connector.core.errors import StoreUnavailable
+from connector.file_lock import FileLock
+
+Ticket = TypeVar("Ticket")
+Deliver = Callable[[list[Any], StoreUnavailable | None], None]
+"""Called from the writer thread once a group: the tickets whose events are safe on disk (error None), or those whose
+events are not. Must be quick and must not raise: ``loop.call_soon_threadsafe(resolve, tickets, error)``."""
+
+
+class StoreInUse(StoreUnavailable):
+    """Another process works on this store; the message says which."""
+
+
+class StoreDamaged(StoreUnavailable):
+    """A file of the store is no store, damaged, or made by a newer version; the message names it. It is left alone."""
+
+
+class Overtaken(StoreUnavailable):
+    """Somebody else moved the projection on (another process, ``forget``): read again and repeat the batch."""
+
+
+# ---------------------------------------------------------------- what travels
+# Structs: as dataclasses these classes would lengthen every start by 15 ms, and take three times as long to fill.
+
+
+class StoredEvent(Struct, frozen=True):
+    """An event of the inbox with its place there."""
+
+    seq: int
+    event: Event
+
+
+class Known(Struct, frozen=True):
+    """A record as it is kept.
+
+    Args:
+        version: from 1 upwards; goes up whenever the record says something new.
+        facts: as ``core.record.dump_facts`` wrote them.
+    """
+
+    version: int
+    facts: bytes
+
+
+class Saved(Struct, frozen=True):
+    """A record as it stands after a batch.
+
+    Args:
+        before: the version that it was loaded with; 0 for a new record.
+        version: *before* + 1 when it says something new, so that every route owes it; else the same.
+    """
+
+    record_id: str
+    before: int
+    version: int
+    facts: bytes
+
+
+class Tally(Struct):
+    """What a batch counts of one source; times in microseconds of Unix time."""
+
+    received: int = 0
+    duplicates: int = 0
+    about_none: int = 0
+    unreadable: int = 0
+    last_at: int = 0
+    last_received_at: int = 0
+
+
+class Batch(Struct, frozen=True):
+    """What one step of the projector changes; all of it is committed, or nothing.
+
+    Args:
+        events: how many events it was made from; None: not checked.
+        after: the cursor that the batch was read at.
+        upto: the seq of its last event: the new cursor.
+        seen: fingerprints of the events that count as seen from now on (not those that could not be read).
+        records: the records as they stand now.
+        mentions: (seq, record_id): which event spoke of whom.
+        tallies: by source.
+    """
+
+    after: int
+    upto: int
+    seen: Sequence[bytes] = ()
+    records: Sequence[Saved] = ()
+    mentions: Sequence[tuple[int, str]] = ()
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    events: int | None = None
+
+
+class Owed(Struct, frozen=True):
+    """A record that a route owes, in its latest version, leased to the caller.
+
+    Args:
+        token: the lease; what ``Result.token`` must say.
+        version: the version of *facts*; what ``Result.version`` must say.
+        tries: failed tries of this record alone so far.
+        since: when it came to be owed.
+        failing_since: when the first of *tries* failed, or None.
+        alone: it made whole calls fail while others succeeded: to be sent in a call of its own.
+    """
+
+    record_id: str
+    version: int
+    facts: bytes
+    token: str
+    tries: int
+    since: datetime
+    failing_since: datetime | None
+    alone: bool
+
+
+class Later(Struct, frozen=True):
+    """Why a record stays owed.
+
+    Args:
+        due_at: not before.
+        reason: a code, no people's data.
+        failed: counts as a try of this record.
+        alone: see ``Owed.alone``.
+    """
+
+    due_at: datetime
+    reason: str = ""
+    failed: bool = True
+    alone: bool = False
+
+
+class LogLine(Struct, frozen=True):
+    """One row's delivery, for ``explain``: *kind* as in Outcome, *cells* those that changed, as dumped."""
+
+    key: str
+    kind: str
+    code: str = ""
+    cells: str = ""
+
+
+class Result(Struct, frozen=True):
+    """What became of one leased record.
+
+    Args:
+        version, token: what ``Owed`` said.
+        written: by row key: the cells that the far side now holds, as ``core.row.dump_cells`` wrote them.
+        removed: keys of rows that are no longer there.
+        log: for ``explain``.
+        later: None when all of this version's rows are settled, else why it stays owed.
+    """
+
+    record_id: str
+    version: int
+    token: str
+    written: Mapping[str, str] = field(default_factory=dict)
+    removed: Sequence[str] = ()
+    log: Sequence[LogLine] = ()
+    later: Later | None = None
+
+
+class Written(Struct, frozen=True):
+    """A row that a route has written: whose it is, and the dumped cells that the far side was given last."""
+
+    key: str
+    record_id: str
+    cells: str
+
+
+RouteKind = Literal["well", "waiting", "needs_action", "bug"]
+
+
+class RouteState(Struct, frozen=True):
+    """How a route fares; survives restarts.
+
+    Args:
+        kind: ``waiting``: the far side is down or limits us; ``needs_action``: a person must act; ``bug``: ours.
+        reason: plain words for people; no people's data.
+        paused_until: no call before that, or None.
+        failures: failed calls in a row; quota answers don't count.
+        since: when the present kind began.
+        delivered_at: the last successful call, or None.
+    """
+
+    kind: RouteKind = "well"
+    reason: str = ""
+    paused_until: datetime | None = None
+    failures: int = 0
+    since: datetime | None = None
+    delivered_at: datetime | None = None
+
+
+class SourceStatus(Struct, frozen=True):
+    source: str
+    received: int
+    duplicates: int
+    about_none: int
+    unreadable: int
+    last_event_at: datetime | None
+    last_received_at: datetime | None
+
+
+class RouteStatus(Struct, frozen=True):
+    """*owed* counts records; *oldest_since* is when the oldest of them came to be owed."""
+
+    route: str
+    owed: int
+    retrying: int
+    oldest_since: datetime | None
+    rows: int
+    state: RouteState
+
+
+class Status(Struct, frozen=True):
+    """*waiting*: events in the inbox that are not projected yet."""
+
+    records: int
+    waiting: int
+    last_seq: int
+    sources: tuple[SourceStatus, ...]
+    routes: tuple[RouteStatus, ...]
+
+
+class DeliveryLine(Struct, frozen=True):
+    """One row's delivery as ``explain`` shows it."""
+
+    route: str
+    record_id: str
+    key: str
+    version: int
+    at: datetime
+    kind: str
+    code: str
+    cells: str
+
+
+class OwedTo(Struct, frozen=True):
+    """What a route still owes of one record. *reason*: a code, or "" when it was not tried yet."""
+
+    route: str
+    since: datetime
+    due_at: datetime
+    tries: int
+    reason: str
+
+
+class Forgotten(Struct, frozen=True):
+    """What ``forget`` took away; *rows*: by route, the keys of rows that the far side was given."""
+
+    events: int
+    records: int
+    deliveries: int
+    rows: Mapping[str, tuple[str, ...]]
+
+
+def fingerprint(event: Event) -> bytes:
+    """16 bytes that stand for (source, key): by these a second delivery of an event is known."""
+    return blake2b(f"{event.source}\x00{event.key}".encode(), digest_size=16).digest()
+
+
+# ---------------------------------------------------------------- the files
+
+
+_application_id = 0x61666670  # "affp": tells our files from anybody else's SQLite file
+_schema_version = 1
+
+_inbox_schema = """
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL, key TEXT NOT NULL, topic TEXT NOT NULL,
+    at INTEGER NOT NULL, received_at INTEGER NOT NULL,
+    dictionary INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
+"""
+
+_records_schema = """
+CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO state VALUES ('cursor', 0), ('records', 0), ('generation', 0), ('generation_began', 0),
+    ('owed_by_visitors', 0);
+CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE seen_old (key BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE records (
+    id TEXT PRIMARY KEY, version INTEGER NOT NULL, dictionary INTEGER NOT NULL, facts BLOB NOT NULL
+);
+CREATE TABLE mentions (seq INTEGER NOT NULL, record_id TEXT NOT NULL, PRIMARY KEY (seq, record_id)) WITHOUT ROWID;
+CREATE TABLE sources (
+    source TEXT PRIMARY KEY, received INTEGER NOT NULL, duplicates INTEGER NOT NULL, about_none INTEGER NOT NULL,
+    unreadable INTEGER NOT NULL, last_at INTEGER NOT NULL, last_received_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE routes (
+    route TEXT PRIMARY KEY, kind TEXT NOT NULL DEFAULT 'well', reason TEXT NOT NULL DEFAULT '', paused_until INTEGER,
+    failures INTEGER NOT NULL DEFAULT 0, since INTEGER, delivered_at INTEGER
+) WITHOUT ROWID;
+CREATE TABLE owed (
+    route TEXT NOT NULL, record_id TEXT NOT NULL, version INTEGER NOT NULL, due_at INTEGER NOT NULL,
+    since INTEGER NOT NULL, lease_until INTEGER NOT NULL DEFAULT 0, token TEXT, tries INTEGER NOT NULL DEFAULT 0,
+    failing_since INTEGER, reason TEXT NOT NULL DEFAULT '', alone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (route, record_id)
+) WITHOUT ROWID;
+CREATE TABLE written (
+    route TEXT NOT NULL, key TEXT NOT NULL, record_id TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL,
+    cells TEXT NOT NULL, PRIMARY KEY (route, key)
+) WITHOUT ROWID;
+CREATE INDEX written_by_record ON written (route, record_id);
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY, route TEXT NOT NULL, record_id TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL,
+    at INTEGER NOT NULL, kind TEXT NOT NULL, code TEXT NOT NULL, cells TEXT NOT NULL
+);
+CREATE TABLE notes (sink TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (sink, key)) WITHOUT ROWID;
+"""
+
+
+def _micros(moment: datetime) -> int:
+    return round((moment - _epoch) / _microsecond)
+
+
+def _moment(micros: int) -> datetime:
+    return _epoch + timedelta(microseconds=micros)
+
+
+def _micros_or_none(moment: datetime | None) -> int | None:
+    return None if moment is None else _micros(moment)
+
+
+def _moment_or_none(micros: int | None) -> datetime | None:
+    return _moment(micros) if micros else None
+
+
+_epoch = datetime(1970, 1, 1, tzinfo=UTC)
+_microsecond = timedelta(microseconds=1)
+
+
+class _File:
+    """One SQLite file: a connection for writing, shared under a lock, and a few for reading."""
+
+    def __init__(self, path: Path, schema: str, cache_kib: int) -> None:
+        self.path = path
+        self._cache_kib = cache_kib
+        self._lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
+        self._prepare(schema)
+
+    def _prepare(self, schema: str) -> None:
+        try:
+            # The files hold people's data. SQLite gives -wal and -shm the mode of the main file.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: can't be opened ({error.strerror})") from error
+        try:
+            connection = self._connect()
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreDamaged(self._damage(str(error))) from error
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            (ours,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not tables:
+                for statement in schema.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_application_id}")
+                connection.execute(f"PRAGMA user_version = {_schema_version}")
+            elif ours != _application_id:
+                raise StoreDamaged(  # noqa: TRY301 - closed below
+                    f"{self.path}: this is no file of the connector; it is left as it is"
+                )
+            elif version > _schema_version:
+                raise StoreDamaged(  # noqa: TRY301
+                    f"{self.path}: made by a newer version of the connector (format {version})"
+                )
+            connection.execute("COMMIT")
+            if tables and self.path.stat().st_size <= _checked_bytes:
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":
+                    raise StoreDamaged(self._damage(found))  # noqa: TRY301
+        except sqlite3.OperationalError as error:
+            connection.close()
+            raise StoreUnavailable(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StoreDamaged(self._damage(str(error))) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._writer = connection
+
+    def _damage(self, what: str) -> str:
+        return (
+            f"{self.path}: the file is damaged ({what}); it is left as it is. "
+            "Put a backup in its place, or move it away to start afresh."
+        )
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        try:
+            connection.execute("PRAGMA busy_timeout = 5000")  # first: what follows may have to wait for another process
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses answered events when the power goes
+            connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA secure_delete = FAST")  # blots out what is deleted wherever that costs no write
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: committed and fsynced at the end, nothing of it on an error.
+
+        Raises:
+            StoreUnavailable: it could not be committed. The next one starts with a fresh connection.
+        """
+        with self._lock:
+            try:
+                if self._writer is None:
+                    self._writer = self._connect()
+                connection = self._writer
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                # After a full disk or an I/O error the connection's state is anybody's guess.
+                self._drop_writer()
+                raise StoreUnavailable(f"{self.path.name}: {error}") from error
+            except BaseException:
+                if self._writer is not None and self._writer.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._writer.execute("ROLLBACK")
+                raise
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(sqlite3.Error):
+                writer.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                writer.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One snapshot of what is committed.
+
+        Raises:
+            StoreUnavailable: the file can't be read.
+        """
+        connection: sqlite3.Connection | None = None
+        try:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._connect()
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            raise StoreUnavailable(f"{self.path.name}: {error}") from error
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        if self._closed:
+            connection.close()
+        else:
+            self._readers.append(connection)
+
+    @contextmanager
+    def deleting(self) -> Iterator[sqlite3.Connection]:
+        """``writing``, and what is deleted is overwritten."""
+        with self.writing() as sql:
+            sql.execute("PRAGMA secure_delete = ON")
+            try:
+                yield sql
+            finally:
+                sql.execute("PRAGMA secure_delete = FAST")
+
+    def size(self) -> int:
+        """Bytes of the file, with what of it is only in its log as yet."""
+        with self.reading() as sql:
+            (pages,) = sql.execute("PRAGMA page_count").fetchone()
+            (bytes_a_page,) = sql.execute("PRAGMA page_size").fetchone()
+        return int(pages * bytes_a_page)
+
+    def shrink(self) -> None:
+        """Free the pages that the connections keep in memory; they are read again when they are wanted."""
+        with suppress(sqlite3.Error):
+            with self._lock:
+                if self._writer is not None:
+                    self._writer.execute("PRAGMA shrink_memory")
+            for _ in range(len(self._readers)):
+                with suppress(IndexError):  # somebody reads with it at the moment
+                    connection = self._readers.pop(0)
+                    connection.execute("PRAGMA shrink_memory")
+                    self._readers.append(connection)
+
+    def rebuild(self) -> None:
+        """Write the file anew, so that nothing stays in it but what is kept. Others that write wait meanwhile."""
+        with self._lock:
+            try:
+                connection = self._connect()
+                try:
+                    connection.execute("PRAGMA busy_timeout = 60000")
+                    if self.size() > _rebuilt_in_memory_bytes:
+                        connection.execute("PRAGMA temp_store = FILE")
+                    connection.execute("VACUUM")
+                finally:
+                    connection.close()
+            except sqlite3.Error as error:
+                raise StoreUnavailable(f"{self.path.name}: {error}") from error
+
+    def overwrite_free_pages(self) -> None:
+        """Fill the file's free pages with zeros, in steps that others can write between."""
+        with self.writing() as sql:
+            sql.execute("DROP TABLE IF EXISTS filler")
+            sql.execute("CREATE TABLE filler (zeros BLOB)")
+        while True:
+            with self.writing() as sql:
+                (free,) = sql.execute("PRAGMA freelist_count").fetchone()
+                if not free:
+                    break
+                sql.execute("INSERT INTO filler VALUES (zeroblob(?))", (min(free, 1000) * 4000,))  # 4,092 a page
+        with self.writing() as sql:
+            sql.execute("DROP TABLE filler")
+
+    def empty_log(self, seconds: float = 30.0) -> None:
+        """Move what is in the write-ahead log into the file, and cut the log to nothing.
+
+        Raises:
+            StoreUnavailable: somebody has been reading all the time.
+        """
+        ends = time.monotonic() + seconds
+        while True:
+            with self._lock:
+                try:
+                    connection = self._connect()
+                    try:
+                        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    finally:
+                        connection.close()
+                except sqlite3.Error as error:
+                    raise StoreUnavailable(f"{self.path.name}: {error}") from error
+            if not busy:
+                return
+            if time.monotonic() >= ends:
+                raise StoreUnavailable(f"{self.path.name}: its log can't be emptied while others read; try again")
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            while self._readers:
+                self._readers.pop().close()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+
+_rebuilt_in_memory_bytes = 512 * 1024 * 1024
+_checked_bytes = 16 * 1024 * 1024  # checking all of a larger file would hold up every start
+
+
+# ---------------------------------------------------------------- the face
+
+
+def open_store(url: str, *, worker: bool, now: Callable[[], datetime]) -> Store:
+    """The store at *url*, made when it is not there.
+
+    Args:
+        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db`` (or just a path).
+        worker: True for the one process that projects and delivers (``serve``, ``drain``); it holds the store's lock.
+            False for a visitor (``status``, ``dead-letters replay``, ``backfill``), who may look, append and owe
+            while a worker runs.
+        now: aware UTC.
+
+    Raises:
+        StoreInUse: another worker has it.
+        StoreDamaged: a file is damaged or not ours; it is left alone.
+        StoreUnavailable: it can't be opened or made.
+    """
+    path = Path(url.removeprefix("sqlite:///"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"{path.parent}: can't be made ({error.strerror})") from error
+    return Store(path, worker=worker, now=now)
+
+
+def has_worker(url: str) -> bool:
+    """Whether a worker holds the store at *url*, in this process or another. Makes nothing.
+
+    It takes the lock for a moment, and a worker that starts in that moment is refused: don't ask without a reason.
+    """
+    lock = FileLock(_lock_path(Path(url.removeprefix("sqlite:///"))))
+    if not lock.path.exists():
+        return False
+    try:
+        if not lock.acquire(wait=False):
+            return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
+def _lock_path(store: Path) -> Path:
+    return store.with_name(f"{store.name}.lock")
+
+
+class Store:
+    """See the module's head for who calls what. Every method may be called from any thread.
+
+    Everything raises StoreUnavailable when the disk is full, the files are gone or locked for too long; the next call
+    tries afresh, so the program recovers without a restart.
+    """
+
+    def __init__(self, path: Path, *, worker: bool, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._lock = FileLock(_lock_path(path)) if worker else None
+        self._intake: _Intake[Any] | None = None
+        self._on_append: list[Callable[[], None]] = []
+        self._on_owed: list[Callable[[], None]] = []
+        self._foreign = threading.Lock()
+        self._closed = False
+        self._noticed: tuple[int | None, int] | None = None
+        if self._lock is not None:
+            _hold(self._lock, path)
+        opened: list[_File] = []
+        try:
+            # A visitor appends, or looks once: what it has seen it does not need again.
+            cache_kib = 8192 if worker else 512
+            self._inbox = _File(path.with_name(f"{path.stem}-inbox{path.suffix}"), _inbox_schema, cache_kib)
+            opened.append(self._inbox)
+            self._records = _File(path, _records_schema, cache_kib)
+            opened.append(self._records)
+            self._codec = Codec(self._dictionaries(self._inbox))
+            self._facts_codec = Codec(self._dictionaries(self._records))
+            if worker:
+                self._mend()
+        except BaseException:
+            for file in opened:
+                file.close()
+            if self._lock is not None:
+                self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Finish what was submitted, then let go of the files. Threads that use it must have ended."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._intake is not None:
+            self._intake.close()
+        self._inbox.close()
+        self._records.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def on_append(self, callback: Callable[[], None]) -> None:
+        """Call *callback* (quick, must not raise) whenever events have been committed to the inbox."""
+        self._on_append.append(callback)
+
+    def on_owed(self, callback: Callable[[], None]) -> None:
+        """Call *callback* (quick, must not raise) whenever routes may owe more than before."""
+        self._on_owed.append(callback)
+
+    def notice_others(self) -> bool:
+        """Whether another process has written since the last call; if so the callbacks run. Cheap: ask now and then."""
+        with self._inbox.reading() as sql:
+            (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
+        with self._records.reading() as sql:
+            owed = _state(sql, "owed_by_visitors")
+        with self._foreign:
+            before, self._noticed = self._noticed, (last, owed)
+        if before == self._noticed:
+            return False
+        for callback in (*self._on_append, *self._on_owed):
+            callback()
+        return True
+
+    # ------------------------------------------------ inbox
+
+    def start_intake(self, deliver: Deliver, *, limit: int = 10_000) -> None:
+        """Start the writer thread; *limit* events may wait for it before ``submit`` refuses more."""
+        assert self._intake is None, "the intake runs already"
+        self._intake = _Intake(self._insert, deliver, self._appended, limit)
+
+    def submit(self, event: Event, ticket: object) -> None:
+        """Hand over *event*; ``deliver`` will be called with *ticket* among its group. Never blocks.
+
+        Raises:
+            StoreUnavailable: too many wait already.
+        """
+        assert self._intake is not None, "start_intake comes first"
+        self._intake.submit(event, ticket)
+
+    def intake_waiting(self) -> int:
+        """How many events wait for the writer thread at the moment."""
+        return 0 if self._intake is None else self._intake.waiting()
+
+    def intake_pressed(self) -> bool:
+        """Whether requests come faster than one by one: many events shared a transaction a moment ago."""
+        return self._intake is not None and self._intake.pressed()
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Commit *events* to the inbox before returning: backfill, replay and tests."""
+        self._insert(events)
+        self._appended()
+
+    def read_events(self, after: int, limit: int) -> list[StoredEvent]:
+        """The next events behind seq *after*, in order."""
+        with self._inbox.reading() as sql:
+            rows = sql.execute(
+                "SELECT seq, source, key, topic, at, received_at, dictionary, body FROM events"
+                " WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        return [self._event(row) for row in rows]
+
+    def _event(self, row: tuple[Any, ...]) -> StoredEvent:
+        seq, source, key, topic, at, received_at, dictionary, body = row
+        return StoredEvent(
+            seq, Event(source, key, topic, at, _moment(received_at), _expanded(self._codec, dictionary, body))
+        )
+
+    def _insert(self, events: Sequence[Event]) -> None:
+        rows = [(e.source, e.key, e.topic, e.at, _micros(e.received_at), *self._codec.shrink(e.body)) for e in events]
+        with self._inbox.writing() as sql:
+            # Many rows in a statement: each step of a statement lets go of the interpreter's lock, and getting it back
+            # from a busy event loop takes up to five milliseconds.
+            for some in _powers(rows, _rows_in_statement):
+                sql.execute(_insert_events(len(some)), [value for row in some for value in row])
+
+    def _appended(self) -> None:
+        for callback in self._on_append:
+            callback()
+
+    # ------------------------------------------------ projection
+
+    def cursor(self) -> int:
+        """The seq of the last event that has been projected."""
+        with self._records.reading() as sql:
+            return _state(sql, "cursor")
+
+    def unseen(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of the fingerprints that were not seen before."""
+        asked = sorted(set(keys))
+        fresh = set(asked)
+        with self._records.reading() as sql:
+            for table in ("seen_new", "seen_old"):
+                for some in _slices(asked, 500):
+                    found = sql.execute(
+                        f"SELECT key FROM {table} WHERE key IN ({_marks(some)})",  # noqa: S608 - a constant name
+                        some,
+                    )
+                    fresh.difference_update(key for (key,) in found)
+        return fresh
+
+    def load(self, record_ids: Iterable[str]) -> dict[str, Known]:
+        """The records of those ids that exist."""
+        known: dict[str, Known] = {}
+        with self._records.reading() as sql:
+            for some in _slices(sorted(set(record_ids)), 500):
+                rows = sql.execute(
+                    f"SELECT id, version, dictionary, facts FROM records WHERE id IN ({_marks(some)})",  # noqa: S608
+                    some,
+                )
+                for record_id, version, dictionary, facts in rows:
+                    known[record_id] = Known(version, _expanded(self._facts_codec, dictionary, facts))
+        return known
+
+    def commit(self, batch: Batch) -> None:
+        """All of *batch* or nothing; then every route owes the records that say something new.
+
+        Raises:
+            Overtaken: the cursor is no longer at ``batch.after``, or a record was taken away: read again.
+        """
+        now = _micros(self._now())
+        new: list[tuple[Any, ...]] = []
+        changed: list[tuple[Any, ...]] = []
+        for saved in batch.records:
+            row = (saved.version, *self._facts_codec.shrink(saved.facts), saved.record_id)
+            if saved.before:
+                changed.append((*row, saved.before))
+            else:
+                new.append(row)
+        owed = [(s.record_id, s.version, now, now) for s in batch.records if s.version != s.before]
+        with self._records.writing() as sql:
+            if _state(sql, "cursor") != batch.after:
+                raise Overtaken("the projection has moved on")
+            if batch.events is not None and batch.events != self._count_events(batch.after, batch.upto):
+                raise Overtaken("an event was taken away meanwhile")
+            sql.executemany("INSERT OR IGNORE INTO seen_new VALUES (?)", [(key,) for key in sorted(batch.seen)])
+            before = _changes(sql)
+            sql.executemany(
+                "UPDATE records SET version = ?, dictionary = ?, facts = ? WHERE id = ? AND version = ?", changed
+            )
+            sql.executemany("INSERT OR IGNORE INTO records (version, dictionary, facts, id) VALUES (?, ?, ?, ?)", new)
+            if _changes(sql) - before != len(batch.records):
+                raise Overtaken("a record was changed by somebody else meanwhile")
+            if owed:
+                sql.executemany(
+                    "INSERT INTO owed (route, record_id, version, due_at, since)"
+                    " SELECT route, ?1, ?2, ?3, ?4 FROM routes WHERE true"
+                    " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version",
+                    owed,
+                )
+            sql.executemany("INSERT OR IGNORE INTO mentions VALUES (?, ?)", batch.mentions)
+            for source, tally in batch.tallies.items():
+                sql.execute(
+                    "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET"
+                    " received = received + excluded.received, duplicates = duplicates + excluded.duplicates,"
+                    " about_none = about_none + excluded.about_none, unreadable = unreadable + excluded.unreadable,"
+                    " last_at = max(last_at, excluded.last_at),"
+                    " last_received_at = max(last_received_at, excluded.last_received_at)",
+                    (
+                        source, tally.received, tally.duplicates, tally.about_none, tally.unreadable,
+                        tally.last_at, tally.last_received_at,
+                    ),
+                )  # fmt: skip
+            if new:
+                sql.execute("UPDATE state SET value = value + ? WHERE name = 'records'", (len(new),))
+            _set_state(sql, "cursor", batch.upto)
+        if owed:
+            self._owed()
+
+    def _count_events(self, after: int, upto: int) -> int:
+        with self._inbox.reading() as sql:
+            (count,) = sql.execute("SELECT count(*) FROM events WHERE seq > ? AND seq <= ?", (after, upto)).fetchone()
+        return int(count)
+
+    # ------------------------------------------------ routes
+
+    def enroll(self, routes: Sequence[str]) -> list[str]:
+        """Make *routes* the ones that are owed to.
+
+        A new one owes every record (a full sync); one that is not named any more is dropped with what it owed.
+
+        Returns:
+            The new ones.
+        """
+        now = _micros(self._now())
+        with self._records.writing() as sql:
+            known = {route for (route,) in sql.execute("SELECT route FROM routes")}
+            for route in sorted(known - set(routes)):
+                for table in ("owed", "written", "deliveries", "routes"):
+                    sql.execute(f"DELETE FROM {table} WHERE route = ?", (route,))  # noqa: S608 - constant names
+            new = [route for route in routes if route not in known]
+            for route in new:
+                sql.execute("INSERT INTO routes (route) VALUES (?)", (route,))
+                _owe_all(sql, route, now)
+        self._owed()
+        return new
+
+    def routes(self) -> list[str]:
+        """The enrolled routes, by name."""
+        with self._records.reading() as sql:
+            return [route for (route,) in sql.execute("SELECT route FROM routes ORDER BY route")]
+
+    def resync(self, route: str) -> int:
+        """Forget what *route* has written and owe it every record.
+
+        Returns:
+            How many records.
+
+        Raises:
+            KeyError: no such route is enrolled.
+        """
+        with self._records.writing() as sql:
+            if sql.execute("SELECT 1 FROM routes WHERE route = ?", (route,)).fetchone() is None:
+                raise KeyError(route)
+            sql.execute("DELETE FROM written WHERE route = ?", (route,))
+            sql.execute("UPDATE routes SET paused_until = NULL WHERE route = ?", (route,))
+            count = _owe_all(sql, route, _micros(self._now()))
+            _set_state(sql, "owed_by_visitors", _state(sql, "owed_by_visitors") + 1)
+        self._owed()
+        return count
+
+    def owe(self, route: str, record_ids: Iterable[str]) -> int:
+        """Owe those records to *route* again, due now, even if nothing is new; unknown ids and routes are passed over.
+
+        Returns:
+            How many are owed now because of this call.
+        """
+        now = _micros(self._now())
+        count = 0
+        with self._records.writing() as sql:
+            for record_id in record_ids:
+                count += sql.execute(
+                    "INSERT INTO owed (route, record_id, version, due_at, since)"
+                    " SELECT routes.route, records.id, records.version, ?3, ?3 FROM routes, records"
+                    " WHERE routes.route = ?1 AND records.id = ?2"
+                    " ON CONFLICT (route, record_id) DO UPDATE SET"
+                    " due_at = excluded.due_at, tries = 0, failing_since = NULL, alone = 0",
+                    (route, record_id, now),
+                ).rowcount
+            _set_state(sql, "owed_by_visitors", _state(sql, "owed_by_visitors") + 1)
+        self._owed()
+        return count
+
+    def take(self, route: str, limit: int, *, lease: timedelta, after: str = "", alone: bool = False) -> list[Owed]:
+        """Lease up to *limit* due records, in the order of their ids, beginning behind *after* and going round.
+
+        Going round keeps a few busy records at the head from starving the rest. *alone*: those that have to be sent in
+        calls of their own, or the others.
+        """
+        now = self._now()
+        at, token = _micros(now), uuid.uuid4().hex
+        found: list[tuple[Any, ...]] = []
+        with self._records.writing() as sql:
+            for first, last in ((after, "\U0010ffff"), ("", after)):
+                if len(found) < limit and first < last:
+                    found += sql.execute(
+                        "SELECT record_id, r.version, r.dictionary, r.facts, tries, since, failing_since,"
+                        " alone FROM owed CROSS JOIN records r ON r.id = record_id"
+                        " WHERE route = ? AND record_id > ? AND record_id <= ? AND due_at <= ? AND lease_until <= ?"
+                        " AND alone = ? ORDER BY record_id LIMIT ?",
+                        (route, first, last, at, at, int(alone), limit - len(found)),
+                    ).fetchall()
+            until = _micros(now + lease)
+            sql.executemany(
+                "UPDATE owed SET lease_until = ?, token = ? WHERE route = ? AND record_id = ?",
+                [(until, token, route, row[0]) for row in found],
+            )
+        return [
+            Owed(
+                record_id, version, _expanded(self._facts_codec, dictionary, facts), token, tries, _moment(since),
+                _moment_or_none(failing_since), bool(alone),
+            )
+            for record_id, version, dictionary, facts, tries, since, failing_since, alone in found
+        ]  # fmt: skip
+
+    def next_due(self, route: str) -> datetime | None:
+        """When ``take`` will find something next: now or past when it would at once; None when nothing is owed."""
+        with self._records.reading() as sql:
+            (at,) = sql.execute("SELECT min(max(due_at, lease_until)) FROM owed WHERE route = ?", (route,)).fetchone()
+        return None if at is None else _moment(at)
+
+    def finish(self, route: str, results: Sequence[Result], *, delivered: bool = False) -> None:
+        """Settle what was sent, keep owed what was not; one transaction. *delivered*: the far side took a call.
+
+        Only the version that was sent is settled: what changed meanwhile stays owed. A record whose lease somebody
+        else has taken since is not settled, and what it has written is forgotten: our late answer can't tell which of
+        two writes came last, so the next delivery writes it in full.
+        """
+        now = _micros(self._now())
+        with self._records.writing() as sql:
+            for result in results:
+                record_id = result.record_id
+                owed = sql.execute(
+                    "SELECT version, token FROM owed WHERE route = ? AND record_id = ?", (route, record_id)
+                ).fetchone()
+                if owed is None or owed[1] != result.token:
+                    for key in result.written:
+                        sql.execute("DELETE FROM written WHERE route = ? AND key = ?", (route, key))
+                    if owed is None:  # settled by the other holder; INSERT finds nothing when the record is forgotten
+                        sql.execute(
+                            "INSERT INTO owed (route, record_id, version, due_at, since)"
+                            " SELECT routes.route, records.id, records.version, ?3, ?3 FROM routes, records"
+                            " WHERE routes.route = ?1 AND records.id = ?2",
+                            (route, record_id, now),
+                        )
+                    continue
+                sql.executemany(
+                    "INSERT INTO written (route, key, record_id, version, at, cells) VALUES (?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (route, key) DO UPDATE SET record_id = excluded.record_id,"
+                    " version = excluded.version, at = excluded.at, cells = excluded.cells",
+                    [(route, key, record_id, result.version, now, cells) for key, cells in result.written.items()],
+                )
+                for key in result.removed:
+                    sql.execute("DELETE FROM written WHERE route = ? AND key = ?", (route, key))
+                sql.executemany(
+                    "INSERT INTO deliveries (route, record_id, key, version, at, kind, code, cells)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (route, record_id, line.key, result.version, now, line.kind, line.code, line.cells)
+                        for line in result.log
+                    ],
+                )
+                self._settle(sql, route, result, changed=owed[0] > result.version, now=now)
+            if delivered:
+                sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (now, route))
+
+    def set_aside(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
+        """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while
+        another record's succeeded."""
+        now, due = _micros(self._now()), _micros(due_at)
+        with self._records.writing() as sql:
+            sql.executemany(
+                "UPDATE owed SET alone = 1, due_at = ?, tries = max(tries, 1), failing_since = ?"
+                " WHERE route = ? AND record_id = ? AND alone = 0",
+                [(due, now, route, record_id) for record_id in record_ids],
+            )
+
+    def _settle(self, sql: sqlite3.Connection, route: str, result: Result, *, changed: bool, now: int) -> None:
+        where = (route, result.record_id)
+        if result.later is not None:
+            sql.execute(
+                "UPDATE owed SET lease_until = 0, token = NULL, due_at = ?, reason = ?, tries = tries + ?,"
+                " alone = ?, failing_since = CASE WHEN ? THEN coalesce(failing_since, ?) ELSE failing_since END"
+                " WHERE route = ? AND record_id = ?",
+                (
+                    _micros(result.later.due_at), result.later.reason, int(result.later.failed),
+                    int(result.later.alone), result.later.failed, now, *where,
+                ),
+            )  # fmt: skip
+        elif changed:
+            sql.execute(
+                "UPDATE owed SET lease_until = 0, token = NULL, due_at = ?, since = ?, tries = 0, reason = '',"
+                " failing_since = NULL, alone = 0 WHERE route = ? AND record_id = ?",
+                (now, now, *where),
+            )
+        else:
+            sql.execute("DELETE FROM owed WHERE route = ? AND record_id = ?", where)
+
+    def written(self, route: str, record_ids: Iterable[str], keys: Iterable[str] = ()) -> list[Written]:
+        """What *route* last wrote for those records, and under those row keys whoever wrote them."""
+        found: dict[str, Written] = {}
+        with self._records.reading() as sql:
+            for column, wanted in (("record_id", record_ids), ("key", keys)):
+                for some in _slices(sorted(set(wanted)), 500):
+                    rows = sql.execute(
+                        f"SELECT key, record_id, cells FROM written WHERE route = ?"  # noqa: S608 - a constant name
+                        f" AND {column} IN ({_marks(some)})",
+                        (route, *some),
+                    )
+                    found.update((key, Written(key, record_id, cells)) for key, record_id, cells in rows)
+        return list(found.values())
+
+    def route_state(self, route: str) -> RouteState:
+        """How *route* fares; ``well`` for one that is not enrolled."""
+        with self._records.reading() as sql:
+            row = sql.execute(
+                "SELECT kind, reason, paused_until, failures, since, delivered_at FROM routes WHERE route = ?", (route,)
+            ).fetchone()
+        return RouteState() if row is None else _route_state(row)
+
+    def set_route_state(self, route: str, state: RouteState) -> None:
+        """Keep how *route* fares (but ``delivered_at``, which ``finish`` keeps)."""
+        with self._records.writing() as sql:
+            sql.execute(
+                "UPDATE routes SET kind = ?, reason = ?, paused_until = ?, failures = ?, since = ? WHERE route = ?",
+                (
+                    state.kind, state.reason, _micros_or_none(state.paused_until), state.failures,
+                    _micros_or_none(state.since), route,
+                ),
+            )  # fmt: skip
+
+    # ------------------------------------------------ sinks' notes
+
+    def recall(self, sink: str, key: str) -> str | None:
+        """What ``remember`` last kept for that sink under *key*."""
+        with self._records.reading() as sql:
+            row = sql.execute("SELECT value FROM notes WHERE sink = ? AND key = ?", (sink, key)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remember(self, sink: str, key: str, value: str | None) -> None:
+        """Keep a note for a sink; None forgets it."""
+        with self._records.writing() as sql:
+            if value is None:
+                sql.execute("DELETE FROM notes WHERE sink = ? AND key = ?", (sink, key))
+            else:
+                sql.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (sink, key, value))
+
+    # ------------------------------------------------ for people
+
+    def status(self) -> Status:
+        """How everything stands. Counts what is owed, never the events."""
+        with self._inbox.reading() as sql:
+            last = _last_seq(sql)
+        with self._records.reading() as sql:
+            owed = {
+                route: (count, retrying, since)
+                for route, count, retrying, since in sql.execute(
+                    "SELECT route, count(*), sum(tries > 0), min(since) FROM owed GROUP BY route"
+                )
+            }
+            routes = []
+            for route, rows, *state in sql.execute(
+                "SELECT route, (SELECT count(*) FROM written w WHERE w.route = r.route), kind, reason, paused_until,"
+                " failures, since, delivered_at FROM routes r ORDER BY route"
+            ):
+                count, retrying, since = owed.get(route, (0, 0, None))
+                routes.append(
+                    RouteStatus(route, count, retrying, _moment_or_none(since), rows, _route_state(tuple(state)))
+                )
+            sources = tuple(
+                SourceStatus(name, received, duplicates, none, unreadable, _moment_or_none(at), _moment_or_none(came))
+                for name, received, duplicates, none, unreadable, at, came in sql.execute(
+                    "SELECT source, received, duplicates, about_none, unreadable, last_at, last_received_at"
+                    " FROM sources ORDER BY source"
+                )
+            )
+            cursor, records = _state(sql, "cursor"), _state(sql, "records")
+        return Status(records, max(0, last - cursor), last, sources, tuple(routes))
+
+    def record_ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """A page of the ids of all records, in order."""
+        with self._records.reading() as sql:
+            rows = sql.execute("SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+            return [record_id for (record_id,) in rows]
+
+    def events_of(self, record_id: str) -> list[StoredEvent]:
+        """The events still kept that spoke of that record, oldest first. Reads through all mentions: for people."""
+        with self._records.reading() as sql:
+            seqs = [seq for (seq,) in sql.execute("SELECT seq FROM mentions WHERE record_id = ?", (record_id,))]
+        events: list[StoredEvent] = []
+        with self._inbox.reading() as sql:
+            for some in _slices(sorted(seqs), 500):
+                rows = sql.execute(
+                    "SELECT seq, source, key, topic, at, received_at, dictionary, body"  # noqa: S608 - marks only
+                    f" FROM events WHERE seq IN ({_marks(some)}) ORDER BY seq",
+                    some,
+                )
+                events += [self._event(row) for row in rows]
+        return events
+
+    def deliveries_of(self, record_id: str) -> list[DeliveryLine]:
+        """That record's deliveries still kept, oldest first. Reads through the whole log: for people."""
+        with self._records.reading() as sql:
+            rows = sql.execute(
+                "SELECT route, record_id, key, version, at, kind, code, cells FROM deliveries"
+                " WHERE record_id = ? ORDER BY id",
+                (record_id,),
+            ).fetchall()
+        return [
+            DeliveryLine(route, whose, key, version, _moment(at), kind, code, cells)
+            for route, whose, key, version, at, kind, code, cells in rows
+        ]
+
+    def owed_of(self, record_id: str) -> list[OwedTo]:
+        """Which routes still owe that record."""
+        with self._records.reading() as sql:
+            rows = sql.execute(
+                "SELECT route, since, due_at, tries, reason FROM owed WHERE record_id = ? ORDER BY route", (record_id,)
+            ).fetchall()
+        return [OwedTo(route, _moment(since), _moment(due), tries, reason) for route, since, due, tries, reason in rows]
+
+    # ------------------------------------------------ forgetting a person
+
+    def mentions_of(self, record_ids: Iterable[str]) -> set[int]:
+        """The seqs of events that are known to have spoken of those records. Reads through all mentions."""
+        seqs: set[int] = set()
+        with self._records.reading() as sql:
+            for record_id in record_ids:
+                seqs.update(seq for (seq,) in sql.execute("SELECT seq FROM mentions WHERE record_id = ?", (record_id,)))
+        return seqs
+
+    def under_way(self, record_ids: Iterable[str]) -> bool:
+        """Whether a route is delivering one of those records at the moment."""
+        now = _micros(self._now())
+        with self._records.reading() as sql:
+            return any(
+                sql.execute(
+                    "SELECT 1 FROM owed WHERE record_id = ? AND token IS NOT NULL AND lease_until > ?", (record_id, now)
+                ).fetchone()
+                for record_id in record_ids
+            )
+
+    def forget(self, record_ids: Sequence[str], seqs: Iterable[int]) -> Forgotten:
+        """Take away these events of the inbox, these records, and all that was kept of their deliveries.
+
+        The events go first: a projection on its way finds that they are gone and begins anew (see ``commit``). That
+        an event was seen stays known, by a hash, so that its second delivery does not bring the person back.
+        What the files still hold in unused places goes with ``scrub``.
+        """
+        gone = sorted(set(seqs))
+        events = deliveries = records = 0
+        rows: dict[str, set[str]] = {}
+        for some in _slices(gone, 500):
+            with self._inbox.deleting() as sql:
+                marks = _marks(some)
+                events += sql.execute(f"DELETE FROM events WHERE seq IN ({marks})", some).rowcount  # noqa: S608
+        with self._records.deleting() as sql:
+            sql.executemany("DELETE FROM mentions WHERE seq = ?", [(seq,) for seq in gone])
+            for record_id in record_ids:
+                for route, key in sql.execute("SELECT route, key FROM written WHERE record_id = ?", (record_id,)):
+                    rows.setdefault(route, set()).add(key)
+                for table in ("mentions", "owed", "written"):
+                    sql.execute(f"DELETE FROM {table} WHERE record_id = ?", (record_id,))  # noqa: S608 - constants
+                deliveries += sql.execute("DELETE FROM deliveries WHERE record_id = ?", (record_id,)).rowcount
+                records += sql.execute("DELETE FROM records WHERE id = ?", (record_id,)).rowcount
+            sql.execute("UPDATE state SET value = value - ? WHERE name = 'records'", (records,))
+        return Forgotten(events, records, deliveries, {route: tuple(sorted(keys)) for route, keys in rows.items()})
+
+    def scrub(self, *, rebuild_inbox_up_to_bytes: int | None = None) -> bool:
+        """Leave nothing of what was deleted in the files: they are written anew and their logs emptied.
+
+        Args:
+            rebuild_inbox_up_to_bytes: an inbox that is larger is not written anew, since nothing could be received
+                meanwhile; its free pages are filled with zeros instead. None: however large.
+
+        Returns:
+            Whether the inbox was written anew as well.
+        """
+        self._records.rebuild()
+        self._records.empty_log()
+        whole = rebuild_inbox_up_to_bytes is None or self._inbox.size() <= rebuild_inbox_up_to_bytes
+        if whole:
+            self._inbox.rebuild()
+        else:
+            self._inbox.overwrite_free_pages()
+        self._inbox.empty_log()
+        return whole
+
+    # ------------------------------------------------ upkeep
+
+    def prune(self, before: datetime, limit: int = 500) -> int:
+        """One small step: forget up to *limit* of the oldest projected events received before *before*, and as many
+        lines of the delivery log; call again while it returns something.
+
+        Returns:
+            How many events and lines went.
+        """
+        edge = _micros(before)
+        with self._records.reading() as sql:
+            cursor = _state(sql, "cursor")
+        with self._inbox.writing() as sql:
+            gone = [
+                seq
+                for seq, received_at in sql.execute(
+                    "SELECT seq, received_at FROM events WHERE seq <= ? ORDER BY seq LIMIT ?", (cursor, limit)
+                )
+                if received_at < edge
+            ]
+            sql.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in gone])
+        with self._records.writing() as sql:
+            sql.executemany("DELETE FROM mentions WHERE seq = ?", [(seq,) for seq in gone])
+            lines = sql.execute(
+                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries ORDER BY id LIMIT ?) AND at < ?",
+                (limit, edge),
+            ).rowcount
+            self._rotate(sql, edge)
+        return len(gone) + lines
+
+    def shrink_memory(self) -> None:
+        """Let go of what is only kept to be quick: after a burst that is tens of megabytes."""
+        for file in (self._inbox, self._records):
+            file.shrink()
+
+    def _rotate(self, sql: sqlite3.Connection, edge: int) -> None:
+        """Drop the older generation of fingerprints once all of the newer one is as old as the events kept."""
+        began = _state(sql, "generation_began")
+        if began == 0:
+            _set_state(sql, "generation_began", _micros(self._now()))
+        elif began < edge:
+            sql.execute("DROP TABLE seen_old")
+            sql.execute("ALTER TABLE seen_new RENAME TO seen_old")
+            sql.execute("CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID")
+            _set_state(sql, "generation_began", _micros(self._now()))
+
+    def _owed(self) -> None:
+        for callback in self._on_owed:
+            callback()
+
+    def _mend(self) -> None:
+        """What the one worker puts right at start."""
+        with self._records.writing() as sql:
+            cursor = _state(sql, "cursor")
+            # Only a dead worker can have left these: we hold the lock.
+            sql.execute("UPDATE owed SET lease_until = 0, token = NULL WHERE token IS NOT NULL")
+        with self._inbox.writing() as sql:
+            if _last_seq(sql) < cursor:
+                # The files are from different backups: new events must get numbers that were not projected yet.
+                sql.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
+                sql.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", (cursor,))
+
+    def _dictionaries(self, file: _File) -> list[tuple[int, bytes]]:
+        """All dictionaries that *file* was ever written with, ours included: a newer program reads older bodies."""
+        with file.reading() as sql:
+            kept: list[tuple[int, bytes]] = sql.execute("SELECT id, content FROM dictionaries ORDER BY id").fetchall()
+        content = Codec.content()
+        if all(known != content for _, known in kept):
+            with file.writing() as sql:
+                sql.execute("INSERT INTO dictionaries (content) VALUES (?)", (content,))
+            return self._dictionaries(file)
+        return kept
+
+
+def _hold(lock: FileLock, path: Path) -> None:
+    try:
+        held = lock.acquire(wait=False)
+    except OSError as error:
+        raise StoreUnavailable(f"{lock.path}: can't be opened ({error.strerror})") from error
+    if not held:
+        raise StoreInUse(
+            f"{path} is in use by another connector ({lock.read_note() or 'unknown'}); stop that one first"
+        )
+    lock.note(f"process {os.getpid()}")
+
+
+def _owe_all(sql: sqlite3.Connection, route: str, now: int) -> int:
+    # The token goes: a delivery on its way was made from what is now forgotten, and must not settle this.
+    return sql.execute(
+        "INSERT INTO owed (route, record_id, version, due_at, since)"
+        " SELECT ?1, id, version, ?2, ?2 FROM records WHERE true"
+        " ON CONFLICT (route, record_id) DO UPDATE SET due_at = excluded.due_at, lease_until = 0, token = NULL,"
+        " tries = 0, failing_since = NULL, reason = '', alone = 0",
+        (route, now),
+    ).rowcount
+
+
+def _route_state(row: tuple[Any, ...]) -> RouteState:
+    kind, reason, paused_until, failures, since, delivered_at = row
+    return RouteState(
+        kind, reason, _moment_or_none(paused_until), failures, _moment_or_none(since), _moment_or_none(delivered_at)
+    )
+
+
+def _expanded(codec: Codec, dictionary: int, shrunk: bytes) -> bytes:
+    try:
+        return codec.expand(dictionary, shrunk)
+    except ValueError as error:
+        raise StoreDamaged(
+            f"a text in the store can't be read ({error}): the file is damaged; put a backup back"
+        ) from error
+
+
+def _state(sql: sqlite3.Connection, name: str) -> int:
+    (value,) = sql.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+    return int(value)
+
+
+def _set_state(sql: sqlite3.Connection, name: str, value: int) -> None:
+    sql.execute("UPDATE state SET value = ? WHERE name = ?", (value, name))
+
+
+def _last_seq(sql: sqlite3.Connection) -> int:
+    row = sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _changes(sql: sqlite3.Connection) -> int:
+    return sql.total_changes
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _powers(rows: Sequence[Any], largest: int) -> Iterator[Sequence[Any]]:
+    """*rows* in slices whose lengths are powers of two, so that there are few different statements to prepare."""
+    at = 0
+    while at < len(rows):
+        size = min(largest, 1 << ((len(rows) - at).bit_length() - 1))
+        yield rows[at : at + size]
+        at += size
+
+
+@cache
+def _insert_events(rows: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return f"INSERT INTO events (source, key, topic, at, received_at, dictionary, body) VALUES {values}"  # noqa: S608
+
+
+_rows_in_statement = 64
+
+
+def _slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+# ---------------------------------------------------------------- group commit
+
+
+class _Intake(Generic[Ticket]):
+    """One thread that commits all events that wait, in one transaction, and calls back once for all of them."""
+
+    def __init__(
+        self,
+        insert: Callable[[Sequence[Event]], None],
+        deliver: Callable[[list[Ticket], StoreUnavailable | None], None],
+        appended: Callable[[], None],
+        limit: int,
+    ) -> None:
+        self._insert, self._deliver, self._appended, self._limit = insert, deliver, appended, limit
+        self._waiting: queue.SimpleQueue[tuple[Event, Ticket] | None] = queue.SimpleQueue()
+        self._pressed_at = -1.0
+        self._thread = threading.Thread(target=self._run, name="store-intake", daemon=True)
+        self._thread.start()
+
+    def submit(self, event: Event, ticket: Ticket) -> None:
+        if self._waiting.qsize() >= self._limit:
+            raise StoreUnavailable("too many events wait for the disk")
+        self._waiting.put((event, ticket))
+
+    def waiting(self) -> int:
+        return self._waiting.qsize()
+
+    def pressed(self) -> bool:
+        return time.monotonic() - self._pressed_at < _moment_seconds
+
+    def close(self) -> None:
+        """Commit what waits, then end the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            group, last = self._group()
+            if group:
+                self._commit(group)
+
+    def _group(self) -> tuple[list[tuple[Event, Ticket]], bool]:
+        """All that wait, at least one; and whether ``close`` came behind them."""
+        group: list[tuple[Event, Ticket]] = []
+        entry = self._waiting.get()
+        while entry is not None:
+            group.append(entry)
+            if len(group) >= _largest_group:
+                return group, False
+            try:
+                entry = self._waiting.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[tuple[Event, Ticket]]) -> None:
+        tickets = [ticket for _, ticket in group]
+        if len(group) >= _large_group:
+            self._pressed_at = time.monotonic()
+        try:
+            self._insert([event for event, _ in group])
+        except StoreUnavailable as error:
+            self._tell(tickets, error)
+        except Exception as error:  # an event that can't be stored at all must not take the others of its group along
+            if len(group) > 1:
+                for one in group:
+                    self._commit([one])
+            else:
+                self._tell(tickets, StoreUnavailable(f"the event can't be stored ({type(error).__name__})"))
+        else:
+            self._tell(tickets, None)
+            self._appended()
+
+    def _tell(self, tickets: list[Ticket], error: StoreUnavailable | None) -> None:
+        # Whoever asked may be gone (an event loop that is closed): the events are safe all the same, and this thread
+        # must live on.
+        with suppress(Exception):
+            self._deliver(tickets, error)
+
+
+_largest_group = 512
+_large_group = 16
+_moment_seconds = 0.1

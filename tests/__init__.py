@@ -1,0 +1,1 @@
+"""The connector's tests, in the same tree as the connector."""

@@ -1,0 +1,94 @@
+"""Merge is a law: in any order, with any duplicates, the same events end in the same record."""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import permutations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.core.merge import canonical, join, later
+from connector.core.record import Fact, Facts, Value, dump_facts, load_facts, said_something_new, view
+
+# Few paths, times and values, so that ties and conflicts are the rule.
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers(0, 1)
+    | st.sampled_from(["", "a", "1", "true", "null"])
+    | st.sampled_from([(), ("a",), ("a", "b")])
+)
+stamped = st.tuples(st.integers(0, 2), st.integers(0, 1), values)
+paths = st.sampled_from(
+    [
+        "email",
+        "status",
+        "gone_at",
+        "campaigns[7].name",
+        "campaigns[7].gone_at",
+        "campaigns[]",
+        "users[1].email",
+        "users[]",
+    ]
+)
+said = st.dictionaries(paths, stamped, max_size=6)
+
+
+nothing: Facts = {}
+
+
+def told(facts: Facts) -> str:
+    return repr(sorted(facts.items()))  # repr: True is not 1
+
+
+@given(said, said)
+def test_the_order_of_two_does_not_matter(a: dict[str, Fact], b: dict[str, Fact]) -> None:
+    assert told(join(a, b)) == told(join(b, a))
+
+
+@given(said, said, said)
+def test_the_grouping_of_three_does_not_matter(a: dict[str, Fact], b: dict[str, Fact], c: dict[str, Fact]) -> None:
+    assert told(join(join(a, b), c)) == told(join(a, join(b, c)))
+
+
+@given(said, said)
+def test_saying_it_twice_changes_nothing(a: dict[str, Fact], b: dict[str, Fact]) -> None:
+    assert told(join(a, a)) == told(a)
+    both = join(a, b)
+    assert told(join(both, a)) == told(join(both, b)) == told(both)
+    assert not said_something_new(both, join(both, a))
+
+
+@given(st.lists(said, min_size=1, max_size=4), st.data())
+def test_every_order_with_duplicates_ends_in_the_same_record(
+    events: list[dict[str, Fact]], data: st.DataObject
+) -> None:
+    expected = reduce(join, events, nothing)
+    for order in permutations(events):
+        again = data.draw(st.lists(st.sampled_from(events), max_size=3)) if order == tuple(events) else []
+        got = reduce(join, [*order, *again], nothing)
+        assert told(got) == told(expected)
+        assert view("x:1", got) == view("x:1", expected)
+        # The store keeps facts as bytes between two events.
+        kept = reduce(lambda known, event: load_facts(dump_facts(join(known, event))), order, dict[str, Fact]())
+        assert told(kept) == told(expected)
+
+
+@given(stamped, stamped)
+def test_of_two_different_facts_exactly_one_wins(a: Fact, b: Fact) -> None:
+    if repr(a) == repr(b):
+        assert not later(a, b)
+    else:
+        assert later(a, b) != later(b, a)
+
+
+@given(values, values)
+def test_the_canonical_form_is_equal_for_equal_values_only(a: Value, b: Value) -> None:
+    assert (canonical(a) == canonical(b)) == (repr(a) == repr(b))
+
+
+def test_what_is_joined_is_left_alone() -> None:
+    known: dict[str, Fact] = {"email": (1, 0, "a")}
+    join(known, {"email": (2, 0, "b")})
+    assert known == {"email": (1, 0, "a")}

@@ -1,0 +1,44 @@
+"""Cents become units with the decimals of their currency."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.core.money import exponent, from_minor
+
+
+@pytest.mark.parametrize(
+    ("amount", "code", "text"),
+    [
+        (50744, "USD", "507.44"),
+        (-1000, "USD", "-10.00"),
+        (5, "EUR", "0.05"),
+        (-5, "EUR", "-0.05"),
+        (0, "USD", "0.00"),
+        (507, "JPY", "507"),
+        (-1, "JPY", "-1"),
+        (5, "KWD", "0.005"),
+        (12345, "CLF", "1.2345"),
+        (5, "usd", "0.05"),
+        (5, "<string>", "0.05"),
+        (10**30, "USD", "1" + "0" * 28 + ".00"),
+        (Decimal("50744.00"), "USD", "507.44"),
+        (Decimal("0.5"), "USD", "0.005"),
+        (Decimal("1E+3"), "USD", "10.00"),
+    ],
+)
+def test_minor_units_become_exact_text(amount: int | Decimal, code: str, text: str) -> None:
+    assert from_minor(amount, code) == text
+
+
+@given(st.integers(), st.sampled_from(["USD", "JPY", "KWD", "CLF"]))
+def test_no_amount_is_rounded(amount: int, code: str) -> None:
+    text = from_minor(amount, code)
+    sign, digits, shift = Decimal(text).as_tuple()
+    assert -int(shift) == exponent(code)
+    assert int("".join(map(str, digits))) * (-1 if sign else 1) == amount
+    assert from_minor(Decimal(amount), code) == text

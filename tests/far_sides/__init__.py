@@ -1,0 +1,1 @@
+"""Small local servers that behave as the far sides do, for the real clients to talk to."""

@@ -1,0 +1,335 @@
+"""Campaigns against the HubSpot sink: every fault at random, and colleagues who edit meanwhile. Seeded.
+
+CI runs short ones (test_hubspot_campaign.py); ``python -m benchmarks.hubspot`` runs long ones and prints figures.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from connector.core.contract import Outcome
+from connector.core.errors import NeedsAction, TryLater
+from connector.core.row import Cell, Row
+from connector.sinks.hubspot import HubSpotCrm
+from tests.far_sides.hubspot_server import HubSpotServer, Mode, Record, definition
+from tests.far_sides.loopback import Call, Fault, Reply
+from tests.sinks.host import TestHost
+from tests.sinks.hubspot_account import column, sink_of, target_of
+
+_unwell = [Reply(status, {"message": "unwell"}) for status in (500, 502, 503, 504, 520, 521, 522, 524)]
+_patience_seconds = 2.0
+faults = (
+    Fault("reset_before"),
+    Fault("hang_after"),
+    Fault("reset_after"),
+    Fault("cut_after"),
+    Fault("status", Reply(423, {"category": "LOCKED"})),
+    Fault("status_after", Reply(423, {"category": "LOCKED"})),
+    Fault("status", Reply(429, {"policyName": "TEN_SECONDLY_ROLLING"})),
+    Fault("status", Reply(429, {"policyName": "DAILY"})),
+    Fault("status", Reply(477, {}, {"Retry-After": "30"})),
+    Fault("status", Reply(401, {"category": "EXPIRED_AUTHENTICATION"})),
+    Fault("status", Reply(403, {"category": "MISSING_SCOPES", "context": {"requiredGranularScopes": ["crm.x"]}})),
+    Fault("status", Reply(502, b"<html>\xff</html>", {"Content-Type": "text/html"})),
+    Fault("status", Reply(202)),
+    Fault("status_after", Reply(202)),
+    *(Fault("status", reply) for reply in _unwell),
+    *(Fault("status_after", reply) for reply in _unwell),
+)
+"""Every fault that an answer can have; what is wrong with rows comes from the rows."""
+
+
+class RandomFaults:
+    """A fault for a call, by its content and how often it came: the same seed gives the same faults.
+
+    Args:
+        share: of the calls that go wrong.
+    """
+
+    def __init__(self, seed: int, share: float) -> None:
+        self.seed, self.share = seed, share
+        self.hit = 0
+        self.kinds: Counter[str] = Counter()
+        self._seen: Counter[int] = Counter()
+
+    def silent(self, item: Mapping[str, Any]) -> bool:
+        """For ``HubSpotServer.ignore``: one input of a thousand is neither written nor spoken of."""
+        content = zlib.crc32(repr(sorted(item["properties"].items())).encode())
+        self._seen[-content] += 1
+        ignored = self.share > 0 and random.Random(f"{self.seed} {content} {self._seen[-content]}").random() < 0.001
+        if ignored:
+            self.hit += 1
+            self.kinds["input ignored"] += 1
+        return ignored
+
+    def __call__(self, call: Call) -> Fault | None:
+        """For ``FarSide.fault_for`` (called under the server's lock)."""
+        content = zlib.crc32(call.path.encode() + call.body)
+        self._seen[content] += 1
+        chance = random.Random(f"{self.seed} {content} {self._seen[content]}")
+        if chance.random() >= self.share:
+            return None
+        fault = chance.choice(faults)
+        self.hit += 1
+        self.kinds[f"{fault.kind} {fault.reply.status}" if "status" in fault.kind else fault.kind] += 1
+        return fault
+
+
+@dataclass
+class Figures:
+    """What a campaign came to."""
+
+    batches: int = 0
+    calls: int = 0
+    faulted: int = 0
+    resent: int = 0
+    """Calls made by writes that were raised out of, and so made again by right."""
+    wrong: list[str] = field(default_factory=list)
+    """Everything that is not as the records have it: empty when all is well."""
+    fault_kinds: Counter[str] = field(default_factory=Counter)
+
+
+_columns = {
+    "no rules that read": (
+        column("affiliate_key"),
+        column("email", "email"),
+        column("firstname"),
+        column("phone", "phone", "always"),
+        column("affiliate_balance", "money"),
+    ),
+    "rules that read": (
+        column("affiliate_key"),
+        column("email", "email"),
+        column("firstname"),
+        column("phone", "phone", "always"),
+        column("affiliate_balance", "money"),
+        column("jobtitle", overwrite="on_create"),
+        column("website", overwrite="only_if_empty"),
+    ),
+}
+
+
+def deliver(sink: HubSpotCrm, target: Any, owed: dict[str, Row], host: TestHost, figures: Figures,
+            server: HubSpotServer) -> dict[str, Outcome]:  # fmt: skip
+    """What delivery does, as little of it as matters: batches until nothing is owed; what was refused, by key."""
+    refused: dict[str, Outcome] = {}
+    tries = 0
+    while owed:
+        tries += 1
+        assert tries < 500, f"{len(owed)} rows are owed for ever"
+        rows = list(owed.values())[: sink.batch_rows]
+        before = len(server.calls)
+        try:
+            outcomes = sink.write(target, rows)
+        except TryLater as error:
+            figures.resent += len(server.calls) - before
+            host.advance(error.after or 1.0)
+            continue
+        except NeedsAction:
+            figures.resent += len(server.calls) - before
+            continue  # a person acts
+        assert {outcome.key for outcome in outcomes} == {row.key for row in rows}
+        for outcome in outcomes:
+            if outcome.kind == "refused":
+                refused[outcome.key] = outcome
+            if outcome.kind != "later":
+                del owed[outcome.key]
+    return refused
+
+
+def everything_at_random(
+    mode: Mode, *, seed: int, batches: int, share: float, people: int = 600, rules: str = "no rules that read"
+) -> Figures:
+    """Rounds of changes to *people* affiliates, delivered through faults until *batches* writes were handled.
+
+    Args:
+        share: of the calls that go wrong; 0.0 for the faultless run.
+    """
+    chance = random.Random(seed)
+    host, figures = TestHost(), Figures()
+    truth: dict[int, dict[str, Cell]] = {}
+    created_with: dict[int, Cell] = {}
+    with HubSpotServer(mode, seed=seed) as server:
+        server.define("contacts", definition("affiliate_key", unique=True), definition("affiliate_balance", "number"))
+        for number in range(0, people, 7):  # contacts that are to be taken over
+            server.add(email=f"ada{number}@example.com", jobtitle="typed by hand")
+        sink = sink_of(server, host, timeout_seconds=_patience_seconds)
+        target = target_of(_columns[rules], also_match=("email",))
+        fault_for = RandomFaults(seed, share)
+        server.fault_for = fault_for
+        server.ignore = fault_for.silent
+        done = 0
+        round_ = 0
+        while done < batches:
+            round_ += 1
+            owed: dict[str, Row] = {}
+            changed = chance.sample(range(people), min(people, chance.choice((3, 60, 250, 400))))
+            bad = set(chance.sample(changed, chance.choice((0, 0, 1, 2))))
+            for number in changed:
+                # At first by the address that a contact may have already, so that it is taken over; later by others.
+                moved = number in truth and round_ % 3 == 0
+                cells = truth.setdefault(number, {"affiliate_key": f"firstpromoter:{number}"})
+                cells["email"] = f"Ada{number}.{round_}@Example.com" if moved else f"ada{number}@example.com"
+                cells["firstname"] = f"Ada {number} of {round_}"
+                cells["phone"] = None if chance.random() < 0.1 else f"+44207{chance.randrange(10**6):06}"
+                cells["affiliate_balance"] = Decimal(chance.randrange(-500, 10**6)) / 100
+                cells["jobtitle"] = f"Affiliate {number}"
+                cells["website"] = f"https://{number}.example.com/{round_}"
+                created_with.setdefault(number, cells["website"])
+                sent = dict(cells, email=f"ada{number}@example.con") if number in bad else dict(cells)
+                owed[f"firstpromoter:{number}"] = Row(f"firstpromoter:{number}", f"firstpromoter:{number}", sent)
+            done += -(-len(owed) // 100)
+            refused = deliver(sink, target, owed, host, figures, server)
+            expected = {f"firstpromoter:{number}" for number in bad}
+            if set(refused) != expected:
+                figures.wrong.append(f"round {round_}: refused {sorted(set(refused) ^ expected)}")
+            again = {
+                f"firstpromoter:{number}": Row(
+                    f"firstpromoter:{number}", f"firstpromoter:{number}", dict(truth[number])
+                )
+                for number in bad
+            }
+            deliver(sink, target, again, host, figures, server)  # corrected at the platform
+        sink.close()
+        figures.batches, figures.calls = done, len(server.calls)
+        figures.faulted, figures.fault_kinds = fault_for.hit, fault_for.kinds
+        figures.wrong += _differences(server, truth, created_with, people, rules)
+        figures.wrong += [f"in two calls at once: {each}" for each in server.overlaps]
+    return figures
+
+
+def _differences(
+    server: HubSpotServer, truth: Mapping[int, Mapping[str, Cell]], created_with: Mapping[int, Cell], people: int,
+    rules: str
+) -> list[str]:  # fmt: skip
+    wrong = []
+    by_key: dict[str, list[Record]] = {}
+    for record in server.records["contacts"].values():
+        by_key.setdefault(record.properties.get("affiliate_key", ""), []).append(record)
+    strangers = set(range(0, people, 7)) - set(truth)
+    if len(by_key.pop("", [])) != len(strangers):
+        wrong.append("contacts that nobody has to do with were created or lost")
+    for number, cells in truth.items():
+        records = by_key.pop(f"firstpromoter:{number}", [])
+        if len(records) != 1:
+            wrong.append(f"{number}: {len(records)} contacts")
+            continue
+        there = records[0].properties
+        want = {
+            "email": str(cells["email"]).lower(),
+            "firstname": cells["firstname"],
+            "phone": cells["phone"] or "",
+            "affiliate_balance": format(cells["affiliate_balance"], "f"),
+        }
+        if rules == "rules that read":
+            want["jobtitle"] = cells["jobtitle"] if number % 7 else "typed by hand"
+            want["website"] = created_with[number]
+        wrong += [f"{number}: {name} is {there.get(name, '')!r}, not {value!r}"
+                  for name, value in want.items() if there.get(name, "") != value]  # fmt: skip
+    wrong += [f"a contact for nobody: {key}" for key in by_key]
+    return wrong
+
+
+# ---------------------------------------------------------------- colleagues
+
+
+_stages = ("new", "talking", "partner", "friend")
+_edit_columns = (
+    column("affiliate_key"),
+    column("email", "email"),
+    column("firstname", overwrite="only_if_empty"),
+    column("jobtitle", overwrite="on_create"),
+    column("affiliate_stage", overwrite="only_forward", order=_stages),
+)
+
+
+def colleagues_edit(mode: Mode, *, seed: int, people: int = 4, steps: int = 12) -> list[str]:
+    """One interleaving of deliveries, faults, restarts and a colleague's edits; what was lost of the edits.
+
+    Edits happen at any moment but between the reading and the writing of one batch, the one race that is left; what is
+    typed then into a property that the batch does not send survives too.
+    """
+    chance = random.Random(f"{mode} {seed}")
+    host, wrong = TestHost(), []
+    pinned: dict[tuple[int, str], str] = {}
+    truth: dict[int, str] = {}
+    with HubSpotServer(mode, seed=seed) as server:
+        server.define(
+            "contacts",
+            definition("affiliate_key", unique=True),
+            definition("affiliate_stage", "enumeration", options=[(stage, stage) for stage in _stages]),
+        )
+        target = target_of(_edit_columns, also_match=("email",))
+        sink = sink_of(server, host, timeout_seconds=_patience_seconds)
+        fault_for = RandomFaults(seed, 0.15)
+
+        def edit(number: int) -> None:
+            record = server.find("affiliate_key", f"firstpromoter:{number}")
+            if record is None:
+                return
+            name = chance.choice(("firstname", "jobtitle", "affiliate_stage", "lastname"))
+            value = (
+                chance.choice(_stages) if name == "affiliate_stage" else chance.choice(("", f"typed {chance.random()}"))
+            )
+            record.properties[name] = value
+            if name == "firstname" and not value:
+                pinned.pop((number, name), None)  # an emptied cell may be filled again
+            else:
+                pinned[number, name] = value
+
+        def between(call: Call) -> Fault | None:
+            number = chance.randrange(people)
+            if call.path.endswith("batch/read") and chance.random() < 0.3:
+                edit(number)
+            record = server.find("affiliate_key", f"firstpromoter:{number}")
+            if record is not None and call.path.endswith("batch/upsert") and chance.random() < 0.3:
+                record.properties["lastname"] = pinned[number, "lastname"] = f"typed {chance.random()}"
+            return fault_for(call)
+
+        server.fault_for = between
+        for step in range(steps):
+            for number in chance.sample(range(people), chance.randrange(people)):
+                edit(number)
+            if chance.random() < 0.1:
+                sink.close()
+                sink = sink_of(server, host, timeout_seconds=_patience_seconds)
+            owed = {}
+            for number in chance.sample(range(people), chance.randrange(1, people + 1)):
+                key = f"firstpromoter:{number}"
+                truth[number] = chance.choice(_stages)
+                cells: dict[str, Cell] = {
+                    "affiliate_key": key,
+                    "email": f"ada{number}@example.com",
+                    "firstname": f"Ada {step}",
+                    "jobtitle": f"Affiliate {step}",
+                    "affiliate_stage": truth[number],
+                }
+                owed[key] = Row(key, key, cells)
+            refused = deliver(sink, target, owed, host, Figures(), server)
+            wrong += [f"step {step}: {key} was refused" for key in refused]
+            wrong += [f"step {step}: {each}" for each in _lost(server, pinned)]
+        sink.close()
+        if len(server.records["contacts"]) != len(truth):
+            wrong.append(f"{len(server.records['contacts'])} contacts for {len(truth)} affiliates")
+    return wrong
+
+
+def _lost(server: HubSpotServer, pinned: dict[tuple[int, str], str]) -> list[str]:
+    lost = []
+    for (number, name), value in pinned.items():
+        record = server.find("affiliate_key", f"firstpromoter:{number}")
+        assert record is not None
+        there = record.properties.get(name, "")
+        if name == "affiliate_stage":
+            if _stages.index(there) < _stages.index(value):
+                lost.append(f"{number}: the stage went back from {value} to {there}")
+            pinned[number, name] = there
+        elif there != value:
+            lost.append(f"{number}: {name} was {value!r} and is {there!r}")
+    return lost

@@ -1,0 +1,414 @@
+"""What every sink promises, as one suite that each sink's tests run against its own far side.
+
+How to plug in a sink: write a ``Harness`` (below) that builds the sink and its far side, reads the far side back
+without the sink, and plays the person who works there; then, in the sink's test file::
+
+    class TestMySinkKeepsThePromises(SinkPromises):
+        @pytest.fixture
+        def harness(self, tmp_path: Path) -> Iterator[Harness]:
+            yield MyHarness(tmp_path)          # a new, empty far side for each test
+
+Flags on the harness switch off what a far side has no notion of (a CRM has no formulas, no row order); nothing else may
+be skipped. A far side with fixed columns maps ``columns`` to what it has and makes the rest in ``target``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import pytest
+
+from connector.core.contract import Outcome, Sink, Target
+from connector.core.row import Cell, Column, Row
+from tests.sinks.host import TestHost
+
+columns = (
+    Column("Key"),
+    Column("Name"),
+    Column("Phone", type="phone"),
+    Column("Number", type="integer"),
+    Column("Balance", type="money", currency="USD"),
+    Column("Active", type="boolean"),
+    Column("Joined", type="date"),
+    Column("Seen", type="datetime"),
+    Column("Tags", type="list"),
+)
+stages = ("Lead", "Affiliate", "Partner")
+
+
+class Harness(ABC):
+    """One sink type with an empty far side. Everything about the far side is read and done without the sink.
+
+    Attributes:
+        host: lent to each sink that ``sink`` builds, so that notes survive "restarts".
+        has_formulas: the far side could take text for a formula.
+        has_rows_of_others: a person can keep rows (contacts) without our key.
+        deletes: ``Row.remove`` is understood.
+        keeps_blanks: text keeps blanks at its ends, and line breaks.
+    """
+
+    has_formulas: ClassVar[bool] = True
+    has_rows_of_others: ClassVar[bool] = True
+    deletes: ClassVar[bool] = True
+    keeps_blanks: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.host = TestHost()
+
+    @abstractmethod
+    def sink(self) -> Sink:
+        """A new instance of the sink on the same far side, as after a restart."""
+
+    @abstractmethod
+    def target(self, columns: Sequence[Column], **options: Any) -> Target:
+        """A target with these columns, keyed by ``Key``; *options* are of the common ``TargetOptions``."""
+
+    @abstractmethod
+    def rows(self) -> list[dict[str, Cell]]:
+        """All that is at the far side, by header: managed columns typed as in ``columns`` (text where the column is not
+        one of them), empty cells None; people's rows and columns too. In the far side's order."""
+
+    @abstractmethod
+    def state(self) -> object:
+        """Something that is equal exactly as long as nothing at the far side was written."""
+
+    @abstractmethod
+    def person_adds_column(self, name: str, cells: Mapping[str, str]) -> None:
+        """A person adds a column and fills it in, by key, for rows that are there."""
+
+    @abstractmethod
+    def person_adds_row(self, cells: Mapping[str, str]) -> None:
+        """A person adds a row without key."""
+
+    @abstractmethod
+    def person_edits(self, key: str, column: str, text: str) -> None:
+        """A person types *text* ("" clears) into a managed text cell."""
+
+    @abstractmethod
+    def formulas(self) -> list[str]:
+        """Cells that the far side would compute instead of showing: [] when all is well."""
+
+    def person_reorders(self) -> None:  # noqa: B027 - a far side without order has nothing to do here
+        """A person turns the order of rows and of columns round; nothing to do where there is no order."""
+
+    # ------------------------------------------------------------ shorthands
+
+    def row(self, key: str) -> dict[str, Cell]:
+        """The one row of that key. Fails when there are none or several."""
+        found = [row for row in self.rows() if row.get("Key") == key]
+        assert len(found) == 1, f"{len(found)} rows of {key}"
+        return found[0]
+
+    def has(self, key: str) -> bool:
+        return any(row.get("Key") == key for row in self.rows())
+
+
+def row(key: str, **cells: Cell) -> Row:
+    """A row of that key: ``row("a:1", Name="Ada")``."""
+    return Row(record_id=key, key=key, cells={"Key": key, **cells})
+
+
+def full_row(key: str, **cells: Cell) -> Row:
+    """A row with a value in each of ``columns``."""
+    return row(
+        key,
+        **{
+            "Name": f"Name of {key}",
+            "Phone": "+442071838750",
+            "Number": 0,
+            "Balance": Decimal("-507.40"),
+            "Active": False,
+            "Joined": date(2026, 2, 3),
+            "Seen": datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC),
+            "Tags": ("vip", "uk"),
+            **cells,
+        },
+    )
+
+
+def kinds(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Outcomes by key, whatever their order; fails when a key comes twice."""
+    by_key: dict[str, str] = {outcome.key: outcome.kind for outcome in outcomes}
+    assert len(by_key) == len(outcomes)
+    return by_key
+
+
+awkward_texts = {
+    "unicode": "Zoë Ångström 株式会社 İstanbul ß",
+    "right to left": "שלום עולם مرحبا",
+    "emoji": "👩🏽‍💻 🏴󠁧󠁢󠁥󠁮󠁧󠁿 e\u0301",
+    "line breaks": "first line\nsecond line",
+    "quotes and separators": 'a "quoted", b; c\td | e',
+    "leading zeros": "00420",
+    "phone": "+44 20 7183 8750",
+    "looks like a decimal": "1.10",
+    "twenty digits": "12345678901234567890",
+    "looks like a boolean": "TRUE",
+    "looks like a date": "2026-02-03",
+    "looks like a date in words": "MAR1",
+    "scientific": "1E5",
+    "apostrophe": "'x",
+    "apostrophe and sign": "'=x",
+    "a lone apostrophe": "'",
+    "backslash": "a\\nb\\",
+    "markup": "<b>&amp;</b>",
+    "looks like an escape": "_x0041_",
+    "negative number as text": "-12",
+    "null in words": "NULL",
+    "long": "x" * 5_000,
+}
+formula_texts = (
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(1)",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    " =1+1",
+    "\u00a0=1+1",
+    "\u200b=1+1",
+    "＝1+1",
+    "＋1",
+    "－1",
+    "＠SUM(1)",
+    "'=1+1",
+    '"=1+1',
+    "=cmd|' /C calc'!A0",
+    '=HYPERLINK("http://example.com?x="&A1,"click")',
+    "\";=cmd|' /C calc'!A0",
+    "a;=cmd|' /C calc'!A0",
+    'x",=HYPERLINK("http://example.com")',
+    "{=1+1}",
+)
+
+
+class SinkPromises:
+    """Inherit in a class named ``Test…`` and give it a ``harness`` fixture."""
+
+    # ------------------------------------------------------------ outcomes
+
+    def test_writing_nothing_is_harmless(self, harness: Harness) -> None:
+        before = harness.state()
+        assert list(harness.sink().write(harness.target(columns), ())) == []
+        assert harness.state() == before
+
+    def test_each_row_has_its_outcome_by_key(self, harness: Harness) -> None:
+        keys = [f"a:{number}" for number in range(25)]
+        outcomes = harness.sink().write(harness.target(columns), [full_row(key) for key in keys])
+        assert kinds(outcomes) == dict.fromkeys(keys, "written")
+        assert {row["Key"] for row in harness.rows()} == set(keys)
+
+    def test_what_is_written_is_read_back_with_its_type(self, harness: Harness) -> None:
+        sent = full_row("a:1")
+        harness.sink().write(harness.target(columns), [sent])
+        assert harness.row("a:1") == dict(sent.cells)
+
+    def test_the_same_rows_twice_are_the_same_table(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        rows = [full_row("a:1"), full_row("a:2", Name="Bob")]
+        sink.write(target, rows)
+        once = harness.rows()
+        assert kinds(sink.write(target, rows)) == {"a:1": "written", "a:2": "written"}
+        assert kinds(harness.sink().write(target, rows[::-1])) == {"a:1": "written", "a:2": "written"}
+        assert harness.rows() == once
+
+    def test_a_row_whose_answer_was_lost_is_written_again_without_a_double(self, harness: Harness) -> None:
+        target = harness.target(columns)
+        harness.sink().write(target, [full_row("a:1"), full_row("a:2")])  # and nobody heard the answer
+        harness.sink().write(target, [full_row("a:2", Name="Newer"), full_row("a:3"), full_row("a:1")])
+        assert sorted(str(row["Key"]) for row in harness.rows()) == ["a:1", "a:2", "a:3"]
+        assert harness.row("a:2")["Name"] == "Newer"
+
+    def test_changes_go_to_their_rows_and_leave_the_others(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        sink.write(target, [full_row(f"a:{number}") for number in range(6)])
+        sink.write(target, [row("a:4", Name="Changed"), row("a:1", Number=7)])
+        for number in range(6):
+            changed: dict[int, dict[str, Cell]] = {4: {"Name": "Changed"}, 1: {"Number": 7}}
+            assert harness.row(f"a:{number}") == {**full_row(f"a:{number}").cells, **changed.get(number, {})}
+
+    def test_a_column_that_the_row_does_not_name_is_left_untouched(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target([Column("Key"), Column("Name", overwrite="always")])
+        sink.write(target, [row("a:1", Name="Ada")])
+        sink.write(target, [row("a:1")])
+        assert harness.row("a:1")["Name"] == "Ada"
+
+    def test_a_refused_row_leaves_the_others_written(self, harness: Harness) -> None:
+        outcomes = harness.sink().write(
+            harness.target(columns), [full_row("a:1"), full_row("a:2", Name="\ud800 broken"), full_row("a:3")]
+        )
+        assert kinds(outcomes) == {"a:1": "written", "a:2": "refused", "a:3": "written"}
+        refused = next(outcome for outcome in outcomes if outcome.kind == "refused")
+        assert refused.reason
+        assert refused.code
+        assert refused.column == "Name"
+        assert not harness.has("a:2")
+
+    # ------------------------------------------------------------ the five rules
+
+    @pytest.mark.parametrize(
+        ("rule", "first", "typed", "new", "after"),
+        [
+            ("always", "one", None, "two", "two"),
+            ("always", "one", None, None, None),
+            ("never_clear", "one", None, "two", "two"),
+            ("never_clear", "one", None, None, "one"),
+            ("never_clear", "one", "theirs", "two", "two"),
+            ("only_if_empty", "one", None, "two", "one"),
+            ("only_if_empty", None, "theirs", "two", "theirs"),
+            ("only_if_empty", "one", "", "two", "two"),
+            ("on_create", "one", None, "two", "one"),
+            ("on_create", "one", "", "two", None),
+            ("only_forward", "Lead", None, "Partner", "Partner"),
+            ("only_forward", "Partner", None, "Lead", "Partner"),
+            ("only_forward", "Partner", "Affiliate", "Lead", "Affiliate"),
+            ("only_forward", "Partner", "", "Lead", "Lead"),
+        ],
+    )
+    def test_the_overwrite_rule_decides_what_becomes_of_a_cell(
+        self, harness: Harness, rule: Any, first: str | None, typed: str | None, new: str | None, after: str | None
+    ) -> None:
+        order = stages if rule == "only_forward" else ()
+        target = harness.target([Column("Key"), Column("Name", overwrite=rule, order=order)])
+        harness.sink().write(target, [row("a:1", Name=first)])
+        assert harness.row("a:1").get("Name") == first
+        if typed is not None:
+            harness.person_edits("a:1", "Name", typed)
+        harness.sink().write(target, [row("a:1", Name=new)])
+        assert harness.row("a:1").get("Name") == after
+
+    # ------------------------------------------------------------ people
+
+    def test_peoples_columns_and_rows_are_kept(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        sink.write(target, [full_row("a:1"), full_row("a:2")])
+        harness.person_adds_column("Remark", {"a:1": 'call her, "soon"', "a:2": "007"})
+        if harness.has_rows_of_others:
+            harness.person_adds_row({"Name": "Typed by hand", "Remark": "mine"})
+        sink.write(target, [full_row("a:2", Name="Newer"), full_row("a:3")])
+        assert harness.row("a:1")["Remark"] == 'call her, "soon"'
+        assert harness.row("a:2")["Remark"] == "007"
+        assert harness.row("a:2")["Name"] == "Newer"
+        assert harness.row("a:3").get("Remark") is None
+        if harness.has_rows_of_others:
+            (own,) = (row for row in harness.rows() if row.get("Key") is None)
+            assert (own["Name"], own["Remark"]) == ("Typed by hand", "mine")
+
+    def test_rows_and_columns_are_found_after_a_person_moved_them(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        sink.write(target, [full_row(f"a:{number}") for number in range(4)])
+        harness.person_reorders()
+        order = [row["Key"] for row in harness.rows()]
+        sink.write(target, [full_row("a:2", Name="Newer")])
+        assert [row["Key"] for row in harness.rows()] == order
+        assert harness.row("a:2") == full_row("a:2", Name="Newer").cells
+        assert harness.row("a:1") == full_row("a:1").cells
+
+    # ------------------------------------------------------------ values
+
+    @pytest.mark.parametrize("text", awkward_texts.values(), ids=awkward_texts)
+    def test_awkward_text_comes_back_equal_and_is_not_written_again(self, harness: Harness, text: str) -> None:
+        if "\n" in text and not harness.keeps_blanks:
+            pytest.skip("this far side keeps no line breaks")
+        sink, target = harness.sink(), harness.target(columns)
+        sink.write(target, [full_row("a:1", Name=text)])
+        assert harness.row("a:1")["Name"] == text
+        before = harness.state()
+        sink.write(target, [full_row("a:1", Name=text)])
+        harness.sink().write(target, [full_row("a:1", Name=text)])
+        assert harness.row("a:1")["Name"] == text
+        assert harness.state() == before
+
+    @pytest.mark.parametrize("text", formula_texts)
+    def test_a_formula_in_a_name_stays_text(self, harness: Harness, text: str) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        for _ in range(2):
+            sink.write(target, [full_row("a:1", Name=text), full_row("a:2", Tags=(text, "x"))])
+            assert harness.formulas() == []
+            read = harness.row("a:1")["Name"]
+            assert read == (text if harness.keeps_blanks else text.strip())
+
+    def test_numbers_stay_numbers_below_zero_too(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        sink.write(target, [full_row("a:1", Number=-12, Balance=Decimal("-0.10")), full_row("a:2", Number=0)])
+        assert harness.row("a:1")["Number"] == -12
+        assert harness.row("a:1")["Balance"] == Decimal("-0.10")
+        assert harness.row("a:2")["Number"] == 0
+
+    def test_zero_and_false_are_values(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        sink.write(target, [full_row("a:1", Number=5, Active=True)])
+        sink.write(target, [full_row("a:1", Number=0, Active=False)])
+        assert harness.row("a:1")["Number"] == 0
+        assert harness.row("a:1")["Active"] is False
+
+    # ------------------------------------------------------------ removing
+
+    def test_a_removed_row_is_gone_and_removing_it_again_is_harmless(self, harness: Harness) -> None:
+        if not harness.deletes:
+            pytest.skip("this far side deletes nothing")
+        sink, target = harness.sink(), harness.target(columns, removed_records="delete")
+        sink.write(target, [full_row("a:1"), full_row("a:2"), full_row("a:3")])
+        gone = Row(record_id="a:2", key="a:2", cells={"Key": "a:2"}, remove=True)
+        for _ in range(2):
+            assert kinds(sink.write(target, [gone, full_row("a:3", Name="Newer")])) == {
+                "a:2": "written",
+                "a:3": "written",
+            }
+            assert not harness.has("a:2")
+            assert harness.row("a:1") == full_row("a:1").cells
+            assert harness.row("a:3")["Name"] == "Newer"
+
+    # ------------------------------------------------------------ looking and preparing
+
+    def test_check_writes_nothing(self, harness: Harness) -> None:
+        target = harness.target(columns)
+        before = harness.state()
+        assert all(finding.level != "problem" for finding in harness.sink().check(target))
+        assert harness.state() == before
+        harness.sink().write(target, [full_row("a:1")])
+        before = harness.state()
+        findings = harness.sink().check(target)
+        assert [finding.subject for finding in findings if finding.level == "problem"] == []
+        assert {finding.subject for finding in findings} >= {column.name for column in columns}
+        assert harness.state() == before
+
+    def test_preview_writes_nothing_and_shows_before_and_after(self, harness: Harness) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        sink.write(target, [full_row("a:1"), full_row("a:2")])
+        before = harness.state()
+        changes = {
+            change.key: change
+            for change in sink.preview(
+                target, [full_row("a:1", Name="Newer"), full_row("a:2"), full_row("a:3", Name="Third")]
+            )
+        }
+        assert harness.state() == before
+        assert changes["a:1"].found_by == "key"
+        assert dict(changes["a:1"].cells) == {"Name": ("Name of a:1", "Newer")}
+        assert changes["a:2"].found_by == "key"
+        assert not changes["a:2"].cells
+        assert changes["a:2"].note
+        assert changes["a:3"].found_by is None
+        assert changes["a:3"].cells["Name"] == (None, "Third")
+
+    def test_provision_makes_what_is_missing_and_may_be_repeated(self, harness: Harness) -> None:
+        target = harness.target(columns)
+        assert all(finding.level != "problem" for finding in harness.sink().provision(target))
+        before = harness.state()
+        assert all(finding.level != "problem" for finding in harness.sink().provision(target))
+        assert harness.state() == before
+        assert harness.rows() == []
+        harness.sink().write(target, [full_row("a:1")])
+        assert harness.row("a:1") == full_row("a:1").cells
+
+    def test_the_sink_is_ready_at_first_and_can_be_closed(self, harness: Harness) -> None:
+        sink = harness.sink()
+        assert sink.pace(harness.target(columns)) == 0.0
+        assert sink.batch_rows >= 1
+        sink.close()

@@ -1,0 +1,545 @@
+"""The CSV sink against real files."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from connector.core.contract import Sink, Target
+from connector.core.errors import NeedsAction, TryLater
+from connector.core.row import Cell, Column, Row
+from connector.sinks.csv_file import CsvFile, CsvOptions, guarded, unguarded
+from connector.sinks.table_file import translated
+from tests.sinks import promises
+from tests.sinks.host import TestHost
+from tests.sinks.killing import kill_writers
+from tests.sinks.promises import Harness, SinkPromises, row
+
+
+class CsvHarness(Harness):
+    """The file is read with the csv module and the escaping undone by the rule of the documents, not by the sink."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__()
+        self.path = folder / "affiliates.csv"
+        self.options = CsvOptions(type="csv", mappings=("m.toml",), path=self.path, **options)
+
+    def sink(self) -> Sink:
+        return CsvFile("local", self.options, self.host)
+
+    def target(self, columns: Sequence[Column], **options: Any) -> Target:
+        return Target("local/m", tuple(columns), "Key", CsvFile.TargetOptions(**options), "m.toml")
+
+    def raw(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        return list(csv.reader(io.StringIO(self.path.read_bytes().decode("utf-8-sig"), newline="")))
+
+    def save(self, table: list[list[str]]) -> None:
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(table)
+
+    def rows(self) -> list[dict[str, Cell]]:
+        header, *rows = self.raw() or [[]]
+        types = {column.name: column.type for column in promises.columns}
+        return [
+            {name: _typed(types.get(name, "text"), cell) for name, cell in zip(header, row, strict=False)}
+            for row in rows
+        ]
+
+    def state(self) -> object:
+        if not self.path.exists():
+            return sorted(path.name for path in self.path.parent.iterdir())
+        found = self.path.stat()
+        return found.st_ino, found.st_mtime_ns, self.path.read_bytes()
+
+    def person_adds_column(self, name: str, cells: Mapping[str, str]) -> None:
+        header, *rows = self.raw()
+        key = header.index("Key")
+        self.save([[name, *header], *([cells.get(row[key], ""), *row] for row in rows)])
+
+    def person_adds_row(self, cells: Mapping[str, str]) -> None:
+        header, *rows = self.raw()
+        self.save([header, [cells.get(name, "") for name in header], *rows])
+
+    def person_edits(self, key: str, column: str, text: str) -> None:
+        table = self.raw()
+        at = table[0].index("Key")
+        for cells in table[1:]:
+            if cells[at] == key:
+                cells[table[0].index(column)] = text
+        self.save(table)
+
+    def person_reorders(self) -> None:
+        header, *rows = self.raw()
+        self.save([header[::-1], *(row[::-1] for row in rows[::-1])])
+
+    def formulas(self) -> list[str]:
+        """Cells that begin with a sign (after blanks) and are no plain number; so must no piece of a cell that calls
+        something, if the file is read with another delimiter."""
+        number = re.compile(r"-?[0-9]+(\.[0-9]+)?$")
+        text = self.path.read_bytes().decode("utf-8-sig")
+        found = []
+        for delimiter in ",;\t|":
+            for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+                for cell in cells:
+                    start = cell.strip(' \t\r\n\u00a0\u200b"')[:1]
+                    foreign = delimiter != "," and not re.search(r"[(|!]", cell)
+                    if start and start in "=+-@＝＋－＠" and not number.match(cell) and not foreign:
+                        found.append(cell)
+        return found
+
+
+def _typed(kind: str, cell: str) -> Cell:
+    if cell == "":
+        return None
+    if kind == "integer":
+        return int(cell)
+    if kind == "money":
+        return Decimal(cell)
+    if kind == "boolean":
+        return {"true": True, "false": False}[cell]
+    if kind == "date":
+        return date.fromisoformat(cell)
+    if kind == "datetime":
+        return datetime.fromisoformat(cell)
+    if re.match(r"'+[\s\u200b\"']*[=+\-@＝＋－＠]|'+[\t\r\n]", cell):
+        cell = cell[1:]
+    if re.search(r"[(|!]", cell):
+        cell = re.sub(r"([,;|\t\r\n])'(?=[\s\"']*[=+\-@])", r"\1", cell)
+    return tuple(cell.split(", ")) if kind == "list" else cell
+
+
+class TestTheCsvFileKeepsThePromises(SinkPromises):
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return CsvHarness(tmp_path)
+
+
+# ---------------------------------------------------------------- formulas
+
+anything = st.text(alphabet=st.one_of(st.sampled_from("=+-@＝＋－＠'\"\t\r\n,;| \u00a0\u200b(!ab1"), st.characters()))
+
+
+@given(anything)
+def test_guarding_is_undone_exactly(text: str) -> None:
+    assert unguarded(guarded(text)) == text
+
+
+@given(anything)
+def test_no_guarded_text_begins_like_a_formula(text: str) -> None:
+    written = guarded(text)
+    assert written[:1] not in tuple("=+-@＝＋－＠\t\r\n")
+    assert written.lstrip(' \t\r\n\u00a0\u200b"')[:1] not in tuple("=+-@＝＋－＠")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ada@example.com", "a - b", "red, -blue", "- one\n- two"[2:], "x=1", "5-7", "it's", "'quoted'", "", "a, @ada"],
+)
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert guarded(text) == text
+
+
+# ---------------------------------------------------------------- people's files
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> CsvHarness:
+    return CsvHarness(tmp_path)
+
+
+name_only = (Column("Key"), Column("Name"))
+
+
+def test_lines_that_a_write_does_not_touch_stay_byte_for_byte(harness: CsvHarness) -> None:
+    head = b'"Key","Remark" ,Name\r\n"a:1","x ""y"" z" ,"Ada"\r\n\r\n,  note; by hand,\r\n'
+    harness.path.write_bytes(head + b'a:2,"line\nbreak",Bob\r\nshort\r\n')
+    harness.sink().write(harness.target(name_only), [row("a:2", Name="Bert"), row("a:3", Name="Cy")])
+    assert harness.path.read_bytes() == head + b'a:2,"line\nbreak",Bert\r\nshort\r\na:3,,Cy\r\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"Key;Name\r\na:1;Ada\r\n", b'Key;Name\r\na:1;Bob\r\na:2;"x, y"\r\n'),
+        (b"\xef\xbb\xbfKey,Name\na:1,Ada\n", b'\xef\xbb\xbfKey,Name\na:1,Bob\na:2,"x, y"\n'),
+        (b"sep=;\r\nKey;Name\r\na:1;Ada", b'sep=;\r\nKey;Name\r\na:1;Bob\r\na:2;"x, y"\r\n'),
+        (b"Key\tName\ra:1\tAda\r", b'Key\tName\ra:1\tBob\ra:2\t"x, y"\r'),
+        (b"\n\nKey|Name\na:1|Ada", b'\n\nKey|Name\na:1|Bob\na:2|"x, y"\n'),
+        (
+            b"\xff\xfe" + "Key\tName\r\na:1\tÄda\r\n".encode("utf-16-le"),
+            b"\xff\xfe" + 'Key\tName\r\na:1\tBob\r\na:2\t"x, y"\r\n'.encode("utf-16-le"),
+        ),
+    ],
+    ids=["semicolon", "byte order mark", "sep line", "tab and CR", "blank lines above", "UTF-16"],
+)
+def test_a_files_own_dialect_is_kept(harness: CsvHarness, before: bytes, after: bytes) -> None:
+    harness.path.write_bytes(before)
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob"), row("a:2", Name="x, y")])
+    assert harness.path.read_bytes() == after
+
+
+def test_a_new_file_has_the_dialect_of_the_options(tmp_path: Path) -> None:
+    harness = CsvHarness(tmp_path / "made" / "too", delimiter=";", bom=True)
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Zoë")])
+    assert harness.path.read_bytes() == "\ufeffKey;Name\na:1;Zoë\n".encode()
+
+
+def test_a_file_in_an_old_encoding_is_left_alone_until_its_encoding_is_named(tmp_path: Path) -> None:
+    content = "Key,Name\na:1,Zoë\n".encode("cp1252")
+    harness = CsvHarness(tmp_path)
+    harness.path.write_bytes(content)
+    with pytest.raises(NeedsAction, match=r"not UTF-8 \(line 2\).*CSV UTF-8"):
+        harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob")])
+    assert harness.path.read_bytes() == content
+    harness = CsvHarness(tmp_path, encoding="cp1252")
+    outcomes = harness.sink().write(harness.target(name_only), [row("a:2", Name="Åsa"), row("a:3", Name="株")])
+    assert [(outcome.kind, outcome.code) for outcome in outcomes] == [("written", ""), ("refused", "unencodable")]
+    assert harness.path.read_bytes() == content + "a:2,Åsa\n".encode("cp1252")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"Name,Mail\nAda,a@example.com\n", 'no column "Key"'),
+        (b'Key,Name\na:1,"Ada\na:2,Bob\n', "never closed"),
+        (b"PK\x03\x04whatever", 'type = "xlsx"'),
+    ],
+)
+def test_a_file_that_cannot_be_written_safely_is_left_alone_with_words(
+    harness: CsvHarness, content: bytes, words: str
+) -> None:
+    harness.path.write_bytes(content)
+    with pytest.raises(NeedsAction, match=words):
+        harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob")])
+    assert harness.path.read_bytes() == content
+    assert any(finding.level == "problem" for finding in harness.sink().check(harness.target(name_only)))
+
+
+def test_a_missing_column_is_made_after_everything_that_people_wrote_or_stops_the_route(harness: CsvHarness) -> None:
+    content = "Key\na:1,beyond the header\n"
+    harness.path.write_text(content)
+    with pytest.raises(NeedsAction, match='lacks "Name"'):
+        harness.sink().write(harness.target(name_only, missing_columns="stop"), [row("a:1", Name="Ada")])
+    assert harness.path.read_text() == content
+    (outcome,) = harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
+    assert harness.path.read_text() == "Key,,Name\na:1,beyond the header,Ada\n"
+    assert "resync local/m" in outcome.notices[0]
+
+
+def test_of_two_rows_with_one_key_the_first_is_kept_up_to_date_and_both_are_reported(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Name\na:1,Ada\na:1,Ada too\n")
+    target = harness.target(name_only)
+    (outcome,) = harness.sink().write(target, [row("a:1", Name="Bob")])
+    assert harness.path.read_text() == "Key,Name\na:1,Bob\na:1,Ada too\n"
+    assert "2 rows" in outcome.notices[0]
+    assert any("more than one row" in finding.text for finding in harness.sink().check(target))
+
+
+def test_an_edit_that_is_overwritten_is_noticed_without_its_value(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Name\na:1,Typed by hand\na:2,Old\n")
+    outcomes = harness.sink().write(
+        harness.target(name_only),
+        [
+            Row("a:1", "a:1", {"Key": "a:1", "Name": "New"}, last={"Key": "a:1", "Name": "Old"}),
+            Row("a:2", "a:2", {"Key": "a:2", "Name": "New"}, last={"Key": "a:2", "Name": "Old"}),
+        ],
+    )
+    assert [outcome.notices for outcome in outcomes] == [("Name: a person's edit was overwritten",), ()]
+
+
+def test_a_cell_without_a_place_costs_only_itself_where_the_mapping_says_so(harness: CsvHarness) -> None:
+    target = harness.target([Column("Key"), Column("Name"), Column("Bio", on_error="leave_empty")])
+    (outcome,) = harness.sink().write(target, [row("a:1", Name="Ada", Bio="\udfff")])
+    assert outcome.kind == "written"
+    assert outcome.notices == ("Bio: left as it was (unencodable)",)
+    assert harness.path.read_text() == "Key,Name,Bio\na:1,Ada,\n"
+
+
+def test_excel_does_not_take_a_file_that_begins_with_id_for_another_format(harness: CsvHarness) -> None:
+    target = Target("local/m", (Column("ID"), Column("Name")), "ID", CsvFile.TargetOptions(), "m.toml")
+    harness.sink().write(target, [Row("a:1", "a:1", {"ID": "a:1", "Name": "Ada"})])
+    assert harness.path.read_text() == '"ID",Name\na:1,Ada\n'
+
+
+foreign = st.text(st.characters(codec="utf-8"), max_size=6).filter(lambda text: "\ufeff" not in text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(foreign, foreign, foreign), max_size=5),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.booleans(),
+)
+def test_whatever_people_keep_in_their_columns_has_the_same_value_after_writes(
+    cells: list[tuple[str, str, str]], delimiter: str, line_end: str, quoting: Literal[0, 1], updates: bool
+) -> None:
+    # The csv module's writer forgets to quote a lone carriage return.
+    assume(quoting == csv.QUOTE_ALL or "\r" not in "".join(map("".join, cells)))
+    header = ["Theirs", "Name", "Key", "Theirs too"]
+    people = [[first, name, f"a:{at}", last] for at, (first, name, last) in enumerate(cells)]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting).writerows([header, *people])
+    with tempfile.TemporaryDirectory() as folder:
+        harness = CsvHarness(Path(folder))
+        harness.path.write_bytes(text.getvalue().encode())
+        ours = [row(f"a:{at}", Name="new") for at in range(len(cells))] if updates else []
+        harness.sink().write(harness.target(name_only), [*ours, row("b:1", Name="=new")])
+        written = io.StringIO(harness.path.read_bytes().decode(), newline="")
+        found = list(csv.reader(written, delimiter=delimiter))
+    expected = [[first, "new" if updates else name, key, last] for first, name, key, last in people]
+    assert found == [header, *expected, ["", "'=new", "b:1", ""]]
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_a_file_that_did_not_change_is_not_parsed_again_and_one_that_did_is(harness: CsvHarness) -> None:
+    sink, target = CountingCsv("local", harness.options, harness.host), harness.target(name_only)
+    sink.write(target, [row("a:1", Name="Ada")])
+    sink.write(target, [row("a:2", Name="Bob")])
+    sink.write(target, [row("a:2", Name="Bob")])
+    assert sink.loads == 1
+    harness.person_edits("a:1", "Name", "Typed")
+    sink.write(target, [row("a:2", Name="Bert")])
+    assert sink.loads == 2
+    assert harness.row("a:1")["Name"] == "Typed"
+
+
+class CountingCsv(CsvFile):
+    loads = 0
+
+    def _load(self, content: bytes, target: Target) -> Any:
+        self.loads += 1
+        return super()._load(content, target)
+
+
+class EditedMeanwhile(CsvFile):
+    """A person saves the file at the last moment, after it was read, for the first few times."""
+
+    edits = 0
+    times = 1
+
+    def _save(self, document: Any, expected: Any) -> bool:
+        if self.edits < self.times:
+            self.edits += 1
+            with self._path.open("a") as file:
+                file.write(f"p:{self.edits},by hand\n")
+        return super()._save(document, expected)
+
+
+def test_an_edit_between_reading_and_replacing_is_kept(harness: CsvHarness) -> None:
+    target = harness.target(name_only)
+    harness.sink().write(target, [row("a:1", Name="Ada")])
+    sink = EditedMeanwhile("local", harness.options, harness.host)
+    sink.write(target, [row("a:2", Name="Bob")])
+    assert harness.row("p:1")["Name"] == "by hand"
+    assert harness.row("a:2")["Name"] == "Bob"
+    assert [path.name for path in harness.path.parent.iterdir()] == ["affiliates.csv"]
+
+
+def test_a_file_that_changes_all_the_time_is_tried_later_and_not_damaged(harness: CsvHarness) -> None:
+    sink = EditedMeanwhile("local", harness.options, harness.host)
+    sink.times = 100
+    harness.path.write_text("Key,Name\n")
+    with pytest.raises(TryLater, match="all the time"):
+        sink.write(harness.target(name_only), [row("a:1", Name="Ada")])
+    assert harness.path.read_text().startswith("Key,Name\np:1,by hand\np:2,by hand\n")
+    sink.times = 0
+    sink.write(harness.target(name_only), [row("a:1", Name="Ada")])
+    assert harness.row("a:1")["Name"] == "Ada"
+    assert harness.row("p:2")["Name"] == "by hand"
+
+
+def test_the_mode_of_a_file_stays_and_a_new_one_is_closed_to_others(harness: CsvHarness) -> None:
+    sink, target = harness.sink(), harness.target(name_only)
+    sink.write(target, [row("a:1", Name="Ada")])
+    assert stat.S_IMODE(harness.path.stat().st_mode) & 0o007 == 0
+    harness.path.chmod(0o664)
+    sink.write(target, [row("a:2", Name="Bob")])
+    assert stat.S_IMODE(harness.path.stat().st_mode) == 0o664
+
+
+def test_a_link_goes_on_pointing_to_the_file(harness: CsvHarness, tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere"
+    real.mkdir()
+    harness.path.symlink_to(real / "real.csv")
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
+    assert harness.path.is_symlink()
+    assert (real / "real.csv").read_text() == "Key,Name\na:1,Ada\n"
+
+
+@pytest.mark.parametrize("mark", ["~$affiliates.csv", ".~lock.affiliates.csv#"])
+def test_a_file_that_is_open_in_an_office_program_is_written_when_it_is_closed(harness: CsvHarness, mark: str) -> None:
+    sink, target = harness.sink(), harness.target(name_only)
+    sink.write(target, [row("a:1", Name="Ada")])
+    before = harness.path.read_bytes()
+    (harness.path.parent / mark).touch()
+    for _ in range(2):
+        with pytest.raises(TryLater, match="close it there"):
+            sink.write(target, [row("a:1", Name="Bob")])
+        assert harness.path.read_bytes() == before
+    (harness.path.parent / mark).unlink()
+    sink.write(target, [row("a:1", Name="Bob")])
+    assert harness.path.read_text() == "Key,Name\na:1,Bob\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "words"),
+    [
+        (errno.ENOSPC, TryLater, "full"),
+        (errno.EDQUOT, TryLater, "full"),
+        (errno.EACCES, NeedsAction, "read and write access"),
+        (errno.EROFS, NeedsAction, "read and write access"),
+        (errno.EBUSY, TryLater, "open in another program"),
+        (errno.EISDIR, NeedsAction, "another path"),
+        (errno.EIO, TryLater, "Input/output error"),
+    ],
+)
+def test_what_the_system_says_becomes_words_for_who_must_act(number: int, error: type[Exception], words: str) -> None:
+    found = translated(OSError(number, os.strerror(number)), Path("data/a.csv"))
+    assert type(found) is error
+    assert words in str(found)
+    assert "data/a.csv" in str(found)
+
+
+def test_a_path_that_is_a_folder_is_said_in_words(tmp_path: Path) -> None:
+    harness = CsvHarness(tmp_path)
+    harness.path.mkdir()
+    with pytest.raises(NeedsAction, match="another path"):
+        harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(harness: CsvHarness) -> None:
+    """/dev/full can't be renamed, so the file-size limit of a child process plays the full disk."""
+    harness.path.write_text("Key,Name\na:1,Ada\n")
+    script = f"""
+import resource, signal, sys
+from pathlib import Path
+from tests.sinks.test_csv import CsvHarness, name_only, row
+from connector.core.errors import TryLater
+harness = CsvHarness(Path({str(harness.path.parent)!r}))
+sink = harness.sink()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    sink.write(harness.target(name_only), [row("a:2", Name="x" * 9000)])
+except TryLater as error:
+    assert "full" in error.reason, error.reason
+    sys.exit(42)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 42
+    assert harness.path.read_text() == "Key,Name\na:1,Ada\n"
+    assert [path.name for path in harness.path.parent.iterdir()] == ["affiliates.csv"]
+
+
+def test_old_temporary_files_of_a_killed_process_are_cleared_and_young_ones_are_not(harness: CsvHarness) -> None:
+    old, young = (harness.path.with_name(f".affiliates.csv.{name}.tmp") for name in ("old", "young"))
+    old.touch()
+    young.touch()
+    os.utime(old, (1, 1))
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_two_routes_of_one_file_lose_nothing_of_each_other(harness: CsvHarness) -> None:
+    sinks = [harness.sink(), harness.sink()]
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        target = harness.target([Column("Key"), Column(f"Name {number}")])
+        try:
+            for turn in range(20):
+                sinks[number].write(target, [row(f"a:{turn}", **{f"Name {number}": f"{number}-{turn}"})])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(harness.rows()) == 20
+    for turn in range(20):
+        found = harness.row(f"a:{turn}")
+        assert (found["Name 0"], found["Name 1"]) == (f"0-{turn}", f"1-{turn}")
+
+
+def test_a_slow_file_is_written_less_often_so_that_a_burst_becomes_few_writes(tmp_path: Path) -> None:
+    class SlowHost(TestHost):
+        def monotonic(self) -> float:
+            self.advance(0.1)
+            return super().monotonic()
+
+    harness = CsvHarness(tmp_path)
+    harness.host = SlowHost()
+    sink, target = harness.sink(), harness.target(name_only)
+    assert sink.pace(target) == 0.0
+    sink.write(target, [row("a:1", Name="Ada")])
+    assert 0.1 < sink.pace(target) <= 0.3
+    harness.host.advance(1)
+    assert sink.pace(target) == 0.0
+
+
+# ---------------------------------------------------------------- kill -9
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_file(harness: CsvHarness) -> None:
+    different = kill_writers(harness, rows=400, kills=50, longest_seconds=0.06)
+    assert different == 50
+
+
+# ---------------------------------------------------------------- columns
+
+
+def test_a_header_is_found_again_whatever_its_case_and_blanks(harness: CsvHarness) -> None:
+    harness.path.write_text("Mine, NAME ,key\nx,Ada,a:1\n")
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob")])
+    assert harness.path.read_text() == "Mine, NAME ,key\nx,Bob,a:1\n"
+
+
+def test_a_renamed_header_is_a_missing_one_and_the_renamed_column_is_a_persons(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Full name\na:1,Ada\n")
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob")])
+    assert harness.path.read_text() == "Key,Full name,Name\na:1,Ada,Bob\n"
+
+
+def test_provision_adds_what_a_stopped_route_waits_for_and_refuses_a_file_without_its_key(harness: CsvHarness) -> None:
+    target = harness.target(name_only, missing_columns="stop")
+    harness.path.write_text("Key,Mine\na:1,x\n")
+    assert [finding.subject for finding in harness.sink().provision(target)] == ["Name"]
+    assert harness.path.read_text() == "Key,Mine,Name\na:1,x\n"
+    assert harness.sink().write(target, [row("a:1", Name="Ada")])[0].kind == "written"
+    harness.path.write_text("Mine\nx\n")
+    with pytest.raises(NeedsAction, match='no column "Key"'):
+        harness.sink().provision(target)
+    assert harness.path.read_text() == "Mine\nx\n"
+
+
+def test_a_removed_record_leaves_no_second_row_behind(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Name\na:1,Ada\na:2,Bob\na:1,Ada again\n")
+    target = harness.target(name_only, removed_records="delete")
+    harness.sink().write(target, [Row("a:1", "a:1", {"Key": "a:1"}, remove=True)])
+    assert harness.path.read_text() == "Key,Name\na:2,Bob\n"

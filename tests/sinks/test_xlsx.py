@@ -1,0 +1,316 @@
+"""The XLSX sink against real workbooks."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from openpyxl.cell.rich_text import CellRichText, TextBlock
+from openpyxl.cell.text import InlineFont
+from openpyxl.comments import Comment
+from openpyxl.styles import Font
+from openpyxl.worksheet.table import Table
+
+from connector.core.contract import Sink, Target
+from connector.core.errors import NeedsAction, TryLater
+from connector.core.row import Cell, Column, Row
+from connector.sinks.xlsx_file import XlsxFile, XlsxOptions
+from tests.sinks import promises
+from tests.sinks.killing import kill_writers
+from tests.sinks.promises import Harness, SinkPromises, full_row
+
+
+class XlsxHarness(Harness):
+    """The workbook is read and edited with openpyxl."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "affiliates.xlsx"
+        self.options = XlsxOptions(type="xlsx", mappings=("m.toml",), path=self.path)
+
+    def sink(self) -> Sink:
+        return XlsxFile("local", self.options, self.host)
+
+    def target(self, columns: Sequence[Column], **options: Any) -> Target:
+        return Target("local/m", tuple(columns), "Key", XlsxFile.TargetOptions(**options), "m.toml")
+
+    def book(self) -> Any:
+        return openpyxl.load_workbook(self.path)
+
+    def table(self) -> list[list[Any]]:
+        return [list(row) for row in self.book()["Affiliates"].iter_rows()] if self.path.exists() else []
+
+    def rows(self) -> list[dict[str, Cell]]:
+        header, *rows = self.table() or [[]]
+        types = {column.name: column.type for column in promises.columns}
+        return [
+            {
+                str(name.value): _typed(types.get(str(name.value), "text"), cell)
+                for name, cell in zip(header, row, strict=True)
+            }
+            for row in rows
+        ]
+
+    def state(self) -> object:
+        if not self.path.exists():
+            return sorted(path.name for path in self.path.parent.iterdir())
+        found = self.path.stat()
+        return found.st_ino, found.st_mtime_ns, self.path.read_bytes()
+
+    def person_adds_column(self, name: str, cells: Mapping[str, str]) -> None:
+        book = self.book()
+        sheet = book["Affiliates"]
+        column = sheet.max_column + 1
+        sheet.cell(1, column).value = name
+        for row in range(2, sheet.max_row + 1):
+            sheet.cell(row, column).value = cells.get(sheet.cell(row, 1).value)
+        book.save(self.path)
+
+    def person_adds_row(self, cells: Mapping[str, str]) -> None:
+        book = self.book()
+        sheet = book["Affiliates"]
+        sheet.append([cells.get(cell.value) for cell in sheet[1]])
+        book.save(self.path)
+
+    def person_edits(self, key: str, column: str, text: str) -> None:
+        book = self.book()
+        sheet = book["Affiliates"]
+        at = {cell.value: cell.column for cell in sheet[1]}
+        for row in range(2, sheet.max_row + 1):
+            if sheet.cell(row, at["Key"]).value == key:
+                sheet.cell(row, at[column]).value = text or None
+        book.save(self.path)
+
+    def person_reorders(self) -> None:
+        book = self.book()
+        sheet = book["Affiliates"]
+        header, *rows = [[(cell.value, cell.number_format) for cell in row] for row in sheet.iter_rows()]
+        for number, row in enumerate([header, *rows[::-1]], start=1):
+            for column, (value, number_format) in enumerate(row[::-1], start=1):
+                sheet.cell(number, column).value = value
+                sheet.cell(number, column).number_format = number_format
+        book.save(self.path)
+
+    def formulas(self) -> list[str]:
+        return [str(cell.value) for row in self.table() for cell in row if cell.data_type not in "snbd"]
+
+
+def _typed(kind: str, cell: Any) -> Cell:
+    value = cell.value
+    if isinstance(value, str):
+        value = re.sub("_x([0-9A-Fa-f]{4})_", lambda found: chr(int(found[1], 16)), value)
+        return tuple(value.split(", ")) if kind == "list" else value
+    if isinstance(value, datetime):
+        return value.date() if kind == "date" else value.replace(tzinfo=UTC)
+    if isinstance(value, int | float) and kind == "money":
+        return Decimal(repr(value))
+    assert value is None or isinstance(value, int | bool)
+    return value
+
+
+class TestTheXlsxFileKeepsThePromises(SinkPromises):
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return XlsxHarness(tmp_path)
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> XlsxHarness:
+    return XlsxHarness(tmp_path)
+
+
+name_only = (Column("Key"), Column("Name"))
+
+
+def test_cells_are_typed_and_text_that_looks_typed_stays_text(harness: XlsxHarness) -> None:
+    cells: dict[str, Cell] = {"Name": "00420", "Number": 10**16, "Balance": Decimal("507.40")}
+    harness.sink().write(harness.target(promises.columns), [full_row("a:1", **cells)])
+    header, row_one = harness.table()
+    found = {
+        name.value: (cell.value, cell.data_type, cell.number_format) for name, cell in zip(header, row_one, strict=True)
+    }
+    assert found == {
+        "Key": ("a:1", "s", "@"),
+        "Name": ("00420", "s", "@"),
+        "Phone": ("+442071838750", "s", "@"),
+        "Number": ("10000000000000000", "s", "@"),
+        "Balance": (507.4, "n", "#,##0.00"),
+        "Active": (False, "b", "General"),
+        "Joined": (datetime(2026, 2, 3), "d", "yyyy-mm-dd"),  # noqa: DTZ001 - Excel knows no zones
+        "Seen": (datetime(2026, 2, 3, 4, 5, 6), "d", "yyyy-mm-dd hh:mm:ss"),  # noqa: DTZ001
+        "Tags": ("vip, uk", "s", "General"),
+    }
+
+
+def test_a_new_tab_has_a_bold_frozen_header_a_filter_and_widths(harness: XlsxHarness) -> None:
+    harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada"), promises.row("a:2", Name="Bob")])
+    book = harness.book()
+    assert book.sheetnames == ["Affiliates"]
+    sheet = book["Affiliates"]
+    assert sheet["A1"].font.bold
+    assert sheet.freeze_panes == "A2"
+    assert sheet.auto_filter.ref == "A1:B3"
+    assert sheet.column_dimensions["B"].width >= 20
+
+
+def test_peoples_tabs_formats_formulas_and_table_are_kept(harness: XlsxHarness) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "Notes"
+    book.active["B2"] = "=SUM(Affiliates!C2:C9)"
+    sheet = book.create_sheet("Affiliates")
+    for cells in (
+        ["Title of ours"],
+        [],
+        ["Name", "Double", "Key"],
+        ["Ada", "=LEN(A4)", "a:1"],
+        ["Bob", "=LEN(A5)", "a:2"],
+    ):
+        sheet.append(cells)
+    sheet.delete_rows(1, 2)
+    sheet["A2"].number_format = "0.000"
+    sheet["A2"].font = Font(italic=True)
+    sheet["B1"].comment = Comment("mine", "me")
+    sheet.add_table(Table(displayName="T", ref="A1:C3"))
+    sheet.row_dimensions[2].height = 40
+    book.save(harness.path)
+    target = harness.target(name_only, removed_records="delete")
+    harness.sink().write(target, [promises.row("a:1", Name="=Ada"), promises.row("a:3", Name="Cy")])
+    harness.sink().write(target, [Row("a:2", "a:2", {"Key": "a:2"}, remove=True)])
+    book = harness.book()
+    sheet = book["Affiliates"]
+    assert book.sheetnames == ["Notes", "Affiliates"]
+    assert book["Notes"]["B2"].value == "=SUM(Affiliates!C2:C9)"
+    assert [[cell.value for cell in cells] for cells in sheet.iter_rows()] == [
+        ["Name", "Double", "Key"],
+        ["=Ada", "=LEN(A4)", "a:1"],
+        [None, None, None],  # emptied, not taken out: the formulas of the others go on pointing to their rows
+        ["Cy", None, "a:3"],
+    ]
+    assert sheet["A2"].data_type == "s"
+    assert sheet["B2"].data_type == "f"
+    assert (sheet["A2"].number_format, sheet["A2"].font.italic, sheet.row_dimensions[2].height) == ("0.000", True, 40)
+    assert sheet["B1"].comment.text == "mine"
+    assert sheet.tables["T"].ref == "A1:C4"
+
+
+def test_a_persons_text_that_looks_like_an_escape_survives_openpyxl(harness: XlsxHarness) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "Affiliates"
+    book.active.append(["Key", "Mine"])
+    book.active.append(["a:1", "_x005F_x0041_"])
+    book.save(harness.path)
+    harness.sink().write(harness.target([Column("Key"), Column("Name")]), [promises.row("a:1", Name="Ada")])
+    assert harness.row("a:1")["Mine"] == "_x0041_"
+
+
+def test_a_persons_text_in_two_colours_keeps_them(harness: XlsxHarness) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "Affiliates"
+    book.active.append(["Key", "Mine"])
+    book.active.append(["a:1", CellRichText("plain ", TextBlock(InlineFont(b=True), "bold"))])
+    book.save(harness.path)
+    harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
+    cell = openpyxl.load_workbook(harness.path, rich_text=True)["Affiliates"]["B2"].value
+    assert str(cell) == "plain bold"
+    assert cell[1].font.b
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("xl/charts/chart1.xml", "charts"),
+        ("xl/vbaProject.bin", "macros"),
+        ("xl/media/image1.png", "pictures"),
+        ("xl/worksheets/sheet9.xml", "sparklines"),
+    ],
+)
+def test_a_workbook_with_things_that_would_be_lost_is_left_alone_with_words(
+    harness: XlsxHarness, part: str, words: str
+) -> None:
+    target = harness.target(name_only)
+    harness.sink().write(target, [promises.row("a:1", Name="Ada")])
+    with zipfile.ZipFile(harness.path, "a") as book:
+        book.writestr(part, "<worksheet><extLst/></worksheet>")
+    before = harness.path.read_bytes()
+    with pytest.raises(NeedsAction, match=words):
+        harness.sink().write(target, [promises.row("a:1", Name="Bob")])
+    assert harness.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"Key,Name\n", b"PK\x03\x04 torn", b"\xd0\xcf\x11\xe0 an old .xls"])
+def test_a_file_that_is_no_workbook_is_left_alone_with_words(harness: XlsxHarness, content: bytes) -> None:
+    harness.path.write_bytes(content)
+    with pytest.raises(NeedsAction, match="can't be read as an Excel workbook"):
+        harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
+    assert harness.path.read_bytes() == content
+
+
+def test_a_cell_longer_than_excel_takes_is_refused_and_not_cut(harness: XlsxHarness) -> None:
+    outcomes = harness.sink().write(
+        harness.target(name_only),
+        [
+            promises.row("a:1", Name="x" * 32_767),
+            promises.row("a:2", Name="x" * 32_768),
+            promises.row("a:3", Name="👩" * 16_384),
+        ],
+    )
+    assert [(outcome.kind, outcome.code) for outcome in outcomes] == [
+        ("written", ""),
+        ("refused", "cell_too_long"),
+        ("refused", "cell_too_long"),
+    ]
+    assert harness.row("a:1")["Name"] == "x" * 32_767
+
+
+@pytest.mark.parametrize("text", ["a\x0bb", "a\rb\r\nc", "\x00", "_x000D_", "\ufffe", "#N/A", "=", "  blanks  "])
+def test_characters_that_xml_has_no_place_for_come_back_equal(harness: XlsxHarness, text: str) -> None:
+    sink, target = harness.sink(), harness.target(name_only)
+    sink.write(target, [promises.row("a:1", Name=text)])
+    before = harness.state()
+    assert harness.row("a:1")["Name"] == text
+    assert harness.formulas() == []
+    harness.sink().write(target, [promises.row("a:1", Name=text)])
+    assert harness.state() == before
+
+
+def test_a_workbook_that_is_open_in_excel_is_written_when_it_is_closed(harness: XlsxHarness) -> None:
+    sink, target = harness.sink(), harness.target(name_only)
+    mark = harness.path.with_name("~$affiliates.xlsx")
+    mark.touch()
+    with pytest.raises(TryLater, match="open in Excel"):
+        sink.write(target, [promises.row("a:1", Name="Ada")])
+    assert not harness.path.exists()
+    mark.unlink()
+    sink.write(target, [promises.row("a:1", Name="Ada")])
+    assert harness.has("a:1")
+
+
+def test_two_routes_keep_two_tabs_of_one_workbook(harness: XlsxHarness) -> None:
+    sink = harness.sink()
+    sink.write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
+    sink.write(harness.target(name_only, tab="Partners"), [promises.row("e:1", Name="Eve")])
+    sink.write(harness.target(name_only), [promises.row("a:2", Name="Bob")])
+    book = harness.book()
+    assert [[cell.value for cell in cells] for cells in book["Partners"].iter_rows()] == [
+        ["Key", "Name"],
+        ["e:1", "Eve"],
+    ]
+    assert book["Affiliates"].max_row == 3
+
+
+@pytest.mark.parametrize("tab", ["", "x" * 32, "a/b", "[a]", "'a"])
+def test_a_tab_that_excel_would_not_take_is_refused_by_the_options(tab: str) -> None:
+    with pytest.raises(ValueError, match="1 to 31 characters"):
+        XlsxFile.TargetOptions(tab=tab)  # type: ignore[call-arg]  # the base class's face
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_workbook(harness: XlsxHarness) -> None:
+    different = kill_writers(harness, rows=20, kills=30, longest_seconds=0.15)
+    assert different == 30

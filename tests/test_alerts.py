@@ -1,0 +1,416 @@
+"""An alert tells a change of state once, in words to act on, and disturbs nothing when it can't be sent."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.alerts import (
+    Alerts,
+    Message,
+    NotSent,
+    Rules,
+    Told,
+    View,
+    WebhookPoster,
+    body,
+    decide,
+    dump_told,
+    load_told,
+    without_people,
+)
+from connector.core.errors import StoreUnavailable
+from connector.core.outbound import why_not
+from connector.store import RouteKind, RouteState, RouteStatus, SourceStatus, Status
+from tests.doubles import START
+from tests.far_sides.loopback import Call, FarSide, Fault, Reply
+
+rules = Rules(waiting=timedelta(minutes=5), quiet=timedelta(days=3))
+
+
+def route(kind: RouteKind = "well", reason: str = "", *, since: datetime = START, owed: int = 0) -> RouteStatus:
+    return RouteStatus("sheets/all", owed, 0, None, 0, RouteState(kind, reason, since=since))
+
+
+def view(*routes: RouteStatus, letters: Mapping[tuple[str, str], int] | None = None, came: datetime = START) -> View:
+    sources = (SourceStatus("everflow", 1, 0, 0, 0, came, came),)
+    return View(Status(0, 0, 0, sources, routes), letters or {}, sources=["everflow"])
+
+
+def after(**time: float) -> datetime:
+    return START + timedelta(**time)
+
+
+def kinds(messages: Sequence[Message]) -> list[str]:
+    return [message.kind for message in messages]
+
+
+# ---------------------------------------------------------------- deciding
+
+
+def test_a_route_that_needs_a_person_is_told_once_and_once_when_it_is_well() -> None:
+    failing = view(route("needs_action", "share the sheet with bot@x.iam.gserviceaccount.com as editor", owed=3))
+    messages, told = decide(Told(), failing, rules, START)
+    assert kinds(messages) == ["route_failing"]
+    assert "share the sheet with" in messages[0].text
+    assert "3 records are owed" in messages[0].text
+    assert "connector check --live" in messages[0].text
+    again, told = decide(told, failing, rules, after(hours=9))
+    assert again == []
+    messages, told = decide(told, view(route()), rules, after(hours=10))
+    assert kinds(messages) == ["route_well"]
+    assert decide(told, view(route()), rules, after(hours=11))[0] == []
+
+
+def test_a_short_wait_is_not_told_and_a_long_one_is() -> None:
+    waiting = view(route("waiting", "Google asks to wait"))
+    messages, told = decide(Told(), waiting, rules, after(minutes=4))
+    assert messages == []
+    messages, told = decide(told, waiting, rules, after(minutes=5))
+    assert kinds(messages) == ["route_failing"]
+    assert decide(told, waiting, rules, after(hours=5))[0] == []
+
+
+def test_a_hiccup_that_heals_is_never_told() -> None:
+    _, told = decide(Told(), view(route("waiting", "reset")), rules, after(minutes=1))
+    assert decide(told, view(route()), rules, after(minutes=2))[0] == []
+
+
+def test_another_kind_of_failure_is_news_but_going_back_to_waiting_is_not() -> None:
+    _, told = decide(Told(), view(route("bug", "a bug")), rules, START)
+    waiting = view(route("waiting", "down", since=START))
+    messages, told = decide(told, waiting, rules, after(hours=1))
+    assert messages == []
+    messages, told = decide(told, view(route("needs_action", "renew the token")), rules, after(hours=2))
+    assert kinds(messages) == ["route_failing"]
+
+
+def test_the_first_dead_letter_of_a_kind_is_told_at_once_and_more_once_an_hour() -> None:
+    def seen(deliver: int, normalize: int = 0) -> View:
+        letters = {("deliver", "sheets/all"): deliver, ("normalize", "everflow"): normalize}
+        return view(letters={key: count for key, count in letters.items() if count})
+
+    messages, told = decide(Told(), seen(1), rules, START)
+    assert kinds(messages) == ["dead_letter"]
+    assert "connector dead-letters list" in messages[0].text
+    messages, told = decide(told, seen(5), rules, after(minutes=30))
+    assert messages == []
+    messages, told = decide(told, seen(5, 2), rules, after(minutes=40))
+    assert [(m.kind, m.subject) for m in messages] == [("dead_letter", "everflow")]
+    messages, told = decide(told, seen(9, 2), rules, after(minutes=99))
+    assert messages == []
+    messages, told = decide(told, seen(9, 3), rules, after(minutes=100))
+    assert kinds(messages) == ["digest"]
+    assert "everflow 1" in messages[0].text
+    assert "sheets/all 8" in messages[0].text
+    assert decide(told, seen(9, 3), rules, after(days=2))[0] == []
+
+
+def test_letters_that_were_dealt_with_make_the_next_one_news_again() -> None:
+    one = view(letters={("deliver", "sheets/all"): 1})
+    _, told = decide(Told(), one, rules, START)
+    messages, told = decide(told, view(), rules, after(minutes=10))
+    assert messages == []
+    assert kinds(decide(told, one, rules, after(minutes=20))[0]) == ["dead_letter"]
+
+
+def test_a_source_that_has_become_quiet_is_told_once_and_again_when_it_is_back() -> None:
+    messages, told = decide(Told(), view(came=START), rules, after(days=2, hours=23))
+    assert messages == []
+    messages, told = decide(told, view(came=START), rules, after(days=3))
+    assert kinds(messages) == ["source_quiet"]
+    assert "3 days" in messages[0].text
+    assert decide(told, view(came=START), rules, after(days=9))[0] == []
+    messages, told = decide(told, view(came=after(days=9)), rules, after(days=9, hours=1))
+    assert kinds(messages) == ["source_back"]
+
+
+def test_a_source_that_never_sent_anything_is_quiet_from_the_first_look() -> None:
+    nothing = replace(view(), status=Status(0, 0, 0, (), ()))
+    _, told = decide(Told(), nothing, rules, START)
+    assert decide(told, nothing, rules, after(days=2))[0] == []
+    assert kinds(decide(told, nothing, rules, after(days=3))[0]) == ["source_quiet"]
+
+
+def test_without_quiet_days_silence_is_never_told() -> None:
+    assert decide(Told(), view(came=START), Rules(), after(days=999))[0] == []
+
+
+def test_a_store_that_fails_is_told_although_nothing_else_can_be_known() -> None:
+    _, told = decide(Told(), view(route("bug", "x")), rules, START)
+    messages, told = decide(told, View(None, store_failing=True), rules, after(minutes=1))
+    assert kinds(messages) == ["store_failing"]
+    assert decide(told, View(None, store_failing=True), rules, after(minutes=2))[0] == []
+    messages, told = decide(told, view(route("bug", "x")), rules, after(minutes=3))
+    assert kinds(messages) == ["store_well"]
+
+
+states = st.builds(
+    route,
+    st.sampled_from(["well", "waiting", "needs_action", "bug"]),
+    st.just("why"),
+    since=st.integers(0, 600).map(lambda minutes: after(minutes=minutes)),
+)
+views = st.builds(
+    lambda r, letters, failing: replace(view(r, letters=letters), store_failing=failing),
+    states,
+    st.dictionaries(st.sampled_from([("deliver", "sheets/all"), ("normalize", "everflow")]), st.integers(1, 9)),
+    st.booleans(),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(views, st.integers(0, 90)), max_size=12))
+def test_whatever_happens_nothing_is_told_twice_in_a_row_and_what_was_told_survives_a_restart(
+    steps: list[tuple[View, int]],
+) -> None:
+    told, now = Told(), after(days=1)
+    last: dict[str, str] = {}
+    for seen, minutes in steps:
+        now += timedelta(minutes=minutes)
+        messages, told = decide(told, seen, rules, now)
+        told = load_told(dump_told(told))
+        for message in messages:
+            if message.kind in ("route_well", "store_failing", "store_well", "source_quiet", "source_back"):
+                channel = message.kind.partition("_")[0]
+                assert last.get(channel) != message.kind
+                last[channel] = message.kind
+            elif message.kind == "route_failing":
+                last["route"] = message.kind
+        assert decide(told, seen, rules, now)[0] == []  # the same look again is no news
+
+
+def test_what_was_told_and_cannot_be_read_counts_as_nothing_told() -> None:
+    for text in (None, "", "[]", "{", '{"failing": 3}', '{"since": "noon"}', '{"letters": {"a": "b"}}'):
+        assert load_told(text) == Told()
+
+
+# ---------------------------------------------------------------- what is sent
+
+
+def test_slack_gets_a_text_with_its_three_characters_escaped_and_json_gets_the_parts() -> None:
+    messages = [Message("route_failing", "a/b", "a <b> & c"), Message("digest", "", "more")]
+    assert body(messages, "slack", START) == {"text": "• a &lt;b&gt; &amp; c\n• more"}
+    assert body(messages[:1], "slack", START) == {"text": "a &lt;b&gt; &amp; c"}
+    sent = body(messages, "json", START)
+    assert sent["alerts"][0] == {"kind": "route_failing", "subject": "a/b", "text": "a <b> & c"}
+    assert sent["at"] == "2026-11-20T12:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Ada <ada@example.com> is refused", "Ada <[address]> is refused"),
+        ("share with bot@p-1.iam.gserviceaccount.com.", "share with bot@p-1.iam.gserviceaccount.com."),
+        ("the token s3cret-s3cret is old", "the token [hidden] is old"),
+        ('"mary.o\'neil@mail.example.co.uk"', '"mary.o\'[address]"'),
+    ],
+)
+def test_no_persons_address_and_no_secret_is_sent(text: str, said: str) -> None:
+    assert without_people(text, ["s3cret-s3cret", "is"]) == said
+
+
+@pytest.mark.parametrize(
+    ("url", "fine"),
+    [
+        ("https://hooks.slack.com/services/T0/B0/x", True),
+        ("http://127.0.0.1:9/x", True),
+        ("http://[::1]:9/x", True),
+        ("http://localhost/x", True),
+        ("http://127.8.9.1/x", True),
+        ("http://hooks.slack.com/x", False),
+        ("http://127.0.0.1.example.com/x", False),
+        ("http://localhost.example.com/x", False),
+        ("http://169.254.169.254/latest", False),
+        ("ftp://127.0.0.1/x", False),
+        ("file:///etc/passwd", False),
+        ("https://", False),
+        ("https://x:99999/", False),
+        ("hooks.slack.com", False),
+        ("https://[::1", False),
+    ],
+)
+def test_alerts_go_over_https_or_stay_on_this_machine(url: str, fine: bool) -> None:
+    problem = why_not(url)
+    assert (problem is None) == fine
+    if not fine:
+        assert url == "https://" or url not in str(problem)
+        with pytest.raises(ValueError, match="the URL"):
+            WebhookPoster(url)
+
+
+class Chat(FarSide):
+    """Takes alerts and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Any] = []
+
+    def answer(self, call: Call) -> Reply:
+        self.taken.append(call.json)
+        return Reply(200, b"ok")
+
+
+def test_the_poster_sends_json_once() -> None:
+    with Chat() as chat:
+        WebhookPoster(chat.url)({"text": "hello"})
+    assert chat.taken == [{"text": "hello"}]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    with Chat() as chat, Chat() as elsewhere:
+        chat.faults.append(Fault("status", Reply(status, b"", {"location": elsewhere.url})))
+        with pytest.raises(NotSent, match=str(status)):
+            WebhookPoster(chat.url)({"text": "hello"})
+        assert elsewhere.taken == []
+
+
+def test_a_far_side_that_hangs_resets_or_refuses_is_an_error_that_does_not_name_the_url() -> None:
+    with Chat() as chat:
+        for fault in (Fault("hang_after"), Fault("reset_before"), Fault("status", Reply(404, b"no_service"))):
+            chat.faults.append(fault)
+            began = time.monotonic()
+            with pytest.raises(NotSent) as caught:
+                WebhookPoster(f"{chat.url}/services/T0-secret", seconds=0.3)({"text": "hello"})
+            assert time.monotonic() - began < 3
+            assert "secret" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- the thread
+
+
+class Notes:
+    """A store's notes; ``broken`` fails as a store does."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+        self.broken = False
+
+    def recall(self, sink: str, key: str) -> str | None:
+        if self.broken:
+            raise StoreUnavailable("disk full")
+        return self.kept.get((sink, key))
+
+    def remember(self, sink: str, key: str, value: str | None) -> None:
+        if self.broken or value is None:
+            raise StoreUnavailable("disk full")
+        self.kept[sink, key] = value
+
+
+class Wall:
+    """A poster that keeps what it is given, or fails."""
+
+    def __init__(self) -> None:
+        self.sent: list[Mapping[str, Any]] = []
+        self.fails: Exception | None = None
+
+    def __call__(self, body: Mapping[str, Any]) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.sent.append(body)
+
+
+class Sight:
+    """What the thread sees; a test changes it."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.seen: View | None = view(route())
+
+    def look(self) -> View:
+        if self.seen is None:
+            raise StoreUnavailable("disk full")
+        return self.seen
+
+    def clock(self) -> datetime:
+        return self.now
+
+
+def alerts(wall: Wall, sight: Sight, notes: Notes, stop: threading.Event | None = None, every: float = 5.0) -> Alerts:
+    return Alerts(
+        wall, sight.look, notes, rules, secrets=["t0p-secret"], stop=stop or threading.Event(), now=sight.clock,
+        every=every,
+    )  # fmt: skip
+
+
+def test_what_could_not_be_sent_is_decided_anew_so_nothing_stale_is_told() -> None:
+    wall, sight, notes = Wall(), Sight(), Notes()
+    told = alerts(wall, sight, notes)
+    sight.seen = view(route("needs_action", "renew the token t0p-secret"))
+    wall.fails = NotSent("answered 500")
+    with pytest.raises(NotSent):
+        told.step()
+    wall.fails = None
+    assert told.step() == 1
+    assert "[hidden]" in wall.sent[0]["text"]
+    assert told.step() == 0
+    sight.seen = view(route())
+    wall.fails = NotSent("answered 500")
+    with pytest.raises(NotSent):
+        told.step()
+    wall.fails = None
+    sight.seen = view(route("needs_action", "renew the token"))
+    assert told.step() == 0, "it failed, was well for a moment, and fails: nobody heard of the moment"
+
+
+def test_a_restart_does_not_repeat_what_was_told() -> None:
+    wall, sight, notes = Wall(), Sight(), Notes()
+    sight.seen = view(route("bug", "a bug"))
+    assert alerts(wall, sight, notes).step() == 1
+    assert alerts(wall, sight, notes).step() == 0
+    notes.kept.clear()
+    assert alerts(wall, sight, notes).step() == 1
+
+
+def test_a_store_that_fails_is_told_and_does_not_make_it_forget() -> None:
+    wall, sight, notes = Wall(), Sight(), Notes()
+    told = alerts(wall, sight, notes)
+    told.step()
+    sight.seen, notes.broken = None, True
+    assert told.step() == 1
+    assert told.step() == 0
+    sight.seen, notes.broken = view(route()), False
+    assert told.step() == 1
+    assert [line["text"].partition(" ")[0] for line in wall.sent] == ["The", "The"]
+    assert json.loads(notes.kept["connector.alerts", "told"])["store"] is False
+
+
+def test_with_notes_that_cannot_be_read_yet_it_waits_rather_than_repeat_itself() -> None:
+    wall, sight, notes = Wall(), Sight(), Notes()
+    sight.seen = view(route("bug", "a bug"))
+    alerts(wall, sight, notes).step()
+    notes.broken = True
+    after_restart = alerts(wall, sight, notes)
+    assert after_restart.step() == 0
+    notes.broken = False
+    assert after_restart.step() == 0
+    assert len(wall.sent) == 1
+
+
+@pytest.mark.parametrize("error", [NotSent("answered 500"), RuntimeError("ada@example.com broke it")])
+def test_the_thread_outlives_whatever_sending_raises_and_waits_longer_each_time(error: Exception) -> None:
+    wall, sight, notes, stop = Wall(), Sight(), Notes(), threading.Event()
+    sight.seen = view(route("bug", "a bug"))
+    wall.fails = error
+    thread = threading.Thread(target=alerts(wall, sight, notes, stop, every=0.01).run)
+    thread.start()
+    time.sleep(0.1)
+    wall.fails = None
+    for _ in range(300):
+        if wall.sent:
+            break
+        time.sleep(0.01)
+    stop.set()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert len(wall.sent) == 1

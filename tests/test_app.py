@@ -1,0 +1,301 @@
+"""The running program as a whole: hostile senders, readiness, what becomes of threads and sinks at a stop."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import resource
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connector import app, config
+from connector.app import LiveHost, Program
+from connector.core.errors import Stopping
+from connector.store import StoreInUse, open_store
+from tests.running import Connector, Nursery, now, tokens
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def hurried(tmp_path: Path, nursery: Nursery) -> Iterator[Connector]:
+    """A server whose patience is half a second."""
+    connector = Connector(tmp_path, nursery, server="request_timeout_seconds = 0.5\nkeep_alive_seconds = 1").start()
+    yield connector
+    connector.kill()
+
+
+def _event(number: int) -> bytes:
+    event = {"id": number, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"}
+    promoter = {"id": number, "email": f"p{number}@example.com", "status": "active"}
+    return json.dumps({"event": event, "data": {"promoter": promoter}}).encode()
+
+
+def _until_closed(sender: socket.socket, seconds: float = 5.0) -> bytes:
+    """All that comes until the server closes the connection."""
+    sender.settimeout(seconds)
+    said = b""
+    while True:
+        try:
+            part = sender.recv(65_536)
+        except ConnectionResetError:
+            return said
+        if not part:
+            return said
+        said += part
+
+
+# ---------------------------------------------------------------- hostile senders
+
+head = (
+    f"POST /hooks/firstpromoter?token={tokens['firstpromoter']} HTTP/1.1\r\nhost: x\r\n"
+    "content-type: application/json\r\ncontent-length: 100\r\n"
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b"HTTP/1.1 408 "),
+        (b"POST /hooks/first", b"HTTP/1.1 408 "),
+        (head, b"HTTP/1.1 408 "),
+        (head + b"\r\n{", b"HTTP/1.1 408 "),
+        (b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{", b"HTTP/1.1 404 "),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 200 "),
+    ],
+    ids=["nothing", "half a line", "half a head", "half a body", "half a body for nobody", "nothing more"],
+)
+def test_a_connection_on_which_nothing_more_comes_is_closed(hurried: Connector, sent: bytes, answer: bytes) -> None:
+    assert hurried.port is not None
+    with socket.create_connection(("127.0.0.1", hurried.port)) as sender:
+        sender.sendall(sent)
+        assert _until_closed(sender).startswith(answer)
+
+
+def test_a_byte_now_and_then_does_not_keep_a_connection(hurried: Connector) -> None:
+    assert hurried.port is not None
+    with socket.create_connection(("127.0.0.1", hurried.port)) as sender:
+        began = time.monotonic()
+        with pytest.raises(OSError):  # noqa: PT012 - which of the sends fails depends on the machine
+            for byte in head * 10:
+                sender.sendall(bytes([byte]))
+                time.sleep(0.05)
+        assert time.monotonic() - began < 5
+
+
+def test_a_head_without_end_is_cut_off(hurried: Connector) -> None:
+    assert hurried.port is not None
+    address = ("127.0.0.1", hurried.port)
+    with socket.create_connection(address) as sender, pytest.raises(OSError):  # noqa: PT012 - any of the sends fails
+        sender.sendall(b"POST / HTTP/1.1\r\nx: ")
+        for _ in range(100_000):
+            sender.sendall(b"y" * 65_536)
+
+
+def test_hundreds_of_idle_connections_and_wrong_tokens_leave_honest_events_unharmed(
+    tmp_path: Path, nursery: Nursery
+) -> None:
+    connector = Connector(tmp_path, nursery).start()
+    assert connector.port is not None
+    idle = [socket.create_connection(("127.0.0.1", connector.port)) for _ in range(400)]
+    stop = threading.Event()
+    wrong: list[int] = []
+
+    def knock() -> None:
+        assert connector.port is not None
+        connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=5)
+        while not stop.is_set():
+            connection.request("POST", "/hooks/firstpromoter?token=no", b"{}")
+            answer = connection.getresponse()
+            answer.read()
+            wrong.append(answer.status)
+        connection.close()
+
+    knocking = threading.Thread(target=knock)
+    knocking.start()
+    seconds = []
+    try:
+        for number in range(1, 51):
+            began = time.monotonic()
+            status, _ = connector.post("firstpromoter", _event(number))
+            seconds.append(time.monotonic() - began)
+            assert status == 202
+    finally:
+        stop.set()
+        knocking.join()
+        for connection in idle:
+            connection.close()
+    assert set(wrong) == {401}
+    assert statistics.median(seconds) < 0.2
+    connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in range(1, 51)}, seconds=5)
+    connector.kill()
+
+
+# ---------------------------------------------------------------- readiness
+
+
+def _readiness(connector: Connector) -> tuple[int, list[str]]:
+    assert connector.port is not None
+    connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=5)
+    connection.request("GET", "/readyz")
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    connection.close()
+    return answer.status, said.get("reasons", [])
+
+
+def _wait_until_ready_says(connector: Connector, status: int, reasons: list[str], seconds: float = 10) -> None:
+    ends = time.monotonic() + seconds
+    while _readiness(connector) != (status, reasons):
+        assert time.monotonic() < ends, _readiness(connector)
+        time.sleep(0.1)
+
+
+def test_a_route_that_needs_a_person_turns_readiness_red_by_name_and_back(tmp_path: Path, nursery: Nursery) -> None:
+    connector = Connector(tmp_path, nursery).start()
+    _wait_until_ready_says(connector, 200, [])
+    connector.send("firstpromoter", json.loads(_event(1)))
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+    connector.table.unlink()
+    connector.table.mkdir()  # a folder in the table's place: a person must act
+    connector.send("firstpromoter", json.loads(_event(2)))  # still received
+    _wait_until_ready_says(connector, 503, ["route:local/local_csv"])
+    connector.table.rmdir()
+    # The pause ends by itself; a person in a hurry says resync.
+    store = open_store(f"sqlite:///{tmp_path}/data/connector.db", worker=False, now=now)
+    store.resync("local/local_csv")
+    store.close()
+    connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in (1, 2)}, seconds=10)
+    _wait_until_ready_says(connector, 200, [])
+    connector.kill()
+
+
+# ---------------------------------------------------------------- the program, without its receiver
+
+
+def _program(folder: Path, nursery: Nursery) -> Program:
+    connector = Connector(folder, nursery)
+    return Program(config.load(connector.config, {}))
+
+
+def test_a_nap_of_a_sink_ends_when_the_program_stops() -> None:
+    stop = threading.Event()
+    host = LiveHost("local", None, stop)
+    host.wait(0.0)
+    threading.Timer(0.1, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopping):
+        host.wait(30)
+    assert time.monotonic() - began < 5
+
+
+def test_a_sinks_notes_outlive_the_program(tmp_path: Path, nursery: Nursery) -> None:
+    program = _program(tmp_path, nursery)
+    host = LiveHost("local", program.store, program.stop)
+    host.remember("tab", "7")
+    program.close()
+    again = _program(tmp_path, nursery)
+    host = LiveHost("local", again.store, again.stop)
+    assert (host.recall("tab"), host.recall("other")) == ("7", None)
+    host.remember("tab", None)
+    assert host.recall("tab") is None
+    again.close()
+
+
+def test_a_store_is_worked_on_by_one_program_at_a_time(tmp_path: Path, nursery: Nursery) -> None:
+    program = _program(tmp_path, nursery)
+    with pytest.raises(StoreInUse, match=f"process {os.getpid()}"):
+        _program(tmp_path, nursery)
+    program.close()
+    _program(tmp_path, nursery).close()
+
+
+def test_a_thread_that_dies_is_logged_and_turns_readiness_red(
+    tmp_path: Path, nursery: Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = _program(tmp_path, nursery)
+
+    def die() -> None:
+        raise LookupError("ada@example.com")
+
+    with caplog.at_level(logging.ERROR, logger="connector"):
+        program._start("route local/x", die)
+        program._threads[-1].join()
+    assert program._look()[0] == "route:local/x"
+    (record,) = caplog.records
+    assert record.getMessage() == "thread.died"
+    assert "ada@example.com" not in repr(vars(record))
+    program.close()
+
+
+def test_a_call_that_hangs_does_not_hold_up_the_stop(
+    tmp_path: Path, nursery: Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = _program(tmp_path, nursery)
+    released = threading.Event()
+
+    def hang() -> None:
+        released.wait(30)
+
+    program._start("route local/x", hang)
+    program.stop_within_seconds = 0.3
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING, logger="connector"):
+        program.close()
+    assert time.monotonic() - began < 5
+    assert "stop.hangs" in [record.getMessage() for record in caplog.records]
+    released.set()
+    program._threads[-1].join()
+    program.close()
+
+
+def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery: Nursery) -> None:
+    connector = Connector(tmp_path, nursery).start()
+    connector.send("firstpromoter", json.loads(_event(1)))
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+    connector.stop()
+    program = Program(config.load(connector.config, {}))
+    settings = program.config.store.model_copy(update={"keep_events_days": -1})  # until tomorrow
+    object.__setattr__(program.config, "store", settings)
+    program._prune()
+    assert program.store.read_events(0, 10) == []
+    assert program.store.status().records == 1
+    program.close()
+
+
+def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery: Nursery) -> None:
+    """A size limit on files stands for the full disk: ``RLIMIT_FSIZE``, set from outside."""
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("this system has no prlimit")
+    connector = Connector(tmp_path, nursery).start()
+    assert connector.pid is not None
+    connector.send("firstpromoter", json.loads(_event(1)))
+    largest = (tmp_path / "data" / "connector-inbox.db-wal").stat().st_size
+    resource.prlimit(connector.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+    answers = [connector.post("firstpromoter", _event(number))[0] for number in range(2, 6)]
+    assert 503 in answers
+    assert set(answers) <= {202, 503}
+    _wait_until_ready_says(connector, 503, ["store"])
+    resource.prlimit(connector.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert connector.post("firstpromoter", _event(9))[0] == 202
+    _wait_until_ready_says(connector, 200, [])
+    kept = [1, 9, *(number for number, status in zip(range(2, 6), answers, strict=True) if status == 202)]
+    connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in kept}, seconds=10)
+    connector.kill()
+
+
+def test_the_clock_is_aware() -> None:
+    assert app.utc_now().tzinfo is not None

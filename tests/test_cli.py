@@ -1,0 +1,424 @@
+"""The command line: what is printed, what is written, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector import cli, config
+from connector.dead_letters import DeadLetters, Letter
+from connector.store import open_store
+from tests.running import Connector, Nursery, now, root, tokens
+
+
+@contextmanager
+def standing_in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+class Shell:
+    """Types commands in one folder."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capture = folder, capture
+        self.out = self.err = ""
+
+    def type(self, *words: str) -> int:
+        with standing_in(self.folder):
+            code = cli.run(words)
+        self.out, self.err = self._capture.readouterr()
+        return code
+
+    def type_for_json(self, *words: str) -> Any:
+        self.type(*words, "--json")
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def started(shell: Shell) -> Shell:
+    """A folder after `init`."""
+    assert shell.type("init") == 0
+    return shell
+
+
+# ---------------------------------------------------------------- init, token, urls
+
+
+def test_init_writes_a_configuration_that_is_sound_with_fresh_tokens(shell: Shell, tmp_path: Path) -> None:
+    assert shell.type("init") == 0
+    settings = config.load(tmp_path / "config.toml", {})
+    tokens_made = {source.options.token for source in settings.sources}
+    assert len(tokens_made) == 2
+    assert all(token and len(token) >= 40 for token in tokens_made)
+    assert (tmp_path / "config.toml").stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in (tmp_path / "mappings").iterdir()} == {
+        path.name for path in (root / "mappings").glob("*.toml")
+    }
+
+
+def test_two_inits_make_different_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Shell(tmp_path / name, capsys).type("init")
+        texts.append(set(re.findall(r'^token = "(.*?)"', (tmp_path / name / "config.toml").read_text(), re.MULTILINE)))
+    assert not texts[0] & texts[1]
+
+
+def test_init_prints_a_url_for_each_source_and_for_each_everflow_event(started: Shell) -> None:
+    urls = re.findall(r"http://\S+", started.out)
+    assert sum("/hooks/firstpromoter?token=" in url for url in urls) == 1
+    topics = [url.partition("&topic=")[2] for url in urls if "/hooks/everflow?token=" in url]
+    assert topics == [
+        "partner_created", "partner_updated", "partner_signed_up", "partner_sign_up_verdict",
+        "partner_approved_for_offer",
+    ]  # fmt: skip
+
+
+def test_init_again_changes_nothing_and_prints_the_same_urls(started: Shell, tmp_path: Path) -> None:
+    mapping = tmp_path / "mappings" / "local_csv.toml"
+    mapping.write_text(mapping.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    printed = re.findall(r"http://\S+", started.out)
+    assert started.type("init") == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert re.findall(r"http://\S+", started.out) == printed
+    assert "left as it is" in started.out
+
+
+def test_init_in_a_folder_that_nobody_may_write_says_so(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert shell.type("init", "--config", "file/config.toml") == 1
+    assert "can't be written" in shell.err
+
+
+def test_urls_use_the_public_address(started: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(
+        re.sub(r"^# public_url = \S+", 'public_url = "https://hooks.example.com/"', text, flags=re.MULTILINE),
+        encoding="utf-8",
+    )
+    found = started.type_for_json("urls")
+    assert len(found) == 6
+    assert all(entry["url"].startswith("https://hooks.example.com/hooks/") for entry in found)
+
+
+def test_token_prints_one_that_is_strong(shell: Shell) -> None:
+    assert shell.type("token") == 0
+    assert config.weakness(shell.out.strip()) is None
+
+
+# ---------------------------------------------------------------- exit codes
+
+
+def test_a_broken_configuration_ends_every_command_with_2_and_all_problems(started: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    text = file.read_text(encoding="utf-8").replace("port = 8080", "prot = 8080").replace('"csv"', '"cvs"')
+    file.write_text(text, encoding="utf-8")
+    for words in (["serve"], ["check"], ["status"], ["drain"], ["urls"], ["sample"], ["dead-letters", "list"]):
+        assert started.type(*words) == 2, words
+        assert re.search(r'^config.toml:\d+:1: unknown key "prot"; did you mean "port"\?', started.err, re.MULTILINE)
+        assert re.search(r'^config.toml:\d+:\d+: "cvs" is not a type of sink; did you mean "csv"\?', started.err, re.M)
+        assert "2 problems in the configuration" in started.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_no_configuration_is_2_and_says_what_to_type(shell: Shell) -> None:
+    assert shell.type("serve") == 2
+    assert shell.err.startswith("config.toml: there is no such file; `connector init` writes one")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["nonsense"], ["preview"], ["serve", "--nonsense"], ["resync"], ["check", "--probe"], ["dead-letters", "replay"]],
+)
+def test_a_command_that_is_wrong_is_2(started: Shell, words: list[str]) -> None:
+    assert started.type(*words) == 2
+
+
+def test_the_configuration_is_named_before_or_after_the_command(started: Shell, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").rename(tmp_path / "mine.toml")
+    for words in (
+        ["--config", "mine.toml", "check"], ["check", "--config", "mine.toml"], ["--config=mine.toml", "check"],
+        ["-c", "mine.toml", "dead-letters", "list"],
+    ):  # fmt: skip
+        assert started.type(*words) == 0, words
+    assert started.type("check") == 2
+
+
+@pytest.mark.parametrize("words", [["resync", "local/locl_csv"], ["provision", "local/locl_csv"]])
+def test_a_route_that_is_wrong_is_2_with_the_nearest(started: Shell, words: list[str]) -> None:
+    assert started.type(*words) == 2
+    assert started.err.endswith('did you mean "local/local_csv"?\n')
+
+
+def test_the_version_is_printed(shell: Shell) -> None:
+    assert shell.type("--version") == 0
+    assert shell.out == f"connector {version('affiliate-connector')}\n"
+
+
+def test_help_lists_the_commands(shell: Shell) -> None:
+    assert shell.type("--help") == 0
+    for word in ("init", "serve", "check", "preview", "sample", "status", "drain", "resync", "provision"):
+        assert word in shell.out
+
+
+# ---------------------------------------------------------------- check, preview
+
+
+def test_check_runs_the_examples(started: Shell, tmp_path: Path) -> None:
+    assert started.type("check") == 0
+    assert "examples hold" in started.out
+    mapping = tmp_path / "mappings" / "local_csv.toml"
+    text = mapping.read_text(encoding="utf-8").replace('active = "Active"', 'active = "Aboard"')
+    mapping.write_text(text, encoding="utf-8")
+    assert started.type("check") == 1
+    assert re.search(r'^mappings/local_csv.toml:\d+:\d+: example ".*"Status" should be', started.err, re.MULTILINE)
+
+
+def test_a_mistake_in_a_mapping_that_two_sinks_share_is_told_once(started: Shell, tmp_path: Path) -> None:
+    mapping = tmp_path / "mappings" / "local_csv.toml"
+    text = mapping.read_text(encoding="utf-8").replace('active = "Active"', 'active = "Aboard"')
+    mapping.write_text(text, encoding="utf-8")
+    assert started.type("check") == 1
+    told = started.err
+    with (tmp_path / "config.toml").open("a", encoding="utf-8") as file:
+        file.write('[sinks.excel]\ntype = "xlsx"\npath = "a.xlsx"\nmappings = ["mappings/local_csv.toml"]\n')
+    assert started.type("check") == 1
+    assert started.err == told
+    mistakes = re.findall(r"examples with (\d+) mistake", started.out)
+    assert mistakes == [str(len(told.splitlines()))] * 2
+
+
+def test_check_live_asks_the_far_side(started: Shell, tmp_path: Path) -> None:
+    found = started.type_for_json("check", "--live")
+    assert {finding["route"] for finding in found["findings"]} == {"local/local_csv"}
+    assert not (tmp_path / "data" / "affiliates.csv").exists()
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "affiliates.csv").mkdir()  # a folder in the table's place
+    assert started.type("check", "--live") in (1, 3)
+
+
+signed_up = {
+    "event": {"id": 1, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"},
+    "data": {"promoter": {"id": 41, "email": "Ada@Example.com", "status": "pending"}},
+}
+
+
+def test_preview_says_what_would_be_written_and_writes_nothing(started: Shell, tmp_path: Path) -> None:
+    (tmp_path / "body.json").write_text(json.dumps(signed_up))
+    before = sorted(tmp_path.rglob("*"))
+    said = started.type_for_json("preview", "body.json", "--source", "firstpromoter", "--live")
+    (target,) = said["targets"]
+    assert (target["record"], target["route"]) == ("firstpromoter:41", "local/local_csv")
+    assert target["rows"][0]["cells"]["Status"] == "Waiting for us"
+    assert target["rows"][0]["change"]["found_by"] is None
+    assert started.type("preview", "body.json", "--source", "firstpromoter") == 0
+    assert "Waiting for us" in started.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("{", "answered 400"), ('{"event": {"id": 1, "type": "promoter_signed_up"}, "data": {"promoter": 7}}', "")],
+)
+def test_preview_of_a_body_that_can_not_be_read_is_1(started: Shell, tmp_path: Path, body: str, said: str) -> None:
+    (tmp_path / "body.json").write_text(body)
+    assert started.type("preview", "body.json", "--source", "firstpromoter") == 1
+    assert said in started.err
+
+
+def test_preview_names_what_does_not_fit_once(started: Shell, tmp_path: Path) -> None:
+    mapping = tmp_path / "mappings" / "local_csv.toml"
+    text = mapping.read_text(encoding="utf-8")
+    mapping.write_text(
+        text.replace("[fields]", '[fields]\n"Phone" = { from = "id", type = "phone", region = "GB" }', 1)
+    )
+    (tmp_path / "body.json").write_text(json.dumps(signed_up), encoding="utf-8")
+    assert started.type("preview", "body.json", "--source", "firstpromoter") == 1
+    assert "Phone: " in started.out
+    assert "Phone: Phone" not in started.out
+
+
+def test_preview_of_an_unknown_source_or_file_is_2(started: Shell) -> None:
+    assert started.type("preview", "nothing.json", "--source", "firstpromoter") == 2
+    assert started.type("preview", "nothing.json", "--source", "firstpromotr") == 2
+    assert 'did you mean "firstpromoter"?' in started.err
+
+
+# ---------------------------------------------------------------- status, drain, dead letters without a server
+
+
+def test_status_before_the_first_start_makes_no_files(started: Shell, tmp_path: Path) -> None:
+    said = started.type_for_json("status")
+    assert said["server"] == "not running"
+    assert [source["source"] for source in said["sources"]] == ["firstpromoter", "everflow"]
+    assert [(route["route"], route["state"], route["owed"]) for route in said["routes"]] == [
+        ("local/local_csv", "not started", 0)
+    ]
+    assert started.type("status") == 0
+    assert "local/local_csv" in started.out
+    assert not (tmp_path / "data").exists()
+
+
+def _append(folder: Path, *bodies: dict[str, Any]) -> None:
+    """Events in the inbox, as a server that was killed leaves them."""
+    from connector.app import build_sources
+    from connector.core.contract import InboundRequest
+
+    settings = config.load(folder / "config.toml", {})
+    source = build_sources(settings)["firstpromoter"]
+    header = (b"authorization", f"Bearer {settings.sources[0].options.token}".encode())
+    store = open_store(settings.store.url, worker=False, now=now)
+    store.append([source.accept(InboundRequest([header], b"", json.dumps(body).encode(), now())) for body in bodies])
+    store.close()
+
+
+def test_drain_delivers_what_is_owed_and_leaves(started: Shell, tmp_path: Path) -> None:
+    _append(tmp_path, signed_up)
+    assert started.type_for_json("status")["waiting"] == 1
+    assert started.type("drain") == 0
+    assert "local/local_csv: all delivered" in started.out
+    assert "firstpromoter:41" in (tmp_path / "data" / "affiliates.csv").read_text()
+    (route,) = started.type_for_json("status")["routes"]
+    assert (route["state"], route["owed"], route["rows"]) == ("up to date", 0, 1)
+
+
+def test_drain_with_a_far_side_that_refuses_leaves_it_owed_and_is_1(started: Shell, tmp_path: Path) -> None:
+    _append(tmp_path, signed_up)
+    (tmp_path / "data" / "affiliates.csv").mkdir()
+    assert started.type("drain") == 1
+    (route,) = started.type_for_json("status")["routes"]
+    assert route["owed"] == 1
+    assert route["reason"]
+    (tmp_path / "data" / "affiliates.csv").rmdir()
+    assert started.type("resync", "local/local_csv") == 0
+    assert started.type("drain") == 0
+
+
+def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(started: Shell, tmp_path: Path) -> None:
+    assert started.type("dead-letters", "list") == 0
+    assert "no dead letters" in started.out
+    letters = DeadLetters(tmp_path / "data" / "dead-letters.jsonl", now=now)
+    one = Letter("deliver", "local/local_csv", "firstpromoter:1", "the cell is too long", "too_long", "firstpromoter:1")
+    two = Letter("normalize", "firstpromoter", "k2", "no \x1b[31m id", content={"topic": "x", "body": '{"a": 1}'})
+    letters.add([one, two])
+    assert [letter["id"] for letter in started.type_for_json("dead-letters", "list")] == [one.id, two.id]
+    started.type("dead-letters", "list")
+    assert "\x1b" not in started.out  # a stranger's text steers no terminal
+    assert started.type("dead-letters", "show", two.id[:6]) == 0
+    assert json.loads(started.out)["content"]["body"] == {"a": 1}
+    assert started.type("dead-letters", "show", "nothing") == 1
+    assert started.type("dead-letters", "drop", one.id, two.id) == 0
+    assert started.type_for_json("dead-letters", "list") == []
+
+
+def test_sample_without_a_server_says_how_to_start_one(started: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("port = 8080", "port = 9"), encoding="utf-8")
+    assert started.type("sample") == 1
+    assert "no server answers" in started.err
+    assert "serve" in started.err
+
+
+# ---------------------------------------------------------------- beside a server
+
+
+@pytest.mark.parametrize("source", ["firstpromoter", "everflow"])
+def test_sample_sends_an_event_and_follows_it_into_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    nursery = Nursery()
+    connector = Connector(tmp_path, nursery).start()
+    text = connector.config.read_text().replace("port = 0", f"port = {connector.port}")
+    connector.config.write_text(text)
+    shell = Shell(tmp_path, capsys)
+    try:
+        assert shell.type("sample", source) == 0
+        assert f"sent a sample event to {source}: 202" in shell.out
+        assert re.search(rf"local/local_csv: the row {source}:99000000\d is written", shell.out)
+        assert tokens[source] not in shell.out + shell.err
+        assert shell.type("sample", source) == 0  # again: a new event about the same affiliate
+        assert len(connector.rows()) == 1
+        said = shell.type_for_json("status")
+        assert said["server"] == "ready"
+        assert {s["source"]: s["received"] for s in said["sources"]}[source] == 2
+    finally:
+        connector.kill()
+        nursery.close()
+
+
+def test_sample_does_not_take_an_earlier_row_for_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nursery = Nursery()
+    connector = Connector(tmp_path, nursery).start()
+    connector.config.write_text(connector.config.read_text().replace("port = 0", f"port = {connector.port}"))
+    shell = Shell(tmp_path, capsys)
+    try:
+        assert shell.type("sample") == 0
+        connector.table.write_text(connector.table.read_text().replace("Affiliate ID", "Number"))
+        assert shell.type("sample") == 1
+        assert "local/local_csv: owed (" in shell.out
+        assert 'no column "Affiliate ID"' in shell.out
+        assert "is written\n" not in shell.out
+    finally:
+        connector.kill()
+        nursery.close()
+
+
+def test_another_connector_on_our_port_is_not_taken_for_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "ours").mkdir()
+    nursery = Nursery()
+    theirs = Connector(tmp_path / "theirs", nursery).start()
+    try:
+        ours = Connector(tmp_path / "ours", nursery)
+        for installation in (theirs, ours):
+            text = installation.config.read_text().replace("port = 0", f"port = {theirs.port}")
+            installation.config.write_text(text)
+        assert Shell(theirs.folder, capsys).type_for_json("status")["server"] == "ready"
+        assert Shell(ours.folder, capsys).type_for_json("status")["server"] == "not running"
+        open_store(f"sqlite:///{ours.folder}/data/connector.db", worker=True, now=now).close()  # it was started once
+        assert Shell(ours.folder, capsys).type_for_json("status")["server"] == "not running"
+    finally:
+        theirs.kill()
+        nursery.close()
+
+
+def test_serve_starts_without_what_only_other_commands_need(tmp_path: Path) -> None:
+    code = (
+        "import sys, connector.cli as c; c.run(['serve', '--config', 'nowhere.toml']);"
+        "print(sorted(m for m in ('typer', 'rich', 'gspread', 'hubspot', 'openpyxl', 'httpx', 'tree_sitter')"
+        " if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+    assert done.stdout.strip() == "[]"
+
+
+def test_python_m_connector_is_the_same_command(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "connector", "check"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=30)
+    assert done.returncode == 2
+    assert "there is no such file" in done.stderr

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector.core.contract import Event
+from connector.core.errors import StoreUnavailable
+from connector.dead_letters import DeadLetters, Letter, event_of, letter_of_event
+from tests.doubles import START, Clock
+
+
+def letters_at(folder: Path) -> DeadLetters:
+    return DeadLetters(folder / "dead.jsonl", now=Clock())
+
+
+def letter(n: int = 1, reason: str = "no") -> Letter:
+    return Letter("deliver", "table/all", f"plain:{n}", reason, "code", row=f"plain:{n}", content={"cells": {"a": 1}})
+
+
+def test_a_letter_is_there_after_a_restart_with_all_that_it_said(tmp_path: Path) -> None:
+    assert letters_at(tmp_path).add([letter()]) == 1
+    (found,) = letters_at(tmp_path).list()
+    assert found.at == START
+    assert (found.reason, found.code, found.row, found.content) == ("no", "code", "plain:1", {"cells": {"a": 1}})
+    assert found.id == letter().id
+
+
+def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    letters_at(tmp_path).add([letter()])
+    assert stat.S_IMODE((tmp_path / "dead.jsonl").stat().st_mode) == 0o600
+
+
+def test_the_same_letter_again_is_one_letter_and_one_line(tmp_path: Path) -> None:
+    letters = letters_at(tmp_path)
+    assert letters.add([letter()]) == 1
+    assert letters.add([letter()]) == 0
+    assert letters_at(tmp_path).add([letter()]) == 0, "a crash between the file and the store repeats it"
+    assert len((tmp_path / "dead.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_letter_that_says_something_else_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    letters = letters_at(tmp_path)
+    letters.add([letter(reason="one")])
+    assert letters.add([letter(reason="two")]) == 0
+    assert [found.reason for found in letters_at(tmp_path).list()] == ["two"]
+
+
+@pytest.mark.parametrize("keep", [1, 20, -2])
+def test_a_torn_line_is_kept_aside_and_never_in_the_way(tmp_path: Path, keep: int) -> None:
+    letters_at(tmp_path).add([letter(1)])
+    path = tmp_path / "dead.jsonl"
+    whole = path.read_bytes()
+    torn = json.dumps({"id": "0123456789ab", "stage": "deliver"}).encode()[:keep]
+    path.write_bytes(whole + torn)
+    letters = letters_at(tmp_path)
+    assert [found.subject for found in letters.list()] == ["plain:1"]
+    assert (tmp_path / "dead.jsonl.torn").read_bytes() == torn + b"\n"
+    letters.add([letter(2)])
+    assert [found.subject for found in letters_at(tmp_path).list()] == ["plain:1", "plain:2"]
+
+
+def test_a_line_that_is_no_letter_does_not_hide_the_others(tmp_path: Path) -> None:
+    letters_at(tmp_path).add([letter(1)])
+    with (tmp_path / "dead.jsonl").open("ab") as file:
+        file.write(b"\x00\xff garbage\r[]\n[]\n{}\n")
+    letters_at(tmp_path).add([letter(2)])
+    assert [found.subject for found in letters_at(tmp_path).list()] == ["plain:1", "plain:2"]
+
+
+def test_what_another_process_adds_or_closes_is_seen(tmp_path: Path) -> None:
+    server, visitor = letters_at(tmp_path), letters_at(tmp_path)
+    server.add([letter(1), letter(2)])
+    assert visitor.close([letter(1).id], "dropped") == 1
+    assert [found.subject for found in server.list()] == ["plain:2"]
+    visitor.add([letter(3)])
+    assert server.counts() == {("deliver", "table/all"): 2}
+    assert server.ids_about("table/all", "plain:3") == {letter(3).id}
+
+
+def test_a_closed_letter_may_be_opened_again(tmp_path: Path) -> None:
+    letters = letters_at(tmp_path)
+    letters.add([letter()])
+    letters.close([letter().id], "replayed")
+    assert letters.list() == []
+    assert letters.add([letter()]) == 1
+    assert len(letters_at(tmp_path).list()) == 1
+
+
+def test_a_letter_is_found_by_the_beginning_of_its_id_if_only_one_begins_so(tmp_path: Path) -> None:
+    letters = letters_at(tmp_path)
+    letters.add([letter(n) for n in range(40)])
+    found = letters.get(letter(3).id[:8])
+    assert found is not None
+    assert found.subject == "plain:3"
+    assert letters.get("") is None
+    assert letters.get("zz") is None
+
+
+def test_forget_takes_every_byte_about_somebody_out_of_the_file(tmp_path: Path) -> None:
+    letters = letters_at(tmp_path)
+    letters.add([letter(1, "ada@example.com"), letter(2, "bob@example.com"), letter(3, "ada@example.com")])
+    letters.close([letter(3).id], "delivered")
+    (tmp_path / "dead.jsonl.torn").write_bytes(b"ada@example.com\n")
+    assert letters.forget(lambda found: found.subject == "plain:1") == 1
+    assert [found.subject for found in letters.list()] == ["plain:2"]
+    assert not any(b"ada@" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_the_stores_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreUnavailable):
+        DeadLetters(tmp_path / "file" / "dead.jsonl", now=Clock()).add([letter()])
+
+
+@given(body=st.binary(max_size=200), key=st.text(max_size=50), topic=st.text(max_size=20))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_event_comes_back_from_its_letter_byte_by_byte(tmp_path: Path, body: bytes, key: str, topic: str) -> None:
+    event = Event("plain", key, topic, 12, START, body)
+    letters = letters_at(tmp_path)
+    letters.add([letter_of_event(event, "why", "code")])
+    found = letters_at(tmp_path).list()[-1]
+    assert event_of(found) == event
+    letters.close([found.id], "dropped")
+
+
+_writer = """
+import sys
+from datetime import datetime, UTC
+from pathlib import Path
+from connector.dead_letters import DeadLetters, Letter
+letters = DeadLetters(Path(sys.argv[1]), now=lambda: datetime.now(UTC))
+n = 0
+while True:
+    n += 1
+    letters.add([Letter("deliver", "r", f"{sys.argv[2]}:{n}", "x" * 300)])
+    print(n, flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_keeps_every_letter_that_was_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    for round_number in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _writer, str(path), str(round_number)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for _ in range(20 + round_number * 7):
+            process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+        said = (
+            20 + round_number * 7 + len([line for line in process.stdout.read().splitlines(True) if line[-1] == "\n"])
+        )
+        process.wait()
+        process.stdout.close()
+        subjects = {found.subject for found in DeadLetters(path, now=Clock()).list()}
+        assert {f"{round_number}:{n}" for n in range(1, said + 1)} <= subjects

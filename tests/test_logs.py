@@ -1,0 +1,110 @@
+"""The lines of the log: one for each thing, readable by people on a terminal and by machines elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector import logs
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    """A stream that logs are set up to; the root logger is given back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield io.StringIO()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("connector").setLevel(logging.NOTSET)
+    logging.captureWarnings(False)
+
+
+def lines(out: io.StringIO) -> list[dict[str, Any]]:
+    logs.flush()
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_elsewhere_than_on_a_terminal_a_line_is_json(out: io.StringIO) -> None:
+    logs.set_up(out)
+    logs.say(logs.get("room"), "batch.delivered", route="local/x", rows=98, seconds=1.5, reason=None, path=Path("/a"))
+    (line,) = lines(out)
+    assert line.pop("at").endswith("Z")
+    assert line == {
+        "level": "info", "event": "batch.delivered", "route": "local/x", "rows": 98, "seconds": 1.5, "path": "/a",
+    }  # fmt: skip
+
+
+def test_on_a_terminal_a_line_is_text(out: io.StringIO) -> None:
+    logs.set_up(out, as_json=False)
+    logs.say(logs.get("room"), "batch.delivered", route="local/x", reason="has blanks", seconds=1.5)
+    logs.warn(logs.get("room"), "route.paused", route="")
+    logs.flush()
+    first, second = out.getvalue().splitlines()
+    assert first[8:] == ' batch.delivered route=local/x reason="has blanks" seconds=1.5'
+    assert second[8:] == ' warning: route.paused route=""'
+
+
+def test_a_strangers_text_stays_on_its_line(out: io.StringIO) -> None:
+    for as_json in (True, False):
+        logs.set_up(out, as_json=as_json)
+        logs.say(logs.get("room"), "event\nforged", topic="x\nserver.stopped\r\u2028", name="\udc80")
+        logs.flush()
+    assert out.getvalue().count("\n") == 2
+
+
+def test_a_field_can_not_pose_as_the_event(out: io.StringIO) -> None:
+    logs.set_up(out)
+    fields: dict[str, Any] = {"at": "never", "event": "forged"}
+    logs.say(logs.get("room"), "real", **fields)
+    (line,) = lines(out)
+    assert (line["event"], line["at"] == "never") == ("real", False)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_secrets_are_blotted_out_wherever_they_stand(out: io.StringIO, as_json: bool) -> None:
+    logs.set_up(out, as_json=as_json, hidden=["s3cr3t-t0ken", "s3cr3t-t0ken-and-more", "abc"])
+    logs.say(logs.get("room"), "x", url="http://h/?token=s3cr3t-t0ken-and-more", word="abc")
+    logging.getLogger("a.library").error("refused: %s", "s3cr3t-t0ken")
+    try:
+        int("s3cr3t-t0ken")
+    except ValueError:
+        logs.warn(logs.get("room"), "y", exc_info=True)
+    logs.flush()
+    assert "s3cr3t" not in out.getvalue()
+    assert "abc" in out.getvalue()  # too short to be a secret
+    assert "ValueError" in out.getvalue()
+
+
+def test_libraries_are_heard_only_when_something_went_wrong(out: io.StringIO) -> None:
+    logs.set_up(out, verbose=True)
+    logging.getLogger("urllib3").info("GET https://api.example.com/?key=1")
+    logging.getLogger("urllib3").warning("retrying")
+    logs.say(logs.get("room"), "detail", level=logging.DEBUG)
+    assert [line["event"] for line in lines(out)] == ["retrying", "detail"]
+
+
+def test_a_burst_is_written_in_order_and_soon_without_being_asked(out: io.StringIO) -> None:
+    logs.set_up(out)
+    for number in range(500):
+        logs.say(logs.get("room"), "one", number=number)
+    ends = time.monotonic() + 5
+    while out.getvalue().count("\n") < 500:
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+    assert [line["number"] for line in lines(out)] == list(range(500))
+
+
+def test_a_warning_is_written_at_once_with_what_came_before(out: io.StringIO) -> None:
+    logs.set_up(out)
+    logs.say(logs.get("room"), "one")
+    logs.say(logs.get("room"), "two")
+    logs.warn(logs.get("room"), "three")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["one", "two", "three"]

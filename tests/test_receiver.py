@@ -1,0 +1,413 @@
+"""The receiver's answers, with a source and a store that are small doubles, over real HTTP where timing matters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from connector import plugins
+from connector.core.contract import Event, InboundRequest, Source, SourceOptions
+from connector.core.errors import Forged, StoreUnavailable, UnknownShape, Unreadable
+from connector.core.record import AffiliateUpdate
+from connector.receiver import Receiver, application, is_json
+
+token = "the-right-word-for-the-double"
+
+
+class Vouching:
+    """A source that accepts any JSON object behind the right token."""
+
+    Options: ClassVar[type[SourceOptions]] = SourceOptions
+    topics: ClassVar[Sequence[str]] = ()
+    name = "shop"
+
+    def accept(self, request: InboundRequest) -> Event:
+        if request.parameter("token") != token:
+            raise Forged("no")
+        try:
+            data = json.loads(request.body)
+        except (ValueError, RecursionError):
+            raise Unreadable("no JSON") from None
+        if not isinstance(data, dict):
+            raise Unreadable("no object")
+        if "bug" in data:
+            raise ZeroDivisionError(f"a bug that quotes {data['bug']}")
+        return Event("shop", str(data.get("id", "?")), "made", 0, request.received_at, request.body)
+
+    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
+        return ()
+
+
+class Memory:
+    """An intake that keeps events in a list, in a thread of its own as the store does; or refuses as told."""
+
+    def __init__(self) -> None:
+        self.kept: list[Event] = []
+        self.refuse_at_once = False
+        self.refuse_later = False
+        self.deliver: Callable[[Any, StoreUnavailable | None], None] = lambda tickets, error: None
+
+    def submit(self, event: Event, ticket: object) -> None:
+        if self.refuse_at_once:
+            raise StoreUnavailable("too many wait")
+        threading.Thread(target=self._commit, args=(event, ticket)).start()
+
+    def _commit(self, event: Event, ticket: object) -> None:
+        if self.refuse_later:
+            self.deliver([ticket], StoreUnavailable("the disk is full"))
+            return
+        self.kept.append(event)
+        self.deliver([ticket], None)
+
+
+class House:
+    """A receiver with its doubles and a client in front."""
+
+    def __init__(self, *, body_timeout_seconds: float = 5.0) -> None:
+        self.memory = Memory()
+        self.reasons: list[str] = []
+        receiver = Receiver(
+            {"shop": Vouching()}, self.memory, max_body_bytes=2000, body_timeout_seconds=body_timeout_seconds
+        )
+        self.memory.deliver = receiver.deliver
+        self.app = application(receiver, lambda: self.reasons)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def client(house: House) -> Iterator[TestClient]:
+    with TestClient(house.app) as client:
+        yield client
+
+
+hook = f"/hooks/shop?token={token}"
+as_json = {"content-type": "application/json"}
+
+
+def test_a_genuine_event_is_kept_and_answered_202_with_its_key(house: House, client: TestClient) -> None:
+    answer = client.post(hook, content=b'{"id": 7}', headers=as_json)
+    assert (answer.status_code, answer.json()) == (202, {"status": "accepted", "event": "7"})
+    assert answer.headers["content-type"] == "application/json"
+    assert [event.body for event in house.memory.kept] == [b'{"id": 7}']
+
+
+def test_a_key_of_any_letters_gives_a_readable_answer(client: TestClient) -> None:
+    key = 'a "quoted" ünï \\ \u2028 \n key'
+    answer = client.post(hook, content=json.dumps({"id": key}).encode(), headers=as_json)
+    assert answer.json() == {"status": "accepted", "event": key}
+
+
+refusals: list[tuple[str, str, str, dict[str, str], bytes, int]] = [
+    ("no token", "POST", "/hooks/shop", as_json, b"{}", 401),
+    ("a wrong token", "POST", "/hooks/shop?token=wrong", as_json, b"{}", 401),
+    ("an empty token", "POST", "/hooks/shop?token=", as_json, b"{}", 401),
+    ("no JSON", "POST", hook, as_json, b"{", 400),
+    ("no body", "POST", hook, as_json, b"", 400),
+    ("not the envelope", "POST", hook, as_json, b"[1]", 400),
+    ("bytes that are no UTF-8", "POST", hook, as_json, b'{"a": "\xff"}', 400),
+    ("a bug in the source", "POST", hook, as_json, b'{"bug": "ada@example.com"}', 400),
+    ("an unknown source", "POST", f"/hooks/shopp?token={token}", as_json, b"{}", 404),
+    ("an unknown source, by GET", "GET", "/hooks/shopp", {}, b"", 404),
+    ("an unknown path", "POST", "/", as_json, b"{}", 404),
+    ("a deeper path", "POST", f"/hooks/shop/7?token={token}", as_json, b"{}", 404),
+    ("a slash at the end", "POST", f"/hooks/shop/?token={token}", as_json, b"{}", 404),
+    ("GET", "GET", hook, {}, b"", 405),
+    ("PUT", "PUT", hook, as_json, b"{}", 405),
+    ("too large", "POST", hook, as_json, b'"' + b"x" * 2000 + b'"', 413),
+    ("a form", "POST", hook, {"content-type": "application/x-www-form-urlencoded"}, b"{}", 415),
+    ("plain text", "POST", hook, {"content-type": "text/plain"}, b"{}", 415),
+    ("another charset", "POST", hook, {"content-type": "application/json; charset=latin-1"}, b"{}", 415),
+    ("gzip", "POST", hook, {**as_json, "content-encoding": "gzip"}, b"{}", 415),
+    ("identity", "POST", hook, {**as_json, "content-encoding": "identity"}, b"{}", 415),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"), [row[1:] for row in refusals], ids=[row[0] for row in refusals]
+)
+def test_what_is_refused_is_answered_in_the_4xx_and_not_kept(
+    house: House, client: TestClient, method: str, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    answer = client.request(method, path, content=body, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["status"] == "refused"
+    assert token not in answer.text
+    assert "ada@" not in answer.text
+    assert house.memory.kept == []
+
+
+def test_every_wrong_credential_gets_the_same_answer(client: TestClient) -> None:
+    answers = {
+        (answer.status_code, answer.content)
+        for query in ("", "?token=", "?token=wrong", f"?token={token}x", f"?tokens={token}")
+        for answer in [client.post(f"/hooks/shop{query}", content=b"{}", headers=as_json)]
+    }
+    assert len(answers) == 1
+
+
+def test_405_names_the_method_that_is_right(client: TestClient) -> None:
+    assert client.get(hook).headers["allow"] == "POST"
+    assert client.post("/healthz").headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("largest", [2000, 2001])
+def test_the_limit_counts_what_arrives_without_a_content_length(client: TestClient, largest: int) -> None:
+    def chunks() -> Iterator[bytes]:
+        body = b'{"id": 1, "pad": "' + b"x" * (largest - 20) + b'"}'
+        assert len(body) == largest
+        for start in range(0, len(body), 100):
+            yield body[start : start + 100]
+
+    answer = client.post(hook, content=chunks(), headers=as_json)
+    assert answer.status_code == (202 if largest <= 2000 else 413)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON; charset=UTF-8",
+        'application/json;charset="utf-8"',
+        "application/vnd.api+json",
+    ],
+)
+def test_json_by_any_of_its_names_is_taken(client: TestClient, content_type: str) -> None:
+    assert client.post(hook, content=b"{}", headers={"content-type": content_type}).status_code == 202
+
+
+def test_a_body_without_a_content_type_is_read_as_json(client: TestClient) -> None:
+    # Everflow documents no headers at all, and sends an event once: refusing would lose it.
+    request = client.build_request("POST", hook, content=b"{}")
+    request.headers.pop("content-type", None)
+    assert client.send(request).status_code == 202
+
+
+@given(st.binary(max_size=60))
+def test_any_content_type_is_judged_without_an_error(value: bytes) -> None:
+    assert is_json(value) in (True, False)
+
+
+def test_a_store_that_refuses_is_answered_503_and_retry_after(house: House, client: TestClient) -> None:
+    house.memory.refuse_later = True
+    later = client.post(hook, content=b"{}", headers=as_json)
+    house.memory.refuse_at_once = True
+    at_once = client.post(hook, content=b"{}", headers=as_json)
+    assert [later.status_code, at_once.status_code] == [503, 503]
+    assert int(later.headers["retry-after"]) > 0
+    house.memory.refuse_later = house.memory.refuse_at_once = False
+    assert client.post(hook, content=b"{}", headers=as_json).status_code == 202
+
+
+def test_health_is_always_well_and_readiness_names_its_reasons(house: House, client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").status_code == 200
+    house.reasons = ["store", "route:local/affiliates"]
+    red = client.get("/readyz")
+    assert (red.status_code, red.json()["reasons"]) == (503, ["store", "route:local/affiliates"])
+    assert client.get("/healthz").status_code == 200
+    assert client.head("/readyz").status_code == 503
+
+
+def test_the_token_and_the_senders_text_are_in_no_log_line(
+    house: House, client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="connector")
+    client.post(hook, content=b'{"id": 1, "email": "ada@example.com"}', headers=as_json)
+    client.post(hook, content=b'{"bug": "ada@example.com"}', headers=as_json)
+    client.post(f"/hooks/{token}", content=b"{}", headers=as_json)
+    client.post("/hooks/shop?token=not-the-right-one", content=b"{}", headers=as_json)
+    ours = [record for record in caplog.records if record.name.startswith("connector")]  # not the test's own client
+    refused = ["request.refused"] * 3
+    assert [record.getMessage() for record in ours] == ["request.accepted", "source.bug", *refused]
+    text = repr([vars(record) for record in ours])
+    assert token not in text
+    assert "not-the-right-one" not in text
+    assert "ada@" not in text
+
+
+def test_the_log_tells_what_is_wrong_with_a_body(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="connector")
+    client.post(hook, content=b"[]", headers=as_json)
+    (line,) = [vars(record)["fields"] for record in caplog.records if record.name == "connector.receiver"]
+    assert line["reason"] == "unreadable"
+    assert line["why"]
+
+
+# ---------------------------------------------------------------- over a real connection
+
+
+@contextmanager
+def listening(house: House) -> Iterator[tuple[str, int]]:
+    """The application behind uvicorn on a free loopback port."""
+    import uvicorn
+
+    config = uvicorn.Config(house.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+def _head(length: int, extra: str = "") -> bytes:
+    return (
+        f"POST {hook} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{extra}\r\n"
+    ).encode()
+
+
+def test_a_body_that_stops_arriving_is_answered_408() -> None:
+    with listening(House(body_timeout_seconds=0.3)) as address, socket.create_connection(address, 5) as sender:
+        sender.sendall(_head(100) + b'{"id":')
+        answer = sender.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in answer
+
+
+def test_a_sender_that_asks_first_is_spared_a_body_that_is_too_large() -> None:
+    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+        sender.sendall(_head(5000, "expect: 100-continue\r\n"))
+        assert sender.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_sender_of_too_much_sees_the_answer_not_a_broken_connection() -> None:
+    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+        sender.sendall(_head(6000))
+        for _ in range(6):
+            sender.sendall(b"x" * 1000)
+        assert sender.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_length_that_is_absurd_is_refused() -> None:
+    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+        sender.sendall(
+            f"POST {hook} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            f"expect: 100-continue\r\ncontent-length: {10**18}\r\n\r\n".encode()
+        )
+        assert sender.recv(4096).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
+
+
+hostile = st.one_of(
+    st.binary(max_size=300),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
+)
+
+
+def test_hostile_requests_never_get_a_5xx() -> None:
+    house = House()
+    with TestClient(house.app, raise_server_exceptions=True) as client:
+
+        @settings(max_examples=100, deadline=None)
+        @given(
+            method=st.sampled_from(["POST", "POST", "POST", "PUT", "GET", "OPTIONS", "DELETE"]),
+            path=st.sampled_from(
+                [hook, hook, hook, "/hooks/shop", "/hooks/%00", "/hooks/..%2f", "/hooks/shop?%ff=%", "/x"]
+            ),
+            kind=st.sampled_from(
+                ["application/json", "application/json", "text/html", "", "a;b;c=;", "application/+json"]
+            ),
+            body=hostile,
+        )
+        def attack(method: str, path: str, kind: str, body: bytes) -> None:
+            answer = client.request(method, path, content=body, headers={"content-type": kind})
+            assert 202 <= answer.status_code < 500
+            assert answer.status_code != 200
+
+        attack()
+
+
+# ---------------------------------------------------------------- the sources that come with the program
+
+
+def _plausible() -> st.SearchStrategy[bytes]:
+    """Bodies that look like the platforms' own, with nonsense in any place."""
+    words = [
+        "event", "event_id", "event_type", "type", "id", "created_at", "data", "promoter", "promotion", "promotions",
+        "profile", "email", "status", "balances", "current_balance", "cash", "timestamp", "changes", "entity_id",
+        "network_affiliate_id", "name", "account_status", "time_saved", "relationship", "users", "user_entities",
+        "labels", "sign_up", "new_status", "offer_id", "affiliate", "custom_field_values", "campaign", "leads_count",
+    ]  # fmt: skip
+    texts = [
+        "",
+        "promoter_signed_up",
+        "promoter.created",
+        "2025-01-01T10:00:00Z",
+        "=1+1",
+        "\u202e",
+        "x" * 50_000,
+        "\ud800",
+    ]
+    leaves = (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.sampled_from(texts)
+        | st.sampled_from([0, -1, 10**30, 1_700_000_000])
+    )
+    trees = st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(words), inner, max_size=8),
+        max_leaves=25,
+    )
+    envelopes = st.fixed_dictionaries(
+        {"event": st.fixed_dictionaries({"id": leaves, "type": st.sampled_from(texts)}), "data": trees}
+    ) | st.fixed_dictionaries({"event_id": leaves, "event_type": st.sampled_from(texts), "data": trees})
+    partners = st.fixed_dictionaries(
+        {"network_affiliate_id": leaves}, optional={"relationship": trees, "labels": trees}
+    )
+    return (trees | envelopes | partners).map(lambda tree: json.dumps(tree).encode("utf-8", "surrogatepass"))
+
+
+def test_no_body_makes_a_built_in_source_stumble() -> None:
+    memory = Memory()
+    secret = "Zt7-Rb5-Nv9-Hd4-Xk3-Wq8-Lm2"
+    sources: dict[str, Source] = {}
+    for name in ("firstpromoter", "everflow"):
+        found = plugins.source_class(name)
+        make: Callable[..., Source] = found
+        sources[name] = make(name, found.Options(type=name, token=secret))
+    receiver = Receiver(sources, memory, max_body_bytes=1_048_576, body_timeout_seconds=5)
+    memory.deliver = receiver.deliver
+    seen: set[int] = set()
+    with TestClient(application(receiver, list)) as client:
+
+        @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(
+            name=st.sampled_from(list(sources)),
+            topic=st.sampled_from(["", "&topic=partner_created", "&topic=partner_sign_up_verdict", "&topic=%00"]),
+            body=_plausible(),
+        )
+        def post(name: str, topic: str, body: bytes) -> None:
+            answer = client.post(f"/hooks/{name}?token={secret}{topic}", content=body, headers=as_json)
+            seen.add(answer.status_code)
+            assert answer.status_code in (202, 400)
+            if answer.status_code == 202:
+                with suppress(UnknownShape):
+                    sources[name].normalize(memory.kept[-1])
+
+        post()
+    assert seen == {202, 400}

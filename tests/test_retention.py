@@ -1,0 +1,150 @@
+"""Old events are forgotten in small steps that hold up nobody, and the files stay bounded under a steady stream."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from connector import app, config
+from connector.core.contract import Event
+from connector.core.errors import StoreUnavailable
+from connector.store import open_store
+from tests.doubles import World
+from tests.running import root
+
+
+def event(affiliate: int, received_at: datetime, chance: random.Random) -> Event:
+    """An event of PlainSource with about 600 bytes that don't compress to nothing."""
+    text = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=600))
+    at = int(received_at.timestamp() * 1e6) + chance.randrange(1000)
+    body = json.dumps({"id": str(affiliate), "email": f"p{affiliate}@example.com", "description": text})
+    return Event("plain", f"{at}:{text[:12]}", "said", at, received_at, body.encode())
+
+
+def size(folder: Path, pattern: str) -> int:
+    return sum(path.stat().st_size for path in folder.glob(pattern))
+
+
+def prune(world: World, keep_days: float) -> int:
+    gone = 0
+    while step := world.store.prune(world.clock() - timedelta(days=keep_days)):
+        gone += step
+    return gone
+
+
+def test_under_a_steady_stream_the_files_stay_bounded(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    world = World(tmp_path)
+    sizes: list[int] = []
+    for _ in range(60):
+        world.say(*(event(chance.randrange(40), world.clock(), chance) for _ in range(300)))
+        world.deliver()
+        world.clock.seconds += 86_400
+        prune(world, 4)
+        sizes.append(size(tmp_path, "c*.db"))
+        assert size(tmp_path, "*-wal") < 2 * 4.5e6  # SQLite moves a log of 4 MB into its file
+    assert len(world.store.read_events(0, 10_000)) == 4 * 300
+    assert 500_000 < max(sizes) <= 1.1 * max(sizes[:40]), sizes
+    assert world.store.status().records == 40
+    assert sum(len(world.store.deliveries_of(f"plain:{number}")) for number in range(40)) <= 4 * 300
+    world.close()
+
+
+def test_what_is_kept_is_what_is_young_and_what_was_not_projected(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    world = World(tmp_path)
+    world.say(*(event(number, world.clock(), chance) for number in range(5)))
+    world.clock.seconds += 10 * 86_400
+    world.say(event(5, world.clock(), chance))
+    world.store.append([event(6, world.clock() - timedelta(days=9), chance)])
+    assert prune(world, 7) >= 5
+    kept = [json.loads(stored.event.body)["id"] for stored in world.store.read_events(0, 100)]
+    assert kept == ["5", "6"]
+    assert world.store.status().records == 6, "records stay"
+    world.close()
+
+
+def test_a_step_takes_no_more_than_it_is_asked_for(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    world = World(tmp_path)
+    world.say(*(event(number, world.clock(), chance) for number in range(30)))
+    world.clock.seconds += 10 * 86_400
+    before = len(world.store.read_events(0, 100))
+    assert world.store.prune(world.clock(), limit=10) <= 2 * 10  # events, and lines of the delivery log
+    assert len(world.store.read_events(0, 100)) == before - 10
+    world.close()
+
+
+def test_forgetting_twenty_thousand_events_holds_up_no_webhook(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    store = open_store(str(tmp_path / "c.db"), worker=True, now=lambda: datetime.now(UTC))
+    old = datetime.now(UTC) - timedelta(days=100)
+    world_events = [event(number % 50, old, chance) for number in range(1000)]
+    for copy in range(20):
+        store.append([Event(e.source, f"{copy}{e.key}", e.topic, e.at, e.received_at, e.body) for e in world_events])
+    with store._records.writing() as sql:  # projecting them would take longer than the test is about
+        sql.execute("UPDATE state SET value = 20000 WHERE name = 'cursor'")
+
+    waits: list[float] = []
+    errors: list[StoreUnavailable] = []
+    arrived = threading.Event()
+
+    def deliver(tickets: list[float], error: StoreUnavailable | None) -> None:
+        waits.extend(time.perf_counter() - ticket for ticket in tickets)
+        if error is not None:
+            errors.append(error)
+        arrived.set()
+
+    store.start_intake(deliver)
+    pruned = threading.Event()
+
+    def forget_old() -> None:
+        while store.prune(datetime.now(UTC) - timedelta(days=90)):
+            time.sleep(0.01)
+        pruned.set()
+
+    thread = threading.Thread(target=forget_old)
+    thread.start()
+    sent = 0
+    while not pruned.is_set() or sent < 50:
+        arrived.clear()
+        store.submit(event(1, datetime.now(UTC), chance), time.perf_counter())
+        assert arrived.wait(10)
+        sent += 1
+    thread.join()
+    assert errors == []
+    assert len(waits) == sent
+    waits.sort()
+    assert waits[len(waits) // 2] < 0.1, f"median {waits[len(waits) // 2]:.3f} s of {sent}"
+    assert waits[-1] < 1.0, f"longest {waits[-1]:.3f} s of {sent}"
+    assert len(store.read_events(0, 30_000)) == sent
+    store.close()
+
+
+def test_the_program_forgets_what_is_older_than_keep_events_days(tmp_path: Path) -> None:
+    (tmp_path / "mappings").symlink_to(root / "mappings")
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[store]\nkeep_events_days = 30\n[sources.fp]\ntype = "firstpromoter"\ntoken = "t0ken-of-the-tests-7c1Zq-x"\n'
+        '[sinks.local]\ntype = "csv"\npath = "data/a.csv"\nmappings = ["mappings/local_csv.toml"]\n'
+    )
+    program = app.Program(config.load(file, {}))
+    try:
+        now = datetime.now(UTC)
+
+        def promoter(number: int, received_at: datetime) -> Event:
+            body = {"event": {"id": number, "type": "promoter_signed_up"}, "data": {"promoter": {"id": number}}}
+            return Event("fp", str(number), "promoter_signed_up", 1, received_at, json.dumps(body).encode())
+
+        program.store.append([promoter(1, now - timedelta(days=31)), promoter(2, now - timedelta(days=29))])
+        while program.projector.step():
+            pass
+        program._prune()
+        assert [stored.event.key for stored in program.store.read_events(0, 10)] == ["2"]
+        assert program.store.record_ids() == ["fp:1", "fp:2"]
+    finally:
+        program.close()

@@ -1,0 +1,654 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from connector.core.contract import Event
+from connector.core.errors import StoreUnavailable
+from connector.store import (
+    Batch,
+    Later,
+    LogLine,
+    Overtaken,
+    Owed,
+    Result,
+    RouteState,
+    Saved,
+    Store,
+    StoreDamaged,
+    StoreInUse,
+    Tally,
+    fingerprint,
+    open_store,
+)
+from tests.doubles import START, Clock, event
+
+LEASE = timedelta(minutes=1)
+
+
+def store_at(folder: Path, *, worker: bool = True, clock: Clock | None = None) -> Store:
+    return open_store(f"sqlite:///{folder}/c.db", worker=worker, now=clock or Clock())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = store_at(tmp_path)
+    yield store
+    store.close()
+
+
+def save(store: Store, *records: Saved) -> None:
+    """Project one event that says *records*."""
+    store.append([event(1, at=store.cursor())])
+    (stored,) = store.read_events(store.cursor(), 1)
+    store.commit(Batch(store.cursor(), stored.seq, records=records))
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_its_files_are_for_their_owner_only(store: Store, tmp_path: Path) -> None:
+    store.append([event(1)])
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_a_second_worker_is_refused_with_the_reason(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreInUse, match=f"in use by another connector .process {os.getpid()}"):
+        store_at(tmp_path)
+    visitor = store_at(tmp_path, worker=False)
+    assert visitor.status().records == 0
+    visitor.close()
+
+
+def test_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
+    store_at(tmp_path).close()
+    store_at(tmp_path).close()
+
+
+@pytest.mark.parametrize("name", ["c.db", "c-inbox.db"])
+@pytest.mark.parametrize("damage", [b"this is no database, but something that somebody needs" * 100, None])
+def test_a_damaged_file_is_named_refused_and_left_alone(tmp_path: Path, name: str, damage: bytes | None) -> None:
+    store = store_at(tmp_path)
+    store.append([event(n, email=f"{n}@example.com") for n in range(300)])
+    store.close()
+    path = tmp_path / name
+    if damage is None:
+        data = bytearray(path.read_bytes())
+        data[4096:8192] = b"\xee" * 4096
+        damage = bytes(data)
+    path.write_bytes(damage)
+    with pytest.raises(StoreDamaged, match=name):
+        store_at(tmp_path)
+    assert path.read_bytes() == damage
+
+
+def test_somebody_elses_sqlite_file_is_refused(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "c.db")
+    other.execute("CREATE TABLE precious (x)")
+    other.close()
+    with pytest.raises(StoreDamaged, match="no file of the connector"):
+        store_at(tmp_path)
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    store_at(tmp_path).close()
+    with sqlite3.connect(tmp_path / "c.db") as sql:
+        sql.execute("PRAGMA user_version = 99")
+    sql.close()
+    with pytest.raises(StoreDamaged, match="newer version"):
+        store_at(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreUnavailable, match="can't be"):
+        store_at(tmp_path / "file")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted where /proc tells them")
+@pytest.mark.parametrize("name", ["c.db", "c-inbox.db"])
+def test_a_failed_opening_leaves_no_file_open(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"junk" * 2000)
+    with pytest.raises(StoreDamaged) as caught:  # the error holds the frames, and with them what was not closed
+        store_at(tmp_path)
+    open_files = Path("/proc/self/fd")
+    held = [str(file.readlink()) for file in open_files.iterdir() if file.is_symlink()]
+    assert [path for path in held if path.startswith(str(tmp_path))] == [], caught.value
+
+
+def test_it_opens_again_after_a_failed_opening(tmp_path: Path) -> None:
+    (tmp_path / "c.db").write_bytes(b"junk" * 2000)
+    with pytest.raises(StoreDamaged):
+        store_at(tmp_path)
+    (tmp_path / "c.db").unlink()
+    store_at(tmp_path).close()
+
+
+def test_new_events_are_not_skipped_when_the_inbox_is_older_than_the_projection(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.append([event(n) for n in range(50)])
+    store.commit(Batch(0, 50))
+    store.close()
+    for path in tmp_path.glob("c-inbox.db*"):
+        path.unlink()  # as if an older backup had been put in its place
+    store = store_at(tmp_path)
+    store.append([event(1)])
+    assert [stored.seq for stored in store.read_events(store.cursor(), 10)] == [51]
+    store.close()
+
+
+# ---------------------------------------------------------------- inbox
+
+
+def test_what_is_appended_is_read_back_in_order(store: Store) -> None:
+    said = [event(n, email="Ada Ł \U0001f600@example.com") for n in range(30)]
+    store.append(said)
+    assert [stored.event for stored in store.read_events(0, 100)] == said
+    assert [stored.event for stored in store.read_events(10, 5)] == said[10:15]
+
+
+def test_stored_bodies_take_less_than_a_third_of_their_size(store: Store, tmp_path: Path) -> None:
+    body = _body()
+    count = 2000
+    store.append(
+        [Event("firstpromoter", f"reward_created:{n}", "reward_created", n, START, body(n)) for n in range(count)]
+    )
+    store.close()
+    stored = sum(path.stat().st_size for path in tmp_path.glob("c-inbox.db*"))
+    assert stored <= 0.35 * sum(len(body(n)) for n in range(count))
+
+
+def test_all_that_wait_are_committed_together_and_called_back_once_a_group(store: Store) -> None:
+    groups: list[list[object]] = []
+    done = threading.Event()
+
+    def deliver(tickets: list[object], error: StoreUnavailable | None) -> None:
+        assert error is None
+        groups.append(tickets)
+        if sum(map(len, groups)) == 500:
+            done.set()
+
+    store.start_intake(deliver)
+    for n in range(500):
+        store.submit(event(n), n)
+    assert done.wait(10)
+    assert [ticket for group in groups for ticket in group] == list(range(500))
+    assert len(groups) < 250
+    assert len(store.read_events(0, 1000)) == 500
+
+
+def test_an_event_that_can_not_be_stored_does_not_take_its_group_along(store: Store) -> None:
+    answers: dict[object, StoreUnavailable | None] = {}
+    done = threading.Event()
+
+    def deliver(tickets: list[object], error: StoreUnavailable | None) -> None:
+        answers.update(dict.fromkeys(tickets, error))
+        if len(answers) == 3:
+            done.set()
+
+    store.start_intake(deliver)
+    store.submit(event(1), "good")
+    store.submit(event(2, at=2**70), "bad")
+    store.submit(event(3), "good too")
+    assert done.wait(10)
+    assert answers["good"] is answers["good too"] is None
+    assert isinstance(answers["bad"], StoreUnavailable)
+
+
+def test_a_callback_that_breaks_does_not_end_the_intake(store: Store) -> None:
+    told: list[object] = []
+    done = threading.Event()
+
+    def deliver(tickets: list[object], error: StoreUnavailable | None) -> None:
+        told.extend(tickets)
+        if "first" in tickets:
+            raise RuntimeError("the event loop is closed")
+        done.set()
+
+    store.start_intake(deliver)
+    store.submit(event(1), "first")
+    while not told:
+        time.sleep(0.001)
+    store.submit(event(2), "second")
+    assert done.wait(10)
+    assert len(store.read_events(0, 10)) == 2
+
+
+def test_too_many_waiting_events_are_refused_at_once(store: Store) -> None:
+    gate = threading.Event()
+    store.start_intake(lambda tickets, error: (gate.wait(10), None)[1], limit=3)
+    store.submit(event(0), 0)
+    while store.intake_waiting():
+        time.sleep(0.001)  # the writer thread has taken it, and hangs in its callback
+    for n in range(3):
+        store.submit(event(n), n)
+    with pytest.raises(StoreUnavailable, match="too many"):
+        store.submit(event(9), 9)
+    gate.set()
+
+
+_full_disk = """
+import json, resource, signal, sys, threading
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from connector.store import open_store
+from tests.doubles import Clock, event
+store = open_store(sys.argv[1] + "/c.db", worker=True, now=Clock())
+answers = {}
+came = threading.Semaphore(0)
+def deliver(tickets, error):
+    for ticket in tickets:
+        answers[ticket] = error is None
+        came.release()
+store.start_intake(deliver)
+def send(name, n):
+    before = len(answers)
+    for i in range(n):
+        store.submit(event(i, key=f"{name}:{i}", email="x" * 400 + str(i)), (name, i))
+    for i in range(n):
+        came.acquire()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+send("before", 50)
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+size = Path(sys.argv[1] + "/c-inbox.db-wal").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20000, hard))
+for round in range(30):
+    send(f"full{round}", 20)
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+send("after", 50)
+store.close()
+print(json.dumps([[name, ok] for (name, i), ok in answers.items()]))
+print(json.dumps(sorted(k for k, ok in ((f"{name}:{i}", ok) for (name, i), ok in answers.items()) if ok)))
+"""
+
+
+def test_a_full_disk_is_answered_and_left_behind_without_a_restart(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[1])
+    out = subprocess.run(
+        [sys.executable, "-c", _full_disk, str(tmp_path), root], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.splitlines()
+    answers = json.loads(out[0])
+    acknowledged = json.loads(out[1])
+    assert all(ok for name, ok in answers if name in ("before", "after"))
+    assert not all(ok for name, ok in answers), "the disk was never full: the test shows nothing"
+    store = store_at(tmp_path)
+    kept = {stored.event.key for stored in store.read_events(0, 10_000)}
+    store.close()
+    assert set(acknowledged) <= kept
+
+
+_killed = """
+import sys, threading
+from connector.store import open_store
+sys.path.insert(0, sys.argv[3])
+from tests.doubles import Clock, event
+store = open_store(sys.argv[1] + "/c.db", worker=True, now=Clock())
+places = threading.Semaphore(100)
+def deliver(tickets, error):
+    assert error is None
+    sys.stdout.write("".join(f"{ticket}\\n" for ticket in tickets))
+    sys.stdout.flush()
+    places.release(len(tickets))
+store.start_intake(deliver)
+n = 0
+while True:
+    n += 1
+    places.acquire()
+    store.submit(event(n, key=f"{sys.argv[2]}:{n}"), f"{sys.argv[2]}:{n}")
+"""
+
+
+def test_a_kill_at_any_moment_loses_no_acknowledged_event(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[1])
+    acknowledged: set[str] = set()
+    for round_number in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _killed, str(tmp_path), str(round_number), root], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for _ in range(50 + 333 * round_number):
+            acknowledged.add(process.stdout.readline().strip())
+        os.kill(process.pid, signal.SIGKILL)
+        acknowledged.update(line.strip() for line in process.stdout.read().splitlines(True) if line.endswith("\n"))
+        process.wait()
+        process.stdout.close()
+    store = store_at(tmp_path)
+    kept: set[str] = set()
+    after = 0
+    while events := store.read_events(after, 5000):
+        kept.update(stored.event.key for stored in events)
+        after = events[-1].seq
+    store.close()
+    assert acknowledged <= kept
+    assert len(acknowledged) > 1000
+
+
+def test_a_damaged_body_is_said_so_and_nothing_of_zstd_leaks(store: Store, tmp_path: Path) -> None:
+    store.append([event(1, email="a@example.com")])
+    with sqlite3.connect(tmp_path / "c-inbox.db") as sql:
+        sql.execute("UPDATE events SET body = x'00ff00ff'")
+    sql.close()
+    with pytest.raises(StoreDamaged, match="backup"):
+        store.read_events(0, 10)
+
+
+# ---------------------------------------------------------------- projection
+
+
+def test_a_batch_is_committed_whole(store: Store) -> None:
+    store.enroll(["a/b"])
+    store.append([event(1)])
+    key = fingerprint(event(1))
+    store.commit(
+        Batch(
+            0, 1, seen=[key], records=[Saved("plain:1", 0, 1, b"{}")], mentions=[(1, "plain:1")],
+            tallies={"plain": Tally(received=1, last_at=7)},
+        )
+    )  # fmt: skip
+    assert store.cursor() == 1
+    assert store.unseen([key, b"x" * 16]) == {b"x" * 16}
+    assert store.load(["plain:1", "plain:2"])["plain:1"].facts == b"{}"
+    status = store.status()
+    assert (status.records, status.waiting, status.routes[0].owed) == (1, 0, 1)
+    assert [stored.event for stored in store.events_of("plain:1")] == [event(1)]
+
+
+def test_a_batch_that_somebody_else_overtook_changes_nothing(store: Store) -> None:
+    store.append([event(1), event(2)])
+    store.commit(Batch(0, 1, records=[Saved("plain:1", 0, 1, b"{}")]))
+    with pytest.raises(Overtaken):
+        store.commit(Batch(0, 2, records=[Saved("plain:2", 0, 1, b"{}")]))
+    with pytest.raises(Overtaken):
+        store.commit(Batch(1, 2, seen=[b"y" * 16], records=[Saved("plain:1", 5, 6, b"{}")]))
+    assert store.cursor() == 1
+    assert store.load(["plain:2"]) == {}
+    assert store.unseen([b"y" * 16]) == {b"y" * 16}
+
+
+def test_a_record_that_says_nothing_new_is_kept_but_not_owed(store: Store) -> None:
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"one"))
+    (owed,) = store.take("a/b", 9, lease=LEASE)
+    store.finish("a/b", [Result("plain:1", owed.version, owed.token)])
+    save(store, Saved("plain:1", 1, 1, b"two"))
+    assert store.load(["plain:1"])["plain:1"].facts == b"two"
+    assert store.status().routes[0].owed == 0
+
+
+def test_fingerprints_are_forgotten_only_after_the_events_they_belong_to(tmp_path: Path) -> None:
+    clock = Clock()
+    store = store_at(tmp_path, clock=clock)
+    days = 24 * 3600
+    for day in range(0, 40, 2):
+        clock.seconds = day * days
+        key = b"%016d" % day
+        store.commit(Batch(store.cursor(), store.cursor(), seen=[key]))
+        store.prune(clock() - timedelta(days=10))
+        recent = {b"%016d" % d for d in range(max(0, day - 10), day + 1, 2)}
+        assert store.unseen(recent) == set()
+    assert store.unseen([b"%016d" % 0, b"%016d" % 12]) == {b"%016d" % 0, b"%016d" % 12}
+    store.close()
+
+
+def test_pruning_takes_projected_old_events_only(tmp_path: Path) -> None:
+    clock = Clock()
+    store = store_at(tmp_path, clock=clock)
+    store.append([event(n) for n in range(20)])
+    store.commit(Batch(0, 10))
+    assert store.prune(START) == 0
+    edge = START + timedelta(seconds=1)
+    assert [store.prune(edge, limit=7), store.prune(edge, limit=7), store.prune(edge, limit=7)] == [7, 3, 0]
+    assert [stored.seq for stored in store.read_events(0, 100)] == list(range(11, 21))
+    store.close()
+
+
+# ---------------------------------------------------------------- routes
+
+
+def test_a_new_route_owes_every_record_and_a_dropped_one_is_forgotten(store: Store) -> None:
+    save(store, Saved("plain:1", 0, 1, b"{}"), Saved("plain:2", 0, 1, b"{}"))
+    assert store.enroll(["a/b"]) == ["a/b"]
+    assert store.enroll(["a/b"]) == []
+    assert [owed.record_id for owed in store.take("a/b", 9, lease=LEASE)] == ["plain:1", "plain:2"]
+    store.enroll([])
+    assert store.status().routes == ()
+    assert store.enroll(["a/b"]) == ["a/b"]
+    assert len(store.take("a/b", 9, lease=LEASE)) == 2
+
+
+def test_records_are_taken_in_key_order_going_round(store: Store) -> None:
+    store.enroll(["a/b"])
+    save(store, *(Saved(f"plain:{n}", 0, 1, b"{}") for n in range(6)))
+    first = [owed.record_id for owed in store.take("a/b", 4, lease=LEASE, after="plain:3")]
+    assert first == ["plain:4", "plain:5", "plain:0", "plain:1"]
+    assert [owed.record_id for owed in store.take("a/b", 9, lease=LEASE)] == ["plain:2", "plain:3"]
+
+
+def test_a_late_answer_can_not_settle_newer_work_and_the_row_is_written_again(tmp_path: Path) -> None:
+    clock = Clock()
+    store = store_at(tmp_path, clock=clock)
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    (mine,) = store.take("a/b", 9, lease=LEASE)
+    clock.seconds = 61
+    (theirs,) = store.take("a/b", 9, lease=LEASE)
+    store.finish("a/b", [Result("plain:1", 1, theirs.token, written={"plain:1": "{}"})])
+    assert store.status().routes[0].owed == 0
+    store.finish("a/b", [Result("plain:1", 1, mine.token, written={"plain:1": "{}"})])
+    assert store.status().routes[0].owed == 1
+    assert store.written("a/b", ["plain:1"]) == []
+    store.close()
+
+
+def test_leases_of_a_killed_worker_are_free_after_the_next_start(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    assert len(store.take("a/b", 9, lease=LEASE)) == 1
+    store.close()
+    store = store_at(tmp_path)
+    assert len(store.take("a/b", 9, lease=LEASE)) == 1
+    store.close()
+
+
+def test_a_resync_on_the_way_is_not_settled_by_the_delivery_before_it(store: Store) -> None:
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    (owed,) = store.take("a/b", 9, lease=LEASE)
+    store.resync("a/b")
+    store.finish("a/b", [Result("plain:1", 1, owed.token, written={"plain:1": "{}"})])
+    assert len(store.take("a/b", 9, lease=LEASE)) == 1
+    assert store.written("a/b", ["plain:1"]) == []
+    with pytest.raises(KeyError):
+        store.resync("no/such")
+
+
+def test_a_row_that_another_record_wrote_is_found_by_its_key(store: Store) -> None:
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    (owed,) = store.take("a/b", 9, lease=LEASE)
+    store.finish(
+        "a/b", [Result("plain:1", 1, owed.token, written={"shared": "{}"}, log=[LogLine("shared", "written")])]
+    )
+    (found,) = store.written("a/b", ["plain:2"], ["shared"])
+    assert found.record_id == "plain:1"
+    (line,) = store.deliveries_of("plain:1")
+    assert (line.key, line.kind, line.version, line.at) == ("shared", "written", 1, START)
+
+
+def test_how_a_route_fares_survives_a_restart(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.enroll(["a/b"])
+    state = RouteState("waiting", "it is down", START + timedelta(hours=1), 4, START)
+    store.set_route_state("a/b", state)
+    store.remember("sheets", "tab", "17")
+    store.close()
+    store = store_at(tmp_path)
+    assert store.route_state("a/b") == state
+    assert store.recall("sheets", "tab") == "17"
+    store.remember("sheets", "tab", None)
+    assert store.recall("sheets", "tab") is None
+    store.close()
+
+
+def test_a_worker_notices_what_a_visitor_did(store: Store, tmp_path: Path) -> None:
+    rung: list[str] = []
+    store.enroll(["a/b"])
+    store.on_append(lambda: rung.append("append"))
+    store.on_owed(lambda: rung.append("owed"))
+    store.notice_others()
+    rung.clear()
+    assert not store.notice_others()
+    visitor = store_at(tmp_path, worker=False)
+    visitor.append([event(1)])
+    assert store.notice_others()
+    visitor.resync("a/b")
+    assert store.notice_others()
+    assert rung == ["append", "owed"] * 2
+    visitor.close()
+
+
+class OwedMachine(RuleBasedStateMachine):
+    """Whatever the order of changes, leases, answers, crashes and restarts: what is settled is the latest version, and
+    what is not is owed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = Clock()
+        self.store = store_at(Path(self.folder.name), clock=self.clock)
+        self.store.enroll(["a/b"])
+        self.versions: dict[str, int] = {}
+        self.delivered: dict[str, int] = {}
+        self.leases: list[Owed] = []
+
+    @rule(name=st.sampled_from("abc"))
+    def change(self, name: str) -> None:
+        before = self.versions.get(name, 0)
+        save(self.store, Saved(name, before, before + 1, b"%d" % (before + 1)))
+        self.versions[name] = before + 1
+
+    @rule(limit=st.integers(1, 3), after=st.sampled_from(["", "a", "b", "c"]))
+    def take(self, limit: int, after: str) -> None:
+        for owed in self.store.take("a/b", limit, lease=LEASE, after=after):
+            assert owed.version == self.versions[owed.record_id]
+            assert owed.facts == b"%d" % owed.version
+            self.leases.append(owed)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        owed = data.draw(st.sampled_from(self.leases))
+        self.leases.remove(owed)
+        self.store.finish(
+            "a/b", [Result(owed.record_id, owed.version, owed.token, written={owed.record_id: f"{owed.version}"})]
+        )
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        owed = data.draw(st.sampled_from(self.leases))
+        self.leases.remove(owed)
+        self.store.finish("a/b", [Result(owed.record_id, owed.version, owed.token, later=Later(self.clock(), "no"))])
+
+    @rule()
+    def time_goes_by(self) -> None:
+        self.clock.seconds += 61
+
+    @rule()
+    def resync(self) -> None:
+        self.store.resync("a/b")
+
+    @rule()
+    def restart(self) -> None:
+        self.store.close()
+        self.store = store_at(Path(self.folder.name), clock=self.clock)
+
+    @invariant()
+    def what_is_not_owed_is_written_in_its_latest_version(self) -> None:
+        written = {row.record_id: int(row.cells) for row in self.store.written("a/b", list(self.versions))}
+        owed = self.store.status().routes[0].owed
+        behind = [name for name, version in self.versions.items() if written.get(name) != version]
+        assert len(behind) <= owed
+
+    def teardown(self) -> None:
+        self.clock.seconds += 61
+        for o in self.store.take("a/b", 9, lease=LEASE):
+            self.store.finish("a/b", [Result(o.record_id, o.version, o.token, written={o.record_id: f"{o.version}"})])
+        written = {row.record_id: int(row.cells) for row in self.store.written("a/b", list(self.versions))}
+        assert written == self.versions
+        assert self.store.status().routes[0].owed == 0
+        self.store.close()
+        self.folder.cleanup()
+
+
+TestOwed = OwedMachine.TestCase
+TestOwed.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+
+
+def _body() -> Callable[[int], bytes]:
+    """A body of 2 KB in FirstPromoter's shape, values our own, different each time."""
+
+    def body(n: int) -> bytes:
+        chance = random.Random(n)
+
+        def word() -> str:
+            return "".join(chance.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8))
+
+        promoter = {
+            "id": chance.randrange(10**7), "status": "active", "cust_id": word(), "email": f"{word()}@{word()}.com",
+            "created_at": f"2026-0{n % 9 + 1}-1{n % 10}T10:{n % 60:02}:00.{n % 1000:03}Z", "temp_password": None,
+            "default_promotion_id": chance.randrange(10**7), "pref": word(), "default_ref_id": word(), "note": None,
+            "w8_form_url": None, "w9_form_url": None, "parent_promoter_id": None,
+            "earnings_balance": {"cash": chance.randrange(10**5)}, "current_balance": {"cash": chance.randrange(10**4)},
+            "paid_balance": None,
+            "profile": {
+                "id": chance.randrange(10**7), "first_name": word(), "last_name": word(),
+                "website": f"https://{word()}.com", "company_name": word(), "phone_number": None, "address": word(),
+                "vat_id": "", "country": "US", "paypal_email": None, "avatar_url": None, "description": None,
+                "social_accounts": {name: {"url": ""} for name in ("twitter", "youtube", "facebook", "linkedin")},
+            },
+            "promotions": [],
+        }  # fmt: skip
+        lead = {
+            "id": chance.randrange(10**8), "state": "active", "email": f"{word()}@{word()}.com", "uid": word(),
+            "customer_since": "2026-01-02T03:04:05.000Z", "cancelled_at": None, "plan_name": None,
+            "suspicion": "no_suspicion", "created_at": "2026-01-02T03:04:05.000Z", "split_promotion_id": None,
+        }  # fmt: skip
+        promotion = {
+            "id": chance.randrange(10**8), "status": "offer_running", "ref_id": word(), "promo_code": None,
+            "promoter_id": chance.randrange(10**7), "campaign_id": chance.randrange(10**5),
+            "referral_link": f"https://{word()}.com?_get={word()}",
+            "current_referral_reward": {"id": chance.randrange(10**6), "amount": 0, "type": "per_referral",
+                                        "unit": "cash", "name": "20% recurring commission", "per_of_sale": 20},
+            "campaign_name": word(), "hidden": False, "visitors_count": chance.randrange(1000), "leads_count": 3,
+            "customers_count": chance.randrange(100), "refunds_count": 0, "cancellations_count": 0, "sales_count": 2,
+            "sales_total": chance.randrange(10**6), "refunds_total": 0, "active_customers_count": 2,
+        }  # fmt: skip
+        data = {
+            "id": chance.randrange(10**8), "status": "approved", "amount": chance.randrange(10**4), "unit": "cash",
+            "created_at": "2026-01-02T03:04:05.000Z", "event_id": word(), "conversion_amount": chance.randrange(10**5),
+            "tier_level": 1, "split_type": None, "lead": lead, "promoter": promoter, "promotion": promotion,
+        }  # fmt: skip
+        said = {"event": {"id": n, "type": "reward_created", "created_at": "2026-01-02T03:04:05.000Z"}, "data": data}
+        return json.dumps(said, separators=(",", ":")).encode()
+
+    return body
