@@ -209,7 +209,7 @@ def test_a_scrape_of_the_running_program_tells_what_came_in_and_went_out(tmp_pat
     connector = Connector(tmp_path, nursery).start()
     try:
         bodies = [promoter(number, event_id=number) for number in (1, 2, 3)]
-        for body in [*bodies, bodies[-1]]:  # the last one twice, byte for byte: a copy that says more would be a new row
+        for body in [*bodies, bodies[-1]]:  # the last one twice, byte for byte
             connector.send("firstpromoter", body)
         assert connector.post("firstpromoter", b"{}")[0] == 400
         connector.wait_for({"firstpromoter:3": {"Email": "someone3@example.com"}}, seconds=10)
