@@ -15,11 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from connector.store import Status, open_store
 
 root = Path(__file__).parent.parent
 tokens = {"firstpromoter": "fp-t0ken-of-the-tests-7c1Zq", "everflow": "ef-t0ken-of-the-tests-9Xk2w"}
@@ -95,7 +97,7 @@ class Nursery:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(30)
         self._process.stdout.close()
 
 
@@ -198,6 +200,21 @@ class Connector:
 
     # ------------------------------------------------ what comes out
 
+    def status(self) -> Status:
+        """How the store stands, looked at from beside the running process."""
+        store = open_store(f"sqlite:///{self.folder / 'data' / 'connector.db'}", worker=False, now=now)
+        try:
+            return store.status()
+        finally:
+            store.close()
+
+    def wait_until(self, holds: Callable[[], object], *, seconds: float = 30) -> None:
+        """Wait until *holds* says something true; fails after *seconds* with the end of the log."""
+        ends = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < ends, f"not within {seconds} s: {self.lines()[-5:]}"
+            time.sleep(0.02)
+
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged; a line that is being written is left out."""
         if not self.log.exists():
@@ -217,8 +234,11 @@ class Connector:
         with self.table.open(encoding="utf-8-sig", newline="") as file:
             return {row["Affiliate ID"]: row for row in csv.DictReader(file)}
 
-    def wait_for(self, expected: Mapping[str, Mapping[str, str]], *, seconds: float = 2.0) -> dict[str, dict[str, str]]:
-        """The table, once its rows have the expected cells; fails after *seconds*, saying what is different."""
+    def wait_for(self, expected: Mapping[str, Mapping[str, str]], *, seconds: float = 30) -> dict[str, dict[str, str]]:
+        """The table, once its rows have the expected cells; fails after *seconds*, saying what is different.
+
+        The default is the patience for a machine that is busy otherwise, not a promise of the connector's.
+        """
         ends = time.monotonic() + seconds
         while True:
             rows = self.rows()

@@ -95,7 +95,7 @@ def test_a_burst_is_written_in_order_and_soon_without_being_asked(out: io.String
     logs.set_up(out)
     for number in range(500):
         logs.say(logs.get("room"), "one", number=number)
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 30
     while out.getvalue().count("\n") < 500:
         assert time.monotonic() < ends
         time.sleep(0.005)

@@ -89,38 +89,37 @@ def test_forgetting_twenty_thousand_events_holds_up_no_webhook(tmp_path: Path) -
     with store._records.writing() as sql:  # projecting them would take longer than the test is about
         sql.execute("UPDATE state SET value = 20000 WHERE name = 'cursor'")
 
-    waits: list[float] = []
     errors: list[StoreUnavailable] = []
     arrived = threading.Event()
 
-    def deliver(tickets: list[float], error: StoreUnavailable | None) -> None:
-        waits.extend(time.perf_counter() - ticket for ticket in tickets)
+    def deliver(tickets: list[object], error: StoreUnavailable | None) -> None:
         if error is not None:
             errors.append(error)
         arrived.set()
 
     store.start_intake(deliver)
     pruned = threading.Event()
+    steps = 0
 
     def forget_old() -> None:
+        nonlocal steps
         while store.prune(datetime.now(UTC) - timedelta(days=90)):
+            steps += 1
             time.sleep(0.01)
         pruned.set()
 
     thread = threading.Thread(target=forget_old)
     thread.start()
     sent = 0
-    while not pruned.is_set() or sent < 50:
+    while not pruned.is_set():
         arrived.clear()
-        store.submit(event(1, datetime.now(UTC), chance), time.perf_counter())
-        assert arrived.wait(10)
+        store.submit(event(1, datetime.now(UTC), chance), sent)
+        assert arrived.wait(30)
         sent += 1
     thread.join()
     assert errors == []
-    assert len(waits) == sent
-    waits.sort()
-    assert waits[len(waits) // 2] < 0.1, f"median {waits[len(waits) // 2]:.3f} s of {sent}"
-    assert waits[-1] < 1.0, f"longest {waits[-1]:.3f} s of {sent}"
+    assert steps >= 20, "a step forgets too much at once"
+    assert sent >= steps / 2, "webhooks wait for several steps"
     assert len(store.read_events(0, 30_000)) == sent
     store.close()
 

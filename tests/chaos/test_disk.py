@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 import threading
@@ -78,7 +77,7 @@ def test_a_full_disk_refuses_with_503_and_what_was_accepted_arrives_once_there_i
         _wait_for_readiness(connector, 503)
         filler.unlink()
         assert _until_accepted(connector, 500) < 10
-        connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in [*accepted, 500]}, seconds=20)
+        connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in [*accepted, 500]})
         _wait_for_readiness(connector, 200)
         connector.kill()
 
@@ -99,11 +98,10 @@ def test_a_locked_inbox_refuses_with_503_while_health_answers_and_goes_on_afterw
     threads = [threading.Thread(target=knock, args=(number,)) for number in range(2, 22)]
     for thread in threads:
         thread.start()
-    took = []
-    while not answers:
-        began = time.monotonic()
+    healthy = 0
+    while not answers:  # for the five seconds that SQLite waits for a lock
         assert get(connector, "/healthz")[0] == 200
-        took.append(time.monotonic() - began)
+        healthy += 1
         time.sleep(0.1)
     thief.execute("ROLLBACK")
     thief.close()
@@ -111,10 +109,10 @@ def test_a_locked_inbox_refuses_with_503_while_health_answers_and_goes_on_afterw
         thread.join()
     assert 503 in {status for _, status, _ in answers}
     assert all(status == 202 or (status == 503 and retry) for _, status, retry in answers)
-    assert statistics.median(took) < 0.1
+    assert healthy >= 5, "health waits for the lock too"
     assert _until_accepted(connector, 30) < 5
     kept = [1, 30, *(number for number, status, _ in answers if status == 202)]
-    connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in kept}, seconds=10)
+    connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in kept})
     connector.kill()
 
 
@@ -122,15 +120,11 @@ def test_locked_records_hold_up_nobody_who_sends(tmp_path: Path, nursery: Nurser
     connector = Connector(tmp_path, nursery).start()
     thief = sqlite3.connect(tmp_path / "data" / "connector.db", isolation_level=None)
     thief.execute("BEGIN IMMEDIATE")
-    took = []
     for number in range(1, 21):
-        began = time.monotonic()
         assert post(connector, event(number))[0] == 202
-        took.append(time.monotonic() - began)
     thief.execute("ROLLBACK")
     thief.close()
-    assert statistics.median(took) < 0.2
-    connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in range(1, 21)}, seconds=15)
+    connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in range(1, 21)})
     connector.kill()
 
 
@@ -141,7 +135,7 @@ def test_a_damaged_file_is_named_refused_at_start_and_left_as_it_is(
     connector = Connector(tmp_path, nursery).start()
     for number in range(1, 40):
         assert post(connector, event(number))[0] == 202
-    connector.wait_for({"firstpromoter:39": {"Status": "Active"}}, seconds=5)
+    connector.wait_for({"firstpromoter:39": {"Status": "Active"}})
     connector.stop()
     path = tmp_path / "data" / name
     damaged = bytearray(path.read_bytes())
@@ -231,7 +225,7 @@ def test_a_folder_that_becomes_read_only_loses_nothing_and_heals_without_a_resta
     connector.start()
     data = tmp_path / "data"
     assert post(connector, event(1))[0] == 202
-    connector.wait_for({"firstpromoter:1": {"Status": "Active"}}, seconds=5)
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
     data.chmod(0o555)
     accepted = [number for number in range(2, 12) if post(connector, event(number))[0] == 202]
     _wait_for_readiness(connector, 503)
@@ -245,11 +239,8 @@ def test_a_folder_that_becomes_read_only_loses_nothing_and_heals_without_a_resta
 # ----------------------------------------------------------------
 
 
-def _wait_for_readiness(connector: Connector, status: int, seconds: float = 15) -> None:
-    ends = time.monotonic() + seconds
-    while get(connector, "/readyz")[0] != status:
-        assert time.monotonic() < ends, get(connector, "/readyz")
-        time.sleep(0.1)
+def _wait_for_readiness(connector: Connector, status: int) -> None:
+    connector.wait_until(lambda: get(connector, "/readyz")[0] == status)
 
 
 def _until_accepted(connector: Connector, number: int, seconds: float = 15) -> float:

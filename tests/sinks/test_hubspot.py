@@ -443,7 +443,7 @@ def test_what_time_heals_leaves_the_batch_owed_and_a_resend_makes_no_double(
 
 
 def test_an_answer_that_never_comes_is_waited_for_only_so_long(server: HubSpotServer) -> None:
-    sink = sink_of(server, timeout_seconds=0.3)
+    sink = sink_of(server, timeout_seconds=1.0)
     sink.write(target_of(), [row(99)])
     server.faults.append(Fault("hang_after"))
     with pytest.raises(TryLater, match="ReadTimeout"):
