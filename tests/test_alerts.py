@@ -168,7 +168,7 @@ views = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(views, st.integers(0, 90)), max_size=12))
 def test_whatever_happens_nothing_is_told_twice_in_a_row_and_what_was_told_survives_a_restart(
     steps: list[tuple[View, int]],

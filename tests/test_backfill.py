@@ -744,7 +744,7 @@ day = datetime(2026, 10, 1, tzinfo=UTC)
 when = st.integers(0, 40)  # seconds, few enough for ties between the kinds to be common
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(["v1", "v2", "everflow"]),
     webhooks=st.lists(when, max_size=2, unique=True),
@@ -820,7 +820,7 @@ def test_a_clock_that_is_wrong_does_not_let_an_old_row_win(world: Callable[..., 
     assert here.record(2).email == "newer@example.com"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(kind=st.sampled_from(list(makers)), data=st.data())
 def test_whatever_an_api_answers_raises_nothing_but_what_is_promised(kind: str, data: st.DataObject) -> None:
     scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)

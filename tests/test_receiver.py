@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
@@ -320,7 +320,7 @@ def test_hostile_requests_never_get_a_5xx() -> None:
     house = House()
     with TestClient(house.app, raise_server_exceptions=True) as client:
 
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=100)
         @given(
             method=st.sampled_from(["POST", "POST", "POST", "PUT", "GET", "OPTIONS", "DELETE"]),
             path=st.sampled_from(
@@ -395,7 +395,7 @@ def test_no_body_makes_a_built_in_source_stumble() -> None:
     seen: set[int] = set()
     with TestClient(application(receiver, list)) as client:
 
-        @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=100)
         @given(
             name=st.sampled_from(list(sources)),
             topic=st.sampled_from(["", "&topic=partner_created", "&topic=partner_sign_up_verdict", "&topic=%00"]),

@@ -606,7 +606,7 @@ class OwedMachine(RuleBasedStateMachine):
 
 
 TestOwed = OwedMachine.TestCase
-TestOwed.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestOwed.settings = settings(max_examples=20, stateful_step_count=20)
 
 
 def _body() -> Callable[[int], bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -231,6 +231,4 @@ class AnyOrderEverflow(AnyOrder):
 expected_rows = {platform: in_order(platform) for platform in bodies}
 TestAnyOrderFirstPromoter = AnyOrder.TestCase
 TestAnyOrderEverflow = AnyOrderEverflow.TestCase
-TestAnyOrderFirstPromoter.settings = TestAnyOrderEverflow.settings = settings(
-    max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestAnyOrderFirstPromoter.settings = TestAnyOrderEverflow.settings = settings(max_examples=20, stateful_step_count=15)

@@ -96,7 +96,7 @@ def test_text_that_is_not_toml_is_one_problem_with_its_place(text: str, said: st
 
 
 @given(st.text(alphabet=st.sampled_from("abé=[]{}\"'\n.#,1 \\\t"), max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     try:
         document = parse(text, file="x.toml")

@@ -283,7 +283,7 @@ def test_excel_does_not_take_a_file_that_begins_with_id_for_another_format(harne
 foreign = st.text(st.characters(codec="utf-8"), max_size=6).filter(lambda text: "\ufeff" not in text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(foreign, foreign, foreign), max_size=5),
     st.sampled_from([",", ";", "\t", "|"]),

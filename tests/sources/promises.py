@@ -237,7 +237,7 @@ class SourcePromises(ABC):
         assert len(lost) <= 2 or (one_entry and str(key).endswith("id")), (key, lost)
 
     # One suite for several sources is what this class is for.
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.differing_executors])
     @given(data=st.data())
     def test_any_json_raises_nothing_but_what_is_promised(self, data: st.DataObject) -> None:
         source = self.source

@@ -90,7 +90,7 @@ def _holds_together(evaluation: Evaluation) -> None:
 
 
 @given(_records)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_evaluating_never_raises_and_its_answer_holds_together(record: AffiliateRecord) -> None:
     for loaded in _loaded:
         evaluation = loaded.evaluate(record)
@@ -107,7 +107,7 @@ def test_evaluating_never_raises_and_its_answer_holds_together(record: Affiliate
 
 
 @given(_records)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_same_record_gives_equal_rows_and_they_survive_being_kept(record: AffiliateRecord) -> None:
     for loaded in _loaded:
         first, second = loaded.evaluate(record), loaded.evaluate(record)
@@ -124,7 +124,7 @@ _addresses = st.builds(lambda *parts: "{}@{}.{}".format(*parts), _locals, _hosts
 
 
 @given(_addresses)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_address_that_needs_no_second_look_is_one_that_email_validator_takes_as_it_is(address: str) -> None:
     if _plain_address.fullmatch(address.lower()):
         found = validate_email(address, check_deliverability=False, test_environment=True)
@@ -165,13 +165,13 @@ def _toml(value: Any) -> str:
 
 
 @given(st.dictionaries(_field_keys, _values, max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_field_is_loaded_or_its_mistakes_are_told_with_places(field: dict[str, Any]) -> None:
     _loads_or_tells(f'[key]\nfield = "ID"\n[fields]\n"X" = {_toml(field)}\n"ID" = "id"\n')
 
 
 @given(st.dictionaries(_tops_keys, _values, max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_file_is_loaded_or_its_mistakes_are_told_with_places(file: dict[str, Any]) -> None:
     _loads_or_tells("".join(f"{name} = {_toml(value)}\n" for name, value in file.items()))
 
