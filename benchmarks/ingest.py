@@ -1,7 +1,8 @@
 """How many webhooks a second are kept, against an endpoint that keeps nothing.
 
 The servers run on one processor, the load generator on the other; every round measures all of them one after the other,
-so that a noisy moment meets all. A ratio is the median of the ratios round by round.
+so that a noisy moment meets all, and each only once none has anything left to do from its own turn. A ratio is the
+median of the ratios round by round.
 """
 
 from __future__ import annotations
@@ -81,12 +82,20 @@ class _Turn:
     def __init__(self, given: Any) -> None:
         self.rounds, self.seconds, self._number = given.rounds, given.seconds, 1_000_000
 
-    def compare(self, running: dict[str, servers.Server], connections: int) -> dict[str, Any]:
-        """The first of *running* is what the others are compared with."""
+    def compare(self, running: dict[str, servers.Server], connections: int, *, at_work: bool = False) -> dict[str, Any]:
+        """The first of *running* is what the others are compared with.
+
+        Args:
+            at_work: each is measured while it works off what it has to do, and stands still while others are measured.
+        """
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
         for turn in range(self.rounds + 1):
             for name in running if turn % 2 else reversed(running):
-                figures = load(running[name], connections=connections, seconds=self.seconds, first=self._number)
+                if not at_work:
+                    measure.until_quiet([server.pid for server in running.values()])
+                others = [running[other] for other in running if other != name] if at_work else []
+                with servers.stopped(others):
+                    figures = load(running[name], connections=connections, seconds=self.seconds, first=self._number)
                 self._number = int(figures["next"])
                 if turn:  # the first round warms up
                     found[name].append(figures)
@@ -130,7 +139,7 @@ def _draining(turn: _Turn, folder: Path, connections: int, backlog: int) -> dict
             "draining": stack.enter_context(servers.connector(folder / "draining", cpu=0, sinks=side.toml())),
         }
         before = side.figures()["calls"]
-        found = turn.compare(running, connections)
+        found = turn.compare(running, connections, at_work=True)
         found["draining"]["calls_meanwhile"] = side.figures()["calls"] - before
         return found
 

@@ -66,6 +66,27 @@ def rest(seconds: float, what: str, done: Any, *, every: float = 0.05) -> float:
     return time.monotonic() - began
 
 
+def until_quiet(pids: Sequence[int], seconds: float = 600.0) -> None:
+    """Wait until these processes have nothing to do: what one still does on a shared processor, another pays for.
+
+    Raises:
+        TimeoutError: one of them still worked after so many seconds.
+    """
+    used = [cpu_seconds(pid) for pid in pids]
+
+    def quiet() -> bool:
+        nonlocal used
+        before, used = used, [cpu_seconds(pid) for pid in pids]
+        # A hundredth of a second is the smallest step; what only looks whether there is work takes less.
+        return all(now - then < 0.015 for now, then in zip(used, before, strict=True))
+
+    time.sleep(_quiet_seconds)
+    rest(seconds, "the servers come to rest", quiet, every=_quiet_seconds)
+
+
+_quiet_seconds = 0.75  # longer than any pause of the projector's
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that *share* of all do not exceed."""
     ordered = sorted(values)

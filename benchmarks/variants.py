@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -20,8 +21,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from benchmarks.servers import TOKEN
+from connector import logs
+from connector.app import tame_collector, uvicorn_config
 from connector.core.contract import Event, InboundRequest
 from connector.receiver import Receiver, application
 from connector.sources.firstpromoter import FirstPromoter
@@ -170,15 +174,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     asked = parser.parse_args()
-    uvicorn.run(
-        variants[asked.variant](asked.folder),
-        port=asked.port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-        lifespan="off",
-    )
+    logs.set_up()
+    app = variants[asked.variant](asked.folder)
+    if asked.variant == "null":  # uvicorn as it is, with the settings that do something
+        config = uvicorn_config(app, keep_alive_seconds=75, protocol=HttpToolsProtocol)
+    else:
+        config = uvicorn_config(app, keep_alive_seconds=75)
+        tame_collector()
+    with socket.create_server(("127.0.0.1", asked.port), backlog=2048) as listener:
+        uvicorn.Server(config).run([listener])
 
 
 if __name__ == "__main__":
