@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from connector.core.errors import ConfigError, NeedsAction, StoreUnavailable, TryLater
 
@@ -97,8 +99,7 @@ def _config_last(words: Sequence[str]) -> Sequence[str]:
     return words
 
 
-@dataclass(slots=True)
-class _Serve:
+class _Serve(Struct):
     """What a plain ``serve`` was asked for."""
 
     config: Path | None = None

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 from urllib.parse import quote
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -133,6 +134,8 @@ def _print_json(value: object) -> None:
 def _json_default(value: object) -> object:
     if isinstance(value, datetime | date):
         return value.isoformat()
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 

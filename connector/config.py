@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from connector import plugins
@@ -134,8 +134,7 @@ class AlertSettings(_Section):
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class SourceConfig:
+class SourceConfig(Struct, frozen=True):
     """``[sources.NAME]``."""
 
     name: str
@@ -143,8 +142,7 @@ class SourceConfig:
     options: SourceOptions
 
 
-@dataclass(frozen=True, slots=True)
-class SinkConfig:
+class SinkConfig(Struct, frozen=True):
     """``[sinks.NAME]`` with its mapping files, one route each."""
 
     name: str
@@ -153,8 +151,7 @@ class SinkConfig:
     routes: tuple[RouteConfig, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RouteConfig:
+class RouteConfig(Struct, frozen=True):
     """One route: its name (the sink's, a slash, the mapping file's without ``.toml``), its mapping, its target."""
 
     name: str
@@ -162,8 +159,7 @@ class RouteConfig:
     target: Target
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Everything that is configured; every path absolute.
 
     Args:
@@ -180,7 +176,10 @@ class Config:
     alerts: AlertSettings
     sources: tuple[SourceConfig, ...]
     sinks: tuple[SinkConfig, ...]
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Config({str(self.file)!r})"  # no secret
 
     @property
     def routes(self) -> tuple[RouteConfig, ...]:

@@ -15,12 +15,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from sys import intern
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field, structs
+from msgspec.structs import replace
 
 from connector import logs
 from connector.core.contract import Outcome, Sink, Target

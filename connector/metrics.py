@@ -11,9 +11,10 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, get_args
+
+from msgspec import Struct, field
 
 from connector.delivery import Delivered
 from connector.store import RouteKind, Status
@@ -26,8 +27,7 @@ call_buckets: Final = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30
 """Upper ends in seconds: a local file takes milliseconds, a far side tenths of a second, a time-out a minute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """How everything stands at the moment of a scrape.
 
     Args:
@@ -41,8 +41,7 @@ class Standing:
     reasons: Sequence[str] = ()
 
 
-@dataclass(slots=True)
-class _Durations:
+class _Durations(Struct):
     """One histogram: counts by bucket (the last one is beyond all), and their sum in seconds."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(call_buckets) + 1))
@@ -238,8 +237,7 @@ _of_sources: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """A metric as the documents list it."""
 
     name: str

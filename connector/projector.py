@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from connector import logs
 from connector.core.contract import API_TOPIC, Event, Source
@@ -26,8 +27,7 @@ _log = logs.get("projector")
 _longest_yield_seconds = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Projected:
+class Projected(Struct, frozen=True):
     """What one batch did, for metrics.
 
     Args:

@@ -5,12 +5,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from connector.core.contract import Outcome, TargetOptions
 from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater

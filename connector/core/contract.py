@@ -1,14 +1,18 @@
-"""What a source and a sink promise, and what the program lends them. The whole plug-in contract is on this page."""
+"""What a source and a sink promise, and what the program lends them. The whole plug-in contract is on this page.
+
+What travels is a Struct: made like a dataclass and several times as fast, and its class costs a start nothing, where a
+dataclass takes 0.4 ms to be compiled. What people write (settings, mapping files) is a Pydantic model.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, Protocol, Self
 from urllib.parse import parse_qsl
 
+from msgspec import Struct, field
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from connector.core.outbound import why_not
@@ -18,8 +22,7 @@ from connector.core.row import Cell, Column, Overwrite, Row
 # ---------------------------------------------------------------- events in
 
 
-@dataclass(frozen=True, slots=True)
-class InboundRequest:
+class InboundRequest(Struct, frozen=True):
     """A request that nobody has vouched for yet.
 
     Args:
@@ -49,8 +52,7 @@ class InboundRequest:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """A genuine event, secrets dropped: what the inbox keeps.
 
     Args:
@@ -123,8 +125,7 @@ API_TOPIC: Final = "api."
 """How the topic of an event begins that was read from a platform's API: it is no webhook that came in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """One GET to a platform's API; sent by backfill.py, which owns patience, pace and time-outs.
 
     Args:
@@ -135,11 +136,13 @@ class Ask:
 
     url: str
     query: Sequence[tuple[str, str]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Ask({self.url!r}, {self.query!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came back with status 200.
 
     Args:
@@ -151,8 +154,7 @@ class Answer:
     as_of: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One row of an answer: what it says as an event for the inbox.
 
     Args:
@@ -164,8 +166,7 @@ class Listed:
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """What one answer holds, and where to go on.
 
     Args:
@@ -333,13 +334,11 @@ class TargetOptions(BaseModel):
     """Where ``mark`` writes the date."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordPath:
+class RecordPath(Struct, frozen=True):
     """Marks a target option whose value is a path of the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One route's destination: a sink together with one mapping file.
 
     Args:
@@ -364,8 +363,7 @@ class Target:
         raise KeyError(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What a sink did with one row; delivery matches it by ``key``.
 
     Args:
@@ -391,8 +389,7 @@ class Outcome:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line of ``check --live`` or ``provision``.
 
     Args:
@@ -408,8 +405,7 @@ class Finding:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What ``preview --live`` says of one row.
 
     Args:

@@ -17,15 +17,15 @@ One row that the far side will not take is not an error but an ``Outcome`` (see 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 class ConnectorError(Exception):
     """The base of all that this program raises on purpose."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(Struct, frozen=True, order=True):
     """One mistake in a configuration or mapping file.
 
     Args:

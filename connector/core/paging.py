@@ -11,13 +11,12 @@ most 50 rows whatever size it is asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 first = "0"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """What to ask for.
 
     Args:
@@ -33,8 +32,7 @@ class Window:
     cap: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """Where to go on: *more* (None: this was the end), or *back* when none of the overlap was known."""
 
     more: str | None

@@ -8,7 +8,6 @@ What depends on several facts at once (sums, the default campaign, who is gone) 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Literal, get_args
@@ -33,8 +32,7 @@ An ID is the membership's, or ``campaign:ID`` where the platform names the campa
 Status = Literal["pending", "active", "inactive", "rejected", "blocked"]
 
 
-@dataclass(frozen=True, slots=True)
-class AffiliateUpdate:
+class AffiliateUpdate(msgspec.Struct, frozen=True):
     """What one event says about one affiliate: partial, each field stamped.
 
     Args:

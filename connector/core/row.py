@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 type_names = (
     "text", "number", "integer", "boolean", "date", "datetime",
@@ -27,16 +28,14 @@ boolean -> bool; date -> date; datetime -> aware datetime; list -> tuple of str.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """One choice of an enumeration property: *value* is what is written, *label* what people see."""
 
     value: str
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column or property that a mapping manages.
 
     Args:
@@ -62,8 +61,7 @@ class Column:
     on_error: Literal["dead_letter", "leave_empty"] = "dead_letter"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One record (or one entry of ``for_each``) shaped for one target.
 
     Args:

@@ -19,10 +19,10 @@ import re
 import tomllib
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
+from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
 from connector.core.errors import ConfigError, Problem
@@ -34,16 +34,14 @@ Path = tuple[str | int, ...]
 """The way to a key or value: names of tables and keys, and 0-based numbers in arrays: ``("examples", 0, "row")``."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(Struct, frozen=True, order=True):
     """Where something stands: 1-based line and column, the column in characters."""
 
     line: int
     column: int
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True, dict=True):  # a dict for the places, which are found when asked for
     """A TOML file that was read.
 
     Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from connector.core.contract import Outcome, Target
 from connector.core.errors import NeedsAction, TryLater

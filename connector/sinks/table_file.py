@@ -15,10 +15,12 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 from uuid import uuid4
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from connector.core.contract import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
 from connector.core.errors import NeedsAction, TryLater
@@ -134,8 +136,7 @@ def locate(headers: Sequence[str], names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-@dataclass(slots=True)
-class RowPlan:
+class RowPlan(Struct):
     """What one row asks of the table: ``place`` None is a new row; ``remove`` are the places to delete."""
 
     row: Row
@@ -145,8 +146,7 @@ class RowPlan:
     outcome: Outcome | None = None
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """What a batch would change."""
 
     positions: dict[str, int]
@@ -188,12 +188,8 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
         notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
         first = plan.rows[0]
         assert first.outcome is not None
-        first.outcome = Outcome(**{**_fields(first.outcome), "notices": (*first.outcome.notices, notice)})
+        first.outcome = replace(first.outcome, notices=(*first.outcome.notices, notice))
     return plan
-
-
-def _fields(outcome: Outcome) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in Outcome.__slots__}
 
 
 def _plan_row(

@@ -7,11 +7,11 @@ import re
 import zoneinfo
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Table
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
+from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 
@@ -85,8 +85,7 @@ def load(
     return _Loader(parse(text, file=file), target_options, source_names, platforms).load()
 
 
-@dataclass(frozen=True)
-class _Value:
+class _Value(Struct, frozen=True):
     """A field's value on its way: how it is read so far, and what it holds."""
 
     read: Reader

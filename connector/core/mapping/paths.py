@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Literal, Union, get_args, get_origin
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from connector.core.record import AffiliateRecord
@@ -21,8 +22,7 @@ Reader = Callable[[AffiliateRecord, Any], Any]
 """(record, entry of ``for_each`` or None) -> the value; a tuple for a list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """What a path, or a value on its way through a field, holds.
 
     Args:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from connector.core.mapping.cells import is_empty, text_of
 from connector.core.mapping.model import Step
