@@ -9,12 +9,13 @@ import json
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import google.auth
 import gspread
+import msgspec
 import requests
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.auth.transport.requests import AuthorizedSession, Request
@@ -22,6 +23,9 @@ from google.oauth2.service_account import Credentials as ServiceAccount
 
 from connector.core.contract import Host
 from connector.core.errors import NeedsAction, TryLater
+from connector.sinks.google_sheets_table import SheetProperties, Spreadsheet, Updated
+
+_Answer = TypeVar("_Answer", Spreadsheet, Updated)
 
 google_url = "https://sheets.googleapis.com"
 _scopes = ("https://www.googleapis.com/auth/spreadsheets",)
@@ -216,28 +220,25 @@ class Client:
         self._gspread = gspread.Client(credentials, session, http_client=ElsewhereClient)
         self._gspread.set_timeout((min(10.0, timeout_seconds), timeout_seconds))
 
-    def tabs(self) -> list[dict[str, Any]]:
-        """Properties of every tab: sheetId, title, gridProperties."""
-        answer = self._call(
-            "read",
-            lambda: self._http.request(
-                "get",
-                self._url(),
-                params={"fields": "sheets.properties(sheetId,title,sheetType,gridProperties(rowCount,columnCount))"},
-            ),
-        )
-        return [sheet["properties"] for sheet in answer.get("sheets", ())]
+    def tabs(self) -> list[SheetProperties]:
+        """Properties of every tab."""
+        fields = {"fields": "sheets.properties(sheetId,title,gridProperties(rowCount,columnCount))"}
+        answer = self._call("read", lambda: self._http.request("get", self._url(), params=fields), Spreadsheet)
+        return [sheet.properties for sheet in answer.sheets]
 
-    def read(self, filters: list[dict[str, Any]], fields: str) -> dict[str, Any]:
+    def read(self, filters: list[dict[str, Any]], fields: str) -> Spreadsheet:
         """``getByDataFilter``.
 
         Raises:
             Rejected: no such tab, or a range beyond the grid.
             TryLater, NeedsAction: see ``_call``.
         """
-        return self._call("read", lambda: self._post(":getByDataFilter", {"dataFilters": filters}, f"sheets({fields})"))
+        body = {"dataFilters": filters}
+        return self._call("read", lambda: self._post(":getByDataFilter", body, f"sheets({fields})"), Spreadsheet)
 
-    def batch(self, requests: list[dict[str, Any]], ranges: list[str], fields: str | None) -> dict[str, Any]:
+    def batch(
+        self, requests: list[dict[str, Any]], ranges: Sequence[str] = (), fields: str | None = None
+    ) -> Spreadsheet:
         """``batchUpdate``, answering with the state after it when *fields* is given.
 
         Raises:
@@ -249,7 +250,7 @@ class Client:
         if fields is not None:
             body |= {"includeSpreadsheetInResponse": True, "responseIncludeGridData": True, "responseRanges": ranges}
         shown = "spreadsheetId" if fields is None else f"updatedSpreadsheet(sheets({fields}))"
-        return self._call("write", lambda: self._post(":batchUpdate", body, shown))
+        return self._call("write", lambda: self._post(":batchUpdate", body, shown), Updated).updated_spreadsheet
 
     def close(self) -> None:
         self._http.session.close()
@@ -262,17 +263,15 @@ class Client:
         return f"{google_url}/v4/spreadsheets/{self._id}{method}"
 
     def _post(self, method: str, body: Mapping[str, Any], fields: str) -> Any:
-        # Own JSON: requests' would write every letter beyond ASCII as six bytes.
-        data = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         return self._http.request(
             "post",
             self._url(method),
             params={"fields": fields},
-            data=data,
+            data=msgspec.json.encode(body),
             headers={"Content-Type": "application/json"},
         )
 
-    def _call(self, kind: Literal["read", "write"], send: Callable[[], Any]) -> dict[str, Any]:
+    def _call(self, kind: Literal["read", "write"], send: Callable[[], Any], shape: type[_Answer]) -> _Answer:
         wait = self._pacer.take(kind, self._a_minute[kind])
         if wait > 0:
             self._host.metric("quota_wait_seconds", wait)
@@ -281,7 +280,7 @@ class Client:
         start = self._host.monotonic()
         try:
             answer = self._once_more_on_a_stale_connection(send) if kind == "read" else send()
-            content = answer.json()
+            content = msgspec.json.decode(answer.content, type=shape)
         except gspread.exceptions.APIError as error:
             raise self._translated(error, kind) from error
         except RefreshError as error:
@@ -295,15 +294,13 @@ class Client:
             raise TryLater("Google's sign-in can't be reached") from error
         except GoogleAuthError as error:
             raise NeedsAction(f"Google does not accept the credentials ({type(error).__name__})") from error
-        except (requests.RequestException, ValueError) as error:  # ValueError: half an answer is no JSON
+        except (requests.RequestException, msgspec.DecodeError) as error:  # half an answer is no JSON
             if kind == "write":
                 raise Unclear(f"no answer to a write ({type(error).__name__})") from error
             raise TryLater(f"Google Sheets can't be reached ({type(error).__name__})") from error
         finally:
             self._host.metric("call_seconds", self._host.monotonic() - start)
         self._pacer.accepted()
-        if not isinstance(content, dict):
-            raise Unclear("an answer that is no object") if kind == "write" else TryLater("an answer that is no object")
         return content
 
     @staticmethod

@@ -133,7 +133,7 @@ class Flush(Reading):
             raise NeedsAction(f'The spreadsheet has no tab “{title}”: add one, or set missing_columns = "create"')
         requests = batches.new_tab(sheet_id, title, self.target.columns, nonce=new_nonce(), new_id=new_id)
         try:
-            self.client.batch(requests, [], None)
+            self.client.batch(requests)
         except (Rejected, Unclear) as error:
             # Somebody was faster, or the answer was lost: the list of tabs knows.
             self._count_attempt(error)
@@ -171,7 +171,7 @@ class Flush(Reading):
             return after
         sheets = [
             sheet
-            for sheet in table.parse_sheets(answer.get("updatedSpreadsheet", {}), formats=formats, whole=whole)
+            for sheet in table.parse_sheets(answer, formats=formats, whole=whole)
             if sheet.sheet_id == snapshot.sheet_id
         ]
         self._landed(step)

@@ -147,24 +147,22 @@ def _probed(client: Client, host: Host) -> Finding:
             {"addSheet": {"properties": properties}},
             {"updateCells": {"start": {"sheetId": sheet_id}, "rows": names, "fields": "userEnteredValue"}},
             batches.tag_row(tag, sheet_id, 0),
-        ],
-        [],
-        None,
+        ]
     )
     try:
         try:
-            client.batch([batches.tag_row(tag, sheet_id, 1)], [], None)
+            client.batch([batches.tag_row(tag, sheet_id, 1)])
             known = "no"
         except Rejected:
             known = "yes"
         area = {"sheetId": sheet_id, "startRowIndex": 0, "endRowIndex": 2}
         order = [{"dimensionIndex": 0, "sortOrder": "ASCENDING"}]
-        client.batch([{"sortRange": {"range": area, "sortSpecs": order}}], [], None)
+        client.batch([{"sortRange": {"range": area, "sortSpecs": order}}])
         answer = client.read([{"gridRange": {"sheetId": sheet_id}}], table.sheet_fields + table.typed_cells)
         if known == "yes" and 1 not in table.parse_sheets(answer)[0].tagged:
             known = "yes, but tags don't follow sorts"
     finally:
-        client.batch([{"deleteSheet": {"sheetId": sheet_id}}], [], None)
+        client.batch([{"deleteSheet": {"sheetId": sheet_id}}])
     host.remember(_guards_note, known)
     return _guards_finding(known)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from connector.core.contract import Host, Target
@@ -15,7 +15,7 @@ from connector.sinks.google_sheets_client import Client, Rejected
 from connector.sinks.google_sheets_layout import Layout, find_layout
 from connector.sinks.google_sheets_options import GoogleSheetsTargetOptions
 from connector.sinks.google_sheets_plan import Limits, Plan, make_plan
-from connector.sinks.google_sheets_table import Snapshot
+from connector.sinks.google_sheets_table import Snapshot, Spreadsheet
 
 
 class Route:
@@ -76,16 +76,16 @@ class Reading:
         tabs = self.client.tabs()
         chosen = None
         for tab in tabs:
-            if self.route.sheet_id is not None and tab.get("sheetId", 0) == self.route.sheet_id:
+            if self.route.sheet_id is not None and tab.sheet_id == self.route.sheet_id:
                 chosen = tab
         if chosen is None:
             title = table.tidy(self.options.tab).casefold()
-            chosen = next((tab for tab in tabs if table.tidy(tab["title"]).casefold() == title), None)
-        self.route.file_cells = sum(_cells(tab) for tab in tabs if tab is not chosen)
+            chosen = next((tab for tab in tabs if table.tidy(tab.title).casefold() == title), None)
+        self.route.file_cells = sum(tab.grid_properties.cells for tab in tabs if tab is not chosen)
         if chosen is None:
             return None, self.options.tab
-        self.route.is_big = _cells(chosen) > self.limits.whole_tab_cells
-        return chosen.get("sheetId", 0), chosen["title"]
+        self.route.is_big = chosen.grid_properties.cells > self.limits.whole_tab_cells
+        return chosen.sheet_id, chosen.title
 
     def tab_is_gone(self, title: str) -> str:
         return (
@@ -124,7 +124,7 @@ class Reading:
         answer = self.client.read([{"gridRange": {"sheetId": sheet_id}}], table.sheet_fields + cells)
         return self._one(answer, formats=formats, whole=True)
 
-    def _one(self, answer: Mapping[str, Any], *, formats: bool, whole: bool) -> Snapshot:
+    def _one(self, answer: Spreadsheet, *, formats: bool, whole: bool) -> Snapshot:
         sheets = table.parse_sheets(answer, formats=formats, whole=whole)
         if len(sheets) != 1:
             raise Rejected("the tab is gone")
@@ -164,8 +164,3 @@ class Reading:
             room=room,
             **more,
         )
-
-
-def _cells(tab: Mapping[str, Any]) -> int:
-    grid = tab.get("gridProperties", {})
-    return int(grid.get("rowCount", 0)) * int(grid.get("columnCount", 0))

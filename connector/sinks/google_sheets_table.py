@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
 
 from connector.core.row import Cell, ColumnType
 
@@ -46,6 +48,121 @@ sheet_fields = (
 typed_cells = "(userEnteredValue))"
 typed_cells_and_formats = "(userEnteredValue,userEnteredFormat.numberFormat.type))"
 typed_cells_and_results = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue))"
+
+
+# ---------------------------------------------------------------- Google's answer
+
+
+class Resource(Struct, rename="camel", frozen=True, gc=False):
+    """A resource of the Sheets API with the fields that are asked for. What Google leaves out has the default."""
+
+
+class ExtendedValue(Resource, frozen=True):
+    string_value: str | None = None
+    number_value: float | None = None
+    bool_value: bool | None = None
+    formula_value: str | None = None
+
+
+class NumberFormat(Resource, frozen=True):
+    type: str = ""
+
+
+class CellFormat(Resource, frozen=True):
+    number_format: NumberFormat | None = None
+
+
+class CellData(Resource, frozen=True):
+    user_entered_value: ExtendedValue | None = None
+    effective_value: ExtendedValue | None = None
+    user_entered_format: CellFormat = CellFormat()
+
+
+class RowData(Resource, frozen=True):
+    values: list[CellData] = []
+
+
+class DimensionRange(Resource, frozen=True):
+    end_index: int | None = None
+
+
+class TagLocation(Resource, frozen=True):
+    dimension_range: DimensionRange = DimensionRange()
+
+
+class DeveloperMetadata(Resource, frozen=True):
+    metadata_id: int
+    metadata_key: str
+    metadata_value: str = ""
+    location: TagLocation = TagLocation()
+
+
+class LineProperties(Resource, frozen=True):
+    """Of a row or a column (``DimensionProperties``)."""
+
+    developer_metadata: list[DeveloperMetadata] = []
+
+
+class GridData(Resource, frozen=True):
+    start_row: int = 0
+    start_column: int = 0
+    row_data: list[RowData] = []
+    row_metadata: list[LineProperties | None] = []
+    column_metadata: list[LineProperties | None] = []
+
+
+class GridRange(Resource, frozen=True):
+    start_row_index: int | None = None
+    end_row_index: int | None = None
+    start_column_index: int | None = None
+    end_column_index: int | None = None
+
+
+class ProtectedRange(Resource, frozen=True):
+    protected_range_id: int | None = None
+    description: str = ""
+    range: GridRange = GridRange()
+    requesting_user_can_edit: bool = False
+    warning_only: bool = False
+    unprotected_ranges: list[GridRange] = []
+
+
+class GridProperties(Resource, frozen=True):
+    row_count: int = 0
+    column_count: int = 0
+
+    @property
+    def cells(self) -> int:
+        return self.row_count * self.column_count
+
+
+class SheetProperties(Resource, frozen=True):
+    title: str
+    sheet_id: int = 0
+    grid_properties: GridProperties = GridProperties()
+
+
+class Sheet(Resource, frozen=True):
+    properties: SheetProperties
+    developer_metadata: list[DeveloperMetadata] = []
+    merges: list[GridRange] = []
+    protected_ranges: list[ProtectedRange] = []
+    data: list[GridData] = []
+
+
+class Spreadsheet(Resource, frozen=True):
+    """What a read answers."""
+
+    sheets: list[Sheet] = []
+
+
+class Updated(Resource, frozen=True):
+    """What a batch answers; ``updated_spreadsheet`` is filled when it was asked for."""
+
+    updated_spreadsheet: Spreadsheet = Spreadsheet()
+
+
+# ---------------------------------------------------------------- a tab at one moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,65 +268,58 @@ class Snapshot:
         return not any(self.cells.values())
 
 
-def parse_sheets(answer: Mapping[str, Any], *, formats: bool = False, whole: bool = False) -> list[Snapshot]:
-    """Every sheet of a Spreadsheet resource that was asked for with ``sheet_fields``.
+def parse_sheets(answer: Spreadsheet, *, formats: bool = False, whole: bool = False) -> list[Snapshot]:
+    """Every sheet of an answer that was asked for with ``sheet_fields``.
 
     Args:
         formats: number formats were asked for.
         whole: the whole sheet was asked for.
     """
-    return [_parse_sheet(sheet, formats=formats, whole=whole) for sheet in answer.get("sheets", ())]
+    return [_parse_sheet(sheet, formats=formats, whole=whole) for sheet in answer.sheets]
 
 
-def _parse_sheet(sheet: Mapping[str, Any], *, formats: bool, whole: bool) -> Snapshot:
-    properties = sheet["properties"]
-    grid = properties.get("gridProperties", {})
-    rows, columns = grid.get("rowCount", 0), grid.get("columnCount", 0)
-    snapshot = Snapshot(properties.get("sheetId", 0), properties["title"], rows, columns)
+def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
+    grid = sheet.properties.grid_properties
+    rows, columns = grid.row_count, grid.column_count
+    snapshot = Snapshot(sheet.properties.sheet_id, sheet.properties.title, rows, columns)
     if formats:
         snapshot.formatted = {}
-    snapshot.fences = tuple(
-        _tag(item) for item in sheet.get("developerMetadata", ()) if item.get("metadataKey") == fence_key
-    )
-    snapshot.merges = tuple(_rect(item, rows, columns) for item in sheet.get("merges", ()))
+    snapshot.fences = tuple(_tag(item) for item in sheet.developer_metadata if item.metadata_key == fence_key)
+    snapshot.merges = tuple(_rect(item, rows, columns) for item in sheet.merges)
     snapshot.protections = tuple(
         Protection(
-            name=item.get("description") or f"range {item.get('protectedRangeId', '')}".strip(),
-            rect=_rect(item.get("range", {}), rows, columns),
-            whole_height="startRowIndex" not in item.get("range", {}) and "endRowIndex" not in item.get("range", {}),
-            whole_width="startColumnIndex" not in item.get("range", {})
-            and "endColumnIndex" not in item.get("range", {}),
-            free=tuple(_rect(free, rows, columns) for free in item.get("unprotectedRanges", ())),
+            name=item.description or f"range {item.protected_range_id or ''}".strip(),
+            rect=_rect(item.range, rows, columns),
+            whole_height=item.range.start_row_index is None and item.range.end_row_index is None,
+            whole_width=item.range.start_column_index is None and item.range.end_column_index is None,
+            free=tuple(_rect(free, rows, columns) for free in item.unprotected_ranges),
         )
-        for item in sheet.get("protectedRanges", ())
-        if not item.get("requestingUserCanEdit") and not item.get("warningOnly")
+        for item in sheet.protected_ranges
+        if not item.requesting_user_can_edit and not item.warning_only
     )
     blocks = []
-    for data in sheet.get("data", ()):
-        top, left = data.get("startRow", 0), data.get("startColumn", 0)
-        row_tags, column_tags = data.get("rowMetadata", ()), data.get("columnMetadata", ())
-        height, width = len(row_tags), len(column_tags)
-        for row, line in enumerate(data.get("rowData", ()), top):
-            values = line.get("values")
-            if not values:
+    for data in sheet.data:
+        top, left = data.start_row, data.start_column
+        height, width = len(data.row_metadata), len(data.column_metadata)
+        for row, line in enumerate(data.row_data, top):
+            if not line.values:
                 continue
-            height, width = max(height, row - top + 1), max(width, len(values))
+            height, width = max(height, row - top + 1), max(width, len(line.values))
             cells = snapshot.cells.setdefault(row, {})
-            for column, cell in enumerate(values, left):
-                typed = cell.get("userEnteredValue")
-                if typed:
-                    cells[column] = _value(typed, cell.get("effectiveValue"))
-                if snapshot.formatted is not None and cell.get("userEnteredFormat", {}).get("numberFormat"):
+            for column, cell in enumerate(line.values, left):
+                if cell.user_entered_value is not None:
+                    cells[column] = _value(cell.user_entered_value, cell.effective_value)
+                if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
                     snapshot.formatted.setdefault(row, set()).add(column)
-        for row, tag in _tags(row_tags, top):
-            if tag["metadataKey"] == row_key:
+        for row, tag in _tags(data.row_metadata, top):
+            if tag.metadata_key == row_key:
                 snapshot.tagged[row] = _tag(tag)
-            elif tag["metadataKey"] == header_key:
+            elif tag.metadata_key == header_key:
                 snapshot.headers[row] = _tag(tag)
-        for column, tag in _tags(column_tags, left):
-            if tag["metadataKey"] == column_key:
+        for column, tag in _tags(data.column_metadata, left):
+            if tag.metadata_key == column_key:
                 snapshot.columns[column] = _tag(tag)
-            elif tag["metadataKey"] == end_key:
+            elif tag.metadata_key == end_key:
                 snapshot.ends[column] = _tag(tag)
         blocks.append(Rect(top, top + height, left, left + width))
     if whole:
@@ -218,38 +328,37 @@ def _parse_sheet(sheet: Mapping[str, Any], *, formats: bool, whole: bool) -> Sna
     return snapshot
 
 
-def _tags(lines: Sequence[Any], start: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _tags(lines: Sequence[LineProperties | None], start: int) -> Iterator[tuple[int, DeveloperMetadata]]:
     """(line, tag) of a block's row or column metadata; a tag's own location counts more than its place in the list."""
     for place, line in enumerate(lines, start):
-        for tag in (line or {}).get("developerMetadata", ()):
-            end = tag.get("location", {}).get("dimensionRange", {}).get("endIndex")
+        for tag in line.developer_metadata if line is not None else ():
+            end = tag.location.dimension_range.end_index
             yield place if end is None else end - 1, tag
 
 
-def _tag(item: Mapping[str, Any]) -> Tag:
-    return Tag(item["metadataId"], item.get("metadataValue", ""))
+def _tag(item: DeveloperMetadata) -> Tag:
+    return Tag(item.metadata_id, item.metadata_value)
 
 
-def _rect(area: Mapping[str, Any], rows: int, columns: int) -> Rect:
+def _rect(area: GridRange, rows: int, columns: int) -> Rect:
     return Rect(
-        area.get("startRowIndex", 0),
-        area.get("endRowIndex", rows),
-        area.get("startColumnIndex", 0),
-        area.get("endColumnIndex", columns),
+        area.start_row_index or 0,
+        rows if area.end_row_index is None else area.end_row_index,
+        area.start_column_index or 0,
+        columns if area.end_column_index is None else area.end_column_index,
     )
 
 
-def _value(typed: Mapping[str, Any], shown: Mapping[str, Any] | None = None) -> Value:
-    if "stringValue" in typed:
-        text: str = typed["stringValue"]
-        return text or None
-    if "numberValue" in typed:
-        return float(typed["numberValue"])
-    if "boolValue" in typed:
-        return bool(typed["boolValue"])
-    if "formulaValue" in typed:
-        result = _value(shown) if shown else None
-        return Formula(typed["formulaValue"], None if isinstance(result, Formula) else result)
+def _value(typed: ExtendedValue, shown: ExtendedValue | None = None) -> Value:
+    if typed.string_value is not None:
+        return typed.string_value or None
+    if typed.number_value is not None:
+        return typed.number_value
+    if typed.bool_value is not None:
+        return typed.bool_value
+    if typed.formula_value is not None:
+        result = None if shown is None else _value(shown)
+        return Formula(typed.formula_value, None if isinstance(result, Formula) else result)
     return Formula("#ERROR!")
 
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from connector.core.mapping import load
 from connector.core.row import Cell, Column, Row
 from connector.sinks.google_sheets import GoogleSheets, GoogleSheetsOptions
 from connector.sinks.google_sheets_plan import Limits
-from connector.sinks.google_sheets_table import as_cell, parse_sheets, same, typed_value, value_of
+from connector.sinks.google_sheets_table import Spreadsheet, as_cell, parse_sheets, same, typed_value, value_of
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_book import Area, Book
 from tests.far_sides.sheets_server import account
@@ -409,7 +410,8 @@ def test_money_adds_up_and_dates_sort(file: SheetsFile) -> None:
 def test_a_value_reads_back_as_the_value_that_was_typed(cell: Cell) -> None:
     value = value_of(cell)
     sent = json.loads(json.dumps(typed_value(value), ensure_ascii=False))
-    (sheet,) = parse_sheets({"sheets": [{"properties": {"title": "t"}, "data": [{"rowData": [{"values": [sent]}]}]}]})
+    answer = {"sheets": [{"properties": {"title": "t"}, "data": [{"rowData": [{"values": [sent]}]}]}]}
+    (sheet,) = parse_sheets(msgspec.convert(answer, Spreadsheet))
     assert same(sheet.value(0, 0), value)
     if isinstance(cell, str) and cell and "\r\n" not in cell:
         assert sheet.value(0, 0) == cell
