@@ -420,6 +420,9 @@ def uvicorn_config(
 def tame_collector() -> None:
     """Let the collector of cycles look less often, and only at what came after the start."""
     gc.freeze()  # what is there now stays until the end: no collection need look at it again
+    # A body's objects live for a moment and make no cycles: looking through them at every 700th took a twentieth of a
+    # request's time.
+    gc.set_threshold(20_000, 10, 10)
     gc.enable()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_on_a_terminal_a_line_is_text(out: io.StringIO) -> None:
     first, second = out.getvalue().splitlines()
     assert first[8:] == ' batch.delivered route=local/x reason="has blanks" seconds=1.5'
     assert second[8:] == ' warning: route.paused route=""'
+
+
+def test_lines_of_one_kind_said_together_are_as_said_one_by_one(out: io.StringIO) -> None:
+    told: list[dict[str, object]] = [{"key": "a", "bytes": 1}, {"key": "b\nc", "bytes": None}, {}]
+    for as_json in (True, False):
+        logs.set_up(out, as_json=as_json)
+        for fields in told:
+            logs.say(logs.get("room"), "request.accepted", **fields)  # type: ignore[arg-type]  # no level among them
+        logs.say_each(logs.get("room"), "request.accepted", told)
+        logs.flush()
+    each = [re.sub(r"\d\d:\d\d:\d\d(\.\d+Z)?", "", line) for line in out.getvalue().splitlines()]
+    assert each[0:3] == each[3:6]
+    assert each[6:9] == each[9:12]
+    assert len(each) == 12
 
 
 def test_a_strangers_text_stays_on_its_line(out: io.StringIO) -> None:

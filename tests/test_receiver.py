@@ -55,9 +55,12 @@ class Memory:
         self.kept: list[Event] = []
         self.refuse_at_once = False
         self.refuse_later = False
+        self.breaks = False
         self.deliver: Callable[[Any, StoreUnavailable | None], None] = lambda tickets, error: None
 
     def submit(self, event: Event, ticket: object) -> None:
+        if self.breaks:
+            raise ZeroDivisionError(f"a bug that quotes {event.key}")
         if self.refuse_at_once:
             raise StoreUnavailable("too many wait")
         threading.Thread(target=self._commit, args=(event, ticket)).start()
@@ -240,10 +243,26 @@ def test_the_token_and_the_senders_text_are_in_no_log_line(
     assert "ada@" not in text
 
 
+def test_what_nobody_foresaw_is_answered_500_and_told_without_the_senders_text(
+    house: House, client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.memory.breaks = True
+    answer = client.post(hook, content=b'{"id": "ada@example.com"}', headers=as_json)
+    assert answer.status_code == 500
+    assert "retry-after" in answer.headers
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage() == "receiver.bug"
+    assert "ada@" not in repr(vars(record)) + answer.text
+    house.memory.breaks = False
+    assert client.post(hook, content=b'{"id": 1}', headers=as_json).status_code == 202
+
+
 def test_the_log_tells_what_is_wrong_with_a_body(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="connector")
     client.post(hook, content=b"[]", headers=as_json)
-    (line,) = [vars(record)["fields"] for record in caplog.records if record.name == "connector.receiver"]
+    (line,) = [
+        line for record in caplog.records if record.name == "connector.receiver" for line in vars(record)["each"]
+    ]
     assert line["reason"] == "unreadable"
     assert line["why"]
 

@@ -124,6 +124,7 @@ def _cut(text: bytes, secrets: frozenset[str]) -> bytes | None:
     Returns:
         None when a name needs escapes, or a value is an object or a list: then the tree must be walked.
     """
+    found: list[tuple[int, int]] = []
     for key in _keys(secrets):
         if b"\\" in key:
             return None
@@ -136,14 +137,25 @@ def _cut(text: bytes, secrets: frozenset[str]) -> bytes | None:
             end = _end_of_scalar(text, at + len(key))
             if end is None:
                 return None
-            if text[end] == _COMMA:
-                text = text[:at] + text[end + 1 :]
-            elif text[at - 1] == _COMMA:
-                text = text[: at - 1] + text[end:]
-            else:
-                text = text[:at] + text[end:]
-            at = text.find(key, at - 1)
-    return text
+            found.append((at, end))
+            at = text.find(key, end)
+    if not found:
+        return text
+    found.sort()
+    kept = []
+    start = 0
+    for at, end in found:
+        kept.append(text[start:at])
+        if text[end] == _COMMA:
+            start = end + 1
+            continue
+        start = end  # the last of its object: the comma goes that stands in front of what is left
+        before = len(kept) - 1
+        while before >= 0 and not kept[before]:
+            before -= 1
+        kept[before] = kept[before].removesuffix(b",")
+    kept.append(text[start:])
+    return b"".join(kept)
 
 
 @cache
@@ -152,12 +164,19 @@ def _keys(names: frozenset[str]) -> tuple[bytes, ...]:
     return tuple(_encode(name) + b":" for name in names)
 
 
-_COMMA = ord(",")
+_COMMA, _QUOTE, _N = b',"n'
 _SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+.0-9eEa-z]+')
 
 
 def _end_of_scalar(text: bytes, at: int) -> int | None:
     """Where the text, number or word that begins at *at* ends; None for an object or a list."""
+    first = text[at]
+    if first == _N:
+        return at + 4  # null
+    if first == _QUOTE:
+        end = text.find(b'"', at + 1)
+        if text.find(b"\\", at, end) < 0:
+            return end + 1
     found = _SCALAR.match(text, at)
     return found.end() if found is not None else None
 
