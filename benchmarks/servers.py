@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import signal
@@ -123,6 +124,8 @@ def connector(
     more = sinks.format(folder=folder, mappings=mappings)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
+    # An installed package has its byte code; a clone may have none, and then would be compiled at each start.
+    compileall.compile_dir(Path(__file__).parents[1] / "connector", quiet=1)
     config.write_text(_config.format(port=port, folder=folder, token=TOKEN, more=more))
     command = [sys.executable, "-m", "connector", "--config", str(config), "serve"]
     return running(name, command, port, cpu=cpu, environment=environment)

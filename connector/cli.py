@@ -71,7 +71,7 @@ def serve(config_file: Path | None, *, verbose: bool = False, host: str | None =
     try:
         from connector import app, config, logs
 
-        settings = config.load(config.find(config_file))
+        settings = config.load(config.find(config_file), examples=False)  # they are for `check`
         listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         if listen:
             settings = replace(settings, server=settings.server.model_copy(update=listen))

@@ -24,6 +24,10 @@ from connector.core.outbound import why_not
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[str | int, ...]
 
+# Pydantic looks for plug-ins of its own among all installed packages before it builds its first model: milliseconds of
+# each start, and a stranger's code would be shown every secret of the configuration.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 shortest_token: Final = 24
 variable: Final = "CONNECTOR_CONFIG"
 default_file: Final = "config.toml"
@@ -192,13 +196,16 @@ def find(named: Path | str | None = None, environment: Mapping[str, str] | None 
     return Path(named or environment.get(variable) or default_file)
 
 
-def load(file: Path, environment: Mapping[str, str] | None = None) -> Config:
+def load(file: Path, environment: Mapping[str, str] | None = None, *, examples: bool = True) -> Config:
     """Read *file*, the mapping files it names, and what it takes from the environment.
+
+    Args:
+        examples: whether the mapping files' examples are read.
 
     Raises:
         ConfigError: with every problem found in any of them.
     """
-    return _Loader(file, os.environ if environment is None else environment).config()
+    return _Loader(file, os.environ if environment is None else environment, examples=examples).config()
 
 
 class _Root(_Section):
@@ -210,15 +217,16 @@ class _Root(_Section):
     retry: RetrySettings = RetrySettings.model_construct()
     metrics: MetricsSettings = MetricsSettings.model_construct()
     alerts: AlertSettings = AlertSettings.model_construct()
-    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = {}
+    sinks: dict[str, dict[str, Any]] = {}
 
 
 class _Loader:
     """One pass over one configuration, collecting problems."""
 
-    def __init__(self, file: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, file: Path, environment: Mapping[str, str], *, examples: bool) -> None:
         self._file = file
+        self._examples = examples
         self._environment = environment
         # Made absolute without following links: a configuration that is a link lies beside its data all the same.
         self._folder = Path(os.path.abspath(file)).parent
@@ -443,6 +451,7 @@ class _Loader:
                     target_options=sink_class.TargetOptions,
                     source_names=list(sources),
                     platforms=list(dict.fromkeys(platforms)),
+                    examples=self._examples,
                 )
             except ConfigError as error:
                 self._problems += error.problems

@@ -85,6 +85,14 @@ def test_a_plug_in_that_can_not_be_imported_is_named_with_the_reason(folder: Pat
     assert "Traceback" not in done.stderr
 
 
+def test_a_strangers_plug_in_does_not_take_a_built_ins_place(folder: Path) -> None:
+    (folder / "shop_source-1.0.dist-info" / "entry_points.txt").write_text(
+        "[connector.sources]\nshop = shop_source:Shop\n[connector.sinks]\ncsv = shop_source:Shop\n"
+    )
+    done = connector(folder, "", "check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_built_ins_are_found() -> None:
     assert {"firstpromoter", "everflow"} <= set(plugins.source_types())
     assert {"csv", "xlsx", "google_sheets", "hubspot"} <= set(plugins.sink_types())

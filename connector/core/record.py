@@ -201,7 +201,7 @@ class AffiliateRecord(_Part):
     labels: tuple[str, ...] = ()
     users: tuple[User, ...] = ()
     signup: Signup = Signup.model_construct()
-    custom: Mapping[str, str | int | bool] = Field(default_factory=dict)
+    custom: Mapping[str, str | int | bool] = {}
     last_lead: LastLead = LastLead.model_construct()
     last_reward: LastReward = LastReward.model_construct()
     created_at: datetime | None = None

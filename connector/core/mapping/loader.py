@@ -68,6 +68,7 @@ def load(
     target_options: type[TargetOptions] = TargetOptions,
     source_names: Sequence[str] = (),
     platforms: Sequence[str] = (),
+    examples: bool = True,
 ) -> Mapping:
     """Read a mapping file and compile it. The examples are checked for form here, and run by ``Mapping.run_examples``.
 
@@ -78,11 +79,12 @@ def load(
         source_names: the configured sources, the vocabulary of ``source``; () when they are not known.
         platforms: the vocabulary of ``platform``, beside the built-in ones: those are known even when no source of
             theirs is configured, so that one mapping file serves all.
+        examples: whether they are read at all: they are a check of the file, not a part of what it does.
 
     Raises:
         ConfigError: all mistakes at once, in file order.
     """
-    return _Loader(parse(text, file=file), target_options, source_names, platforms).load()
+    return _Loader(parse(text, file=file), target_options, source_names, platforms).load(examples=examples)
 
 
 class _Value(Struct, frozen=True):
@@ -109,8 +111,10 @@ class _Loader:
         self._for_each: str | None = None
         self._paths = Paths(self._vocabularies)
         self._item_columns: set[str] = set()
+        self._model: MappingModel | None = None
+        """The file as a whole; None when its structure is wrong: then its parts are looked at one by one."""
 
-    def load(self) -> Mapping:
+    def load(self, *, examples: bool) -> Mapping:
         self._check_structure()
         self._take_for_each()
         options, extras = self._take_options()
@@ -126,7 +130,8 @@ class _Loader:
         if options is not None and options.removed_records == "mark":
             columns.append(self._removed_column(options, raw_fields))
         when, when_item = self._take_file_when()
-        examples = self._take_examples(list(dict.fromkeys([*raw_fields, *(column.name for column in columns)])))
+        all_columns = list(dict.fromkeys([*raw_fields, *(column.name for column in columns)]))
+        found_examples = self._take_examples(all_columns) if examples else []
         if self._problems or options is None or key is None:
             raise ConfigError(list(dict.fromkeys(self._problems)))
         return Mapping(
@@ -143,7 +148,7 @@ class _Loader:
             _entries=self._paths.reader(self._for_each) if self._for_each else None,
             _for_each=self._for_each,
             _extras=tuple(extras),
-            _examples=tuple(examples),
+            _examples=tuple(found_examples),
             _example_problem=self._document.problem,
         )
 
@@ -162,7 +167,7 @@ class _Loader:
         if isinstance(data.get("fields"), dict):
             data["fields"] = {name: _without_when(raw) for name, raw in data["fields"].items()}
         try:
-            MappingModel.model_validate(data)
+            self._model = MappingModel.model_validate(data)
         except ValidationError as error:
             self._problems += problems_of(error, self._document, MappingModel)
 
@@ -366,7 +371,10 @@ class _Loader:
             return None
         if not name.strip():
             self._say(at, "a column has a name", at="key")
-        model, dropped = _lenient({key: value for key, value in raw_table.items() if key != "when"})
+        dropped: set[str] = set()
+        model = None if self._model is None else _as_field(self._model.fields[name])
+        if model is None:
+            model, dropped = _lenient({key: value for key, value in raw_table.items() if key != "when"})
         if model is None:
             return None
         before = len(self._problems)
@@ -618,7 +626,7 @@ class _Loader:
         for number, raw in enumerate(raw_examples if isinstance(raw_examples, list) else ()):
             at: Path = ("examples", number)
             try:
-                model = ExampleModel.model_validate(raw)
+                model = ExampleModel.model_validate(raw) if self._model is None else self._model.examples[number]
             except ValidationError:
                 continue  # told by _check_structure
             if (model.row is None) is (model.rows is None):
@@ -675,6 +683,10 @@ class _Loader:
 
 def _without_when(raw: Any) -> Any:
     return {key: value for key, value in raw.items() if key != "when"} if isinstance(raw, dict) else raw
+
+
+def _as_field(given: str | FieldModel) -> FieldModel:
+    return FieldModel.model_construct(from_=given) if isinstance(given, str) else given
 
 
 def _lenient(raw: dict[str, Any]) -> tuple[FieldModel | None, set[str]]:

@@ -160,13 +160,13 @@ class MappingModel(_Part):
     for_each: str | None = Field(
         None, description='A list of the record, like "users": one row an entry; "item." reaches into it.'
     )
-    target: dict[str, Any] = Field(default_factory=dict, description="Where; the keys depend on the kind of sink.")
+    target: dict[str, Any] = Field({}, description="Where; the keys depend on the kind of sink.")
     key: KeyModel = Field(description="What finds the row again.")
-    when: When = Field(default_factory=dict, description="Only records for which every line holds.")
+    when: When = Field({}, description="Only records for which every line holds.")
     fields: Annotated[dict[str, Word | FieldModel], Field(min_length=1)] = Field(
         description='Column = where its value comes from: a path, or { from = "path", … }.'
     )
-    examples: list[ExampleModel] = Field(default_factory=list, description="Records and the rows they must give.")
+    examples: list[ExampleModel] = Field([], description="Records and the rows they must give.")
 
 
 def json_schema() -> dict[str, Any]:
