@@ -70,7 +70,7 @@ class ServerSettings(_Section):
             return None
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-            raise ValueError('"public_url" wants a URL, like "https://hooks.example.com"')
+            raise ValueError('wants a URL, like "https://hooks.example.com"')
         return value.rstrip("/")
 
 
@@ -85,7 +85,7 @@ class StoreSettings(_Section):
     def _is_sqlite(cls, value: str) -> str:
         scheme, colon, path = value.partition(":///")
         if scheme != "sqlite" or not colon or not path or path.endswith("/"):
-            raise ValueError('"url" wants the path of an SQLite file, like "sqlite:///data/connector.db"')
+            raise ValueError('wants the path of an SQLite file, like "sqlite:///data/connector.db"')
         return value
 
 
@@ -98,7 +98,7 @@ class DeadLetterSettings(_Section):
     @classmethod
     def _is_a_file(cls, value: Path) -> Path:
         if not value.name:
-            raise ValueError('"path" wants the path of a file, like "data/dead-letters.jsonl"')
+            raise ValueError('wants the path of a file, like "data/dead-letters.jsonl"')
         return value
 
 

@@ -122,7 +122,7 @@ cases: dict[str, tuple[str, list[str]]] = {
     "a wrong type": (sound + '[server]\nport = "eighty"\n', ['10:8: "port" wants a whole number, like 10']),
     "true for a number": (
         sound + "[server]\nmax_body_bytes = true\n",
-        ["10:18: wants a number, not true or false"],
+        ['10:18: "max_body_bytes" wants a number, not true or false'],
     ),
     "a number out of range": (
         sound + "[server]\nport = 70000\n",

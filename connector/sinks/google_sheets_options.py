@@ -51,7 +51,7 @@ class GoogleSheetsOptions(SinkOptions):
     @model_validator(mode="after")
     def _one_of_both(self) -> GoogleSheetsOptions:
         if self.credentials_file is not None and self.credentials is not None:
-            raise ValueError("“credentials” and “credentials_file” are both set; keep one")
+            raise ValueError('"credentials" and "credentials_file" are both set; keep one')
         return self
 
 
