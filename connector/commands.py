@@ -198,7 +198,7 @@ def _shipped() -> Path:
 
 @app.command()
 def init(config: ConfigOption = None) -> None:
-    """Write config.toml with fresh tokens, and the mapping files; print the URLs to paste into the platforms.
+    """Write config.toml with fresh tokens, and the mappings. Print the URLs to paste into the platforms.
 
     What is there already is left as it is.
     """
@@ -336,13 +336,13 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Listen there instead of where the configuration says.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
 ) -> None:
-    """Receive webhooks and keep the tables right, until it is stopped."""
+    """Receive webhooks and keep the tables right until stopped."""
     raise Left(cli.serve(config, verbose=verbose, host=host, port=port))
 
 
 @app.command()
 def drain(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Deliver what is owed, then leave; receives nothing meanwhile. For when the server is stopped."""
+    """Deliver what is owed, then leave. For when the server is stopped: receives nothing meanwhile."""
     from connector import logs
 
     settings = _load(config)
@@ -365,7 +365,7 @@ def sample(
     name: Annotated[str | None, typer.Argument(help="The source; else the first one configured.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Send a sample event to the running server, and say what came of it.
+    """Send the running server a sample event. Says what came of it.
 
     The sample affiliate has the id 990000001 or 990000002; delete its row when you have seen enough.
     """
@@ -475,7 +475,7 @@ def backfill(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the affiliates that the platform's API lists: for a start, or for what the webhooks missed.
+    """Read the affiliates that the platform's API lists. For a start, or for what the webhooks missed.
 
     Stopped in the middle, it goes on there the next time. The running server goes on receiving and delivering.
     """
@@ -574,7 +574,7 @@ def _shown_progress(name: str, *, quiet: bool) -> Iterator[Callable[[Progress], 
 
 @app.command()
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """How everything stands: what came in, what is owed where, and why."""
+    """What came in, what is owed where, and why."""
     settings = _load(config)
     report = _status(settings)
     if as_json:
@@ -754,7 +754,7 @@ def _store_exists(settings: Config) -> bool:
 def resync(
     route: Annotated[str, typer.Argument(help="Its name, as in `connector status`.")], config: ConfigOption = None
 ) -> None:
-    """Write every affiliate to that route again, whatever was written before."""
+    """Write every affiliate to that route again."""
     settings = _load(config)
     found = _named_route(settings, route)
     store = open_store(settings.store.url, worker=False, now=_now)
@@ -778,7 +778,7 @@ AffiliateArgument = Annotated[str, typer.Argument(help="Its id, as in firstpromo
 
 @app.command()
 def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """What happened to one affiliate: its events, what each changed, every delivery with its row, and why."""
+    """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
     settings = _load(config)
     store = open_store(settings.store.url, worker=False, now=_now)
     try:
@@ -839,7 +839,7 @@ def forget(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take every trace of one affiliate out of events, records, deliveries and dead letters. It can't be undone."""
+    """Take every trace of one affiliate out of what is kept. Events, records, deliveries, dead letters; for good."""
     settings = _load(config)
     try:
         store, alone = open_store(settings.store.url, worker=True, now=_now), True
@@ -911,7 +911,7 @@ def provision(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create what that route needs at the far side (tab, columns, properties); safe to repeat."""
+    """Create the columns or properties that a route needs. Safe to repeat."""
     settings = _load(config)
     found = _named_route(settings, route)
     with _built_sink(settings, _sink_of(settings, found)) as sink:
@@ -977,16 +977,14 @@ def list_letters(config: ConfigOption = None, as_json: JsonOption = False) -> No
         _print_table(
             "",
             ["id", "when", "stage", "where", "about", "tries", "why"],
-            [
-                (x.id, _ago(x.at), x.stage, x.place, x.row or x.subject, x.tries, f"{x.reason} {_at(x.where)}".strip())
-                for x in found
-            ],
+            [(x.id, _ago(x.at), x.stage, x.place, x.row or x.subject, x.tries, _why(x)) for x in found],
         )
         _say("\nshow one: connector dead-letters show ID · after a fix: connector dead-letters replay ID (or --all)")
 
 
-def _at(where: str) -> str:
-    return f"({where})" if where else ""
+def _why(letter: Letter) -> str:
+    """The reason, with the mapping's line unless it names that itself."""
+    return letter.reason if letter.where in letter.reason else f"{letter.reason} ({letter.where})"
 
 
 @letters_app.command("show")
@@ -1008,7 +1006,7 @@ def replay_letters(
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Try again what stopped: after the mapping, the far side or the connector has been mended. Twice does no harm."""
+    """Try again what stopped. For after the mapping, the far side or the connector was mended; twice does no harm."""
     settings = _load(config)
     if bool(ids) == every:
         raise WrongWords("name the letters to replay, or say --all")
@@ -1058,7 +1056,7 @@ def check(
     probe: Annotated[bool, typer.Option("--probe", help="With --live: also write into scratch space.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the configuration and the mapping files, and run their examples; starts and changes nothing."""
+    """Read the configuration and mappings, and run the examples. Starts and changes nothing."""
     if probe and not live:
         raise WrongWords("--probe goes with --live")
     settings = _load(config)
@@ -1075,7 +1073,7 @@ def check(
                         found = built.check(route.target, probe=probe)
                     except (NeedsAction, TryLater) as error:
                         refused = True
-                        found = [Finding("problem", route.name, error.reason)]
+                        found = [Finding("problem", "far side", error.reason)]
                     findings += [(route.name, finding) for finding in found]
     if as_json:
         _print_json(
@@ -1117,7 +1115,7 @@ def preview(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What a webhook would write where, given what is known of the affiliate already; writes nothing."""
+    """What a webhook would write where. Counts in what is known of the affiliate already; writes nothing."""
     settings = _load(config)
     named = _named_source(settings, source)
     try:

@@ -18,6 +18,7 @@ import pytest
 from connector import cli, config
 from connector.dead_letters import DeadLetters, Letter
 from connector.store import open_store
+from tests.far_sides.hubspot_server import HubSpotServer
 from tests.running import Connector, Nursery, now, root, tokens
 
 
@@ -182,6 +183,9 @@ def test_help_lists_the_commands(shell: Shell) -> None:
     assert shell.type("--help") == 0
     for word in ("init", "serve", "check", "preview", "sample", "status", "drain", "resync", "provision"):
         assert word in shell.out
+    for words in (["--help"], ["dead-letters", "--help"]):
+        assert shell.type(*words) == 0
+        assert "..." not in shell.out.partition("Commands:")[2], "a command's first sentence is cut off"
 
 
 # ---------------------------------------------------------------- check, preview
@@ -217,7 +221,22 @@ def test_check_live_asks_the_far_side(started: Shell, tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "affiliates.csv").exists()
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / "affiliates.csv").mkdir()  # a folder in the table's place
-    assert started.type("check", "--live") in (1, 3)
+    assert started.type("check", "--live") == 1
+
+
+def test_a_far_side_that_refuses_us_is_3_with_its_reason(started: Shell, tmp_path: Path) -> None:
+    with HubSpotServer() as server:
+        server.token_state = "EXPIRED_AUTHENTICATION"
+        with (tmp_path / "config.toml").open("a", encoding="utf-8") as file:
+            file.write(
+                f'[sinks.crm]\ntype = "hubspot"\naccess_token = "{server.token}"\nbase_url = "{server.url}"\n'
+                'mappings = ["mappings/hubspot_contacts.toml"]\n'
+            )
+        assert started.type("check", "--live") == 3
+        assert started.out.count("EXPIRED_AUTHENTICATION") == 1
+        assert started.type("provision", "crm/hubspot_contacts") == 3
+        assert "EXPIRED_AUTHENTICATION" in started.err
+        assert server.token not in started.out + started.err
 
 
 signed_up = {
@@ -321,11 +340,18 @@ def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(s
     assert started.type("dead-letters", "list") == 0
     assert "no dead letters" in started.out
     letters = DeadLetters(tmp_path / "data" / "dead-letters.jsonl", now=now)
-    one = Letter("deliver", "local/local_csv", "firstpromoter:1", "the cell is too long", "too_long", "firstpromoter:1")
-    two = Letter("normalize", "firstpromoter", "k2", "no \x1b[31m id", content={"topic": "x", "body": '{"a": 1}'})
+    one = Letter(
+        "deliver", "local/local_csv", "firstpromoter:1", "the cell is too long", "too_long", "firstpromoter:1",
+        where="m.toml:7",
+    )  # fmt: skip
+    two = Letter(
+        "normalize", "firstpromoter", "k2", "no \x1b[31m id; m.toml:7", where="m.toml:7",
+        content={"topic": "x", "body": '{"a": 1}'},
+    )  # fmt: skip
     letters.add([one, two])
     assert [letter["id"] for letter in started.type_for_json("dead-letters", "list")] == [one.id, two.id]
-    started.type("dead-letters", "list")
+    assert started.type("dead-letters", "list") == 0
+    assert started.out.count("m.toml:7") == 2, "where to look is told once a letter"
     assert "\x1b" not in started.out  # a stranger's text steers no terminal
     assert started.type("dead-letters", "show", two.id[:6]) == 0
     assert json.loads(started.out)["content"]["body"] == {"a": 1}

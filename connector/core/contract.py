@@ -496,7 +496,12 @@ class Sink(Protocol):
         ...
 
     def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:
-        """Credentials, tab, columns, properties against the far side; writes nothing (*probe*: but scratch space)."""
+        """Credentials, tab, columns, properties against the far side; writes nothing (*probe*: but scratch space).
+
+        Raises:
+            NeedsAction, TryLater: the far side refuses us or can't be reached, so there is nothing to find; the same
+                for ``provision`` and ``preview``.
+        """
         ...
 
     def provision(self, target: Target) -> Sequence[Finding]:

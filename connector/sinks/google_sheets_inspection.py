@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from connector.core.contract import Change, Finding, Host
-from connector.core.errors import NeedsAction
 from connector.core.row import Row
 from connector.sinks import google_sheets_batches as batches
 from connector.sinks import google_sheets_table as table
@@ -29,8 +28,6 @@ class Inspection(Reading):
                 found += self._tab_findings(self.read(sheet_id))
             if probe:
                 found.append(_probed(self.client, self.host))
-        except NeedsAction as error:
-            return [Finding("problem", "spreadsheet", error.reason)]
         except Rejected:
             return [Finding("problem", self.options.tab, "the tab was deleted while it was being read; check again")]
         return found

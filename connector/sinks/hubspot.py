@@ -417,10 +417,7 @@ class HubSpotCrm:
         """The token, its scopes, and every property of the mapping; writes nothing."""
         kind = target.options.object
         findings: list[Finding] = []
-        try:
-            known = self._known(target)
-        except (NeedsAction, TryLater) as error:
-            return [Finding("problem", "HubSpot", error.reason)]
+        known = self._known(target)
         missing = self._missing(target, known)
         findings += self._scopes(kind, creates=bool(missing) and target.options.missing_columns == "create")
         wrong = {trouble.column: trouble.text for trouble in troubles(target.columns, target.key, known, kind)}
@@ -486,17 +483,14 @@ class HubSpotCrm:
 
     def provision(self, target: Target) -> Sequence[Finding]:
         """Create the missing properties and their group; safe to repeat."""
-        try:
+        known = self._known(target)
+        missing = self._missing(target, known)
+        wrong = troubles(target.columns, target.key, known, target.options.object)
+        if wrong:
+            return [Finding("problem", trouble.column, trouble.text) for trouble in wrong]
+        if missing:
+            self._create_missing(target, missing)
             known = self._known(target)
-            missing = self._missing(target, known)
-            wrong = troubles(target.columns, target.key, known, target.options.object)
-            if wrong:
-                return [Finding("problem", trouble.column, trouble.text) for trouble in wrong]
-            if missing:
-                self._create_missing(target, missing)
-                known = self._known(target)
-        except (NeedsAction, TryLater) as error:
-            return [Finding("problem", "HubSpot", error.reason)]
         with self._planning:
             self._plans.pop(target.route, None)
         still = self._missing(target, known)

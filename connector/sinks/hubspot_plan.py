@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -424,8 +424,8 @@ def to_send(plan: Plan, item: Item) -> dict[str, str]:
     return sent
 
 
-def refusal(column: Column, text: str, code: str, file: str, *, options: Collection[str] | None = None) -> Refusal:
-    """The words for a value that HubSpot does not take."""
+def refusal(column: Column, text: str, code: str, file: str, *, options: frozenset[str] | None = None) -> Refusal:
+    """The words for a value that HubSpot does not take; *options* as last seen there, which may be out of date."""
     shown = json.dumps(text if len(text) <= 80 else text[:77] + "…", ensure_ascii=code == "BROKEN_TEXT")
     where = column.where or file
     why = {
@@ -433,7 +433,7 @@ def refusal(column: Column, text: str, code: str, file: str, *, options: Collect
         "BROKEN_TEXT": "holds half a character (a lone surrogate), which no text may",
         "PROPERTY_VALUE_TOO_LONG": f"is longer than the {longest_text:,} characters that HubSpot takes",
     }.get(code, "is not accepted by HubSpot")
-    if code == "INVALID_OPTION" and options and len(options) <= 12:
+    if code == "INVALID_OPTION" and options and len(options) <= 12 and not options.issuperset(text.split(";")):
         why += f" ({', '.join(sorted(options))})"
     cure = 'set on_error = "leave_empty"'
     if code == "INVALID_OPTION":

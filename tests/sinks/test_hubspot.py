@@ -218,6 +218,17 @@ def test_an_option_that_hubspot_lacks_is_refused_with_the_options_it_has(
     assert outcome.reason.startswith('state "A" is none of the property\'s options in HubSpot (a, b) (INVALID_OPTION)')
 
 
+def test_an_option_that_somebody_took_away_meanwhile_is_not_told_as_there(
+    server: HubSpotServer, sink: HubSpotCrm
+) -> None:
+    server.define("contacts", definition("state", "enumeration", options=[("a", "A"), ("b", "B")]))
+    target = target_of([*plain, column("state")])
+    assert kinds(sink.write(target, [row(1, state="a")])) == {"written": 1}
+    server.definitions["contacts"]["state"]["options"].pop()
+    (outcome,) = sink.write(target, [row(2, state="b")])
+    assert outcome.reason.startswith('state "b" is none of the property\'s options in HubSpot (INVALID_OPTION)')
+
+
 # ---------------------------------------------------------------- take-overs and conflicts
 
 
@@ -692,11 +703,11 @@ def test_check_tells_what_stop_would_stop_and_which_options_lack(server: HubSpot
     assert {name for name, each in findings.items() if each.level == "problem"} == {"state", "affiliate_status"}
 
 
-def test_check_of_a_bad_token_is_one_problem(server: HubSpotServer, sink: HubSpotCrm) -> None:
+def test_a_bad_token_leaves_nothing_to_look_at(server: HubSpotServer, sink: HubSpotCrm) -> None:
     server.token_state = "EXPIRED_AUTHENTICATION"
-    (finding,) = sink.check(target_of())
-    assert finding.level == "problem"
-    assert "EXPIRED_AUTHENTICATION" in finding.text
+    for look in (sink.check, sink.provision):
+        with pytest.raises(NeedsAction, match="EXPIRED_AUTHENTICATION"):
+            look(target_of())
 
 
 def test_preview_shows_by_what_a_contact_is_found_and_what_would_change(
