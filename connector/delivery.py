@@ -135,6 +135,7 @@ class RouteWorker:
         troubles = 0
         while not self._stop.is_set():
             self.bell.clear()
+            began = time.thread_time()
             try:
                 wait = self.step()
                 troubles = 0
@@ -148,6 +149,7 @@ class RouteWorker:
                 troubles += 1
                 wait = self._backoff(troubles)
                 logs.warn(_log, "delivery.bug", route=self._name, seconds=wait, **describe(error))
+            self._store.give_way(time.thread_time() - began, self._stop.wait)
             self._sleep(wait)
 
     def _sleep(self, seconds: float | None) -> None:

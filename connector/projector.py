@@ -24,7 +24,7 @@ from connector.faults import describe
 from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint
 
 _log = logs.get("projector")
-_longest_yield_seconds = 0.5
+_pressed_batch_events = 50  # some 15 ms of work, in which answers are late
 
 
 class Projected(Struct, frozen=True):
@@ -75,10 +75,10 @@ class Projector:
         while not self._stop.is_set():
             self._bell.clear()
             try:
-                began = time.perf_counter()
+                began = time.thread_time()
                 while self.step() and not self._stop.is_set():
-                    self._yield_to_intake(time.perf_counter() - began)
-                    began = time.perf_counter()
+                    self._store.give_way(time.thread_time() - began, self._stop.wait)
+                    began = time.thread_time()
                 failures = 0
             except Overtaken:
                 continue
@@ -103,14 +103,6 @@ class Projector:
             except StoreUnavailable:
                 return
 
-    def _yield_to_intake(self, seconds: float) -> None:
-        """After a batch of that many *seconds*: under a burst of requests take a fifth of the time only.
-
-        Python runs one thread at a time: what is projected now is answered later. The inbox keeps it all meanwhile.
-        """
-        if self._store.intake_pressed():
-            self._stop.wait(min(_longest_yield_seconds, 4 * seconds))
-
     def step(self) -> int:
         """Project one batch.
 
@@ -123,7 +115,8 @@ class Projector:
         """
         began = time.perf_counter()
         cursor = self._store.cursor()
-        events = self._store.read_events(cursor, self._size)
+        most = min(self._size, _pressed_batch_events) if self._store.intake_pressed() else self._size
+        events = self._store.read_events(cursor, most)
         if not events:
             return 0
         try:

@@ -480,13 +480,13 @@ _largest_head_bytes = 65_536
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with an end to the patience with heads and left-over bodies that never arrive.
+    """uvicorn's HTTP protocol, with one end to the patience with whatever a connection waits for.
 
-    uvicorn ends a connection that is idle *between* requests; one that sends its first head, or a body whose answer
-    has been given, at a byte a minute would stay for ever.
+    uvicorn ends a connection that is idle *between* requests, by a timer for each request; one that sends its first
+    head, or a body whose answer has been given, at a byte a minute would stay for ever. Here what a connection waits
+    for is found out when somebody looks, and a request pays for no timer.
     """
 
-    # A request pays for `data_received` only: what a connection waits for is found out when it is looked at.
     _awaited: object = None
     _awaited_since = 0.0
     _head_bytes = 0
@@ -500,25 +500,35 @@ class PatientProtocol(HttpToolsProtocol):
             if self._head_bytes > _largest_head_bytes:
                 self._give_up(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
 
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but for its timer."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+
     def look(self, now: float, timeout_seconds: float) -> None:
-        """Close the connection if it has waited for the same head or left-over body for that long since the first look.
+        """Close the connection if what it waits for has not come since the first look that found it waiting.
 
         Args:
             now: the loop's time.
+            timeout_seconds: how long a head or a left-over body may take; between requests uvicorn's setting holds.
         """
         cycle = self.cycle
-        awaited: object
-        if cycle is None or cycle.scope is not self.scope:
-            awaited = self.scope or self  # the rest of a head, or the first of all
-        elif cycle.response_complete and cycle.more_body:
-            awaited = cycle  # the rest of a body that has its answer
-        else:
-            awaited = None
+        awaited: object = cycle
+        answer, patience = b"", timeout_seconds
+        if cycle is None or cycle.scope is not self.scope:  # the rest of a head, or the first of all
+            awaited = self.scope or self
+            answer = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"
+        elif not cycle.response_complete:
+            awaited = None  # an answer is on its way
+        elif not cycle.more_body:  # the next request; else the rest of a body that has its answer
+            patience = self.timeout_keep_alive
         if awaited is not self._awaited:
             self._awaited, self._awaited_since = awaited, now
-        elif awaited is not None and now - self._awaited_since >= timeout_seconds:
-            answered = awaited is cycle
-            self._give_up(b"" if answered else b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n")
+        elif awaited is not None and now - self._awaited_since >= patience:
+            self._give_up(answer)
 
     def _give_up(self, answer: bytes) -> None:
         if not self.transport.is_closing():
@@ -528,7 +538,7 @@ class PatientProtocol(HttpToolsProtocol):
 
 
 async def watch_connections(connections: Iterable[object], timeout_seconds: float) -> None:
-    """For ever: end the patience with connections that have been sending a head for longer than that."""
+    """For ever: end the patience with connections that wait for the rest of a request for longer than that."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(min(1.0, timeout_seconds / 2))

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -341,7 +342,7 @@ CREATE TABLE notes (sink TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, 
 
 
 def _micros(moment: datetime) -> int:
-    return round((moment - _epoch) / _microsecond)
+    return (moment - _epoch) // _microsecond
 
 
 def _moment(micros: int) -> datetime:
@@ -739,6 +740,18 @@ class Store:
         """Whether requests come faster than one by one: many events shared a transaction a moment ago."""
         return self._intake is not None and self._intake.pressed()
 
+    def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> None:
+        """Whoever works behind the answers calls this after each step: while requests press, it takes a tenth of the
+        time only. Python runs one thread at a time: what is done now is answered later. The inbox keeps it meanwhile.
+
+        Args:
+            used_seconds: processor time of the step.
+            wait: sleeps for so many seconds and tells whether the program stops: the stop event's.
+        """
+        until = time.monotonic() + 9 * used_seconds
+        while self.intake_pressed() and time.monotonic() < until and not wait(min(9 * used_seconds, _moment_seconds)):
+            pass
+
     def append(self, events: Sequence[Event]) -> None:
         """Commit *events* to the inbox before returning: backfill, replay and tests."""
         self._insert(events)
@@ -766,7 +779,7 @@ class Store:
             # Many rows in a statement: each step of a statement lets go of the interpreter's lock, and getting it back
             # from a busy event loop takes up to five milliseconds.
             for some in _powers(rows, _rows_in_statement):
-                sql.execute(_insert_events(len(some)), [value for row in some for value in row])
+                sql.execute(_insert_events(len(some)), list(chain.from_iterable(some)))
 
     def _appended(self) -> None:
         for callback in self._on_append:
@@ -1456,8 +1469,6 @@ class _Intake(Generic[Ticket]):
 
     def _commit(self, group: list[tuple[Event, Ticket]]) -> None:
         tickets = [ticket for _, ticket in group]
-        if len(group) >= _large_group:
-            self._pressed_at = time.monotonic()
         try:
             self._insert([event for event, _ in group])
         except StoreUnavailable as error:
@@ -1473,6 +1484,8 @@ class _Intake(Generic[Ticket]):
             self._appended()
 
     def _tell(self, tickets: list[Ticket], error: StoreUnavailable | None) -> None:
+        if len(tickets) >= _large_group:
+            self._pressed_at = time.monotonic()
         # Whoever asked may be gone (an event loop that is closed): the events are safe all the same, and this thread
         # must live on.
         with suppress(Exception):

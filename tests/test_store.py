@@ -250,6 +250,28 @@ def test_too_many_waiting_events_are_refused_at_once(store: Store) -> None:
     gate.set()
 
 
+def test_who_works_behind_the_answers_gives_way_while_requests_press_and_only_then(store: Store) -> None:
+    naps: list[float] = []
+
+    def nap(seconds: float) -> bool:
+        naps.append(seconds)
+        return True  # the program stops: no second nap
+
+    store.give_way(1.0, nap)
+    assert naps == []
+    more = threading.Semaphore(0)
+    store.start_intake(lambda tickets, error: more.release(len(tickets)))
+    sent = 0
+    while not naps:  # the machine may stand still for so long that nothing presses any more
+        for _ in range(100):
+            store.submit(event(sent), sent)
+            sent += 1
+        for _ in range(100):
+            assert more.acquire(timeout=10)
+        store.give_way(0.001, nap)
+    assert naps == [pytest.approx(0.009)]
+
+
 _full_disk = """
 import json, resource, signal, sys, threading
 from pathlib import Path
