@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec.structs
 import pytest
 
 from connector import app, config
@@ -260,7 +261,7 @@ def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery:
     connector.stop()
     program = Program(config.load(connector.config, {}))
     settings = program.config.store.model_copy(update={"keep_events_days": -1})  # until tomorrow
-    object.__setattr__(program.config, "store", settings)
+    program.config = msgspec.structs.replace(program.config, store=settings)
     program._prune()
     assert program.store.read_events(0, 10) == []
     assert program.store.status().records == 1
