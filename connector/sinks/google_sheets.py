@@ -7,6 +7,9 @@ The key cell is the identity, metadata is the lock, the answer is the proof. One
    and the cells to write are decided on that;
 3. write, guarded: whatever a person moved meanwhile makes Google refuse the whole batch, and the flush reads again.
 
+Where the flush before left the rows known, the lock comes without the look: it changes no cell, and its answer shows
+where they are now. That Google refuses what it must refuse is tried before the first write into a spreadsheet.
+
 New rows are inserted, never written over what is there, so a flush that only adds rows needs no lock. What remains:
 two people's edits of the very same managed cell (the later one wins and the notice says which), and a row deleted and
 another inserted within the second between lock and write.
@@ -61,19 +64,20 @@ class GoogleSheets:
             return 0.0  # ``write`` will say what is wrong with the credentials
 
     def write(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
-        """See ``Sink.write``. Calls: nothing to change 1, new rows only 2, changed rows 3; more for over 2 MB."""
+        """See ``Sink.write``. Calls: nothing to change 1, new rows only 2, changed rows 2, or 3 when the tab was not
+        known; more for over 2 MB, and 1 more before the first write into a spreadsheet."""
         if not rows:
             return ()
         return Flush(self._route(target), target, rows).run()
 
     def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:
-        """See ``Sink.check``: names tab, columns, duplicates; *probe* tries the guards in a scratch tab of its own."""
+        """See ``Sink.check``: names tab, columns, duplicates; *probe* tries whether guards bind there."""
         return Inspection(self._route(target), target).findings(self._sign_in.account, probe=probe)
 
     def provision(self, target: Target) -> Sequence[Finding]:
         """See ``Sink.provision``: the tab, its columns and tags."""
         flush = Flush(self._route(target), target, ())
-        flush.prepare()
+        flush.run()
         return [Finding("ok", flush.options.tab, "tab, columns and tags are in place")]
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
@@ -108,7 +112,7 @@ class GoogleSheets:
                 timeout_seconds=options.timeout_seconds,
                 a_minute={"read": options.reads_per_minute, "write": options.writes_per_minute},
             )
-            route = Route(client, self._host, self.limits, options.spreadsheet)
+            route = Route(client, self._host, self.limits, options)
             with self._lock:
                 self._routes[target.route] = route
         return route

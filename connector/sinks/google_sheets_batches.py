@@ -52,21 +52,23 @@ class Step:
     Args:
         kind: ``lock`` · ``columns`` · ``write``.
         nonce: the fence's value once the batch has landed.
-        ranges: what the answer shows.
         updates, appends, deletes: what it writes.
-        locks: rows that it locks for the next batch.
-        at: where the first appended row is, once it has landed.
+        unfinished: keys of which it writes some rows only.
+        shows: rows that the answer is to show whole, where they stand once it has landed.
     """
 
     kind: Literal["lock", "columns", "write"]
     nonce: str
     requests: list[Json]
-    ranges: list[str]
     updates: list[Update] = field(default_factory=list)
     appends: list[Append] = field(default_factory=list)
     deletes: dict[int, Row] = field(default_factory=dict)
-    locks: Sequence[int] = ()
-    at: int = 0
+    unfinished: set[str] = field(default_factory=set)
+    shows: set[int] = field(default_factory=set)
+
+    def lands(self, row: int) -> int:
+        """Where *row* stands once the batch has landed (rows are added below all others)."""
+        return row - sum(deleted < row for deleted in self.deletes)
 
 
 def needs_tags(snapshot: Snapshot, layout: Layout) -> bool:
@@ -117,7 +119,7 @@ def lock(
         last = snapshot.row_count + grow - 1
         for place in sorted({*places, last}):
             requests.append(_create(new_id(), row_key, _line(sheet, "ROWS", place)))
-    return Step("lock", nonce, requests, [])
+    return Step("lock", nonce, requests, shows=set(places))
 
 
 def _end_is_good(snapshot: Snapshot) -> bool:
@@ -159,7 +161,7 @@ def add_columns(snapshot: Snapshot, layout: Layout, columns: Sequence[Column], *
     ]
     if bare:
         requests += _dress_tab(sheet, layout.header, at, at + len(new))
-    return Step("columns", nonce, requests, [])
+    return Step("columns", nonce, requests)
 
 
 def new_tab(
@@ -182,6 +184,26 @@ def new_tab(
     ]
 
 
+def guard_trial(sheet_id: int, title: str, tag_id: int, *, stale: bool) -> list[Json]:
+    """A guard put to the test on a row that is sorted away, in a scratch tab that the same batch removes again.
+
+    Args:
+        stale: guard the place where the row was (Google must refuse the batch), not where it is (it must not).
+    """
+    properties = {"sheetId": sheet_id, "title": title, "gridProperties": {"rowCount": 2, "columnCount": 1}}
+    names = [{"values": [{"userEnteredValue": {"stringValue": text}}]} for text in ("b", "a")]
+    area = {"sheetId": sheet_id, "startRowIndex": 0, "endRowIndex": 2}
+    order = [{"dimensionIndex": 0, "sortOrder": "ASCENDING"}]
+    return [
+        {"addSheet": {"properties": properties}},
+        {"updateCells": {"start": {"sheetId": sheet_id}, "rows": names, "fields": "userEnteredValue"}},
+        _create(tag_id, row_key, _line(sheet_id, "ROWS", 0)),
+        {"sortRange": {"range": area, "sortSpecs": order}},
+        *_guard(tag_id, row_key, _line(sheet_id, "ROWS", 0 if stale else 1)),
+        {"deleteSheet": {"sheetId": sheet_id}},
+    ]
+
+
 def write(
     snapshot: Snapshot,
     plan: Plan,
@@ -193,16 +215,19 @@ def write(
 ) -> Step:
     """As many of the plan's locked rows and new rows as one batch takes, guarded; then lock what comes next."""
     sheet, layout = snapshot.sheet_id, plan.layout
-    step = Step("write", nonce, _fence(snapshot, nonce) + _column_guards(snapshot, layout, header=False), [])
+    step = Step("write", nonce, _fence(snapshot, nonce) + _column_guards(snapshot, layout, header=False))
     size = 400 * len(step.requests)
     types = {layout.columns[column.name]: column for column in columns if column.name in layout.columns}
     taken: list[Update] = []
-    for update in plan.updates:
+    step.unfinished = {row.key for row in plan.unseen.values()}
+    for place, update in enumerate(plan.updates):
         if update.at not in snapshot.tagged:
+            step.unfinished.add(update.row.key)
             continue
         # Its guard, its cells, and the tag of a row that comes after it.
         cost = guard_bytes + tag_bytes + 130 * len(runs(update.cells)) + sum(map(size_of, update.cells.values()))
         if taken and size + cost > limits.batch_bytes:
+            step.unfinished |= {left.row.key for left in plan.updates[place:]}
             break
         taken.append(update)
         size += cost
@@ -227,7 +252,6 @@ def write(
             step.requests += _guard(snapshot.tagged[place].id, row_key, _line(sheet, "ROWS", place))
     step.requests += _cell_requests(snapshot, taken, types)
     if step.appends:
-        step.at = plan.insert_at
         step.requests += _append_requests(snapshot, step.appends, plan.insert_at, types, layout)
     # From the bottom up, so that no delete moves a row that is still to be deleted.
     for first, end in reversed(runs(step.deletes)):
@@ -238,14 +262,14 @@ def write(
     left = sorted(plan.places - {update.at for update in taken} - set(step.deletes))
     if left and not step.deletes and not step.appends:
         free = len(taken) + max(0, limits.batch_bytes - size) // tag_bytes
-        step.locks = left[: min(free, limits.tagged_rows)]
-        for place in sorted({*step.locks, snapshot.row_count - 1}):
+        step.shows = set(left[: min(free, limits.tagged_rows)])
+        for place in sorted({*step.shows, snapshot.row_count - 1}):
             step.requests.append(_create(new_id(), row_key, _line(sheet, "ROWS", place)))
     return step
 
 
 def answer_ranges(snapshot: Snapshot, layout: Layout, key: str, places: Collection[int], *, whole: bool) -> list[str]:
-    """What a batch's answer shows: the whole tab, or header row, key column and the rows around *places*.
+    """What a batch's answer shows: the whole tab, or header row, key column and (at least) the rows at *places*.
 
     These are the only A1 titles ever sent. They address what is shown, never what is written, and the answer's
     sheetId is compared: a tab renamed in between costs another read.
@@ -294,11 +318,6 @@ def _create(id: int, key: str, location: Json, value: str = "") -> Json:
 
 def _delete(lookup: Json) -> Json:
     return {"deleteDeveloperMetadata": {"dataFilter": {"developerMetadataLookup": lookup}}}
-
-
-def tag_row(id: int, sheet: int, place: int) -> Json:
-    """The request that tags one row."""
-    return _create(id, row_key, _line(sheet, "ROWS", place))
 
 
 def _sweep(sheet: int, key: str) -> Json:
@@ -372,6 +391,7 @@ def _wants_format(snapshot: Snapshot, update: Update, place: int, column: Column
         snapshot.formatted is not None
         and update.before.get(place) is None
         and number_format(column) is not None
+        and (not update.fresh or snapshot.shows_row(update.at))
         and place not in snapshot.formatted.get(update.at, ())
     )
 
@@ -391,9 +411,12 @@ def _append_requests(
     below_header = at - 1 <= layout.header
     requests.append({"insertDimension": {"range": span, "inheritFromBefore": not below_header}})
     example = at if below_header else at - 1
+    formatted: Collection[int] = types  # a row that is not shown may bear any format, and new rows inherit it
+    if snapshot.formatted is not None and snapshot.shows_row(example):
+        formatted = snapshot.formatted.get(example, ())
     for place, column in types.items():
         form = number_format(column)
-        if form is None or snapshot.formatted is None or place in snapshot.formatted.get(example, ()):
+        if form is None or place in formatted:
             continue
         area = {
             "sheetId": sheet,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -14,8 +15,15 @@ from connector.sinks import google_sheets_table as table
 from connector.sinks.google_sheets_batches import Step
 from connector.sinks.google_sheets_client import Rejected, Unclear
 from connector.sinks.google_sheets_layout import Layout
-from connector.sinks.google_sheets_plan import Plan
-from connector.sinks.google_sheets_reading import Reading, Route, new_id, new_nonce
+from connector.sinks.google_sheets_reading import (
+    Reading,
+    Route,
+    Whereabouts,
+    guards_note,
+    guards_trouble,
+    new_id,
+    new_nonce,
+)
 from connector.sinks.google_sheets_table import Snapshot
 
 most_attempts = 8
@@ -28,12 +36,8 @@ class Flush(Reading):
     def __init__(self, route: Route, target: Target, rows: Sequence[Row]) -> None:
         super().__init__(route, target)
         self.pending: dict[str, Row] = {row.key: row for row in rows}
-        self.asked = frozenset(self.pending)
-        self.damaged: dict[str, dict[str, table.Value]] = {}
-        """By key, cells that a batch of ours hit by mistake, with what they held before."""
         self.outcomes: dict[str, Outcome] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
-        self.writes: dict[str, int] = {}
         self.idle = 0
         """Batches since a row was last settled."""
         self.attempts = 0
@@ -45,29 +49,65 @@ class Flush(Reading):
         Raises:
             TryLater, NeedsAction, Stopping: see ``Sink.write``.
         """
-        snapshot = self.prepare()
+        self._try_the_guards()
+        snapshot = self._begin()
         while self.pending:
             layout = self.layout(snapshot)
             snapshot = self.with_formula_keys(snapshot, layout)
             if not self._is_ready(snapshot, layout):
                 snapshot = self.prepare(snapshot)
                 continue
-            plan = self.plan(snapshot, layout, list(self.pending.values()), overrides=self.damaged)
+            plan = self.plan(snapshot, layout, list(self.pending.values()))
             for outcome in plan.done:
                 self._settle(outcome)
-            self._give_up_on_what_does_not_stay(plan)
             if not self.pending:
                 break
             if plan.grow or not batches.is_locked(snapshot, plan.places):
-                most = min(self.limits.tagged_rows, (self.limits.batch_bytes - 2_000) // batches.tag_bytes)
-                places = set(sorted(plan.places)[:most])
-                snapshot = self._send(snapshot, layout, self._lock_step(snapshot, plan, places), places)
-                continue
-            step = batches.write(
-                snapshot, plan, self.target.columns, nonce=new_nonce(), new_id=new_id, limits=self.limits
-            )
-            snapshot = self._send(snapshot, layout, step, step.locks)
+                step = self._lock_step(snapshot, layout, sorted(plan.places), plan.insert_at - 1, plan.grow)
+            else:
+                nonce, columns = new_nonce(), self.target.columns
+                step = batches.write(snapshot, plan, columns, nonce=nonce, new_id=new_id, limits=self.limits)
+            snapshot = self._send(snapshot, layout, step)
+        layout = self.layout(snapshot)
+        if self.target.key in layout.columns:
+            self.route.last = Whereabouts.of(snapshot, layout, layout.columns[self.target.key])
         return list(self.outcomes.values())
+
+    def _begin(self) -> Snapshot:
+        """The tab, read; or, where the last flush left it known, with the rows locked that are to change.
+
+        Locks change no cell. Whatever people did since, the answer shows the tab as it is, and the cells to write are
+        decided on that: rows that moved are locked again where they are.
+        """
+        last, self.route.last = self.route.last, None
+        places = [] if last is None else last.places(self.pending)
+        if last is None or (places and all(row.last is None for row in self.pending.values())):
+            return self.prepare()  # perhaps nothing differs, as after a resync: looking is cheaper than locking
+        if places:
+            layout = self.layout(last.frame)
+            return self._send(last.frame, layout, self._lock_step(last.frame, layout, places, last.last_row))
+        try:
+            return self.prepare(self.read_keys(last))
+        except Rejected:
+            return self.prepare()
+
+    def _try_the_guards(self) -> None:
+        """Before the first write into a spreadsheet, see that Google refuses there what it must refuse.
+
+        Raises:
+            NeedsAction: it does not.
+        """
+        if self.route.guards_bind or self.route.unguarded_writes:
+            return
+        if self.host.recall(guards_note(self.route)) is None:
+            try:
+                trouble = guards_trouble(self.client)
+            except Unclear as error:
+                raise TryLater(f"Google Sheets can't be reached ({error})") from error
+            if trouble is not None:
+                raise NeedsAction(trouble)
+            self.host.remember(guards_note(self.route), "bind")
+        self.route.guards_bind = True
 
     def prepare(self, snapshot: Snapshot | None = None) -> Snapshot:
         """The tab, read, with header row, managed columns and tags in place."""
@@ -77,7 +117,7 @@ class Flush(Reading):
             layout = self.layout(snapshot)
             if batches.needs_tags(snapshot, layout):
                 step = batches.lock(snapshot, layout, (), nonce=new_nonce(), new_id=new_id)
-                snapshot = self._send(snapshot, layout, step, (), whole=True)
+                snapshot = self._send(snapshot, layout, step, whole=True)
                 continue
             forbidden = batches.columns_forbidden(snapshot, layout) if layout.missing else None
             if forbidden is not None and self.target.key in layout.columns:
@@ -93,7 +133,7 @@ class Flush(Reading):
                 step = batches.add_columns(
                     snapshot, layout, self.target.columns, nonce=new_nonce(), bare=snapshot.is_empty
                 )
-                snapshot = self._send(snapshot, layout, step, (), whole=True)
+                snapshot = self._send(snapshot, layout, step, whole=True)
                 continue
             self.remember(snapshot.sheet_id, set(layout.columns) | self.route.known)
             return snapshot
@@ -142,21 +182,26 @@ class Flush(Reading):
 
     # ------------------------------------------------------------ batches
 
-    def _lock_step(self, snapshot: Snapshot, plan: Plan, places: set[int]) -> Step:
-        return batches.lock(snapshot, plan.layout, places, nonce=new_nonce(), new_id=new_id, grow=plan.grow)
+    def _lock_step(self, snapshot: Snapshot, layout: Layout, places: Sequence[int], last: int, grow: int = 0) -> Step:
+        """Lock as many of *places* as one batch may; show the *last* row too: new rows are to look like it."""
+        most = min(self.limits.tagged_rows, (self.limits.batch_bytes - 2_000) // batches.tag_bytes)
+        step = batches.lock(snapshot, layout, places[:most], nonce=new_nonce(), new_id=new_id, grow=grow)
+        if not self.route.is_big:
+            step.shows.add(last)
+        return step
 
-    def _send(
-        self, snapshot: Snapshot, layout: Layout, step: Step, places: Sequence[int] | set[int], *, whole: bool = False
-    ) -> Snapshot:
+    def _send(self, snapshot: Snapshot, layout: Layout, step: Step, *, whole: bool = False) -> Snapshot:
         """Send one batch; the tab after it (or read again, when it was refused or its answer was lost)."""
         self.idle += 1
         if self.idle > 3 * most_attempts:
             raise TryLater(f"“{self.options.tab}” does not come to rest: {self.idle} batches settled no row")
         grown = (snapshot.row_count + len(step.appends)) * snapshot.column_count
         self.route.is_big = grown > self.limits.whole_tab_cells
-        whole = whole or not self.route.is_big
-        formats = whole and not self.route.is_big
-        ranges = batches.answer_ranges(snapshot, layout, self.target.key, places, whole=whole)
+        formats = not self.route.is_big
+        # Through protected columns new rows take blank rows: which those are, only the whole tab shows.
+        whole = whole or (formats and bool(snapshot.protections))
+        shows = [row for row in step.shows if row < snapshot.row_count]
+        ranges = batches.answer_ranges(snapshot, layout, self.target.key, shows, whole=whole)
         fields = table.sheet_fields + (table.typed_cells_and_formats if formats else table.typed_cells)
         try:
             answer = self.client.batch(step.requests, ranges, fields)
@@ -164,89 +209,50 @@ class Flush(Reading):
             after = self._read_or_make()
             if after.fence is not None and after.fence.value == step.nonce:
                 self._landed(step)
-            elif isinstance(error, Rejected) and after == snapshot:
+            elif isinstance(error, Rejected) and snapshot.is_part_of(after):
                 self._refused_for_no_edit(error, snapshot)
             else:
                 self._count_attempt(error)
             return after
-        sheets = [
-            sheet
-            for sheet in table.parse_sheets(answer, formats=formats, whole=whole)
-            if sheet.sheet_id == snapshot.sheet_id
-        ]
         self._landed(step)
-        if not sheets:  # renamed in this very moment: the answer shows another tab
-            return self._read_or_make()
-        self._verify(step, snapshot, sheets[0])
-        return sheets[0]
+        for sheet in table.parse_sheets(answer, formats=formats, whole=whole):
+            if sheet.sheet_id == snapshot.sheet_id:
+                self._settle_what_was_written(step, sheet)
+                there, key = self.layout(sheet), self.target.key
+                if whole or (sheet.shows_row(there.header) and there.columns.get(key) == layout.columns.get(key)):
+                    return sheet
+        # The answer shows where header row and keys were, by the title that the tab had, and somebody changed that.
+        return self._read_or_make()
 
     def _landed(self, step: Step) -> None:
         for update in step.updates:
-            self._note_write(update.row.key, update.notices)
-        for append in step.appends:
-            self._note_write(append.row.key)
-        for row in step.deletes.values():
-            self._note_write(row.key)
+            self.notes[update.row.key] = (*self.notes.get(update.row.key, ()), *update.notices)
 
-    def _note_write(self, key: str, notices: tuple[str, ...] = ()) -> None:
-        self.writes[key] = self.writes.get(key, 0) + 1
-        self.notes[key] = tuple(dict.fromkeys(self.notes.get(key, ()) + notices))
+    def _settle_what_was_written(self, step: Step, after: Snapshot) -> None:
+        """The answer is the proof: a row is done when its key stands where it was written, and a new one just once.
 
-    def _verify(self, step: Step, before: Snapshot, after: Snapshot) -> None:
-        """The answer is the proof. Of a small tab it shows every cell: the next plan finds what is still to do. Of a
-        big one it shows the keys, which settle what was written.
-
-        A row that does not bear its key was hit by mistake (a file whose tags don't move with rows, or whose ids are
-        not unique): its cells go back to what they were.
+        What is not done (a person pasted over the key in this moment) is planned again on the answer.
         """
-        layout = self.layout(after)
-        place = layout.columns.get(self.target.key)
-        if step.kind != "write" or place is None:
+        place = self.layout(after).columns.get(self.target.key)
+        if place is None:
             return
-        shows_all = set(layout.columns.values()) <= after.whole_columns()
-        was_at = self.layout(before).columns
-        names = {column: name for name, column in was_at.items()}
-        count: dict[str, int] = {}
-        for cells in after.cells.values():
-            key = table.canonical_key(cells.get(place))
-            count[key] = count.get(key, 0) + 1
-        was: dict[str, int] = {}
-        for row, cells in before.cells.items():
-            was.setdefault(table.canonical_key(cells.get(was_at[self.target.key])), row)
         for update in step.updates:
-            key = table.canonical_key(after.value(update.at, place))
-            if key == table.tidy(update.row.key):
-                if not shows_all:
-                    self._settle(Outcome(update.row.key, "written", waiting=update.waiting))
-            elif key and key in was:
-                lost = self.damaged.setdefault(key, {})
-                for column in update.cells:
-                    lost.setdefault(names[column], before.value(was[key], column))
-                self.pending.setdefault(key, Row(key, key, {}))
-        if not shows_all:
+            key = table.canonical_key(after.value(step.lands(update.at), place))
+            if key == table.tidy(update.row.key) and update.row.key not in step.unfinished:
+                self._settle(Outcome(update.row.key, "written", waiting=update.waiting))
+        if step.appends:
+            count = Counter(table.canonical_key(cells.get(place)) for cells in after.cells.values())
             for append in step.appends:
-                if count.get(table.tidy(append.row.key)) == 1:
+                if count[table.tidy(append.row.key)] == 1:
                     self._settle(Outcome(append.row.key, "written", waiting=append.waiting))
 
     def _settle(self, outcome: Outcome) -> None:
         key = outcome.key
-        if key not in self.pending:
+        if self.pending.pop(key, None) is None:
             return
-        del self.pending[key]
         self.idle = 0
         notices = tuple(dict.fromkeys(self.notes.get(key, ()) + outcome.notices))
-        if key in self.asked:
-            self.outcomes[key] = replace(outcome, notices=notices)
-
-    def _give_up_on_what_does_not_stay(self, plan: Plan) -> None:
-        """A cell that reads back otherwise however often it is written must not keep the flush going for ever."""
-        for update in list(plan.updates):
-            if self.writes.get(update.row.key, 0) >= 3:
-                plan.updates.remove(update)
-                names = [name for name, place in plan.layout.columns.items() if place in update.cells]
-                where = ", ".join(f"“{name}”" for name in names)
-                note = f"Google Sheets keeps another value than was written in {where}"
-                self._settle(Outcome(update.row.key, "written", waiting=update.waiting, notices=(note,)))
+        self.outcomes[key] = replace(outcome, notices=notices)
 
     def _refused_for_no_edit(self, error: Rejected, snapshot: Snapshot) -> None:
         """Nobody changed anything, and still Google refuses the batch: waiting would not help."""

@@ -1,22 +1,21 @@
-"""``check``, its probe, and ``preview``: what is there, what would change, and whether the guards bind."""
+"""``check`` and ``preview``: what is there, what would change, and whether the guards bind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-from connector.core.contract import Change, Finding, Host
+from connector.core.contract import Change, Finding
 from connector.core.row import Row
-from connector.sinks import google_sheets_batches as batches
 from connector.sinks import google_sheets_table as table
-from connector.sinks.google_sheets_client import Client, Rejected
+from connector.sinks.google_sheets_client import Rejected, Unclear
 from connector.sinks.google_sheets_layout import Layout
-from connector.sinks.google_sheets_reading import Reading, new_id, new_nonce
+from connector.sinks.google_sheets_reading import Reading, guards_note, guards_trouble
 from connector.sinks.google_sheets_table import Snapshot
 
 
 class Inspection(Reading):
-    """``check`` and ``preview``: reads, and writes nothing (but a scratch tab of its own, when asked to)."""
+    """``check`` and ``preview``: reads, and writes nothing (a probe leaves nothing behind)."""
 
     def findings(self, account: str, *, probe: bool) -> list[Finding]:
         try:
@@ -26,11 +25,26 @@ class Inspection(Reading):
                 found += self._no_tab(title)
             else:
                 found += self._tab_findings(self.read(sheet_id))
-            if probe:
-                found.append(_probed(self.client, self.host))
+            found.append(self._guards_finding(probe=probe))
         except Rejected:
             return [Finding("problem", self.options.tab, "the tab was deleted while it was being read; check again")]
         return found
+
+    def _guards_finding(self, *, probe: bool) -> Finding:
+        note = guards_note(self.route)
+        if probe:
+            try:
+                trouble = guards_trouble(self.client)
+            except Unclear as error:
+                return Finding("notice", "guards", f"Google's answer was lost ({error}); try again")
+            self.host.remember(note, None if trouble else "bind")
+            if trouble is not None:
+                return Finding("notice" if self.route.unguarded_writes else "problem", "guards", trouble)
+        if self.host.recall(note) is None:
+            text = "not tried in this file yet: the first write does, and so does `connector check --live --probe`"
+            return Finding("notice", "guards", text)
+        text = "tried in this file: Google refuses a write, whole, that meets a row or column which somebody has moved"
+        return Finding("ok", "guards", text)
 
     def _no_tab(self, title: str) -> list[Finding]:
         if self.route.sheet_id is not None:
@@ -65,11 +79,6 @@ class Inspection(Reading):
             text = f"{area} is protected and the connector may not write there"
             text += f" (“{'”, “'.join(touched)}”): Data > Protect sheets and ranges" if touched else ""
             found.append(Finding("notice", protection.name, text))
-        known = self.host.recall(_guards_note)
-        if known is not None:
-            found.append(_guards_finding(known))
-        else:
-            found.append(Finding("notice", "guards", "not tried in this file yet: `connector check --live --probe`"))
         return found
 
     def _column_finding(self, snapshot: Snapshot, layout: Layout, name: str) -> Finding:
@@ -125,49 +134,3 @@ class Inspection(Reading):
         if row.remove:
             return Change(row.key, None, {}, "there is no such row; nothing would change")
         return Change(row.key, None, {name: (None, cell) for name, cell in row.cells.items() if cell is not None})
-
-
-# ---------------------------------------------------------------- the probe
-
-
-_guards_note = "guards"
-
-
-def _probed(client: Client, host: Host) -> Finding:
-    """Try the guards in a scratch tab, which is removed again: do ids bind, do tags follow a sort?"""
-    sheet_id, tag = new_id(), new_id()
-    properties = {"sheetId": sheet_id, "title": f"connector probe {new_nonce()}"}
-    properties |= {"gridProperties": {"rowCount": 4, "columnCount": 1}}
-    names = [{"values": [{"userEnteredValue": {"stringValue": text}}]} for text in ("b", "a")]
-    client.batch(
-        [
-            {"addSheet": {"properties": properties}},
-            {"updateCells": {"start": {"sheetId": sheet_id}, "rows": names, "fields": "userEnteredValue"}},
-            batches.tag_row(tag, sheet_id, 0),
-        ]
-    )
-    try:
-        try:
-            client.batch([batches.tag_row(tag, sheet_id, 1)])
-            known = "no"
-        except Rejected:
-            known = "yes"
-        area = {"sheetId": sheet_id, "startRowIndex": 0, "endRowIndex": 2}
-        order = [{"dimensionIndex": 0, "sortOrder": "ASCENDING"}]
-        client.batch([{"sortRange": {"range": area, "sortSpecs": order}}])
-        answer = client.read([{"gridRange": {"sheetId": sheet_id}}], table.sheet_fields + table.typed_cells)
-        if known == "yes" and 1 not in table.parse_sheets(answer)[0].tagged:
-            known = "yes, but tags don't follow sorts"
-    finally:
-        client.batch([{"deleteSheet": {"sheetId": sheet_id}}])
-    host.remember(_guards_note, known)
-    return _guards_finding(known)
-
-
-def _guards_finding(known: str) -> Finding:
-    if known == "yes":
-        return Finding("ok", "guards", "work here: a batch that meets a person's edit is refused as a whole")
-    if known == "no":
-        text = "Google accepts an id twice here: writes are verified and repaired afterwards instead of refused before"
-        return Finding("notice", "guards", text)
-    return Finding("notice", "guards", "work here, but tags don't follow sorts: such writes are verified and repaired")

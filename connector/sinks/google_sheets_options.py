@@ -29,6 +29,9 @@ class GoogleSheetsOptions(SinkOptions):
     timeout_seconds: float = Field(60, gt=0, le=180)
     """Of one call; Google itself gives up after 180."""
 
+    unguarded_writes: bool = False
+    """Write even where Google does not refuse a write that meets a row which somebody has moved."""
+
     @field_validator("spreadsheet")
     @classmethod
     def _id_of(cls, text: str) -> str:

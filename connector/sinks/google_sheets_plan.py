@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +14,6 @@ from connector.sinks.google_sheets_layout import (
     Layout,
 )
 from connector.sinks.google_sheets_table import (
-    Formula,
     Rect,
     Snapshot,
     Value,
@@ -74,7 +73,6 @@ class Plan:
         deletes: rows to delete, by place.
         insert_at: where new rows go in.
         grow: rows to be added to the grid first (only when new rows must fill blank ones).
-        more: there are more new rows than *appends*.
     """
 
     layout: Layout
@@ -85,7 +83,6 @@ class Plan:
     deletes: dict[int, Row] = field(default_factory=dict)
     insert_at: int = 0
     grow: int = 0
-    more: bool = False
 
     @property
     def places(self) -> set[int]:
@@ -103,13 +100,11 @@ def make_plan(
     duplicates: Literal["first", "all", "stop"],
     limits: Limits,
     room: int,
-    overrides: Mapping[str, Mapping[str, Value]] | None = None,
 ) -> Plan:
     """Diff *rows* against *snapshot* by key and decide each cell by its column's overwrite rule.
 
     Args:
         room: cells that the file still has room for.
-        overrides: by key, what stood in cells that a batch of ours damaged: the rules decide on it, or it comes back.
 
     Raises:
         NeedsAction: the key column is gone, or this account may not edit the tab at all.
@@ -159,25 +154,15 @@ def make_plan(
             if not at:
                 plan.done.append(Outcome(row.key, "written", notices=notices))
             continue
-        if not at and not row.cells:
-            plan.done.append(Outcome(row.key, "written"))  # only there to give cells back; the row is gone meanwhile
-            continue
         if not at:
             # One batch takes no more than this; the rest is planned on its answer.
             if size <= limits.batch_bytes:
                 size += _plan_append(plan, row, ordered, key, limits)
-            else:
-                plan.more = True
             continue
         if not all(is_known(place) for place in at):
             plan.unseen.update(dict.fromkeys(at, row))
             continue
-        override = (overrides or {}).get(row.key)
-        changed = [
-            update
-            for place in at
-            if (update := _plan_update(snapshot, layout, row, place, ordered, key, notices, override))
-        ]
+        changed = [_plan_update(snapshot, layout, row, place, ordered, key, notices) for place in at]
         refused = next(
             (problem for update in changed if (problem := _refusal(snapshot, update, ordered, limits))), None
         )
@@ -242,22 +227,15 @@ def _plan_update(
     ordered: Sequence[tuple[Column, int]],
     key: str,
     notices: tuple[str, ...],
-    override: Mapping[str, Value] | None,
 ) -> Update:
     update = Update(row, at, {}, notices, _waiting(layout, row))
     for column, place in ordered:
-        if column.name == key:
-            continue  # found by it: however people wrote it, it is the same key
+        if column.name == key or column.name not in row.cells:
+            continue  # found by its key: however people wrote it, it is the same
         there = snapshot.value(at, place)
-        restored = override is not None and column.name in override
-        # What was there before a batch of ours hit the cell by mistake.
-        was = override[column.name] if override is not None and restored else there
-        if column.name in row.cells and decide(column, as_cell(was), row.cells[column.name], created=False) == "write":
-            wanted = value_of(row.cells[column.name])
-        elif restored and not isinstance(was, Formula):
-            wanted = was
-        else:
+        if decide(column, as_cell(there), row.cells[column.name], created=False) != "write":
             continue
+        wanted = value_of(row.cells[column.name])
         if same(there, wanted):
             continue
         if _is_covered(snapshot.merges, at, place):
@@ -269,7 +247,7 @@ def _plan_update(
             update.waiting += (column.name,)
             update.notices += (f"“{column.name}” is protected ({name})",)
             continue
-        if row.last is not None and not restored and not same(there, value_of(row.last.get(column.name))):
+        if row.last is not None and not same(there, value_of(row.last.get(column.name))):
             update.notices += (f"somebody's edit in “{column.name}” was overwritten",)
         update.cells[place] = wanted
         update.before[place] = there

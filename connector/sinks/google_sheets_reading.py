@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from connector.core.contract import Host, Target
 from connector.core.row import Row
@@ -13,22 +13,59 @@ from connector.sinks import google_sheets_batches as batches
 from connector.sinks import google_sheets_table as table
 from connector.sinks.google_sheets_client import Client, Rejected
 from connector.sinks.google_sheets_layout import Layout, find_layout
-from connector.sinks.google_sheets_options import GoogleSheetsTargetOptions
+from connector.sinks.google_sheets_options import GoogleSheetsOptions, GoogleSheetsTargetOptions
 from connector.sinks.google_sheets_plan import Limits, Plan, make_plan
-from connector.sinks.google_sheets_table import Snapshot, Spreadsheet
+from connector.sinks.google_sheets_table import Json, Snapshot, Spreadsheet
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where the last flush left the tab, so that the next can lock rows without looking first.
+
+    Nothing is written on the strength of it: the lock's answer shows what the locks sit on.
+
+    Args:
+        frame: sizes, tags and header row.
+        keys: of all rows, one after the other with NUL between them (a tab may have hundreds of thousands).
+    """
+
+    frame: Snapshot
+    keys: str
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, layout: Layout, key_column: int) -> Whereabouts:
+        keys = [""] * (max(snapshot.cells, default=-1) + 1)
+        for row, cells in snapshot.cells.items():
+            keys[row] = table.canonical_key(cells.get(key_column)) if row != layout.header else ""
+        header = {layout.header: snapshot.cells.get(layout.header, {})}
+        frame = replace(snapshot, cells=header, tagged={}, formatted=None, blocks=())
+        return cls(frame, "\0".join(keys).rstrip("\0"))
+
+    def places(self, keys: Collection[str]) -> list[int]:
+        """The rows that bore one of *keys*."""
+        wanted = set(map(table.tidy, keys))
+        return [row for row, key in enumerate(self.keys.split("\0")) if key and key in wanted]
+
+    @property
+    def last_row(self) -> int:
+        """The last one with a key, whose formats new rows inherit."""
+        return self.keys.count("\0")
 
 
 class Route:
-    """What one route's thread keeps between flushes: its connection, and how big the tab was."""
+    """What one route's thread keeps between flushes: its connection, and how the tab was."""
 
-    def __init__(self, client: Client, host: Host, limits: Limits, spreadsheet: str) -> None:
+    def __init__(self, client: Client, host: Host, limits: Limits, options: GoogleSheetsOptions) -> None:
         self.client = client
         self.host = host
         self.limits = limits
-        self.spreadsheet = spreadsheet
+        self.spreadsheet = options.spreadsheet
+        self.unguarded_writes = options.unguarded_writes
         self.sheet_id: int | None = None
         self.known: set[str] = set()
         self.is_big = False
+        self.last: Whereabouts | None = None
+        self.guards_bind = False
         self.file_cells = 0
         """Cells of all other tabs, as last listed."""
 
@@ -39,6 +76,42 @@ def new_id() -> int:
 
 def new_nonce() -> str:
     return secrets.token_hex(4)
+
+
+def guards_note(route: Route) -> str:
+    """The host's note that guards bind in this spreadsheet."""
+    return f"{route.spreadsheet}/guards"
+
+
+def guards_trouble(client: Client) -> str | None:
+    """Put the guards to the test: None when they bind, else what is wrong. 1 call, or 2. Nothing stays behind.
+
+    Raises:
+        Unclear: an answer was lost; try again.
+    """
+
+    def refusal(*, stale: bool) -> str | None:
+        sheet_id, title = new_id(), f"connector trial {new_nonce()}"
+        try:
+            client.batch(batches.guard_trial(sheet_id, title, new_id(), stale=stale))
+        except Rejected as error:
+            return str(error)
+        return None
+
+    stale = refusal(stale=True)
+    if stale is not None and "createDeveloperMetadata" in stale:
+        return None
+    fresh = refusal(stale=False)
+    if stale is not None and fresh is None:
+        return None
+    why = f"and refuses both ({fresh})" if stale is not None else "as Google lets two tags have one id"
+    if stale is None and fresh is not None:
+        why = "as tags stay behind when rows are sorted"
+    return (
+        f"In this spreadsheet Google does not tell a row that was moved from one that was not, {why}. A write could "
+        "hit the wrong row when somebody sorts, inserts or deletes at that moment, so nothing is written. If nobody "
+        "works in that tab, set unguarded_writes = true for the sink."
+    )
 
 
 class Reading:
@@ -100,27 +173,45 @@ class Reading:
             Rejected: the tab is gone.
         """
         if not self.route.is_big:
-            return self._whole(sheet_id, table.typed_cells_and_formats, formats=True)
-        area: dict[str, Any] = {"sheetId": sheet_id}
-        lookup = {"metadataKey": table.column_key, "metadataLocation": area}
+            return self._whole(sheet_id)
+        header = {"startRowIndex": 0, "endRowIndex": self.options.header_row or 1}
+        return self._parts(sheet_id, [header], {"metadataKey": table.column_key})
+
+    def read_keys(self, last: Whereabouts) -> Snapshot:
+        """Header row, keys, and the row that new ones are to look like: enough for new rows. 1 call.
+
+        Raises:
+            Rejected: the tab is gone.
+        """
+        row = last.last_row
+        spans = [{"startRowIndex": place, "endRowIndex": place + 1} for place in sorted({*last.frame.headers, row})]
+        return self._parts(
+            last.frame.sheet_id, spans, {"metadataKey": table.column_key, "metadataValue": self.target.key}
+        )
+
+    def _parts(self, sheet_id: int, spans: Sequence[Json], columns: Json) -> Snapshot:
+        area: Json = {"sheetId": sheet_id}
         header = {"metadataKey": table.header_key, "metadataLocation": area}
-        filters = [
-            {"gridRange": area | {"startRowIndex": 0, "endRowIndex": self.options.header_row or 1}},
-            {"developerMetadataLookup": lookup},
+        filters: list[Json] = [
+            *({"gridRange": area | span} for span in spans),
+            {"developerMetadataLookup": columns | {"metadataLocation": area}},
             {"developerMetadataLookup": header},
         ]
+        formats = not self.route.is_big
+        cells = table.typed_cells_and_formats if formats else table.typed_cells
         try:
-            answer = self.client.read(filters, table.sheet_fields + table.typed_cells)
-            snapshot = self._one(answer, formats=False, whole=False)
+            snapshot = self._one(self.client.read(filters, table.sheet_fields + cells), formats=formats, whole=False)
             layout = self.layout(snapshot)
         except Rejected:
-            return self._whole(sheet_id, table.typed_cells, formats=False)
-        if batches.needs_tags(snapshot, layout) or layout.missing or layout.waiting:
-            # Something of ours is missing here: look at everything once.
-            snapshot = self._whole(sheet_id, table.typed_cells, formats=False)
-        return snapshot
+            return self._whole(sheet_id)
+        lacks = batches.needs_tags(snapshot, layout) or layout.missing or layout.waiting
+        # Something of ours is missing, or only the whole tab shows which rows are blank: look at everything once.
+        return self._whole(sheet_id) if lacks or (formats and snapshot.protections) else snapshot
 
-    def _whole(self, sheet_id: int, cells: str, *, formats: bool) -> Snapshot:
+    def _whole(self, sheet_id: int, *, results: bool = False) -> Snapshot:
+        formats = results or not self.route.is_big
+        cells = table.typed_cells_and_formats if formats else table.typed_cells
+        cells = table.typed_cells_and_results if results else cells
         answer = self.client.read([{"gridRange": {"sheetId": sheet_id}}], table.sheet_fields + cells)
         return self._one(answer, formats=formats, whole=True)
 
@@ -140,7 +231,7 @@ class Reading:
             for cells in snapshot.cells.values()
         ):
             return snapshot
-        return self._whole(snapshot.sheet_id, table.typed_cells_and_results, formats=True)
+        return self._whole(snapshot.sheet_id, results=True)
 
     def layout(self, snapshot: Snapshot) -> Layout:
         return find_layout(
@@ -151,7 +242,7 @@ class Reading:
             known=self.unmakable | (self.route.known if snapshot.sheet_id == self.route.sheet_id else set()),
         )
 
-    def plan(self, snapshot: Snapshot, layout: Layout, rows: Sequence[Row], **more: Any) -> Plan:
+    def plan(self, snapshot: Snapshot, layout: Layout, rows: Sequence[Row]) -> Plan:
         room = self.limits.file_cells - self.route.file_cells - snapshot.row_count * snapshot.column_count
         return make_plan(
             snapshot,
@@ -162,5 +253,4 @@ class Reading:
             duplicates=self.options.on_duplicate_key,
             limits=self.limits,
             room=room,
-            **more,
         )

@@ -263,6 +263,24 @@ class Snapshot:
             (block.top, block.bottom) for block in self.blocks if block.left == 0 and block.right >= self.column_count
         ]
 
+    def shows_row(self, row: int) -> bool:
+        """Whether every cell of *row* was asked for."""
+        return any(first <= row < end for first, end in self.whole_rows())
+
+    def is_part_of(self, later: Snapshot) -> bool:
+        """Whether what this one shows still stands in *later*, which shows as much or more: nobody edited."""
+        return (
+            self._frame() == later._frame()
+            and self.tagged == later.tagged
+            and all(
+                later.value(row, column) == value for row, line in self.cells.items() for column, value in line.items()
+            )
+        )
+
+    def _frame(self) -> tuple[object, ...]:
+        size = self.title, self.row_count, self.column_count
+        return (*size, self.headers, self.columns, self.ends, self.fences, self.merges, self.protections)
+
     @property
     def is_empty(self) -> bool:
         return not any(self.cells.values())

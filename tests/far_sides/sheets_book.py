@@ -192,6 +192,10 @@ class Book:
     def tab(self, title: str) -> Tab:
         return next(tab for tab in self.tabs if tab.title == title)
 
+    def all_tags(self) -> list[Tag]:
+        """Every tag in the file."""
+        return [tag for tag, _, _ in self._places()]
+
     def edit(self, *requests: Json) -> None:
         """A person does this in the browser (protection does not bind the owner)."""
         self._as_person = True

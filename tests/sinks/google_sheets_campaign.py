@@ -8,7 +8,7 @@ again), and compares what is there with what must be: every record in exactly on
 person typed over, and no cell, row or column of anybody else changed. Knows the sheet only by the server's memory.
 
 ``tags_stay`` plays a Google whose tags stay behind when rows are sorted, ``ids_repeat`` one that lets two tags have one
-id, so that no guard binds: there the sink can only verify and repair what its answers show, and answers are not lost.
+id, so that no guard binds: there the sink must find out, stop with the reason, and have changed nothing.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Tally:
     foreign: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     rounds: int = 0
+    stopped: int = 0
+    """Rounds in which the sink refused to write because guards don't bind."""
     calls: int = 0
     edits: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -75,7 +77,8 @@ class Tally:
         seeds = {item.split(":")[0].split(" ")[0] for items in found.values() for item in items}
         return (
             f"{self.rounds} rounds, {self.calls} calls, {sum(self.edits.values())} edits by people, "
-            f"{sum(self.faults.values())} faults, {self.refused_batches} batches refused by their guards\n"
+            f"{sum(self.faults.values())} faults, {self.refused_batches} batches refused (one a round is a trial), "
+            f"{self.stopped} rounds stopped before anything was written\n"
             + "\n".join(f"{len(items):5} {name}  {items[:3] if items else ''}" for name, items in found.items())
             + (f"\nseeds to look at: {sorted(seeds)}" if seeds else "")
             + f"\nedits: {dict(self.edits)}\nfaults: {dict(self.faults)}"
@@ -489,19 +492,49 @@ class Round:
         server.late, server.doubled = [], set()
         before = len(server.calls)
         try:
-            for _ in range(self.random.randrange(2, 5)):
-                self.flush()
-                self.compare(after_resync=False)
-            self.busy = self.faulty = False
-            if server.late:
-                server.deliver_late()
-            self.deliver(list(self.records))
-            self.compare(after_resync=True)
+            if self.guarded:
+                self.rounds()
+            else:
+                self.stops()
         except _Stuck as error:
             self.tally.stuck.append(f"{self.seed}: {error}")
         self.tally.rounds += 1
         self.tally.calls += len(server.calls) - before
         self.tally.refused_batches += server.statuses[-(len(server.calls) - before) :].count(400)
+
+    def rounds(self) -> None:
+        for _ in range(self.random.randrange(2, 5)):
+            for _ in range(self.random.choice([0, 0, 1, 3])):
+                self.edit()
+            self.flush()
+            self.compare(after_resync=False)
+        self.busy = self.faulty = False
+        if self.file.server.late:
+            self.file.server.deliver_late()
+        self.deliver(list(self.records))
+        self.compare(after_resync=True)
+
+    def stops(self) -> None:
+        """The sink says what is wrong and has not touched a cell, a tag or a tab, whatever else happens."""
+        self.busy = False
+        titles = [tab.title for tab in self.book.tabs]
+        for _ in range(12):
+            try:
+                self.sink.write(self.target(), [Row("a:1", "a:1", self.cells("a:1"))])
+            except TryLater:
+                continue
+            except NeedsAction as error:
+                if "unguarded_writes" not in error.reason:
+                    raise _Stuck(error.reason) from error
+                self.tally.stopped += 1
+                break
+            self.tally.foreign.append(f"{self.seed} wrote though guards don't bind")
+        else:
+            raise _Stuck("12 tries were not enough")
+        there = {line for tab in self.book.tabs for line in tab.rows}
+        tags = self.book.all_tags()
+        if tags or [tab.title for tab in self.book.tabs] != titles or any(row in there for row, _ in self.book.touched):
+            self.tally.foreign.append(f"{self.seed} left something behind")
 
     def target(self) -> Target:
         options = GoogleSheetsTargetOptions(tab=title, header_row=self.header + 1 if self.header else None)
