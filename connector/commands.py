@@ -465,7 +465,7 @@ def _signed(source: SourceConfig, body: bytes, topic: str | None) -> InboundRequ
 def backfill(
     source: Annotated[str, typer.Argument(help="Its name in the configuration.")],
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what is newer, as far as the platform can tell.")
+        str | None, typer.Option(metavar="DAY", help="Only what is newer than 2026-01-31, if the platform can tell.")
     ] = None,
     deliveries: Annotated[bool, typer.Option("--deliveries", help="The webhooks that the platform keeps.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count; change nothing.")] = False,
@@ -486,7 +486,7 @@ def backfill(
     logs.set_up(hidden=settings.secrets)
     named = _named_source(settings, source)
     built = program.build_sources(settings)[named.name]
-    reading = room.Reading(None if since is None else since.replace(tzinfo=UTC), deliveries)
+    reading = room.Reading(None if since is None else _day(since), deliveries)
     store = open_store(settings.store.url, worker=False, now=_now)
     try:
         with _shown_progress(named.name, quiet=as_json) as progress:
@@ -495,7 +495,9 @@ def backfill(
                 stop=threading.Event(), now=_now, dry_run=dry_run, accept_gone=accept_gone, progress=progress,
             )  # fmt: skip
     except NotReadable as error:
-        raise ConfigError([Problem(str(settings.file), 0, 0, str(error))]) from None
+        if deliveries:
+            raise WrongWords(f"{named.name}: {error}") from None
+        raise ConfigError([Problem(_nearby(settings.file), 0, 0, str(error))]) from None
     except room.ReadingAlready as error:
         cli.complain(f"{named.name}: {error}")
         raise Left(cli.found_problems) from None
@@ -509,10 +511,17 @@ def backfill(
         raise Left(cli.found_problems)
 
 
+def _day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise WrongWords(f'--since wants a day like 2026-01-31, not "{text}"') from None
+
+
 def _print_report(settings: Config, name: str, report: Report, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     if report.kind == "deliveries":
-        _say(f"{name}: {_many(report.read, 'delivery')}, {report.new} of them not received before")
+        _say(f"{name}: {_many(report.read, 'kept webhook')} read; {report.new} not received before")
     else:
         _say(
             f"{name}: {_many(report.read, 'affiliate')} read; {report.new} new, {report.changed} changed, "

@@ -1004,6 +1004,18 @@ def test_a_wrong_key_ends_with_3_and_nothing_changed(tmp_path: Path, capsys: pyt
     assert json.loads(capsys.readouterr().out)["records"] == 0
 
 
+def test_words_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Everflow() as platform:
+        command = ["backfill", "everflow", "--config", str(configured(tmp_path, platform))]
+        assert cli.run([*command, "--deliveries"]) == 2
+        assert capsys.readouterr().err == (
+            "everflow: Everflow keeps no delivered webhooks to read again: leave --deliveries away\n"
+        )
+        assert cli.run([*command, "--since", "31.01.2026"]) == 2
+        assert capsys.readouterr().err == '--since wants a day like 2026-01-31, not "31.01.2026"\n'
+        assert platform.calls == []
+
+
 def test_a_missing_key_is_a_mistake_in_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Everflow() as platform:
         file = configured(tmp_path, platform)
