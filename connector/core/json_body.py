@@ -66,6 +66,18 @@ def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[s
     return _finish(value, text, secrets)
 
 
+def decode(text: bytes) -> Any:
+    """The JSON value in *text*, which ``open_body`` gave.
+
+    Raises:
+        Unreadable: not JSON.
+    """
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise Unreadable(_NOT_JSON) from None
+
+
 def _proves_single_keys(raw: bytes, text: bytes) -> bool:
     """Whether *raw* gave no key twice, given that *text* is its re-encoding.
 

@@ -13,25 +13,25 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Annotated, Any, ClassVar
-
-from pydantic import BeforeValidator, ValidationError
+from typing import Any, ClassVar
 
 from connector.core.api_rows import GONE
 from connector.core.contract import API_TOPIC, ApiOptions, Event, InboundRequest, Listing, NotReadable, SourceOptions
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.json_body import open_body
 from connector.core.lenient import (
-    Maybe,
-    Some,
-    Text,
-    VendorModel,
+    Fields,
+    fields_of,
     iso,
     iso_or_none,
     key_text,
     micros_of,
     micros_of_iso,
     micros_of_seconds,
+    no_fields,
+    part,
+    parts,
+    text,
 )
 from connector.core.record import AffiliateUpdate, Fact, Value
 from connector.core.verify import Credentials
@@ -64,134 +64,9 @@ _STATUSES = {
 _TOPIC = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-# ---------------------------------------------------------------- what the bodies hold, as far as it is read
-
-
-class Address(VendorModel):
-    """Newer, then older names."""
-
-    address_line_1: Text = None
-    address_line_2: Text = None
-    state: Text = None
-    postal_code: Text = None
-    address_1: Text = None
-    address_2: Text = None
-    region_code: Text = None
-    zip_postal_code: Text = None
-    city: Text = None
-    country_code: Text = None
-
-
-class User(VendorModel):
-    network_affiliate_user_id: Any = None
-    first_name: Text = None
-    last_name: Text = None
-    email: Text = None
-    title: Text = None
-    work_phone: Text = None
-    cell_phone: Text = None
-    account_status: Text = None
-    time_saved: Any = None
-
-
-class Users(VendorModel):
-    total: Any = None
-    user_entities: Some[User] = None
-    entries: Some[User] = None
-
-
-class Labels(VendorModel):
-    total: Any = None
-    label_entry_list: Maybe[list[Any]] = None
-    entries: Maybe[list[Any]] = None
-
-
-class Employee(VendorModel):
-    """The partner's manager: name and e-mail only, the rest is private."""
-
-    first_name: Text = None
-    last_name: Text = None
-    email: Text = None
-
-
-class CustomField(VendorModel):
-    network_signup_custom_field_id: Any = None
-    value: Any = None
-
-
-class Promotion(VendorModel):
-    promotion_type: Text = None
-    promotion_description: Text = None
-
-
-class SignUpRelationship(VendorModel):
-    custom_field_values: Some[CustomField] = None
-    mailing_address: Maybe[Address] = None
-    promotional_information: Some[Promotion] = None
-
-
-class SignUp(VendorModel):
-    website_url: Text = None
-    company_description: Text = None
-    referral_code: Text = None
-    heard_about_us: Text = None
-    advertise_method: Text = None
-    phone: Text = None
-    legal_type: Text = None
-    relationship: Maybe[SignUpRelationship] = None
-
-
-def _labels(value: object) -> object:
-    """The oldest shape is a bare list."""
-    return {"entries": value} if isinstance(value, list) else value
-
-
-LabelsOrList = Annotated[Maybe[Labels], BeforeValidator(_labels)]
-
-
-class Relationship(VendorModel):
-    """``billing`` and ``account_executive`` are private and never read."""
-
-    users: Maybe[Users] = None
-    labels: LabelsOrList = None
-    contact_address: Maybe[Address] = None
-    account_manager: Maybe[Employee] = None
-    sign_up: Maybe[SignUp] = None
-    signup: Maybe[SignUp] = None
-
-
-class Partner(VendorModel):
-    """``internal_notes`` is private and never read."""
-
-    network_affiliate_id: Any = None
-    name: Text = None
-    account_status: Text = None
-    default_currency_id: Text = None
-    time_created: Any = None
-    labels: LabelsOrList = None
-    contact_address: Maybe[Address] = None
-    relationship: Maybe[Relationship] = None
-
-
-class Gone(VendorModel):
-    id: Any = None
-
-
-class Offer(VendorModel):
-    network_offer_id: Any = None
-    name: Text = None
-
-
-class Body(Partner):
-    """A partner, a verdict, or an approval for an offer."""
-
-    new_status: Text = None
-    network_affiliate_name: Text = None
-    offer_id: Any = None
-    affiliate_id: Any = None
-    offer: Maybe[Offer] = None
-    affiliate: Maybe[Partner] = None
-
+# ---------------------------------------------------------------- where the bodies hold what, newer and older names
+# What is private (``billing``, ``account_executive``, ``internal_notes``) stands in no table, and is never read; of the
+# partner's manager, name and e-mail only.
 
 _ADDRESS = (
     ("address_1", "address.line1"),
@@ -291,46 +166,40 @@ class Everflow:
         Raises:
             UnknownShape: the partner has no usable id.
         """
-        try:
-            if event.topic.startswith(API_TOPIC):
-                return self._listed(event)
-            body = Body.model_validate_json(event.body)
-        except ValidationError:
-            raise UnknownShape(f"{event.topic}: the body is not an object") from None
-        partner: Partner = body
-        if body.affiliate is not None and body.network_affiliate_id is None:
-            partner = body.affiliate
-        given = [
-            candidate
-            for candidate in (body.network_affiliate_id, body.affiliate_id, partner.network_affiliate_id)
-            if candidate is not None
-        ]
-        key = key_text(given[0]) if given else None
+        if event.topic.startswith(API_TOPIC):
+            return self._listed(event)
+        body = fields_of(event.body)
+        if body is None:
+            raise UnknownShape(f"{event.topic}: the body is not an object")
+        partner = body
+        if body.get("network_affiliate_id") is None:
+            partner = part(body, "affiliate") or body
+        candidates = (body.get("network_affiliate_id"), body.get("affiliate_id"), partner.get("network_affiliate_id"))
+        key = key_text(next((candidate for candidate in candidates if candidate is not None), None))
         if key is None:
             raise UnknownShape(f'{event.topic}: "network_affiliate_id" is missing or not a number')
         said = _Said(event)
-        if body.new_status is not None:
+        if "new_status" in body:
             said.verdict(body)
         else:
             said.partner(partner)
-            offer = key_text(body.offer_id) or (key_text(body.offer.network_offer_id) if body.offer else None)
+            named = part(body, "offer") or no_fields
+            offer = key_text(body.get("offer_id")) or key_text(named.get("network_offer_id"))
             if offer is not None:
-                said.approval(offer, body.offer)
+                said.approval(offer, named)
         return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
 
     def _listed(self, event: Event) -> Sequence[AffiliateUpdate]:
         """A row of the API. It is no event: ``last_event`` stays as it is."""
-        if event.topic == GONE:
-            key = key_text(Gone.model_validate_json(event.body).id)
-            if key is None:
-                raise UnknownShape(f'{event.topic}: "id" is missing or not a number')
-            return (AffiliateUpdate(f"{self.name}:{key}", {"gone_at": (event.at, 0, iso(event.at))}),)
-        if event.topic != ROW:
+        if event.topic not in (ROW, GONE):
             raise UnknownShape(f"{event.topic}: nothing is known of such a row")
-        row = Partner.model_validate_json(event.body)
-        key = key_text(row.network_affiliate_id)
-        if key is None:
-            raise UnknownShape(f'{event.topic}: "network_affiliate_id" is missing or not a number')
+        number = "id" if event.topic == GONE else "network_affiliate_id"
+        row = fields_of(event.body)
+        key = key_text(row.get(number)) if row is not None else None
+        if row is None or key is None:
+            raise UnknownShape(f'{event.topic}: "{number}" is missing or not a number')
+        if event.topic == GONE:
+            return (AffiliateUpdate(f"{self.name}:{key}", {"gone_at": (event.at, 0, iso(event.at))}),)
         said = _Said(event)
         for path in ("last_event.type", "last_event.at"):
             del said.facts[path]
@@ -363,12 +232,12 @@ class _Said:
         if value is not None and value != "":
             self.facts[path] = (self.at, self.rank, value)
 
-    def _put_all(
-        self, fields: Mapping[str, Any], paths: Sequence[tuple[str, str]], prefix: str = "", at: int | None = None
+    def _put_texts(
+        self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "", at: int | None = None
     ) -> None:
         for name, path in paths:
-            value = fields[name]
-            if value is not None and value != "":
+            value = text(fields.get(name))
+            if value is not None:
                 self.facts[prefix + path] = (at or self.at, self.rank, value)
 
     def _status(self, word: str | None) -> None:
@@ -377,53 +246,59 @@ class _Said:
             self.facts["status"] = (self.at, self.rank, _STATUSES.get(word.lower()))
             self.put("source_status", word)
 
-    def verdict(self, body: Body) -> None:
+    def verdict(self, body: Fields) -> None:
         """Flat and without an e-mail. Whatever URL it came by, it outranks the sign-up of its second."""
         self.rank = _RANKS[VERDICT]
-        self._status(body.new_status)
-        self.put("company", body.network_affiliate_name)
+        self._status(text(body.get("new_status")))
+        self.put("company", text(body.get("network_affiliate_name")))
 
-    def approval(self, offer: str, named: Offer | None) -> None:
+    def approval(self, offer: str, named: Fields) -> None:
         self.put(f"campaigns[{offer}].campaign_id", offer)
         self.put(f"campaigns[{offer}].status", "approved")
-        self.put(f"campaigns[{offer}].name", named.name if named else None)
+        self.put(f"campaigns[{offer}].name", text(named.get("name")))
 
-    def partner(self, partner: Partner) -> None:
+    def partner(self, partner: Fields) -> None:
         # A sign-up has a pending partner with an active user: only the partner's own status counts.
-        self._status(partner.account_status)
-        self.put("company", partner.name)
-        currency = partner.default_currency_id
+        self._status(text(partner.get("account_status")))
+        self.put("company", text(partner.get("name")))
+        currency = text(partner.get("default_currency_id"))
         if currency and len(currency) == 3 and currency.isascii() and currency.isalpha():
             self.put("currency", currency.upper())
-        self.put("created_at", iso_or_none(micros_of_seconds(partner.time_created)))
-        related = partner.relationship or Relationship()
-        self._labels(related.labels or partner.labels)
-        if related.account_manager is not None:
-            manager = related.account_manager
-            name = " ".join(part for part in (manager.first_name, manager.last_name) if part)
-            self.put("manager.name", name)
-            self.put("manager.email", manager.email)
-        if related.users is not None:
-            self._users(related.users)
-        sign_up = related.sign_up or related.signup
+        self.put("created_at", iso_or_none(micros_of_seconds(partner.get("time_created"))))
+        related = part(partner, "relationship") or no_fields
+        for place in (related, partner):
+            labels = place.get("labels")
+            if isinstance(labels, dict | list):
+                self._labels(labels)
+                break
+        manager = part(related, "account_manager")
+        if manager is not None:
+            names = (text(manager.get("first_name")), text(manager.get("last_name")))
+            self.put("manager.name", " ".join(name for name in names if name))
+            self.put("manager.email", text(manager.get("email")))
+        users = part(related, "users")
+        if users is not None:
+            self._users(users)
+        sign_up = part(related, "sign_up") or part(related, "signup")
         if sign_up is not None:
             self._sign_up(sign_up)
         # After the sign-up's mailing address, which it overrides as a whole: half of each would be no address.
-        for address in (partner.contact_address, related.contact_address):
-            self._address(address)
+        for place in (partner, related):
+            self._address(part(place, "contact_address"))
 
-    def _address(self, address: Address | None) -> None:
-        fields = address.__dict__ if address is not None else {}
-        if any(fields.values()):
+    def _address(self, address: Fields | None) -> None:
+        if address is not None and any(text(address.get(name)) for name, _ in _ADDRESS):
             for path in [path for path in self.facts if path.startswith("address.")]:
                 del self.facts[path]
-            self._put_all(fields, _ADDRESS)
+            self._put_texts(address, _ADDRESS)
 
-    def _labels(self, labels: Labels | None) -> None:
-        if labels is None:
-            return
-        entries = labels.label_entry_list if labels.label_entry_list is not None else labels.entries
-        if entries is None:
+    def _labels(self, labels: dict[str, Any] | list[Any]) -> None:
+        """The oldest shape is a bare list."""
+        entries: Any = labels
+        if isinstance(labels, dict):
+            newer = labels.get("label_entry_list")
+            entries = newer if isinstance(newer, list) else labels.get("entries")
+        if not isinstance(entries, list):
             return
         words = []
         for entry in entries:
@@ -434,42 +309,44 @@ class _Said:
         if words or not entries:  # an empty list is an answer: no labels
             self.put("labels", tuple(words))
 
-    def _users(self, users: Users) -> None:
-        entries = users.user_entities if users.user_entities is not None else users.entries
+    def _users(self, users: Fields) -> None:
+        entries = parts(users, "user_entities")
+        if entries is None:
+            entries = parts(users, "entries")
         if entries is None:
             return
         roster = []
         for user in entries:
             # Without an id the e-mail tells one from another.
-            key = key_text(user.network_affiliate_user_id) or (user.email or "").lower()
+            key = key_text(user.get("network_affiliate_user_id")) or (text(user.get("email")) or "").lower()
             if not key or "]" in key:
                 continue
             roster.append(key)
             # A user's edit does not move the partner's time_saved.
-            at = max(self.at, micros_of_seconds(user.time_saved) or 0)
-            self._put_all(user.__dict__, _USER, f"users[{key}].", at)
-        total = key_text(users.total)
-        if total == str(len(roster)) or (not roster and users.total == 0):
+            at = max(self.at, micros_of_seconds(user.get("time_saved")) or 0)
+            self._put_texts(user, _USER, f"users[{key}].", at)
+        total = users.get("total")
+        if key_text(total) == str(len(roster)) or (not roster and total == 0):
             # The complete list: who is not in it is gone.
             self.facts["users[]"] = (self.seen_at, self.rank, tuple(roster))
 
-    def _sign_up(self, sign_up: SignUp) -> None:
-        self._put_all(sign_up.__dict__, _SIGN_UP)
-        related = sign_up.relationship
+    def _sign_up(self, sign_up: Fields) -> None:
+        self._put_texts(sign_up, _SIGN_UP)
+        related = part(sign_up, "relationship")
         if related is None:
             return
-        self._address(related.mailing_address)
+        self._address(part(related, "mailing_address"))
         ways = [
-            ": ".join(part for part in (way.promotion_type, way.promotion_description) if part)
-            for way in related.promotional_information or ()
+            ": ".join(said for name in ("promotion_type", "promotion_description") if (said := text(way.get(name))))
+            for way in parts(related, "promotional_information") or ()
         ]
         self.put("signup.promotion", "; ".join(way for way in ways if way))
-        for field in related.custom_field_values or ():
-            number = key_text(field.network_signup_custom_field_id)
-            value = field.value
+        for field in parts(related, "custom_field_values") or ():
+            number = key_text(field.get("network_signup_custom_field_id"))
+            value = field.get("value")
             if isinstance(value, list):
                 value = ", ".join(str(item) for item in value if isinstance(item, str | int))
-            elif isinstance(value, float | Decimal):
+            elif isinstance(value, Decimal):
                 value = str(value)
             if number is not None and isinstance(value, str | int):
                 self.put(f"custom.{number}", value)

@@ -5,29 +5,31 @@ Source: docs.firstpromoter.com/webhooks/{overview,payload,event-types,deliveries
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from connector.core.api_rows import GONE
 from connector.core.contract import API_TOPIC, ApiOptions, Event, InboundRequest, Listing, NotReadable, SourceOptions
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.json_body import open_body
 from connector.core.lenient import (
-    Amount,
-    Count,
-    Maybe,
-    Some,
-    Text,
-    VendorModel,
+    Fields,
+    amount,
+    count,
+    fields_of,
     iso,
     iso_or_none,
     key_text,
     micros_of,
     micros_of_iso,
+    no_fields,
+    part,
+    parts,
+    text,
 )
 from connector.core.money import exponent, from_minor_with
 from connector.core.record import AffiliateUpdate, Fact, Value
@@ -40,203 +42,8 @@ SECRETS = frozenset(
 """auth_token logs the promoter in; default_webhook_url echoes our own URL with its token."""
 
 
-# ---------------------------------------------------------------- what the bodies hold, as far as it is read
-
-
-class Balance(VendorModel):
-    """By unit; cash in cents, the rest are counts. 2017 wrote ``free_month``."""
-
-    cash: Amount = None
-    free_months: Count = None
-    free_month: Count = None
-    credits: Count = None
-    points: Count = None
-    discount: Count = None
-    discount_per: Count = None
-
-
-class Account(VendorModel):
-    url: Text = None
-
-
-class SocialAccounts(VendorModel):
-    twitter: Maybe[Account] = None
-    youtube: Maybe[Account] = None
-    facebook: Maybe[Account] = None
-    linkedin: Maybe[Account] = None
-    instagram: Maybe[Account] = None
-    tiktok: Maybe[Account] = None
-    twitch: Maybe[Account] = None
-
-
-class Profile(VendorModel):
-    """v1 and v2 (``avatar``, ``x_url``) at once. ``paypal_email`` and ``vat_id`` are private and never read."""
-
-    first_name: Text = None
-    last_name: Text = None
-    website: Text = None
-    company_name: Text = None
-    phone_number: Text = None
-    address: Text = None
-    country: Text = None
-    avatar_url: Text = None
-    avatar: Text = None
-    description: Text = None
-    social_accounts: Maybe[SocialAccounts] = None
-    twitter_url: Text = None
-    x_url: Text = None
-    youtube_url: Text = None
-    facebook_url: Text = None
-    linkedin_url: Text = None
-    instagram_url: Text = None
-    tiktok_url: Text = None
-    twitch_url: Text = None
-
-
-class Promotion(VendorModel):
-    """v1: a membership in a campaign."""
-
-    id: Any = None
-    promoter_id: Any = None
-    status: Text = None
-    ref_id: Text = None
-    promo_code: Text = None
-    campaign_id: Any = None
-    campaign_name: Text = None
-    referral_link: Text = None
-    visitors_count: Count = None
-    leads_count: Count = None
-    customers_count: Count = None
-    active_customers_count: Count = None
-    refunds_count: Count = None
-    cancellations_count: Count = None
-    sales_count: Count = None
-    sales_total: Amount = None
-    refunds_total: Amount = None
-
-
-class Named(VendorModel):
-    """A campaign, or a promoter that is only named."""
-
-    id: Any = None
-    name: Text = None
-    email: Text = None
-
-
-class Membership(VendorModel):
-    """v2: a promoter's membership in a campaign."""
-
-    id: Any = None
-    campaign_id: Any = None
-    promoter_id: Any = None
-    state: Text = None
-    promoter: Maybe[Named] = None
-    campaign: Maybe[Named] = None
-    coupon: Text = None
-    ref_token: Text = None
-    ref_link: Text = None
-
-
-class Promoter(VendorModel):
-    """The affiliate, in v1 and v2 at once. ``note`` is private and never read."""
-
-    id: Any = None
-    status: Text = None
-    email: Text = None
-    name: Text = None
-    cust_id: Text = None
-    created_at: Text = None
-    joined_at: Text = None
-    default_ref_id: Text = None
-    default_promotion_id: Any = None
-    parent_promoter_id: Any = None
-    earnings_balance: Maybe[Balance] = None
-    current_balance: Maybe[Balance] = None
-    paid_balance: Maybe[Balance] = None
-    balances: Maybe[Balance] = None
-    profile: Maybe[Profile] = None
-    promotions: Some[Promotion] = None
-    promoter_campaigns: Some[Membership] = None
-    custom_fields: Maybe[dict[str, Any]] = None
-    # v2's promoter.balance.updated may be a wrapper; no body of it is published.
-    promoter: Maybe[Named] = None
-    promoter_id: Any = None
-    test: Any = None
-
-
-class Counted(VendorModel):
-    """v2's API: over all campaigns."""
-
-    clicks_count: Count = None
-    referrals_count: Count = None
-    sales_count: Count = None
-    customers_count: Count = None
-    active_customers_count: Count = None
-    revenue_amount: Amount = None
-
-
-class Row(Promoter):
-    """A row of the APIs' lists; v1's is the webhooks' promoter."""
-
-    stats: Maybe[Counted] = None
-    archived_at: Text = None
-    updated_at: Text = None
-
-
-class DataV1(VendorModel):
-    """v1's ``data``: the lead, the reward, or a wrapper; the affiliate is at ``promoter``."""
-
-    promoter: Maybe[Promoter] = None
-    promoter_id: Any = None
-    promotion: Maybe[Promotion] = None
-    promotions: Some[Promotion] = None
-    campaign: Maybe[Named] = None
-    state: Text = None
-    status: Text = None
-    email: Text = None
-    amount: Amount = None
-    unit: Text = None
-    test: Any = None
-
-
-class DataV2(VendorModel):
-    """v2's ``data`` of everything but ``promoter.*``; it may name a promoter in several places, or none."""
-
-    id: Any = None
-    promoter: Maybe[Named] = None
-    promoter_id: Any = None
-    promoter_campaign: Maybe[Membership] = None
-    campaign: Maybe[Named] = None
-    campaign_id: Any = None
-    state: Text = None
-    status: Text = None
-    email: Text = None
-    amount: Amount = None
-    unit: Text = None
-    coupon: Text = None
-    ref_token: Text = None
-    ref_link: Text = None
-    test: Any = None
-
-
-class BodyV1(VendorModel):
-    data: DataV1
-
-
-class PromoterBodyV2(VendorModel):
-    entity_type: Text = None
-    entity_id: Any = None
-    changes: Maybe[dict[str, Any]] = None
-    data: Promoter
-
-
-class BodyV2(VendorModel):
-    entity_type: Text = None
-    entity_id: Any = None
-    data: DataV2
-
-
 # ---------------------------------------------------------------- the words of the two vocabularies
+# What is private (``paypal_email``, ``vat_id``, ``note``) stands in no table below, and is never read.
 
 _STATUSES = {
     "active": "active",
@@ -273,6 +80,7 @@ _RANKS = {
     "deleted": 5,
 }
 
+_NAMED = (("email", "email"), ("name", "name"))
 _PROMOTER = (("email", "email"), ("name", "name"), ("cust_id", "external_id"), ("default_ref_id", "default.ref_id"))
 _PROFILE = (
     ("first_name", "first_name"),
@@ -294,13 +102,18 @@ _PROFILE = (
     ("tiktok_url", "socials.tiktok"),
     ("twitch_url", "socials.twitch"),
 )
-_SOCIALS = tuple((name, f"socials.{name}") for name in SocialAccounts.model_fields)
+_SOCIALS = tuple(
+    (name, f"socials.{name}")
+    for name in ("twitter", "youtube", "facebook", "linkedin", "instagram", "tiktok", "twitch")
+)
 _PROMOTION = (
     ("status", "status"),
     ("ref_id", "ref_id"),
     ("promo_code", "promo_code"),
     ("campaign_name", "name"),
     ("referral_link", "referral_link"),
+)
+_PROMOTION_COUNTS = (
     ("visitors_count", "visitors"),
     ("leads_count", "leads"),
     ("customers_count", "customers"),
@@ -317,8 +130,14 @@ _COUNTED = (
     ("customers_count", "stats.customers"),
     ("active_customers_count", "stats.active_customers"),
 )
+_BALANCES = (  # by unit: cash in cents, the rest are counts
+    ("balances", "current"),
+    ("earnings_balance", "earned"),
+    ("current_balance", "current"),
+    ("paid_balance", "paid"),
+)
 _UNITS = (
-    ("free_month", "free_months"),
+    ("free_month", "free_months"),  # so in 2017
     ("free_months", "free_months"),
     ("credits", "credits"),
     ("points", "points"),
@@ -413,16 +232,17 @@ class FirstPromoter:
         Raises:
             UnknownShape: the promoter, where there must be one, has no usable id.
         """
-        try:
-            if event.topic.startswith(API_TOPIC):
-                return self._listed(event)
-            if "." not in event.topic:
-                return self._v1(event, BodyV1.model_validate_json(event.body).data)
-            if event.topic.startswith("promoter."):
-                return self._promoter_v2(event, PromoterBodyV2.model_validate_json(event.body))
-            return self._other_v2(event, BodyV2.model_validate_json(event.body))
-        except ValidationError:
-            raise UnknownShape(f'{event.topic}: "data" is not an object') from None
+        if event.topic.startswith(API_TOPIC):
+            return self._listed(event)
+        body = fields_of(event.body)
+        data = part(body, "data") if body is not None else None
+        if body is None or data is None:
+            raise UnknownShape(f'{event.topic}: "data" is not an object')
+        if "." not in event.topic:
+            return self._v1(event, data)
+        if event.topic.startswith("promoter."):
+            return self._promoter_v2(event, body, data)
+        return self._other_v2(event, body, data)
 
     # ---------------------------------------------------------------- rows of the APIs
 
@@ -430,9 +250,9 @@ class FirstPromoter:
         """A row as of when it was read. It is no event: ``last_event`` stays as it is."""
         if event.topic not in (ROW_V1, ROW_V2, GONE):
             raise UnknownShape(f"{event.topic}: nothing is known of such a row")
-        row = Row.model_validate_json(event.body)
-        key = key_text(row.id)
-        if key is None:
+        row = fields_of(event.body)
+        key = key_text(row.get("id")) if row is not None else None
+        if row is None or key is None:
             raise UnknownShape(f'{event.topic}: "id" is missing or not a number')
         said = _Said(event, "deleted" if event.topic == GONE else event.topic, self._currency, self._decimals)
         for path in ("last_event.type", "last_event.at", "updated_at"):
@@ -445,108 +265,105 @@ class FirstPromoter:
 
     # ---------------------------------------------------------------- v1
 
-    def _v1(self, event: Event, data: DataV1) -> Sequence[AffiliateUpdate]:
+    def _v1(self, event: Event, data: Fields) -> Sequence[AffiliateUpdate]:
+        """*data* is the lead, the reward, or a wrapper; the affiliate is at ``promoter``."""
         topic = _ONE_NAME.get(event.topic, event.topic)
-        promoter = data.promoter
-        key = key_text(promoter.id) if promoter else None
-        if key is None and (promoter is None or promoter.id is None):  # a short body may name it elsewhere
-            key = key_text(data.promoter_id) or (key_text(data.promotion.promoter_id) if data.promotion else None)
+        promoter, promotion, campaign = part(data, "promoter"), part(data, "promotion"), part(data, "campaign")
+        key = key_text(promoter.get("id")) if promoter is not None else None
+        if key is None and (promoter is None or promoter.get("id") is None):  # a short body may name it elsewhere
+            key = key_text(data.get("promoter_id")) or key_text((promotion or no_fields).get("promoter_id"))
         if key is None:
-            if promoter is None and (data.test is True or topic not in _TYPES_V1):
+            if promoter is None and (data.get("test") is True or topic not in _TYPES_V1):
                 return ()
             raise UnknownShape(f'{event.topic}: "data.promoter.id" is missing or not a number')
         said = _Said(event, topic, self._currency, self._decimals)
         if promoter is not None:
             said.promoter(promoter)
-        for promotion in data.promotions or ():
-            said.promotion(promotion)
-        if data.promotion is not None:
-            said.promotion(data.promotion, data.campaign, data.state if topic == "promoter_accepted" else None)
-        elif data.campaign is not None:
-            said.campaign(data.campaign, data.state if topic == "promoter_accepted" else None)
+        for one in parts(data, "promotions") or ():
+            said.promotion(one)
+        state = text(data.get("state"))
+        accepted = state if topic == "promoter_accepted" else None
+        if promotion is not None:
+            said.promotion(promotion, campaign, accepted)
+        elif campaign is not None:  # named without the membership
+            said.membership({"campaign_id": campaign.get("id"), "campaign": campaign, "state": accepted})
         if topic in _LEADS:
-            said.lead(data.email, data.state or data.status)
+            said.lead(data, state or text(data.get("status")))
         elif topic in _REWARDS:
-            said.reward(data.amount, data.unit, data.status)
+            said.reward(data)
         return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
 
     # ---------------------------------------------------------------- v2
 
-    def _promoter_v2(self, event: Event, body: PromoterBodyV2) -> Sequence[AffiliateUpdate]:
-        data = body.data
-        if data.test is True:
+    def _promoter_v2(self, event: Event, body: Fields, data: Fields) -> Sequence[AffiliateUpdate]:
+        """*data* is the promoter; of ``promoter.balance.updated`` it may be a wrapper: no body of it is published."""
+        if data.get("test") is True:
             return ()
-        named = data.promoter.id if data.promoter else None
-        for candidate in (named, data.promoter_id, data.id, body.entity_id if body.entity_type == "promoter" else None):
-            if candidate is not None:
-                key = key_text(candidate)
-                break
-        else:
-            key = None
+        named = part(data, "promoter")
+        given = [named.get("id") if named is not None else None, data.get("promoter_id"), data.get("id")]
+        if text(body.get("entity_type")) == "promoter":
+            given.append(body.get("entity_id"))
+        key = key_text(next((candidate for candidate in given if candidate is not None), None))
         if key is None:
             raise UnknownShape(f'{event.topic}: "data.id" is missing or not a number')
         said = _Said(event, event.topic, self._currency, self._decimals)
-        said.cleared(body.changes or {})
-        if data.promoter is not None:
-            said.named(data.promoter)
+        said.cleared(part(body, "changes") or no_fields)
+        if named is not None:
+            said.named(named)
         said.promoter(data)
         if event.topic == "promoter.deleted":
             said.put("gone_at", iso(event.at))
         return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
 
-    def _other_v2(self, event: Event, body: BodyV2) -> Sequence[AffiliateUpdate]:
-        data = body.data
-        if data.test is True:
+    def _other_v2(self, event: Event, body: Fields, data: Fields) -> Sequence[AffiliateUpdate]:
+        """*data* may name a promoter in several places, or none."""
+        if data.get("test") is True:
             return ()
-        membership = data.promoter_campaign
-        candidates = [data.promoter.id if data.promoter else None, data.promoter_id]
-        if membership is not None:
-            candidates += [membership.promoter.id if membership.promoter else None, membership.promoter_id]
-        given = [candidate for candidate in candidates if candidate is not None]
+        membership = part(data, "promoter_campaign")
+        places = (data, membership or no_fields)
+        candidates = [
+            candidate
+            for place in places
+            for candidate in ((part(place, "promoter") or no_fields).get("id"), place.get("promoter_id"))
+            if candidate is not None
+        ]
         is_membership = event.topic.startswith("promoter_campaign.")
-        if not given:
+        if not candidates:
             if is_membership:
                 raise UnknownShape(f"{event.topic}: it names no promoter")
             return ()
-        key = key_text(given[0])
+        key = key_text(candidates[0])
         if key is None:
             raise UnknownShape(f"{event.topic}: the promoter's id is not a number")
         said = _Said(event, event.topic, self._currency, self._decimals)
-        for promoter in (data.promoter, membership.promoter if membership else None):
+        for place in places:
+            promoter = part(place, "promoter")
             if promoter is not None:
                 said.named(promoter)
         if membership is not None:
             said.membership(membership)
         if is_membership:
-            own = Membership(
-                id=data.id if data.id is not None else body.entity_id,
-                campaign_id=data.campaign_id,
-                state=data.state,
-                campaign=data.campaign,
-                coupon=data.coupon,
-                ref_token=data.ref_token,
-                ref_link=data.ref_link,
-            )
-            place = said.membership(own)
-            if place and event.topic == "promoter_campaign.deleted":
-                said.put(f"campaigns[{place}].gone_at", iso(event.at))
+            number = data.get("id")
+            own = said.membership(data if number is not None else {**data, "id": body.get("entity_id")})
+            if own and event.topic == "promoter_campaign.deleted":
+                said.put(f"campaigns[{own}].gone_at", iso(event.at))
         elif event.topic.startswith("referral."):
-            said.lead(data.email, data.state)
+            said.lead(data, text(data.get("state")))
         elif event.topic.startswith("commission."):
-            said.reward(data.amount, data.unit, data.status)
+            said.reward(data)
         return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
 
 
 class _Said:
     """The facts of one event, as they are gathered."""
 
-    __slots__ = ("at", "decimals", "facts", "rank")
+    __slots__ = ("at", "decimals", "facts", "moment", "rank")
 
     def __init__(self, event: Event, topic: str, currency: str, decimals: int) -> None:
         self.at = event.at
         self.rank = rank = _RANKS.get(topic.rpartition(".")[2], 0)
         self.decimals = decimals
-        moment = iso(event.at)
+        self.moment = moment = iso(event.at)
         self.facts: dict[str, Fact] = {
             "platform": (event.at, rank, "firstpromoter"),
             "currency": (event.at, rank, currency),
@@ -560,140 +377,151 @@ class _Said:
         if value is not None and value != "":
             self.facts[path] = (self.at, self.rank, value)
 
-    def _put_all(self, fields: Mapping[str, Any], paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
+    def _put_texts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
         at, rank, facts = self.at, self.rank, self.facts
         for name, path in paths:
-            value = fields[name]
-            if value is not None and value != "":
-                facts[prefix + path] = (at, rank, value)
+            value = fields.get(name)
+            # Nearly always a text or nothing, so that is told here and not in a call.
+            said = value.strip() if type(value) is str else None if value is None else text(value)
+            if said:
+                facts[prefix + path] = (at, rank, said)
 
-    def promoter(self, promoter: Promoter) -> None:
-        fields = promoter.__dict__
-        self._put_all(fields, _PROMOTER)
-        if promoter.status:
+    def _put_counts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
+        at, rank, facts = self.at, self.rank, self.facts
+        for name, path in paths:
+            value = fields.get(name)
+            said = value if type(value) is int or value is None else count(value)
+            if said is not None:
+                facts[prefix + path] = (at, rank, said)
+
+    def promoter(self, promoter: Fields) -> None:
+        """The affiliate, in v1 and v2 at once."""
+        self._put_texts(promoter, _PROMOTER)
+        status = text(promoter.get("status"))
+        if status:
             # A word that we don't know clears ours: the old one is not true any more.
-            known = _STATUSES.get(promoter.status.lower())
-            self.facts["status"] = (self.at, self.rank, known)
-            self.put("source_status", promoter.status)
-        self.put("created_at", iso_or_none(micros_of_iso(promoter.created_at) or micros_of_iso(promoter.joined_at)))
-        self.put("default.promotion_id", key_text(promoter.default_promotion_id))
-        self.put("parent_id", key_text(promoter.parent_promoter_id))
-        for balance, name in (
-            (promoter.balances, "current"),
-            (promoter.earnings_balance, "earned"),
-            (promoter.current_balance, "current"),
-            (promoter.paid_balance, "paid"),
-        ):
+            self.facts["status"] = (self.at, self.rank, _STATUSES.get(status.lower()))
+            self.put("source_status", status)
+        joined = micros_of_iso(promoter.get("created_at")) or micros_of_iso(promoter.get("joined_at"))
+        self.put("created_at", iso_or_none(joined))
+        self.put("default.promotion_id", key_text(promoter.get("default_promotion_id")))
+        self.put("parent_id", key_text(promoter.get("parent_promoter_id")))
+        for field, name in _BALANCES:
+            balance = part(promoter, field)
             if balance is not None:
-                self.put(f"balances.{name}.cash", self._cash(balance.cash))
-                self._put_all(balance.__dict__, _UNITS, f"balances.{name}.")
-        profile = promoter.profile
+                self.put(f"balances.{name}.cash", self._cash(balance.get("cash")))
+                self._put_counts(balance, _UNITS, f"balances.{name}.")
+        profile = part(promoter, "profile")
         if profile is not None:
-            self._put_all(profile.__dict__, _PROFILE)
-            if profile.social_accounts is not None:
-                accounts = profile.social_accounts.__dict__
+            self._put_texts(profile, _PROFILE)
+            accounts = part(profile, "social_accounts")
+            if accounts is not None:
                 for name, path in _SOCIALS:
-                    account = accounts[name]
-                    if account is not None and account.url:
-                        self.put(path, account.url)
-        for promotion in promoter.promotions or ():
+                    account = part(accounts, name)
+                    if account is not None:
+                        self.put(path, text(account.get("url")))
+        for promotion in parts(promoter, "promotions") or ():
             self.promotion(promotion)
-        for membership in promoter.promoter_campaigns or ():
+        for membership in parts(promoter, "promoter_campaigns") or ():
             self.membership(membership)
-        for name, value in (promoter.custom_fields or {}).items():
+        for name, value in (part(promoter, "custom_fields") or no_fields).items():
             if isinstance(value, list):
                 value = ", ".join(str(item) for item in value if isinstance(item, str | int))
-            elif isinstance(value, float):
+            elif isinstance(value, Decimal):
                 value = str(value)
             if isinstance(value, str | int):
                 self.put(f"custom.{name}", value)
 
-    def row(self, row: Row) -> None:
-        """What only the APIs' rows say."""
-        saved = micros_of_iso(row.updated_at)
+    def row(self, row: Fields) -> None:
+        """What only the APIs' rows say; of v2's counts, over all campaigns."""
+        saved = micros_of_iso(row.get("updated_at"))
         if saved is not None and saved <= self.at:
             self.facts["updated_at"] = (saved, self.rank, iso(saved))
-        if row.stats is not None:
-            self._put_all(row.stats.__dict__, _COUNTED)
-            self.put("stats.sales_total", self._cash(row.stats.revenue_amount))
+        stats = part(row, "stats")
+        if stats is not None:
+            self._put_counts(stats, _COUNTED)
+            self.put("stats.sales_total", self._cash(stats.get("revenue_amount")))
         # Whoever was archived is in no list but that of the archived.
-        self.put("gone_at", iso_or_none(micros_of_iso(row.archived_at)))
-        ids = [key_text(entry.id) for entry in (*(row.promotions or ()), *(row.promoter_campaigns or ()))]
+        self.put("gone_at", iso_or_none(micros_of_iso(row.get("archived_at"))))
+        entries = (*(parts(row, "promotions") or ()), *(parts(row, "promoter_campaigns") or ()))
+        ids = [key_text(entry.get("id")) for entry in entries]
         places = tuple(place for place in ids if place is not None)
         if places and len(places) == len(ids):
             self.put("campaigns[]", places)  # the complete list: what is not in it was left
 
-    def named(self, promoter: Named) -> None:
-        self.put("email", promoter.email)
-        self.put("name", promoter.name)
+    def named(self, promoter: Fields) -> None:
+        """A promoter that is only named."""
+        self._put_texts(promoter, _NAMED)
 
-    def promotion(self, promotion: Promotion, campaign: Named | None = None, state: str | None = None) -> None:
-        campaign_id = key_text(promotion.campaign_id) or (key_text(campaign.id) if campaign else None)
-        place = key_text(promotion.id) or (f"campaign:{campaign_id}" if campaign_id else None)
+    def promotion(self, promotion: Fields, campaign: Fields | None = None, state: str | None = None) -> None:
+        """v1's membership in a campaign."""
+        campaign_id = key_text(promotion.get("campaign_id")) or key_text((campaign or no_fields).get("id"))
+        place = key_text(promotion.get("id")) or (f"campaign:{campaign_id}" if campaign_id else None)
         if place is None:
             return
         prefix = f"campaigns[{place}]."
         if state:
             self.put(prefix + "status", state)
         if campaign is not None:
-            self.put(prefix + "name", campaign.name)
-        self._put_all(promotion.__dict__, _PROMOTION, prefix)
+            self.put(prefix + "name", text(campaign.get("name")))
+        self._put_texts(promotion, _PROMOTION, prefix)
+        self._put_counts(promotion, _PROMOTION_COUNTS, prefix)
         self.put(prefix + "campaign_id", campaign_id)
-        self.put(prefix + "sales_total", self._cash(promotion.sales_total))
-        self.put(prefix + "refunds_total", self._cash(promotion.refunds_total))
+        self.put(prefix + "sales_total", self._cash(promotion.get("sales_total")))
+        self.put(prefix + "refunds_total", self._cash(promotion.get("refunds_total")))
 
-    def campaign(self, campaign: Named, state: str | None) -> None:
-        """A campaign that is named without the membership."""
-        self.membership(Membership.model_construct(id=None, campaign_id=campaign.id, campaign=campaign, state=state))
-
-    def membership(self, membership: Membership) -> str | None:
+    def membership(self, membership: Fields) -> str | None:
         """v2's membership; the ID it has in the facts, or None when it has none."""
-        campaign = membership.campaign
-        campaign_id = key_text(membership.campaign_id) or (key_text(campaign.id) if campaign else None)
-        place = key_text(membership.id) or (f"campaign:{campaign_id}" if campaign_id else None)
+        campaign = part(membership, "campaign")
+        campaign_id = key_text(membership.get("campaign_id")) or key_text((campaign or no_fields).get("id"))
+        place = key_text(membership.get("id")) or (f"campaign:{campaign_id}" if campaign_id else None)
         if place is None:
             return None
         prefix = f"campaigns[{place}]."
-        self._put_all(membership.__dict__, _MEMBERSHIP, prefix)
+        self._put_texts(membership, _MEMBERSHIP, prefix)
         self.put(prefix + "campaign_id", campaign_id)
         if campaign is not None:
-            self.put(prefix + "name", campaign.name)
+            self.put(prefix + "name", text(campaign.get("name")))
         return place
 
-    def lead(self, email: str | None, state: str | None) -> None:
+    def lead(self, lead: Fields, state: str | None) -> None:
         """The last lead, as a whole: what this one lacks must not be read off the one before."""
         at, rank = self.at, self.rank
-        self.facts["last_lead.email"] = (at, rank, email or None)
-        self.facts["last_lead.state"] = (at, rank, state or None)
-        self.facts["last_lead.at"] = (at, rank, iso(at))
+        self.facts["last_lead.email"] = (at, rank, text(lead.get("email")))
+        self.facts["last_lead.state"] = (at, rank, state)
+        self.facts["last_lead.at"] = (at, rank, self.moment)
 
-    def reward(self, amount: int | Decimal | None, unit: str | None, status: str | None) -> None:
+    def reward(self, reward: Fields) -> None:
         """The last reward, as a whole."""
         at, rank = self.at, self.rank
-        if unit == "cash" or not unit:
-            text = self._cash(amount)
-        else:
-            text = (
-                None
-                if amount is None or not -(10**18) < amount < 10**18
-                else format(amount, "f" if isinstance(amount, Decimal) else "d")
-            )
-        self.facts["last_reward.amount"] = (at, rank, text)
-        self.facts["last_reward.unit"] = (at, rank, unit or None)
-        self.facts["last_reward.status"] = (at, rank, status or None)
-        self.facts["last_reward.at"] = (at, rank, iso(at))
+        unit = text(reward.get("unit"))
+        said = reward.get("amount")
+        self.facts["last_reward.amount"] = (at, rank, self._cash(said) if unit in ("cash", None) else _plain(said))
+        self.facts["last_reward.unit"] = (at, rank, unit)
+        self.facts["last_reward.status"] = (at, rank, text(reward.get("status")))
+        self.facts["last_reward.at"] = (at, rank, self.moment)
 
-    def cleared(self, changes: Mapping[str, Any]) -> None:
+    def cleared(self, changes: Fields) -> None:
         """v2 names what changed, ``{field: [old, new]}``: there, a blank does say that the field was cleared."""
         for name, change in changes.items():
             path = _CLEARABLE.get(name)
             if path and isinstance(change, list) and len(change) == 2 and (change[1] is None or change[1] == ""):
                 self.facts[path] = (self.at, self.rank, None)
 
-    def _cash(self, cents: int | Decimal | None) -> str | None:
-        if cents is None or not -(10**18) < cents < 10**18:
-            return None
-        return from_minor_with(cents, self.decimals)
+    def _cash(self, said: object) -> str | None:
+        cents = _bounded(said)
+        return None if cents is None else from_minor_with(cents, self.decimals)
+
+
+def _bounded(said: object) -> int | Decimal | None:
+    number = amount(said)
+    return number if number is not None and -(10**18) < number < 10**18 else None
+
+
+def _plain(said: object) -> str | None:
+    """An amount that is no money, in plain notation."""
+    number = _bounded(said)
+    return None if number is None else format(number, "f" if isinstance(number, Decimal) else "d")
 
 
 def _word(value: object) -> str | None:
