@@ -18,13 +18,14 @@ from connector.core.contract import API_TOPIC, Event, Source
 from connector.core.errors import StoreUnavailable, UnknownShape
 from connector.core.lenient import micros_of
 from connector.core.merge import join
-from connector.core.record import AffiliateUpdate, Fact, dump_facts, load_facts, said_something_new
+from connector.core.record import AffiliateUpdate, Fact, Facts, dump_facts, load_facts, said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
 from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint
 
 _log = logs.get("projector")
 _pressed_batch_events = 50  # some 15 ms of work, in which answers are late
+_most_bytes = 8 * 1024 * 1024  # of bodies in a batch
 
 
 class Projected(Struct, frozen=True):
@@ -48,7 +49,7 @@ class Projector:
         sources: by their name in the configuration.
         stop: ends ``run`` within a second.
         now: aware UTC.
-        batch_events: the most events a transaction takes.
+        batch_events: the most events a transaction takes; fewer when their bodies are large.
         report: called after each batch, in this thread; quick, must not raise.
     """
 
@@ -60,7 +61,7 @@ class Projector:
         *,
         stop: threading.Event,
         now: Callable[[], datetime],
-        batch_events: int = 500,
+        batch_events: int = 2_000,
         report: Callable[[Projected], None] | None = None,
     ) -> None:
         self._store, self._sources, self._letters = store, sources, letters
@@ -116,7 +117,7 @@ class Projector:
         began = time.perf_counter()
         cursor = self._store.cursor()
         most = min(self._size, _pressed_batch_events) if self._store.intake_pressed() else self._size
-        events = self._store.read_events(cursor, most)
+        events = self._store.read_events(cursor, most, most_bytes=_most_bytes)
         if not events:
             return 0
         try:
@@ -146,9 +147,9 @@ class Projector:
         fresh = self._store.unseen(keys)
         for key, stored in zip(keys, events, strict=True):
             work.take_in(stored, key, fresh)
-        known = self._store.load(work.updates)
+        known = self._store.load(work.said)
         saved: list[Saved] = []
-        for record_id, updates in work.updates.items():
+        for record_id, said in work.said.items():
             if record_id not in known and record_id not in work.introduced:
                 continue  # forgotten: a late second delivery must not bring the person back
             before: dict[str, Fact] = {}
@@ -156,9 +157,7 @@ class Projector:
             if record_id in known:
                 version = known[record_id].version
                 before = load_facts(known[record_id].facts)
-            after = before
-            for update in updates:
-                after = join(after, update.facts)
+            after = join(before, said)
             if not version or said_something_new(before, after):
                 saved.append(Saved(record_id, version, version + 1, dump_facts(after)))
             elif after != before:
@@ -200,19 +199,20 @@ class _Work:
     Attributes:
         seen: fingerprints of the events that count as seen from now on.
         introduced: records that an event spoke of which is no duplicate; only these may be new.
+        said: by record, all that the batch says of it, joined.
     """
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = sources
         self._now_seen: set[bytes] = set()
-        self._said: dict[tuple[bytes, bytes], tuple[str, ...]] = {}
+        self._folded: dict[tuple[bytes, bytes], tuple[str, ...]] = {}
         self.seen: list[bytes] = []
         self.introduced: set[str] = set()
         self.read: list[Event] = []
         self.letters: list[Letter] = []
         self.mentions: list[tuple[int, str]] = []
         self.tallies: dict[str, Tally] = {}
-        self.updates: dict[str, list[AffiliateUpdate]] = {}
+        self.said: dict[str, Facts] = {}
 
     def take_in(self, stored: StoredEvent, key: bytes, fresh: set[bytes]) -> None:
         event = stored.event
@@ -243,18 +243,19 @@ class _Work:
         """A second delivery may say more (FirstPromoter's short and full bodies have one id), or the same: then folding
         it again changes nothing."""
         event = stored.event
-        said = self._said.get((key, event.body))
-        if said is not None:
-            self.mentions += [(stored.seq, record_id) for record_id in said]
+        about = self._folded.get((key, event.body))
+        if about is not None:
+            self.mentions += [(stored.seq, record_id) for record_id in about]
         elif event.at == micros_of(event.received_at):
             pass  # undated, so stamped by its arrival: what is old would pass for new
         elif not isinstance(updates := self._normalize(event), Letter):
             self._fold(stored, key, updates)
 
     def _fold(self, stored: StoredEvent, key: bytes, updates: Sequence[AffiliateUpdate]) -> None:
-        self._said[key, stored.event.body] = tuple(update.record_id for update in updates)
+        self._folded[key, stored.event.body] = tuple(update.record_id for update in updates)
         for update in updates:
-            self.updates.setdefault(update.record_id, []).append(update)
+            before = self.said.get(update.record_id)
+            self.said[update.record_id] = update.facts if before is None else join(before, update.facts)
             self.mentions.append((stored.seq, update.record_id))
 
     def _normalize(self, event: Event) -> Sequence[AffiliateUpdate] | Letter:

@@ -757,15 +757,24 @@ class Store:
         self._insert(events)
         self._appended()
 
-    def read_events(self, after: int, limit: int) -> list[StoredEvent]:
-        """The next events behind seq *after*, in order."""
+    def read_events(self, after: int, limit: int, *, most_bytes: int | None = None) -> list[StoredEvent]:
+        """The next events behind seq *after*, in order: at most *limit*, and none more once their bodies have
+        *most_bytes* together."""
+        events: list[StoredEvent] = []
+        size = 0
         with self._inbox.reading() as sql:
             rows = sql.execute(
                 "SELECT seq, source, key, topic, at, received_at, dictionary, body FROM events"
                 " WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
-            ).fetchall()
-        return [self._event(row) for row in rows]
+            )
+            for row in rows:
+                events.append(self._event(row))
+                size += len(events[-1].event.body)
+                if most_bytes is not None and size >= most_bytes:
+                    rows.close()
+                    break
+        return events
 
     def _event(self, row: tuple[Any, ...]) -> StoredEvent:
         seq, source, key, topic, at, received_at, dictionary, body = row
