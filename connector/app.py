@@ -32,8 +32,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from connector import logs
 from connector.config import Config, RouteConfig, SinkConfig
-from connector.core.contract import Repair, Sink, Source
+from connector.core.contract import Repair, Shrinkable, Sink, Source
 from connector.core.errors import Stopping, StoreUnavailable
+from connector.core.record import view
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, Route, RouteWorker
 from connector.faults import describe
@@ -299,6 +300,7 @@ class Program:
         return self._reasons if keeps else tuple(dict.fromkeys(("store", *self._reasons)))
 
     def _watch(self) -> None:
+        view("", {})  # builds its validator, for which the first event need not wait then
         next_prune = time.monotonic() + 60
         next_tidying = time.monotonic()
         while True:
@@ -308,10 +310,17 @@ class Program:
             if time.monotonic() >= next_tidying:
                 next_tidying = time.monotonic() + 15
                 if not self.store.intake_pressed():
-                    self.store.shrink_memory()
+                    self._shrink_memory()
                 give_back_memory()
             if time.monotonic() >= next_prune:
                 next_prune = time.monotonic() + self._prune()
+
+    def _shrink_memory(self) -> None:
+        """Let go of what is only kept to be quick."""
+        self.store.shrink_memory()
+        for sink in self.sinks.values():
+            if isinstance(sink, Shrinkable):
+                sink.shrink_memory()
 
     def _look(self) -> tuple[str, ...]:
         reasons = list(self._dead)

@@ -228,13 +228,13 @@ class RouteWorker:
         jobs: list[_Job] = []
         settled: list[Result] = []
         keys: set[str] = set()
-        room, seen = self._size, 0
+        room = self._size
         self._began_after = self._after
-        while room > 0 and seen < 1000:
-            owed = self._take(room, alone=False)
+        while room > 0 and len(settled) < _most_unsent:
+            # A batch may be 20,000 records: their texts must not all be in memory at once.
+            owed = self._take(min(room, _taken_at_once), alone=False)
             if not owed:
                 break
-            seen += len(owed)
             self._after = owed[-1].record_id
             more, done = self._shape(owed, room=room, taken=keys)
             jobs += more
@@ -272,8 +272,7 @@ class RouteWorker:
                 fault = describe(error)
                 settled.append(self._back(one, wait=self._backoff(one.tries + 1), reason="bug", failed=True))
                 continue
-            # What is read is let go: a batch may hold 20,000 of them.
-            read = self._leased[one.record_id] = structs.replace(one, facts=b"")
+            read = self._leased[one.record_id] = structs.replace(one, facts=b"")  # what is read is let go
             shaped.append((read, evaluation))
         if fault:
             logs.warn(_log, "mapping.bug", route=self._name, records=len(settled), **fault)
@@ -343,35 +342,41 @@ class RouteWorker:
 
     def _deliver(self, jobs: Sequence[_Job], state: RouteState) -> None:
         """Send the rows of *jobs* and settle what came of them."""
-        rows = [row for job in jobs for row in job.rows]
-        outcomes: dict[str, Outcome] = {}
-        answered: set[str] = set()
-        error: Exception | None = None
         tally = _Tally()
-        for start in range(0, len(rows), self._full):
-            chunk = rows[start : start + self._full]
-            try:
-                outcomes.update((outcome.key, outcome) for outcome in self._call(chunk, tally))
-            except StoreUnavailable:
-                raise
-            except Exception as raised:
-                error = raised
-                break
-            answered.update(row.key for row in chunk)
+        outcomes, answered, error = self._send(jobs, tally)
         whole = [job for job in jobs if all(row.key in answered for row in job.rows)]
-        results = [self._result(job, outcomes, state) for job in whole]
+        failed = [job for job in jobs if any(row.key not in answered for row in job.rows)]
+        results = []
+        for job in whole:
+            results.append(self._result(job, outcomes, state))
+            job.rows.clear()  # what is settled takes the place of what was sent, not another such place beside it
         if answered:
             self._succeeded(whole, state)
             state = self._store.route_state(self._name)
         failure: _Failure | None = None
         if error is not None:
             failure = self._failure(error)
-            failed = [job for job in jobs if job not in whole]
             results += self._failed(failure, failed, outcomes, state)
         self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(answered))
         self._tell(jobs, results, tally, failure)
         if isinstance(error, Stopping):
             raise error
+
+    def _send(self, jobs: Sequence[_Job], tally: _Tally) -> tuple[dict[str, Outcome], set[str], Exception | None]:
+        """The outcomes by row key, the keys that calls with an answer were about, and what ended the last call."""
+        rows = [row for job in jobs for row in job.rows]
+        outcomes: dict[str, Outcome] = {}
+        answered: set[str] = set()
+        for start in range(0, len(rows), self._full):
+            chunk = rows[start : start + self._full]
+            try:
+                outcomes.update((outcome.key, outcome) for outcome in self._call(chunk, tally))
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                return outcomes, answered, error
+            answered.update(row.key for row in chunk)
+        return outcomes, answered, None
 
     def _call(self, rows: Sequence[Row], tally: _Tally) -> Sequence[Outcome]:
         """One call, repeated a few times where a short wait may heal it. Raises what the last one raised."""
@@ -629,6 +634,8 @@ class _Failure(Struct, frozen=True):
     after: float | None = None
 
 
+_taken_at_once = 500
+_most_unsent = 1_000  # records that need no call: then they are settled, and it is another batch's turn
 _longest_nap_seconds = 5.0
 _person_seconds = 30.0  # nobody shares a sheet or renews a token faster
 

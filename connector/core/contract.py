@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, Literal, Protocol, Self
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, runtime_checkable
 from urllib.parse import parse_qsl
 
 from msgspec import Struct, field
@@ -514,4 +514,13 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give back connections; called once, when no thread uses the sink any more."""
+        ...
+
+
+@runtime_checkable
+class Shrinkable(Protocol):
+    """A sink that keeps much between two writes only to be quick."""
+
+    def shrink_memory(self) -> None:
+        """Let go of it; called every few seconds, from any thread. Never blocks: what is in use just now stays."""
         ...

@@ -440,7 +440,7 @@ class TableFile:
 
     Options: ClassVar[type[SinkOptions]] = TableFileOptions
     TargetOptions: ClassVar[type[TargetOptions]] = TargetOptions
-    batch_rows = 20_000
+    batch_rows = 5_000
 
     rest = 3.0
     """How many times a flush's own duration the sink rests before the next one, so that a burst becomes few flushes
@@ -530,6 +530,12 @@ class TableFile:
             document, _ = self._read(target)
             plan = make_plan(document.table(target), target, rows, str(self._path))
         return tuple(_change(item) for item in plan.rows)
+
+    def shrink_memory(self) -> None:
+        """Forget the parsed file; the next write parses it again."""
+        if self._lock.acquire(blocking=False):
+            self._cache = None
+            self._lock.release()
 
     def close(self) -> None:
         self._cache = None

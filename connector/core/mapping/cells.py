@@ -224,7 +224,6 @@ def _url(value: Any, _: AffiliateRecord | None) -> Cell:
     return _answer(_url_of(_one(value)))
 
 
-@lru_cache(maxsize=4096)
 def _url_of(text: str) -> tuple[str | None, str]:
     asked = text
     if not text.casefold().startswith(("http://", "https://")) and not re.match(
@@ -263,7 +262,6 @@ _plain_address = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
 def _email_of(text: str) -> tuple[str | None, str]:
     lowered = text.lower()
     if text.isascii() and _plain_address.fullmatch(lowered):
@@ -279,7 +277,7 @@ def _email_of(text: str) -> tuple[str | None, str]:
     return address.normalized.lower(), ""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _phone(text: str, region: str) -> tuple[str | None, str]:
     import phonenumbers
 
