@@ -16,6 +16,7 @@ names = (
     "backfill",
     "google_sheets",
     "hubspot",
+    "workbook",
     "document",
 )
 

@@ -26,6 +26,7 @@ from connector.core.contract import SinkOptions, Target, TargetOptions
 from connector.core.errors import NeedsAction
 from connector.core.row import Cell, Column
 from connector.sinks.table_file import CellRefused, Document, TableFile, TableFileOptions, canonical_key
+from connector.sinks.xlsx_writing import dump
 
 # ---------------------------------------------------------------- cells
 
@@ -116,7 +117,8 @@ class XlsxTable:
         self._header_row = 1
         self._last_row = 1
         self._indexes: dict[int, dict[str, list[int]]] = {}
-        self._made = False
+        self._reached = self._last_row
+        self._width = 0
         if self._sheet is None:
             return
         if not hasattr(self._sheet, "iter_rows"):
@@ -134,6 +136,7 @@ class XlsxTable:
             width += self._sheet.min_column - 1
             cells = (self._sheet.cell(first, column) for column in range(1, width + 1))
             self._header = ["" if cell.value is None else str(cell.value) for cell in cells]
+            self._reached, self._width = self._last_row, len(self._header)
 
     @property
     def rows(self) -> int:
@@ -218,7 +221,8 @@ class XlsxTable:
         for column in columns:
             self._header.append(column.name)
             cell = sheet.cell(self._header_row, len(self._header))
-            _put_text(cell, column.name)
+            cell.value = column.name
+            cell.data_type = "s"  # not a formula, whatever it begins with
             if beside is None:
                 cell.font = Font(bold=True)
             else:
@@ -229,7 +233,6 @@ class XlsxTable:
             self._last_row = self._header_row
             sheet.freeze_panes = sheet.cell(self._header_row + 1, 1)
             sheet.auto_filter.ref = f"A{self._header_row}:{get_column_letter(len(self._header))}{self._header_row}"
-        self._stretch(len(self._header), self._last_row)
 
     def update(self, place: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
         for position, (column, raw) in cells.items():
@@ -243,7 +246,6 @@ class XlsxTable:
         self._indexes = {} if index is None else {position: index}
         if index is not None:
             index.setdefault(key, []).append(place)
-        self._stretch(len(self._header), place)
         self._last_row = place
 
     def drop(self, places: Iterable[int]) -> None:
@@ -281,9 +283,13 @@ class XlsxTable:
             )
         )
 
-    def _stretch(self, width: int, last_row: int) -> None:
+    def stretch(self) -> None:
         """Let the filter, and a table that a person made of our rows, reach to the last row and column."""
-        sheet = self._sheet
+        sheet, width, last_row = self._sheet, len(self._header), self._last_row
+        before, self._reached = self._reached, last_row
+        if sheet is None or (last_row, width) == (before, self._width):
+            return
+        self._width = width
         for holder in (sheet.auto_filter, *sheet.tables.values()):
             if not holder.ref:
                 continue
@@ -293,7 +299,7 @@ class XlsxTable:
             is_filter = holder is sheet.auto_filter
             # A table names its columns: only the filter grows to the right.
             right = max(right, width) if is_filter else right
-            bottom = max(bottom, last_row) if is_filter or bottom == self._last_row else bottom
+            bottom = max(bottom, last_row) if is_filter or bottom == before else bottom
             holder.ref = f"{get_column_letter(left)}{top}:{get_column_letter(right)}{bottom}"
             if not is_filter and holder.autoFilter is not None:
                 holder.autoFilter.ref = holder.ref
@@ -317,11 +323,6 @@ def _text(column: Column, text: str) -> str:
     return written
 
 
-def _put_text(cell: Any, text: str) -> None:
-    cell.value = text
-    cell.data_type = "s"  # not a formula, whatever it begins with, and no "#N/A" error either
-
-
 def _put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
     """Write a raw cell; a person's number format stays unless the value could not be shown with it."""
     if isinstance(cell, MergedCell):
@@ -330,7 +331,8 @@ def _put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
     if raw is None or raw == "":
         cell.value = None
     elif isinstance(raw, str):
-        _put_text(cell, raw)
+        # Not by way of ``value``, which looks for what `encode` has looked for already, and takes "=" for a formula.
+        cell._value, cell.data_type = raw, "s"
         # As text, so that a person who enters the cell and leaves it doesn't turn "00420" into 420. Not for long
         # texts, which old versions of Excel show as #### in this format.
         if kept == "General" and len(raw) < 255 and (is_key or column.type == "phone" or _looks_typed.match(raw)):
@@ -422,9 +424,9 @@ class XlsxBook:
         return self._tables[tab.casefold()]
 
     def dump(self) -> bytes:
-        target = io.BytesIO()
-        self._book.save(target)
-        return target.getvalue()
+        for table in self._tables.values():
+            table.stretch()
+        return dump(self._book)
 
     def facts(self, target: Target) -> str:
         return f'tab "{target.options.tab}" with {self.table(target).rows} rows below the header'
