@@ -331,6 +331,8 @@ class Program:
             status = self.store.status()
         except StoreUnavailable:
             return ("store", *reasons)
+        if self.projector.failures >= 3:
+            reasons.append("projector")  # events wait in the inbox: nobody owes them yet, so nothing grows stale
         stale_before = utc_now() - timedelta(seconds=self.config.server.stale_after_seconds)
         for route in status.routes:
             if route.state.kind in ("bug", "needs_action"):

@@ -68,11 +68,12 @@ class Projector:
         self._stop, self._now, self._batch_events, self._report = stop, now, batch_events, report
         self._size = batch_events
         self._bell = threading.Event()
+        self.failures = 0
+        """Tries in a row that came to nothing; 0 when it is well."""
         store.on_append(self._bell.set)
 
     def run(self) -> None:
         """The thread's life: project what is there, sleep until the store rings."""
-        failures = 0
         while not self._stop.is_set():
             self._bell.clear()
             try:
@@ -80,19 +81,19 @@ class Projector:
                 while self.step() and not self._stop.is_set():
                     self._store.give_way(time.thread_time() - began, self._stop.wait)
                     began = time.thread_time()
-                failures = 0
+                self.failures = 0
             except Overtaken:
                 continue
             except StoreUnavailable as error:
-                failures += 1
-                logs.warn(_log, "projection.waits", reason=str(error), failures=failures)
-                self._stop.wait(min(0.1 * 2**failures, 5.0))
+                self.failures += 1
+                logs.warn(_log, "projection.waits", reason=str(error), failures=self.failures)
+                self._stop.wait(min(0.1 * 2**self.failures, 5.0))
                 continue
             except Exception as error:
                 # A bug of ours: nothing is lost, the events stay in the inbox; say so and try again slowly.
-                failures += 1
-                logs.warn(_log, "projection.bug", failures=failures, **describe(error))
-                self._stop.wait(min(0.1 * 2**failures, 60.0))
+                self.failures += 1
+                logs.warn(_log, "projection.bug", failures=self.failures, **describe(error))
+                self._stop.wait(min(0.1 * 2**self.failures, 60.0))
                 continue
             self._sleep()
 

@@ -175,6 +175,20 @@ def test_a_route_that_needs_a_person_turns_readiness_red_by_name_and_back(tmp_pa
     connector.kill()
 
 
+def test_events_that_can_not_be_read_on_turn_readiness_red_and_back(tmp_path: Path, nursery: Nursery) -> None:
+    connector = Connector(tmp_path, nursery).start()
+    letters = tmp_path / "data" / "dead-letters.jsonl"
+    letters.mkdir()  # a folder in the file's place: what can't be read can't be put on file, so nothing counts as done
+    connector.send("firstpromoter", {"event": {"id": 1, "type": "promoter_signed_up"}, "data": {"promoter": {}}})
+    connector.send("firstpromoter", json.loads(_event(2)))
+    _wait_until_ready_says(connector, 503, ["projector"])
+    assert connector.rows() == {}
+    letters.rmdir()
+    connector.wait_for({"firstpromoter:2": {"Status": "Active"}})
+    _wait_until_ready_says(connector, 200, [])
+    connector.kill()
+
+
 # ---------------------------------------------------------------- the program, without its receiver
 
 
