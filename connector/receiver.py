@@ -452,8 +452,8 @@ def application(
 
     Args:
         receiver: answers ``POST /hooks/{source}``.
-        reasons: why the program is not ready, by name only (``store``, ``projector``, ``route:NAME``, ``stale``); () when it
-            is. Must be quick: it is asked in the event loop.
+        reasons: why the program is not ready, by name only (``store``, ``projector``, ``route:NAME``, ``stale``); ()
+            when it is. Must be quick: it is asked in the event loop.
         more: ASGI applications by path (``/metrics``).
     """
 
