@@ -143,8 +143,9 @@ class Program:
         StoreUnavailable: the store can't be opened, is damaged, or another process works on it.
     """
 
-    stop_within_seconds = 8.0
-    """How long the threads get to finish what they are at; docker kills after 10 seconds, systemd after 90."""
+    stop_within_seconds = 7.0
+    """How long requests and threads get, together, to finish what they are at; docker kills after 10 seconds, systemd
+    after 90."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -268,14 +269,20 @@ class Program:
         self._threads.append(thread)
         thread.start()
 
+    def stop_soon(self) -> None:
+        """From now on ``stop_within_seconds`` count; else they count from ``close`` on."""
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + self.stop_within_seconds
+
     def close(self) -> None:
         """Stop everything that ``start`` started, and let go of the store; what is owed stays owed."""
+        self.stop_soon()
+        ends, self._stop_by = self._stop_by or 0.0, None
         self.stop.set()
         for worker in self.workers:
             worker.bell.set()  # else a sleeping one notices within a second
-        ends = time.monotonic() + self.stop_within_seconds
         for thread in self._threads:
-            thread.join(max(0.1, ends - time.monotonic()))
+            thread.join(max(0.0, ends - time.monotonic()))
         hanging = [thread.name for thread in self._threads if thread.is_alive()]
         if hanging:
             # A far side's call that does not come back. The threads die with the process; closing the store under
@@ -292,6 +299,7 @@ class Program:
     # ------------------------------------------------ readiness and upkeep
 
     _dead: tuple[str, ...] = ()
+    _stop_by: float | None = None
     receiver: Receiver | None = None
 
     def reasons(self) -> Sequence[str]:
@@ -402,7 +410,7 @@ def serve(config: Config) -> int:
     tame_collector()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(server, listener, config))
+            runner.run(_run(server, listener, program))
     finally:
         listener.close()
         program.close()
@@ -454,9 +462,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _run(server: uvicorn.Server, listener: socket.socket, config: Config) -> None:
+async def _run(server: uvicorn.Server, listener: socket.socket, program: Program) -> None:
+    config = program.config
+
     def stop(number: int) -> None:
         logs.say(_log, "server.stopping", signal=signal.Signals(number).name)
+        program.stop_soon()
         server.should_exit = True
 
     loop = asyncio.get_running_loop()

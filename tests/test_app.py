@@ -268,6 +268,32 @@ def test_a_call_that_hangs_does_not_hold_up_the_stop(
     program.close()
 
 
+def test_sigterm_ends_a_server_whose_requests_and_readings_hang(tmp_path: Path, nursery: Nursery) -> None:
+    """A sender that does not finish its body, and a platform that does not answer a repair: together, not one after
+    the other, they may hold up the stop, and docker waits ten seconds."""
+    connector = Connector(tmp_path, nursery)
+    with socket.create_server(("127.0.0.1", 0)) as platform:
+        platform.settimeout(20)
+        port = platform.getsockname()[1]
+        reading = f'api_key = "k3y-of-the-tests"\nbase_url = "http://127.0.0.1:{port}"\nrepair = {{ every = "24h" }}\n'
+        text = connector.config.read_text(encoding="utf-8")
+        connector.config.write_text(
+            text.replace("[sources.everflow]", reading + "[sources.everflow]"), encoding="utf-8"
+        )
+        connector.start()
+        assert connector.port is not None
+        asked, _ = platform.accept()
+        with asked, socket.create_connection(("127.0.0.1", connector.port)) as sender:
+            assert asked.recv(100).startswith(b"GET ")
+            head = f"POST /hooks/firstpromoter?token={tokens['firstpromoter']} HTTP/1.1\r\nhost: x\r\n"
+            sender.sendall(head.encode() + b"content-type: application/json\r\ncontent-length: 99\r\n\r\n{")
+            connector.send("firstpromoter", json.loads(_event(1)))  # by now it waits for the other's body
+            assert connector.stop() < 10
+    last = {line["event"]: line for line in connector.lines()[-4:]}
+    assert last["stop.hangs"]["threads"] == "repair firstpromoter"
+    assert last["exit"]["code"] == 0
+
+
 def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery: Nursery) -> None:
     connector = Connector(tmp_path, nursery).start()
     connector.send("firstpromoter", json.loads(_event(1)))
