@@ -17,6 +17,7 @@ from connector.core.json_body import decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START = datetime(1970, 1, 1)  # noqa: DTZ001 - without a zone an offset need not be written and cut off again
 _MICROSECOND = timedelta(microseconds=1)
+_DAY = 86_400_000_000  # microseconds
 _FAR_SECONDS = 253_402_300_800  # the year 10000: no datetime reaches it
 _LONGEST_NUMBER = 60
 
@@ -119,6 +120,15 @@ def micros_of_seconds(value: object) -> int | None:
 def micros_of(moment: datetime) -> int:
     """An aware datetime as microseconds of Unix time."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def stamp(said: int | None, received_at: datetime) -> int:
+    """The time that an event is true as of: what the platform *said*, in microseconds; else when it was received.
+
+    So, too, for a time more than a day after that: it would win over all that is said until then, for years perhaps.
+    """
+    received = micros_of(received_at)
+    return received if said is None or said > received + _DAY else said
 
 
 def iso(micros: int) -> str:

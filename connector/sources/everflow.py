@@ -31,6 +31,7 @@ from connector.core.lenient import (
     no_fields,
     part,
     parts,
+    stamp,
     text,
 )
 from connector.core.record import AffiliateUpdate, Fact, Value
@@ -140,9 +141,8 @@ class Everflow:
                 if at is not None:
                     break
         hashed = blake2b(body, digest_size=20).hexdigest()
-        return Event(
-            self.name, f"{topic}:{hashed}", topic, at or micros_of(request.received_at), request.received_at, body
-        )
+        received_at = request.received_at
+        return Event(self.name, f"{topic}:{hashed}", topic, stamp(at, received_at), received_at, body)
 
     def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
         """How to read the partners from the network API.
@@ -214,10 +214,11 @@ class Everflow:
 class _Said:
     """The facts of one event, as they are gathered."""
 
-    __slots__ = ("at", "facts", "rank", "seen_at")
+    __slots__ = ("at", "facts", "rank", "received_at", "seen_at")
 
     def __init__(self, event: Event) -> None:
         self.at = self.seen_at = event.at
+        self.received_at = event.received_at
         self.rank = rank = _RANKS.get(event.topic, 1)
         moment = iso(event.at)
         self.facts: dict[str, Fact] = {
@@ -323,7 +324,7 @@ class _Said:
                 continue
             roster.append(key)
             # A user's edit does not move the partner's time_saved.
-            at = max(self.at, micros_of_seconds(user.get("time_saved")) or 0)
+            at = max(self.at, stamp(micros_of_seconds(user.get("time_saved")) or 0, self.received_at))
             self._put_texts(user, _USER, f"users[{key}].", at)
         total = users.get("total")
         if key_text(total) == str(len(roster)) or (not roster and total == 0):

@@ -24,11 +24,11 @@ from connector.core.lenient import (
     iso,
     iso_or_none,
     key_text,
-    micros_of,
     micros_of_iso,
     no_fields,
     part,
     parts,
+    stamp,
     text,
 )
 from connector.core.money import exponent, from_minor_with
@@ -210,7 +210,7 @@ class FirstPromoter:
         # The type belongs to the key. v1 sends one event under two names with one id, and the merge absorbs the second;
         # v2's published examples even give one UUID to events of two kinds, about two different things.
         key = f"{topic}:{number}"
-        at = micros_of_iso(time) or micros_of(received_at)
+        at = stamp(micros_of_iso(time), received_at)
         return Event(self.name, key, topic, at, received_at, body)
 
     def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:

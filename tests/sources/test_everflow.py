@@ -373,11 +373,22 @@ def test_the_key_is_a_hash_of_topic_and_body() -> None:
         (verdict(timestamp=None), 1_772_366_400_000_000),
         (verdict(timestamp="soon"), 1_772_366_400_000_000),
         (verdict(timestamp=10**30), 1_772_366_400_000_000),
+        (verdict(timestamp=1_772_452_800), 1_772_452_800_000_000),
+        (verdict(timestamp=1_772_452_801), 1_772_366_400_000_000),  # more than a day after it was received
         (verdict(timestamp=-5), 1_772_366_400_000_000),
     ],
 )
 def test_the_time_is_the_platforms_else_that_of_arrival(body: Body, at: int) -> None:
     assert source().accept(request(body)).at == at
+
+
+def test_a_users_time_in_the_far_future_does_not_win_for_ever() -> None:
+    def users(time: int, email: str) -> Body:
+        return {"users": {"total": 1, "user_entities": [user(1, email=email, time_saved=time)]}}
+
+    (wrong,) = read(source(), partner(relationship=users(NOW * 2, "old@x.example")))
+    received = 1_772_366_400_000_000
+    assert wrong.facts["users[1].email"] == (received, wrong.facts["users[1].email"][1], "old@x.example")
 
 
 def test_a_body_without_a_partner_is_kept_when_the_url_says_it_is_everflows() -> None:

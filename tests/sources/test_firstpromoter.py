@@ -677,6 +677,9 @@ def test_an_envelope_without_id_or_type_is_unreadable(body: Body) -> None:
         (5, 1_772_366_400_000_000),
         ("0001-01-01T00:00:00+14:00", 1_772_366_400_000_000),
         ("9999-12-31T23:59:59-14:00", 1_772_366_400_000_000),
+        ("2026-03-02T12:00:00Z", 1_772_452_800_000_000),  # a clock that is a day ahead is believed
+        ("2026-03-02T12:00:00.000001Z", 1_772_366_400_000_000),
+        ("2031-01-01T00:00:00Z", 1_772_366_400_000_000),
     ],
 )
 def test_the_time_is_the_platforms_else_that_of_arrival(at: Any, micros: int) -> None:
