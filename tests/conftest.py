@@ -1,9 +1,13 @@
-"""Options of the test command, and how hypothesis runs."""
+"""Options of the test command, how hypothesis runs, and where the running connectors come from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.running import Nursery
 
 # How long an example takes is the machine's affair. The examples are the same in every run, so that what failed fails
 # again; `pytest --hypothesis-profile=default` looks for new ones.
@@ -14,3 +18,10 @@ settings.load_profile("repeatable")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, help="SIGKILLs of the server (default 50) and of the engine (default 300)")
     parser.addoption("--seed", default=1, type=int, help="of what tests/chaos does at random (default 1)")
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()

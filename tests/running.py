@@ -200,6 +200,13 @@ class Connector:
 
     # ------------------------------------------------ what comes out
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command of this installation, in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "connector", *words, "--config", str(self.config)],
+            cwd=root, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
     def status(self) -> Status:
         """How the store stands, looked at from beside the running process."""
         store = open_store(f"sqlite:///{self.folder / 'data' / 'connector.db'}", worker=False, now=now)

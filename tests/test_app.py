@@ -23,13 +23,6 @@ from connector.store import StoreInUse, open_store
 from tests.running import Connector, Nursery, now, tokens
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 @pytest.fixture
 def hurried(tmp_path: Path, nursery: Nursery) -> Iterator[Connector]:
     """A server whose patience is half a second."""

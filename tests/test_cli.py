@@ -373,9 +373,8 @@ def test_sample_without_a_server_says_how_to_start_one(started: Shell, tmp_path:
 
 @pytest.mark.parametrize("source", ["firstpromoter", "everflow"])
 def test_sample_sends_an_event_and_follows_it_into_the_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery, source: str
 ) -> None:
-    nursery = Nursery()
     connector = Connector(tmp_path, nursery).start()
     text = connector.config.read_text().replace("port = 0", f"port = {connector.port}")
     connector.config.write_text(text)
@@ -392,11 +391,11 @@ def test_sample_sends_an_event_and_follows_it_into_the_table(
         assert {s["source"]: s["received"] for s in said["sources"]}[source] == 2
     finally:
         connector.kill()
-        nursery.close()
 
 
-def test_sample_does_not_take_an_earlier_row_for_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    nursery = Nursery()
+def test_sample_does_not_take_an_earlier_row_for_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
+) -> None:
     connector = Connector(tmp_path, nursery).start()
     connector.config.write_text(connector.config.read_text().replace("port = 0", f"port = {connector.port}"))
     shell = Shell(tmp_path, capsys)
@@ -409,15 +408,13 @@ def test_sample_does_not_take_an_earlier_row_for_its_own(tmp_path: Path, capsys:
         assert "is written\n" not in shell.out
     finally:
         connector.kill()
-        nursery.close()
 
 
 def test_another_connector_on_our_port_is_not_taken_for_ours(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
 ) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "ours").mkdir()
-    nursery = Nursery()
     theirs = Connector(tmp_path / "theirs", nursery).start()
     try:
         ours = Connector(tmp_path / "ours", nursery)
@@ -430,7 +427,6 @@ def test_another_connector_on_our_port_is_not_taken_for_ours(
         assert Shell(ours.folder, capsys).type_for_json("status")["server"] == "not running"
     finally:
         theirs.kill()
-        nursery.close()
 
 
 def test_serve_starts_without_what_only_other_commands_need(tmp_path: Path) -> None:

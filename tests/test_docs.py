@@ -221,13 +221,6 @@ class Installation:
             connection.close()
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 def serving(folder: Path, nursery: Nursery, text: str = "") -> Connector:
     """A connector that serves a configuration with *text* in it, on a port that the configuration names."""
     connector = Connector(folder, nursery)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-
-import pytest
 
 from connector.core.contract import Outcome
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.people import Entry, explain, whom
 from tests.doubles import World, as_row, event
-from tests.running import Connector, Nursery, root
+from tests.running import Connector, Nursery
 
 
 def told(world: World, record_id: str = "plain:7") -> list[Entry]:
@@ -145,34 +140,22 @@ def test_rows_that_several_words_mean_are_found(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the command
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 def test_the_command_prints_a_time_line_for_people_and_for_programs(tmp_path: Path, nursery: Nursery) -> None:
     connector = Connector(tmp_path, nursery).start()
-
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "connector", *words, "--config", str(connector.config)],
-            cwd=root, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
 
     try:
         person = {"id": 41, "email": "ada@example.com", "status": "active"}
         head = {"id": 1, "type": "promoter_signed_up", "created_at": "2026-11-20T10:00:00Z"}
         connector.send("firstpromoter", {"event": head, "data": {"promoter": person}})
         connector.wait_for({"firstpromoter:41": {"Email": "ada@example.com"}})
-        shown = command("explain", "ada@example.com")
+        connector.wait_until(lambda: not any(route.owed for route in connector.status().routes))
+        shown = connector.command("explain", "ada@example.com")
         assert shown.returncode == 0
         for word in ("firstpromoter:41", "promoter_signed_up", "email = ada@example.com", "local/local_csv", "written"):
             assert word in shown.stdout
-        listed = json.loads(command("explain", "41", "--json").stdout)
+        listed = json.loads(connector.command("explain", "41", "--json").stdout)
         assert [entry["kind"] for entry in listed["firstpromoter:41"]] == ["event", "delivery", "route"]
-        nobody = command("explain", "eve@example.com")
+        nobody = connector.command("explain", "eve@example.com")
         assert nobody.returncode == 1
         assert "nobody is known by eve@example.com" in nobody.stderr
     finally:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from connector.core.record import AffiliateUpdate
 from connector.people import Busy, Gone, forget, whom
 from connector.store import LogLine, Overtaken, Owed, Result, open_store
 from tests.doubles import PlainSource, World, event
-from tests.running import Connector, Nursery, root
+from tests.running import Connector, Nursery
 
 
 def said(number: int, at: int, chance: random.Random, **more: str) -> Event:
@@ -282,20 +280,6 @@ def test_a_late_answer_of_a_delivery_leaves_nothing_of_a_forgotten_person(tmp_pa
     world.close()
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
-def command(connector: Connector, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "connector", *words, "--config", str(connector.config)],
-        cwd=root, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
 def test_while_the_program_serves_a_person_is_forgotten_and_nobody_else_notices(
     tmp_path: Path, nursery: Nursery
 ) -> None:
@@ -319,10 +303,10 @@ def test_while_the_program_serves_a_person_is_forgotten_and_nobody_else_notices(
         connector.wait_for({f"firstpromoter:{n}": {"Email": f"person{n}@example.com"} for n in (41, 42)}, seconds=20)
         sender = threading.Thread(target=keep_sending)
         sender.start()
-        asked = command(connector, "forget", "person41@example.com")
+        asked = connector.command("forget", "person41@example.com")
         assert asked.returncode == 1, "without --yes and without a terminal it does nothing"
         assert "--yes" in asked.stderr
-        done = command(connector, "forget", "person41@example.com", "--yes", "--json")
+        done = connector.command("forget", "person41@example.com", "--yes", "--json")
         enough.set()
         sender.join()
         assert done.returncode == 0, done.stderr
@@ -331,11 +315,11 @@ def test_while_the_program_serves_a_person_is_forgotten_and_nobody_else_notices(
         assert gone["rows"] == {"local/local_csv": ["firstpromoter:41"]}
         assert (gone["events"], gone["records"]) == (1, 1)
         assert set(answers) == {202}
-        again = command(connector, "forget", "person41@example.com", "--yes")
+        again = connector.command("forget", "person41@example.com", "--yes")
         assert again.returncode == 1
         data = tmp_path / "data"
         assert left_over(data, set(), ["person41@example.com", "Zoë41"]) <= {"affiliates.csv"}
-        shown = command(connector, "explain", "firstpromoter:42")
+        shown = connector.command("explain", "firstpromoter:42")
         assert shown.returncode == 0
         assert "person42@example.com" in shown.stdout
         last = 999 + len(answers) - 2

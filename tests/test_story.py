@@ -25,13 +25,6 @@ payloads = root.parent / "shared" / "payloads"
 needs_payloads = pytest.mark.skipif(not payloads.is_dir(), reason=f"the vendors' example bodies are not in {payloads}")
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 @pytest.fixture
 def connector(tmp_path: Path, nursery: Nursery) -> Iterator[Connector]:
     connector = Connector(tmp_path, nursery).start()
@@ -265,10 +258,7 @@ def test_bodies_of_every_size_and_shape_never_get_a_5xx(connector: Connector) ->
 
 
 def _command(connector: Connector, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", *words, "--config", str(connector.config)],
-        capture_output=True, text=True, timeout=30, cwd=root,
-    )  # fmt: skip
+    done = connector.command(*words)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -62,12 +62,7 @@ class Document(Struct, frozen=True, dict=True):  # a dict for the places, which 
     def key_place(self, path: Path) -> Place:
         """Where the key at *path* stands; of an entry of an array, where the entry stands. See ``value_place``."""
         keys, values = self._places
-        while path:
-            place = keys.get(path) or values.get(path)
-            if place is not None:
-                return place
-            path = path[:-1]
-        return Place(1, 1)
+        return _nearest(path, keys, values)
 
     def value_place(self, path: Path) -> Place:
         """Where the value at *path* begins (its opening quote or bracket); of a ``[table]``, where its name stands.
@@ -75,12 +70,7 @@ class Document(Struct, frozen=True, dict=True):  # a dict for the places, which 
         What is not in the file has the place of the nearest thing around it: line 1, column 1 at the outermost.
         """
         keys, values = self._places
-        while path:
-            place = values.get(path) or keys.get(path)
-            if place is not None:
-                return place
-            path = path[:-1]
-        return Place(1, 1)
+        return _nearest(path, values, keys)
 
     def problem(self, path: Path, text: str, *, at: Literal["value", "key"] = "value") -> Problem:
         """A mistake at the value (or key) at *path*."""
@@ -331,6 +321,16 @@ def _tree(text: str) -> Node:
     from tree_sitter import Language, Parser
 
     return Parser(Language(tree_sitter_toml.language())).parse(text.encode("utf-8")).root_node
+
+
+def _nearest(path: Path, first: Mapping[Path, Place], second: Mapping[Path, Place]) -> Place:
+    """Where *path* stands by *first*, else by *second*; else where the nearest thing around it does."""
+    while path:
+        place = first.get(path) or second.get(path)
+        if place is not None:
+            return place
+        path = path[:-1]
+    return Place(1, 1)
 
 
 def _positions(text: str) -> tuple[dict[Path, Place], dict[Path, Place]]:

@@ -20,13 +20,6 @@ from tests.chaos.server import event, get, post
 from tests.running import Connector, Nursery, root
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 @contextmanager
 def small_disk(at: Path, size: str) -> Iterator[Path]:
     """A file system of that size; skips where none can be mounted."""
@@ -253,10 +246,7 @@ def _until_accepted(connector: Connector, number: int, seconds: float = 15) -> f
 
 
 def _command(connector: Connector, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", *words, "--config", str(connector.config)],
-        capture_output=True, text=True, timeout=30, cwd=root, check=False,
-    )  # fmt: skip
+    done = connector.command(*words)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -9,14 +9,14 @@ from tests.chaos.hostile import Load, besiege, fuzzed
 from tests.running import Connector, Nursery
 
 
-def test_under_a_siege_health_answers_and_honest_events_are_accepted(tmp_path: Path, seed: int) -> None:
-    nursery = Nursery()
+def test_under_a_siege_health_answers_and_honest_events_are_accepted(
+    tmp_path: Path, nursery: Nursery, seed: int
+) -> None:
     connector = Connector(tmp_path, nursery).start()
     try:
         figures = besiege(connector, Load(idle=1000, slow=50, wrong_tokens=1500, largest=60, fuzzed=1500), seed)
     finally:
         connector.kill()
-        nursery.close()
     assert figures.server_errors == 0
     assert set(figures.answers["health"]) == {200}
     assert len(figures.health) > 10, "an answer takes long"
