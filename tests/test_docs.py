@@ -13,6 +13,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,19 +26,22 @@ import jsonschema
 import pytest
 import typer
 
-from connector import cli, commands, config, plugins
+from connector import backfill, cli, commands, config, plugins
 from connector.core import mapping
-from connector.core.contract import Event, InboundRequest, Source, SourceOptions
+from connector.core.contract import ApiOptions, Event, InboundRequest, NotReadable, Source, SourceOptions
 from connector.core.errors import ConfigError, Forged, UnknownShape, Unreadable
+from connector.dead_letters import DeadLetters
+from connector.file_lock import FileLock
 from connector.metrics import described
+from connector.projector import Projector
 from connector.sources import everflow, firstpromoter
 from connector.store import open_store
 from tests.far_sides import platform_servers
 from tests.far_sides.hubspot_server import HubSpotServer
-from tests.far_sides.loopback import FarSide
+from tests.far_sides.loopback import Call, FarSide, Reply
 from tests.far_sides.sheets_book import Book
 from tests.far_sides.sheets_server import SheetsServer
-from tests.running import Connector, Nursery, root
+from tests.running import Connector, Nursery, now, root
 from tools import generate
 
 files = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
@@ -383,11 +387,18 @@ def test_what_is_said_to_be_never_stored_is_what_the_sources_drop() -> None:
 # ---------------------------------------------------------------- the example source
 
 
-def example_source() -> type[Source]:
-    (block,) = [block for block in every_block if block.language == "python"]
+@cache
+def example_sources() -> dict[str, Any]:
+    """What the blocks of Python define, one after the other."""
     room: dict[str, Any] = {}
-    exec(compile(block.text, str(block), "exec"), room)
-    found: type[Source] = room["Example"]
+    for block in every_block:
+        if block.language == "python":
+            exec(compile(block.text, str(block), "exec"), room)
+    return room
+
+
+def example_source() -> type[Source]:
+    found: type[Source] = example_sources()["Example"]
     return found
 
 
@@ -412,6 +423,35 @@ def test_the_source_in_extending_does_what_a_source_must() -> None:
         source.accept(InboundRequest((), f"token={token}".encode(), b"[]", datetime.now(UTC)))
     with pytest.raises(UnknownShape):
         source.normalize(Event("example", "e2", "x", 0, datetime.now(UTC), b'{"id": "e2"}'))
+
+
+def test_the_listing_in_extending_reads_all_pages_into_records(tmp_path: Path) -> None:
+    class Platform(FarSide):
+        def answer(self, call: Call) -> Reply:
+            assert (call.path, call.headers["authorization"]) == ("/partners", "Bearer k3y-of-the-example")
+            page = int(call.query["page"][0])
+            rows = [{"id": page * 10 + number, "mail": f"p{page}{number}@example.com"} for number in (1, 2)]
+            return Reply(200, {"partners": rows, "pages": 2})
+
+    with Platform() as platform:
+        options = ApiOptions(
+            type="example", token="t0ken-of-the-example-4Qz9", api_key="k3y-of-the-example", base_url=platform.url,
+            requests_per_minute=6000,
+        )  # fmt: skip
+        source = example_sources()["ReadableExample"]("example", options)
+        store = open_store(str(tmp_path / "c.db"), worker=True, now=now)
+        report = backfill.read(
+            source, backfill.Reading(), store, FileLock(tmp_path / "lock"), stop=threading.Event(), now=now
+        )
+        letters = DeadLetters(tmp_path / "letters.jsonl", now=now)
+        projector = Projector(store, {"example": source}, letters, stop=threading.Event(), now=now)
+        while projector.step():
+            pass
+        assert (report.read, report.new, report.unreadable) == (4, 4, 0)
+        assert store.record_ids() == ["example:11", "example:12", "example:21", "example:22"]
+        store.close()
+        with pytest.raises(NotReadable):
+            source.listing(deliveries=True)
 
 
 # ---------------------------------------------------------------- schemas
