@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connector import app as program
-from connector import cli, people, readings
+from connector import cli, people, readings, topics
 from connector import config as configuration
 from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
 from connector.core.contract import Change, Finding, InboundRequest, NotReadable, Repair, Sink
@@ -618,8 +618,15 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     )  # fmt: skip
     for reading in report["readings"]:
         _say(f"\n{_reading_line(reading)}")
+    for source in report["sources"]:
+        for topic, at in source["unknown_topics"].items():
+            _say(f"\n{source['source']}: {_unknown_topic(topic)} It came {_ago(at)}.")
     if report["dead_letters"]:
         _say(f"\n{_many(report['dead_letters'], 'dead letter')}; see: connector dead-letters list")
+
+
+def _unknown_topic(topic: str) -> str:
+    return f'there is no topic "{topic}": correct the URL at the platform. The right ones: connector urls.'
 
 
 def _reading_line(reading: dict[str, Any]) -> str:
@@ -669,11 +676,13 @@ def _status(settings: Config) -> dict[str, Any]:
     letters = _letters(settings)
     counts = letters.counts() if letters.path.exists() else {}
     found, read = None, None
+    strange: dict[str, dict[str, datetime]] = {}
     if _store_exists(settings):
         store = open_store(settings.store.url, worker=False, now=_now)
         try:
             found = store.status()
             read = _readings(settings, store)
+            strange = {source.name: topics.met(store, source.name, _now()) for source in settings.sources}
         finally:
             store.close()
     sources = {s.source: s for s in found.sources} if found else {}
@@ -713,6 +722,7 @@ def _status(settings: Config) -> dict[str, Any]:
                 "last_event_at": sources[name].last_event_at if name in sources else None,
                 "last_received_at": sources[name].last_received_at if name in sources else None,
                 "dead_letters": counts.get(("normalize", name), 0),
+                "unknown_topics": strange.get(name, {}),
             }
             for name in names
         ],
@@ -1162,6 +1172,8 @@ def preview(
         _print_json({"event": event.key, "topic": event.topic, "affiliates": len(updates), "targets": shown})
     else:
         _say(f"{event.topic}, event {event.key}: about {_many(len(updates), 'affiliate')}")
+        if topics.is_strange(built, event.topic):
+            _say(_unknown_topic(event.topic))
         for target in shown:
             _print_target(target)
     if any(target["problems"] for target in shown):

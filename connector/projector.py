@@ -22,6 +22,7 @@ from connector.core.record import AffiliateUpdate, Fact, Facts, dump_facts, load
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
 from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint
+from connector.topics import StrangeTopics
 
 _log = logs.get("projector")
 _pressed_batch_events = 50  # some 15 ms of work, in which answers are late
@@ -67,6 +68,7 @@ class Projector:
         self._store, self._sources, self._letters = store, sources, letters
         self._stop, self._now, self._batch_events, self._report = stop, now, batch_events, report
         self._size = batch_events
+        self._topics = StrangeTopics(store, sources)
         self._bell = threading.Event()
         self.failures = 0
         """Tries in a row that came to nothing; 0 when it is well."""
@@ -180,6 +182,7 @@ class Projector:
                 events=len(events),
             )
         )
+        self._topics.note(work.read)
         if work.letters:
             logs.warn(_log, "events.unreadable", count=len(work.letters), codes=sorted({x.code for x in work.letters}))
         if self._report is not None:

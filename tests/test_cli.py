@@ -301,16 +301,17 @@ def test_status_before_the_first_start_makes_no_files(started: Shell, tmp_path: 
     assert not (tmp_path / "data").exists()
 
 
-def _append(folder: Path, *bodies: dict[str, Any]) -> None:
+def _append(folder: Path, *bodies: dict[str, Any], name: str = "firstpromoter", query: bytes = b"") -> None:
     """Events in the inbox, as a server that was killed leaves them."""
     from connector.app import build_sources
     from connector.core.contract import InboundRequest
 
     settings = config.load(folder / "config.toml", {})
-    source = build_sources(settings)["firstpromoter"]
-    header = (b"authorization", f"Bearer {settings.sources[0].options.token}".encode())
+    source = build_sources(settings)[name]
+    (token,) = [found.options.token for found in settings.sources if found.name == name]
+    header = (b"authorization", f"Bearer {token}".encode())
     store = open_store(settings.store.url, worker=False, now=now)
-    store.append([source.accept(InboundRequest([header], b"", json.dumps(body).encode(), now())) for body in bodies])
+    store.append([source.accept(InboundRequest([header], query, json.dumps(body).encode(), now())) for body in bodies])
     store.close()
 
 
@@ -322,6 +323,21 @@ def test_drain_delivers_what_is_owed_and_leaves(started: Shell, tmp_path: Path) 
     assert "firstpromoter:41" in (tmp_path / "data" / "affiliates.csv").read_text()
     (route,) = started.type_for_json("status")["routes"]
     assert (route["state"], route["owed"], route["rows"]) == ("up to date", 0, 1)
+
+
+def test_a_topic_with_a_slip_is_told_by_status_and_by_preview(started: Shell, tmp_path: Path) -> None:
+    body = {"network_affiliate_id": 88, "name": "Ada", "time_saved": 1_767_225_600}
+    (tmp_path / "body.json").write_text(json.dumps(body))
+    assert started.type("preview", "body.json", "--source", "everflow", "--topic", "partner_creatd") == 0
+    told = 'there is no topic "partner_creatd": correct the URL at the platform. The right ones: connector urls.'
+    assert told in started.out
+    _append(tmp_path, body, name="everflow", query=b"topic=partner_creatd")
+    assert started.type("drain") == 0
+    assert started.type("status") == 0
+    assert f"everflow: {told} It came" in started.out
+    right = ("preview", "body.json", "--source", "everflow", "--topic", "partner_created")
+    assert started.type(*right) == 0
+    assert "there is no topic" not in started.out
 
 
 def test_drain_with_a_far_side_that_refuses_leaves_it_owed_and_is_1(started: Shell, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ floors: list[tuple[str, ...]] = [
     ("core",),
     ("logs", "faults", "file_lock", "compression", "samples"),
     ("sources", "sinks", "store", "dead_letters", "plugins"),
+    ("topics",),
     ("config", "projector", "delivery", "receiver", "metrics", "alerts", "readings", "backfill", "people"),
     ("app",),
     ("cli", "commands"),
