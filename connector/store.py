@@ -732,10 +732,6 @@ class Store:
         assert self._intake is not None, "start_intake comes first"
         self._intake.submit(event, ticket)
 
-    def intake_waiting(self) -> int:
-        """How many events wait for the writer thread at the moment."""
-        return 0 if self._intake is None else self._intake.waiting()
-
     def intake_pressed(self) -> bool:
         """Whether requests come faster than one by one: many events shared a transaction a moment ago."""
         return self._intake is not None and self._intake.pressed()
@@ -860,7 +856,7 @@ class Store:
             if owed:
                 sql.executemany(
                     "INSERT INTO owed (route, record_id, version, due_at, since)"
-                    " SELECT route, ?1, ?2, ?3, ?4 FROM routes WHERE true"
+                    " SELECT route, ?, ?, ?, ? FROM routes WHERE true"
                     " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version",
                     owed,
                 )
@@ -947,11 +943,11 @@ class Store:
             for record_id in record_ids:
                 count += sql.execute(
                     "INSERT INTO owed (route, record_id, version, due_at, since)"
-                    " SELECT routes.route, records.id, records.version, ?3, ?3 FROM routes, records"
-                    " WHERE routes.route = ?1 AND records.id = ?2"
+                    " SELECT routes.route, records.id, records.version, ?, ? FROM routes, records"
+                    " WHERE routes.route = ? AND records.id = ?"
                     " ON CONFLICT (route, record_id) DO UPDATE SET"
                     " due_at = excluded.due_at, tries = 0, failing_since = NULL, alone = 0",
-                    (route, record_id, now),
+                    (now, now, route, record_id),
                 ).rowcount
             _set_state(sql, "owed_by_visitors", _state(sql, "owed_by_visitors") + 1)
         self._owed()
@@ -1015,9 +1011,9 @@ class Store:
                     if owed is None:  # settled by the other holder; INSERT finds nothing when the record is forgotten
                         sql.execute(
                             "INSERT INTO owed (route, record_id, version, due_at, since)"
-                            " SELECT routes.route, records.id, records.version, ?3, ?3 FROM routes, records"
-                            " WHERE routes.route = ?1 AND records.id = ?2",
-                            (route, record_id, now),
+                            " SELECT routes.route, records.id, records.version, ?, ? FROM routes, records"
+                            " WHERE routes.route = ? AND records.id = ?",
+                            (now, now, route, record_id),
                         )
                     continue
                 sql.executemany(
@@ -1352,10 +1348,10 @@ def _owe_all(sql: sqlite3.Connection, route: str, now: int) -> int:
     # The token goes: a delivery on its way was made from what is now forgotten, and must not settle this.
     return sql.execute(
         "INSERT INTO owed (route, record_id, version, due_at, since)"
-        " SELECT ?1, id, version, ?2, ?2 FROM records WHERE true"
+        " SELECT ?, id, version, ?, ? FROM records WHERE true"
         " ON CONFLICT (route, record_id) DO UPDATE SET due_at = excluded.due_at, lease_until = 0, token = NULL,"
         " tries = 0, failing_since = NULL, reason = '', alone = 0",
-        (route, now),
+        (route, now, now),
     ).rowcount
 
 
@@ -1443,9 +1439,6 @@ class _Intake(Generic[Ticket]):
         if self._waiting.qsize() >= self._limit:
             raise StoreUnavailable("too many events wait for the disk")
         self._waiting.put((event, ticket))
-
-    def waiting(self) -> int:
-        return self._waiting.qsize()
 
     def pressed(self) -> bool:
         return time.monotonic() - self._pressed_at < _moment_seconds

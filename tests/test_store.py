@@ -238,11 +238,15 @@ def test_a_callback_that_breaks_does_not_end_the_intake(store: Store) -> None:
 
 
 def test_too_many_waiting_events_are_refused_at_once(store: Store) -> None:
-    gate = threading.Event()
-    store.start_intake(lambda tickets, error: (gate.wait(10), None)[1], limit=3)
+    taken, gate = threading.Event(), threading.Event()
+
+    def hang(tickets: list[object], error: StoreUnavailable | None) -> None:
+        taken.set()
+        gate.wait(30)
+
+    store.start_intake(hang, limit=3)
     store.submit(event(0), 0)
-    while store.intake_waiting():
-        time.sleep(0.001)  # the writer thread has taken it, and hangs in its callback
+    assert taken.wait(30)
     for n in range(3):
         store.submit(event(n), n)
     with pytest.raises(StoreUnavailable, match="too many"):

@@ -4,7 +4,6 @@
     ├── ConfigError        the operator, now      nothing starts; exit 2; all problems at once
     ├── Forged             the sender             401; nothing kept
     ├── Unreadable         the sender             400; nothing kept
-    ├── TooLarge           the sender             413; nothing kept
     ├── UnknownShape       a developer            kept, dead-lettered, 202
     ├── StoreUnavailable   the operator           503 + Retry-After; nothing acknowledged
     ├── TryLater           time                   the batch stays owed
@@ -60,10 +59,6 @@ class Forged(ConnectorError):
 
 class Unreadable(ConnectorError):
     """The body is not JSON as the standard has it, or not the platform's envelope."""
-
-
-class TooLarge(ConnectorError):
-    """The body is longer than ``max_body_bytes``."""
 
 
 class UnknownShape(ConnectorError):

@@ -10,10 +10,6 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-type_names = (
-    "text", "number", "integer", "boolean", "date", "datetime",
-    "money", "email", "phone", "url", "country", "list",
-)  # fmt: skip
 ColumnType = Literal[
     "text", "number", "integer", "boolean", "date", "datetime",
     "money", "email", "phone", "url", "country", "list",

@@ -59,11 +59,6 @@ class Evaluation(Struct, frozen=True):
     problems: tuple[Unshaped, ...] = ()
     removals: frozenset[str] = frozenset()
 
-    @property
-    def only_if_written(self) -> bool:
-        """Whether all rows tell of a removal, so that none of them matters when nothing was ever written."""
-        return bool(self.rows) and len(self.removals) == len(self.rows)
-
 
 class Lookup(Struct, frozen=True):
     """``map``: exact words first, then words in any case, then ``"*"``; else the value is empty (a default follows, or

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -13,7 +13,7 @@ from connector import plugins
 from connector.core.contract import TargetOptions
 from connector.core.mapping import PATHS, json_schema, load
 from connector.core.mapping.model import FieldModel, MappingModel
-from connector.core.row import type_names
+from connector.core.row import ColumnType
 from tests.core.mapping.support import sources
 
 _root = Path(__file__).parents[3]
@@ -113,7 +113,7 @@ def test_the_schema_for_editors_names_every_key_with_a_description() -> None:
     assert set(field) == {made.alias or name for name, made in FieldModel.model_fields.items()}
     for name, described in {**field, **schema["properties"]}.items():
         assert described.get("description") or name == "on_error", name
-    assert _words(field["type"]) == set(type_names)
+    assert _words(field["type"]) == set(get_args(ColumnType))
     assert {"trim", "lower", "sort", "count"} <= _words(schema)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from connector.core.errors import ConfigError
 from connector.core.mapping import load
-from connector.core.row import type_names
+from connector.core.row import ColumnType
 from tests.core.mapping.support import mapping, sources, told
 
 _keys = (
     "from, value, template, then, map, type, timezone, region, currency, show, default, when, overwrite, order, "
     "on_error, label, options, group"
 )
+
+_types = ", ".join(get_args(ColumnType))
 
 _three = """\
 name = "Affiliates"
@@ -87,7 +91,7 @@ def test_the_three_messages_of_the_document_come_out_to_the_letter() -> None:
         ('{ from = "company", map = { a = ▸"many", "*" = "1" }, type = "integer" }',
          '"many" is not a whole number; the field\'s type is "integer"'),
         ('{ from = "email", type = ▸"emal" }', '"emal" is not a type; did you mean "email"?'),
-        ('{ from = "email", type = ▸"zebra" }', f'"zebra" is not a type; right would be: {", ".join(type_names)}'),
+        ('{ from = "email", type = ▸"zebra" }', f'"zebra" is not a type; right would be: {_types}'),
         ('{ from = "labels", type = ▸"email" }',
          'the value is a list, which can\'t be "email"; add then = ["first"] or [{ join = ", " }]'),
         ('{ from = "created_at", type = ▸"money" }',

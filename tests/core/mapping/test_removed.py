@@ -28,7 +28,7 @@ def test_leave_alone_skips_what_fails_when_and_goes_on_with_what_is_gone() -> No
     assert loaded.evaluate(record(status="blocked", gone_at=_gone)).skipped == "when: status"
     evaluation = loaded.evaluate(record(status="active", gone_at=_gone))
     assert len(evaluation.rows) == 1
-    assert not evaluation.only_if_written
+    assert not evaluation.removals
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,6 @@ def test_mark_writes_the_day_of_the_removal_and_the_rest_of_the_row(fields: dict
     (row,) = evaluation.rows
     assert row.cells == {"Name": "Ada", "ID": "firstpromoter:41", "Removed": day}
     assert not row.remove
-    assert evaluation.only_if_written
     assert evaluation.removals == {"firstpromoter:41"}
 
 
@@ -52,7 +51,6 @@ def test_mark_clears_the_day_when_the_record_comes_back() -> None:
     evaluation = _with("mark").evaluate(record(status="active", updated_at=_updated))
     (row,) = evaluation.rows
     assert row.cells["Removed"] is None
-    assert not evaluation.only_if_written
     assert evaluation.removals == frozenset()
 
 
@@ -68,7 +66,7 @@ def test_delete_gives_a_row_to_be_removed_that_holds_the_key_only(fields: dict[s
     (row,) = evaluation.rows
     assert row.remove
     assert row.cells == {"ID": "firstpromoter:41"}
-    assert evaluation.only_if_written
+    assert evaluation.removals == {"firstpromoter:41"}
 
 
 def test_a_value_that_can_not_be_shaped_does_not_keep_a_row_from_being_removed() -> None:
@@ -129,7 +127,6 @@ def test_entries_that_are_out_are_removed_and_the_others_stay() -> None:
         ("firstpromoter:41/2", True),
     ]
     assert evaluation.removals == {"firstpromoter:41/2"}
-    assert not evaluation.only_if_written
 
 
 def test_a_bad_entry_does_not_cost_the_others() -> None:
