@@ -880,6 +880,7 @@ def forget(
         _print_json({"record_ids": meant.record_ids, **asdict(gone)})
     else:
         _say_gone(who, gone)
+        _say_how_they_return(settings, meant.record_ids)
     if not any((gone.events, gone.records, gone.deliveries, gone.letters)):
         raise Left(cli.found_problems)
 
@@ -898,6 +899,15 @@ def _say_gone(who: str, gone: people.Gone) -> None:
         _say(
             "The inbox is large: its free pages are overwritten. To write it anew, stop the connector and repeat this."
         )
+
+
+def _say_how_they_return(settings: Config, record_ids: Sequence[str]) -> None:
+    """We keep no list of the forgotten: it would be a trace of them, and what is at the platform is not forgotten."""
+    for name in dict.fromkeys(record_id.partition(":")[0] for record_id in record_ids):
+        source = next((source for source in settings.sources if source.name == name), None)
+        repair = None if source is None else getattr(source.options, "repair", None)
+        reads = f", and its list is read every {repair.every}" if isinstance(repair, Repair) else ""
+        _say(f"Whoever is still at {name} comes back with the next webhook{reads}: delete the affiliate there, too")
 
 
 def _named_route(settings: Config, name: str) -> RouteConfig:

@@ -239,7 +239,7 @@ def test_a_far_side_that_refuses_us_is_3_with_its_reason(started: Shell, tmp_pat
         assert server.token not in started.out + started.err
 
 
-signed_up = {
+signed_up: dict[str, Any] = {
     "event": {"id": 1, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"},
     "data": {"promoter": {"id": 41, "email": "Ada@Example.com", "status": "pending"}},
 }
@@ -350,6 +350,22 @@ def test_drain_with_a_far_side_that_refuses_leaves_it_owed_and_is_1(started: She
     (tmp_path / "data" / "affiliates.csv").rmdir()
     assert started.type("resync", "local/local_csv") == 0
     assert started.type("drain") == 0
+
+
+def test_forget_says_that_whoever_is_still_at_the_platform_comes_back(started: Shell, tmp_path: Path) -> None:
+    _append(tmp_path, signed_up)
+    assert started.type("drain") == 0
+    assert started.type("forget", "firstpromoter:41", "--yes") == 0
+    back = "Whoever is still at firstpromoter comes back with the next webhook{}: delete the affiliate there, too"
+    assert back.format("") in started.out
+    assert "local/local_csv still holds the row firstpromoter:41: delete it there" in started.out
+    text = (tmp_path / "config.toml").read_text()
+    read = 'type = "firstpromoter"\napi_key = "k3y"\nrepair = { every = "7d" }\n'
+    (tmp_path / "config.toml").write_text(text.replace('type = "firstpromoter"', read, 1))
+    _append(tmp_path, {**signed_up, "event": {**signed_up["event"], "id": 4_141}})  # it is still there
+    assert started.type("drain") == 0
+    assert started.type("forget", "firstpromoter:41", "--yes") == 0
+    assert back.format(", and its list is read every 7d") in started.out
 
 
 def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(started: Shell, tmp_path: Path) -> None:
