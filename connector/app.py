@@ -2,6 +2,7 @@
 
     main thread    uvicorn: receives, answers
     store-intake   commits events in groups
+    store-logs     moves what was committed from SQLite's logs into its files
     projector      inbox -> records
     route NAME     one each: records -> a sink
     watch          readiness, forgetting old events
@@ -98,16 +99,34 @@ class LiveHost:
             self._measured(self._sink, name, value)
 
 
+def keep_memory_together() -> None:
+    """Have all threads take from one place, and what is large go back at once; before the threads start.
+
+    glibc would give each thread a place of its own, each of which stays as large as it ever was.
+    """
+    setting = _of_libc("mallopt")
+    if setting is not None:
+        setting(_m_arena_max, 1)
+        setting(_m_mmap_threshold, 128 * 1024)  # where it begins; left alone, it grows with what is freed
+
+
 def give_back_memory() -> None:
     """Return to the system what is free: after a burst glibc keeps it for the next.
 
     Other systems' C libraries do it by themselves, or can't.
     """
-    import ctypes  # a library of its own; not for those who only look
-
-    trim = getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, "malloc_trim", None)
+    trim = _of_libc("malloc_trim")
     if trim is not None:
         trim(0)  # takes milliseconds, and others run meanwhile
+
+
+_m_mmap_threshold, _m_arena_max = -3, -8  # malloc.h
+
+
+def _of_libc(name: str) -> Callable[..., int] | None:
+    import ctypes  # a library of its own; not for those who only look
+
+    return getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, name, None)
 
 
 def build_sources(config: Config) -> dict[str, Source]:
@@ -204,6 +223,7 @@ class Program:
 
     def start(self) -> None:
         """Start projecting, delivering and watching."""
+        keep_memory_together()
         self._start("projector", self.projector.run)
         for worker in self.workers:
             self._start(f"route {worker.route.name}", worker.run)

@@ -8,6 +8,8 @@ import logging
 import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -324,3 +326,29 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
 
 def test_the_clock_is_aware() -> None:
     assert app.utc_now().tzinfo is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' C libraries do it by themselves, or can't")
+@pytest.mark.parametrize("called", [True, False])
+def test_free_memory_is_given_back(called: bool) -> None:
+    """With what was kept lying on top of it, the C library keeps all that is free below, unless it is asked."""
+    program = """
+import sys
+from pathlib import Path
+from connector.app import give_back_memory
+
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4 // 1024
+
+before = resident_mib()
+held = [bytes(2000) for _ in range(50_000)]
+full = resident_mib()
+del held[:-1]
+if sys.argv[1] == "True":
+    give_back_memory()
+print(before, full, resident_mib())
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(called)], capture_output=True, text=True, check=True)
+    before, full, after = map(int, done.stdout.split())
+    assert full - before > 80
+    assert (after - before < 20) is called
