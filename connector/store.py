@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
@@ -291,7 +291,7 @@ def fingerprint(event: Event) -> bytes:
 
 
 _application_id = 0x61666670  # "affp": tells our files from anybody else's SQLite file
-_schema_version = 1
+_schema_version = 2
 
 _inbox_schema = """
 CREATE TABLE events (
@@ -306,8 +306,9 @@ CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 _records_schema = """
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO state VALUES ('cursor', 0), ('records', 0), ('generation', 0), ('generation_began', 0),
-    ('owed_by_visitors', 0);
+    ('owed_by_visitors', 0), ('seen_lately', 0), ('seen_slice', 0);
 CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE seen_lately (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE seen_old (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE records (
@@ -340,6 +341,14 @@ CREATE TABLE deliveries (
 CREATE TABLE notes (sink TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (sink, key)) WITHOUT ROWID;
 """
 
+_upgrades = {
+    1: """
+CREATE TABLE IF NOT EXISTS seen_lately (key BLOB PRIMARY KEY) WITHOUT ROWID;
+INSERT OR IGNORE INTO state VALUES ('seen_lately', 0), ('seen_slice', 0);
+"""
+}
+"""By format: what makes the records' file one of the next format."""
+
 
 def _micros(moment: datetime) -> int:
     return (moment - _epoch) // _microsecond
@@ -361,12 +370,21 @@ _epoch = datetime(1970, 1, 1, tzinfo=UTC)
 _microsecond = timedelta(microseconds=1)
 
 
+_reading_cache_kib = 2_048  # a batch of events; whatever is written elsewhere makes all of it void
+_full_log_rows = 10_000  # some 30 MB where the rows lie far apart
+_rows_of_a_commit = 8  # what a commit writes besides its rows
+_longest_log_pages = 16_000  # a commit moves the log all the same when nobody else has
+
+
 class _File:
     """One SQLite file: a connection for writing, shared under a lock, and a few for reading."""
 
-    def __init__(self, path: Path, schema: str, cache_kib: int) -> None:
+    def __init__(self, path: Path, schema: str, cache_kib: int, *, upgrades: Mapping[int, str] | None = None) -> None:
         self.path = path
         self._cache_kib = cache_kib
+        self._upgrades = upgrades or {}
+        self._unmoved = 0
+        self._on_full_log: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
@@ -380,7 +398,7 @@ class _File:
         except OSError as error:
             raise StoreUnavailable(f"{self.path}: can't be opened ({error.strerror})") from error
         try:
-            connection = self._connect()
+            connection = self._connect(self._cache_kib)
         except sqlite3.OperationalError as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -403,6 +421,10 @@ class _File:
                 raise StoreDamaged(  # noqa: TRY301
                     f"{self.path}: made by a newer version of the connector (format {version})"
                 )
+            for older in range(version, _schema_version) if tables else ():
+                for statement in self._upgrades.get(older, "").split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {older + 1}")
             connection.execute("COMMIT")
             if tables and self.path.stat().st_size <= _checked_bytes:
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -425,7 +447,7 @@ class _File:
             "Put a backup in its place, or move it away to start afresh."
         )
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache_kib: int = _reading_cache_kib) -> sqlite3.Connection:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
@@ -433,7 +455,9 @@ class _File:
             connection.execute("PRAGMA busy_timeout = 5000")  # first: what follows may have to wait for another process
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses answered events when the power goes
-            connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
+            connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+            if self._on_full_log is not None:
+                connection.execute(f"PRAGMA wal_autocheckpoint = {_longest_log_pages}")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA secure_delete = FAST")  # blots out what is deleted wherever that costs no write
         except BaseException:
@@ -442,7 +466,7 @@ class _File:
         return connection
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """A transaction: committed and fsynced at the end, nothing of it on an error.
 
         Raises:
@@ -451,11 +475,13 @@ class _File:
         with self._lock:
             try:
                 if self._writer is None:
-                    self._writer = self._connect()
+                    self._writer = self._connect(self._cache_kib)
                 connection = self._writer
-                connection.execute("BEGIN IMMEDIATE")
+                before = connection.total_changes
+                connection.execute(begin)
                 yield connection
                 connection.execute("COMMIT")
+                self._note_changes(connection.total_changes - before)
             except sqlite3.Error as error:
                 # After a full disk or an I/O error the connection's state is anybody's guess.
                 self._drop_writer()
@@ -465,6 +491,38 @@ class _File:
                     with suppress(sqlite3.Error):
                         self._writer.execute("ROLLBACK")
                 raise
+
+    def reading_to_write(self) -> AbstractContextManager[sqlite3.Connection]:
+        """``reading``, with the connection that writes: what is written next is in its memory then. Those who write
+        wait meanwhile; another connection would have to read anew whatever was written since."""
+        return self.writing("BEGIN")
+
+    def move_log_when_full(self, ring: Callable[[], None]) -> None:
+        """From now on *ring* is called when there is enough in the log for ``move_log``; a commit moves nothing."""
+        with self._lock:
+            self._on_full_log = ring
+            if self._writer is not None:
+                self._writer.execute(f"PRAGMA wal_autocheckpoint = {_longest_log_pages}")
+
+    def _note_changes(self, rows: int) -> None:
+        if self._on_full_log is not None and rows:
+            self._unmoved += rows + _rows_of_a_commit
+            if self._unmoved >= _full_log_rows:
+                self._on_full_log()
+
+    def move_log(self) -> None:
+        """Move a full log into the file. On an error the log grows, and those who write will hear of the disk."""
+        if self._unmoved < _full_log_rows:
+            return
+        self._unmoved = 0
+        with suppress(sqlite3.Error, StoreUnavailable):
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # nearly all of it, while others write
+                with self._lock:  # and what they wrote meanwhile, so that the log begins anew
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                connection.close()
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -656,6 +714,7 @@ class Store:
         self._now = now
         self._lock = FileLock(_lock_path(path)) if worker else None
         self._intake: _Intake[Any] | None = None
+        self._mover: _LogMover | None = None
         self._on_append: list[Callable[[], None]] = []
         self._on_owed: list[Callable[[], None]] = []
         self._foreign = threading.Lock()
@@ -669,12 +728,13 @@ class Store:
             cache_kib = 8192 if worker else 512
             self._inbox = _File(path.with_name(f"{path.stem}-inbox{path.suffix}"), _inbox_schema, cache_kib)
             opened.append(self._inbox)
-            self._records = _File(path, _records_schema, cache_kib)
+            self._records = _File(path, _records_schema, cache_kib, upgrades=_upgrades)
             opened.append(self._records)
             self._codec = Codec(self._dictionaries(self._inbox))
             self._facts_codec = Codec(self._dictionaries(self._records))
             if worker:
                 self._mend()
+                self._mover = _LogMover(opened)
         except BaseException:
             for file in opened:
                 file.close()
@@ -689,6 +749,8 @@ class Store:
         self._closed = True
         if self._intake is not None:
             self._intake.close()
+        if self._mover is not None:
+            self._mover.close()
         self._inbox.close()
         self._records.close()
         if self._lock is not None:
@@ -801,8 +863,8 @@ class Store:
         """Those of the fingerprints that were not seen before."""
         asked = sorted(set(keys))
         fresh = set(asked)
-        with self._records.reading() as sql:
-            for table in ("seen_new", "seen_old"):
+        with self._records.reading_to_write() as sql:
+            for table in ("seen_lately", "seen_new", "seen_old"):
                 for some in _slices(asked, 500):
                     found = sql.execute(
                         f"SELECT key FROM {table} WHERE key IN ({_marks(some)})",  # noqa: S608 - a constant name
@@ -814,7 +876,7 @@ class Store:
     def load(self, record_ids: Iterable[str]) -> dict[str, Known]:
         """The records of those ids that exist."""
         known: dict[str, Known] = {}
-        with self._records.reading() as sql:
+        with self._records.reading_to_write() as sql:
             for some in _slices(sorted(set(record_ids)), 500):
                 rows = sql.execute(
                     f"SELECT id, version, dictionary, facts FROM records WHERE id IN ({_marks(some)})",  # noqa: S608
@@ -845,7 +907,7 @@ class Store:
                 raise Overtaken("the projection has moved on")
             if batch.events is not None and batch.events != self._count_events(batch.after, batch.upto):
                 raise Overtaken("an event was taken away meanwhile")
-            sql.executemany("INSERT OR IGNORE INTO seen_new VALUES (?)", [(key,) for key in sorted(batch.seen)])
+            _note_seen(sql, batch.seen)
             before = _changes(sql)
             sql.executemany(
                 "UPDATE records SET version = ?, dictionary = ?, facts = ? WHERE id = ? AND version = ?", changed
@@ -1299,6 +1361,9 @@ class Store:
         if began == 0:
             _set_state(sql, "generation_began", _micros(self._now()))
         elif began < edge:
+            sql.execute("INSERT OR IGNORE INTO seen_new SELECT key FROM seen_lately")
+            sql.execute("DELETE FROM seen_lately")
+            _set_state(sql, "seen_lately", 0)
             sql.execute("DROP TABLE seen_old")
             sql.execute("ALTER TABLE seen_new RENAME TO seen_old")
             sql.execute("CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -1353,6 +1418,25 @@ def _owe_all(sql: sqlite3.Connection, route: str, now: int) -> int:
         " tries = 0, failing_since = NULL, reason = '', alone = 0",
         (route, now, now),
     ).rowcount
+
+
+def _note_seen(sql: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+    """Fingerprints are anybody's guess: in a large table each lies on a page of its own. So they gather in a small one
+    first, and go on from there slice by slice, many to a page."""
+    sql.executemany("INSERT OR IGNORE INTO seen_lately VALUES (?)", [(key,) for key in sorted(keys)])
+    gathered, first = _state(sql, "seen_lately") + len(keys), _state(sql, "seen_slice")
+    while gathered > _seen_lately:
+        bounds = bytes((first,)), bytes((first + 1,)) if first < 255 else b"\xff" * 17
+        sql.execute("INSERT OR IGNORE INTO seen_new SELECT key FROM seen_lately WHERE key >= ? AND key < ?", bounds)
+        gathered -= sql.execute("DELETE FROM seen_lately WHERE key >= ? AND key < ?", bounds).rowcount
+        first = (first + 1) % 256
+        if first == 0:
+            (gathered,) = sql.execute("SELECT count(*) FROM seen_lately").fetchone()
+    _set_state(sql, "seen_lately", gathered)
+    _set_state(sql, "seen_slice", first)
+
+
+_seen_lately = 32_768
 
 
 def _route_state(row: tuple[Any, ...]) -> RouteState:
@@ -1414,6 +1498,35 @@ _rows_in_statement = 64
 def _slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+# ---------------------------------------------------------------- the logs
+
+
+class _LogMover:
+    """One thread that moves full logs into their files. SQLite would do it in the commit that fills the log, and all
+    who wait for that commit would wait for thousands of scattered pages and two flushes as well."""
+
+    def __init__(self, files: Sequence[_File]) -> None:
+        self._files, self._bell, self._stopped = tuple(files), threading.Event(), False
+        for file in files:
+            file.move_log_when_full(self._bell.set)
+        self._thread = threading.Thread(target=self._run, name="store-logs", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopped = True
+        self._bell.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._bell.wait()
+            self._bell.clear()
+            if self._stopped:
+                return
+            for file in self._files:
+                file.move_log()
 
 
 # ---------------------------------------------------------------- group commit

@@ -64,6 +64,23 @@ def save(store: Store, *records: Saved) -> None:
 # ---------------------------------------------------------------- files
 
 
+def test_full_logs_are_moved_into_their_files_beside_the_commits(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    files = [tmp_path / "c.db", tmp_path / "c-inbox.db"]
+    small = [file.stat().st_size for file in files]
+    for turn in range(12):
+        store.append([event(n, at=turn) for n in range(1000)])
+        cursor, last = store.cursor(), store.status().last_seq
+        seen = [b"%d-%d" % (turn, n) for n in range(1000)]
+        store.commit(Batch(cursor, last, seen=seen, mentions=[(cursor + n, f"plain:{n}") for n in range(1000)]))
+    until = time.monotonic() + 30
+    while not all(file.stat().st_size > before + 300_000 for file, before in zip(files, small, strict=True)):
+        assert time.monotonic() < until, "the logs stay full"
+        time.sleep(0.01)
+    store.close()
+    assert not list(tmp_path.glob("*-wal"))
+
+
 def test_its_files_are_for_their_owner_only(store: Store, tmp_path: Path) -> None:
     store.append([event(1)])
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
@@ -106,6 +123,27 @@ def test_somebody_elses_sqlite_file_is_refused(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(StoreDamaged, match="no file of the connector"):
         store_at(tmp_path)
+
+
+def test_files_of_the_first_format_are_taken_over(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    save(store, Saved("plain:1", 0, 1, b"one"))
+    store.close()
+    for name in ("c.db", "c-inbox.db"):
+        with sqlite3.connect(tmp_path / name) as sql:
+            sql.execute("PRAGMA user_version = 1")
+            if name == "c.db":
+                sql.execute("INSERT INTO seen_new SELECT key FROM seen_lately UNION SELECT x'00'")
+                sql.execute("DROP TABLE seen_lately")
+                sql.execute("DELETE FROM state WHERE name LIKE 'seen_%'")
+        sql.close()
+    for _ in range(2):
+        store = store_at(tmp_path)
+        assert store.load(["plain:1"])["plain:1"].facts == b"one"
+        assert store.unseen([b"\0", b"\1"]) == {b"\1"}
+        store.commit(Batch(store.cursor(), store.cursor(), seen=[b"\2"]))
+        assert store.unseen([b"\2"]) == set()
+        store.close()
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
@@ -422,6 +460,22 @@ def test_a_record_that_says_nothing_new_is_kept_but_not_owed(store: Store) -> No
     save(store, Saved("plain:1", 1, 1, b"two"))
     assert store.load(["plain:1"])["plain:1"].facts == b"two"
     assert store.status().routes[0].owed == 0
+
+
+def test_a_fingerprint_stays_known_however_many_come_after_it(tmp_path: Path) -> None:
+    keys = [fingerprint(event(n)) for n in range(80_000)]
+    store = store_at(tmp_path)
+    for start in range(0, len(keys), 10_000):
+        some = keys[start : start + 10_000]
+        assert store.unseen(some) == set(some)
+        store.commit(Batch(store.cursor(), store.cursor(), seen=some + keys[:10]))
+        assert store.unseen(keys[: start + 10_000]) == set()
+    store.close()
+    with sqlite3.connect(tmp_path / "c.db") as sql:
+        counts = [sql.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("seen_lately", "seen_new")]
+    sql.close()
+    assert counts[0] < 40_000
+    assert sum(counts) >= len(keys)
 
 
 def test_fingerprints_are_forgotten_only_after_the_events_they_belong_to(tmp_path: Path) -> None:
