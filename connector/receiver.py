@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 from starlette.applications import Starlette
@@ -479,6 +479,37 @@ def application(
 _largest_head_bytes = 65_536
 
 
+class _OneWrite:
+    """A transport that writes the head of an answer together with its body: a system call and a packet each otherwise."""
+
+    __slots__ = ("_head", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self.is_closing = transport, transport.is_closing
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write a head that has no body."""
+        if self._head:
+            data, self._head = self._head, b""
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class PatientProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with one end to the patience with whatever a connection waits for.
 
@@ -491,6 +522,10 @@ class PatientProtocol(HttpToolsProtocol):
     _awaited_since = 0.0
     _head_bytes = 0
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        self._output = _OneWrite(transport)
+        super().connection_made(cast(asyncio.Transport, self._output))
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.cycle is not None and self.cycle.scope is self.scope:
@@ -502,6 +537,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but for its timer."""
+        self._output.flush()
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
