@@ -1,7 +1,7 @@
 """HTTP in: reads a webhook's body, lets its source vouch for it, keeps it, then answers. Knows no platform by name.
 
 The only asynchronous room. The endpoint is an ASGI callable, not a request/response function, because it stands in the
-answer's path: with the store's group commit it answers about three quarters of what an empty endpoint does.
+answer's path: without the opening of the body and the store it costs less than an empty endpoint of Starlette's.
 """
 
 from __future__ import annotations

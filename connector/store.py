@@ -795,7 +795,7 @@ class Store:
         self._intake.submit(event, ticket)
 
     def intake_pressed(self) -> bool:
-        """Whether requests come faster than one by one: many events shared a transaction a moment ago."""
+        """Whether requests press: many events were committed within a moment, and that is a moment ago at most."""
         return self._intake is not None and self._intake.pressed()
 
     def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> None:
@@ -1544,6 +1544,7 @@ class _Intake(Generic[Ticket]):
     ) -> None:
         self._insert, self._deliver, self._appended, self._limit = insert, deliver, appended, limit
         self._waiting: queue.SimpleQueue[tuple[Event, Ticket] | None] = queue.SimpleQueue()
+        self._counted, self._counted_since = 0, -1.0
         self._pressed_at = -1.0
         self._thread = threading.Thread(target=self._run, name="store-intake", daemon=True)
         self._thread.start()
@@ -1599,8 +1600,12 @@ class _Intake(Generic[Ticket]):
             self._appended()
 
     def _tell(self, tickets: list[Ticket], error: StoreUnavailable | None) -> None:
-        if len(tickets) >= _large_group:
-            self._pressed_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._counted_since > _moment_seconds:
+            self._counted, self._counted_since = 0, now
+        self._counted += len(tickets)
+        if self._counted >= _many_events:
+            self._pressed_at = now
         # Whoever asked may be gone (an event loop that is closed): the events are safe all the same, and this thread
         # must live on.
         with suppress(Exception):
@@ -1608,5 +1613,5 @@ class _Intake(Generic[Ticket]):
 
 
 _largest_group = 512
-_large_group = 16
 _moment_seconds = 0.1
+_many_events = 16  # in a moment
