@@ -329,9 +329,9 @@ class TargetOptions(BaseModel):
     """Make the columns or properties that are missing, or write nothing until a person has made them."""
     # `mark` is done by the mapping: a managed column. Only `delete` reaches a sink, as `Row.remove`.
     removed_records: Literal["mark", "leave_alone", "delete"] = "leave_alone"
-    """What becomes of a row whose record no longer passes ``when`` or is gone at the platform: ``leave_alone``, it stays;
-    ``mark``, it stays, with the day in the column ``removed_column``; ``delete``, it goes (in HubSpot nothing is deleted:
-    not to be had there)."""
+    """What becomes of a row whose record no longer passes ``when`` or is gone at the platform: ``leave_alone``, it
+    stays; ``mark``, it stays, with the day in the column ``removed_column``; ``delete``, it goes (not in HubSpot, where
+    nothing is deleted)."""
     removed_column: str = "Removed"
     """Where ``mark`` writes the day, and empties it when the affiliate is back; in HubSpot the default is
     ``affiliate_removed``."""
