@@ -288,7 +288,7 @@ def stream(kind: str, folder: Path, given: Any) -> dict[str, Any]:
         count = int(given.stream_seconds * given.stream_per_second)
         line.start()
         sent: list[tuple[int, int, float]] = []
-        before = side.figures()["calls"]
+        before = side.figures()
         began = line.host.monotonic()
         for turn in range(count):
             line.host.wait(began + turn / given.stream_per_second - line.host.monotonic())
@@ -298,13 +298,14 @@ def stream(kind: str, folder: Path, given: Any) -> dict[str, Any]:
         took = line.host.monotonic() - began
         measure.rest(120, "the end of the stream", line.quiet)
         line.close()
-        calls = side.figures()["calls"] - before
+        after = side.figures()
+    calls, writes = after["calls"] - before["calls"], after["writes"] - before["writes"]
     ages = _ages(line.watched.arrived, sent)
     flushes = max(1, len({at for values in line.watched.arrived.values() for at in values.values() if at > began}))
     a_flush = max(1, round(calls / flushes))
     rate, seconds = limits[kind]
-    # A flush of Sheets makes two kinds of calls with a quota each; what is written twice paces it.
-    paced = a_flush if kind == "hubspot" else max(1, a_flush - 1)
+    # A flush of Sheets makes two kinds of calls with a quota each; it writes more often than it reads.
+    paced = a_flush if kind == "hubspot" else max(1, round(writes / flushes))
     bound = paced * seconds / (rate * 0.8 if kind == "sheets" else rate) + a_flush * _latency[kind]
     return {
         "events": count, "events_a_second": count / took, "calls": calls, "calls_a_flush": a_flush,

@@ -28,7 +28,9 @@ from connector.sinks.google_sheets_plan import (
 )
 from connector.sinks.google_sheets_table import (
     Json,
+    Rect,
     Snapshot,
+    Tag,
     column_key,
     end_key,
     fence_key,
@@ -166,22 +168,26 @@ def add_columns(snapshot: Snapshot, layout: Layout, columns: Sequence[Column], *
 
 def new_tab(
     sheet_id: int, title: str, columns: Sequence[Column], *, nonce: str, new_id: Callable[[], int]
-) -> list[Json]:
-    """One batch that makes the tab with header, formats, widths, filter and tags."""
-    grid = {"rowCount": 200, "columnCount": len(columns), "frozenRowCount": 1}
+) -> tuple[list[Json], Snapshot]:
+    """One batch that makes the tab with header, formats, widths, filter and tags; and how the tab is then."""
+    fence, header, end = Tag(fence_tag_id(sheet_id), nonce), Tag(new_id(), ""), Tag(new_id(), "")
+    tags = {place: Tag(column_tag_id(sheet_id, column.name), column.name) for place, column in enumerate(columns)}
+    rows, width = 200, len(columns)
+    grid = {"rowCount": rows, "columnCount": width, "frozenRowCount": 1}
     properties = {"sheetId": sheet_id, "title": title, "gridProperties": grid}
-    return [
+    requests: list[Json] = [
         {"addSheet": {"properties": properties}},
         *_dress_columns(sheet_id, 0, 0, columns),
-        *_dress_tab(sheet_id, 0, 0, len(columns)),
-        _create(fence_tag_id(sheet_id), fence_key, {"sheetId": sheet_id}, nonce),
-        _create(new_id(), header_key, _line(sheet_id, "ROWS", 0)),
-        _create(new_id(), end_key, _line(sheet_id, "COLUMNS", len(columns) - 1)),
-        *(
-            _create(column_tag_id(sheet_id, column.name), column_key, _line(sheet_id, "COLUMNS", place), column.name)
-            for place, column in enumerate(columns)
-        ),
+        *_dress_tab(sheet_id, 0, 0, width),
+        _create(fence.id, fence_key, {"sheetId": sheet_id}, nonce),
+        _create(header.id, header_key, _line(sheet_id, "ROWS", 0)),
+        _create(end.id, end_key, _line(sheet_id, "COLUMNS", width - 1)),
+        *(_create(tag.id, column_key, _line(sheet_id, "COLUMNS", place), tag.value) for place, tag in tags.items()),
     ]
+    made = Snapshot(sheet_id, title, rows, width, fences=(fence,), headers={0: header}, columns=tags)
+    made.cells = {0: {place: column.name for place, column in enumerate(columns)}}
+    made.ends, made.blocks = {width - 1: end}, (Rect(0, rows, 0, width),)
+    return requests, made
 
 
 def guard_trial(sheet_id: int, title: str, tag_id: int, *, stale: bool) -> list[Json]:

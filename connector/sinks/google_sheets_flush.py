@@ -161,24 +161,27 @@ class Flush(Reading):
             if sheet_id is None and remembered is not None:
                 raise NeedsAction(self.tab_is_gone(title))
             if sheet_id is None:
-                self._make(title)
+                if (made := self._make(title)) is not None:
+                    return made
                 continue
             if sheet_id != remembered:
                 self.remember(sheet_id, set())
         raise TryLater("the tab comes and goes")
 
-    def _make(self, title: str) -> None:
+    def _make(self, title: str) -> Snapshot | None:
+        """The new tab; None when only another look can tell."""
         sheet_id = new_id()
         if self.options.missing_columns == "stop":
             raise NeedsAction(f'The spreadsheet has no tab “{title}”: add one, or set missing_columns = "create"')
-        requests = batches.new_tab(sheet_id, title, self.target.columns, nonce=new_nonce(), new_id=new_id)
+        requests, made = batches.new_tab(sheet_id, title, self.target.columns, nonce=new_nonce(), new_id=new_id)
         try:
             self.client.batch(requests)
         except (Rejected, Unclear) as error:
             # Somebody was faster, or the answer was lost: the list of tabs knows.
             self._count_attempt(error)
-            return
+            return None
         self.remember(sheet_id, {column.name for column in self.target.columns})
+        return made
 
     # ------------------------------------------------------------ batches
 

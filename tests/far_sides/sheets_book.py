@@ -84,14 +84,14 @@ class Tab:
         cell = self.rows[row].cells.get(self.columns[column])
         return plain(cell.get("userEnteredValue") if cell else None)
 
-    def grid(self) -> list[list[Any]]:
-        """All values, as ``value`` gives them."""
+    def grid(self, rows: int | None = None) -> list[list[Any]]:
+        """All values (of the first *rows*), as ``value`` gives them."""
         blank = [None] * len(self.columns)
         return [
             [plain(line.cells.get(column, {}).get("userEnteredValue")) for column in self.columns]
             if line.cells
             else list(blank)
-            for line in self.rows
+            for line in self.rows[:rows]
         ]
 
     def put(self, row: int, column: int, value: Any, **more: Any) -> None:

@@ -822,7 +822,7 @@ def test_where_guards_do_not_bind_nothing_is_written_and_check_says_why(tmp_path
 
 def test_guards_are_tried_once_a_spreadsheet(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
-    assert file.calls_of(lambda: sink.write(target, [record("a:1")])) == "wrwrw"
+    assert file.calls_of(lambda: sink.write(target, [record("a:1")])) == "wrww"
     sink.close()
     assert file.calls_of(lambda: sink.write(target, [record("a:2")])) == "rw"
 
