@@ -146,7 +146,7 @@ class CsvTable:
         delimiter = {"\t": "tab"}.get(self.delimiter, self.delimiter)
         bom = " with BOM" if self.bom else ""
         line_end = {"\r\n": "CRLF", "\n": "LF", "\r": "CR"}[self.line_end]
-        return f"{len(self.lines)} lines below the header; {self.encoding}{bom}, delimiter {delimiter}, {line_end}"
+        return f"lines below the header: {len(self.lines)}; {self.encoding}{bom}, delimiter {delimiter}, {line_end}"
 
     # ------------------------------------------------------------ Table
 

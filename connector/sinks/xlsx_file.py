@@ -429,7 +429,7 @@ class XlsxBook:
         return dump(self._book)
 
     def facts(self, target: Target) -> str:
-        return f'tab "{target.options.tab}" with {self.table(target).rows} rows below the header'
+        return f'tab "{target.options.tab}", rows below the header: {self.table(target).rows}'
 
 
 class XlsxOptions(TableFileOptions):
