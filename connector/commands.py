@@ -1006,14 +1006,9 @@ def list_letters(config: ConfigOption = None, as_json: JsonOption = False) -> No
         _print_table(
             "",
             ["id", "when", "stage", "where", "about", "tries", "why"],
-            [(x.id, _ago(x.at), x.stage, x.place, x.row or x.subject, x.tries, _why(x)) for x in found],
+            [(x.id, _ago(x.at), x.stage, x.place, x.row or x.subject, x.tries, x.why) for x in found],
         )
         _say("\nshow one: connector dead-letters show ID · after a fix: connector dead-letters replay ID (or --all)")
-
-
-def _why(letter: Letter) -> str:
-    """The reason, with the mapping's line unless it names that itself."""
-    return letter.reason if letter.where in letter.reason else f"{letter.reason} ({letter.where})"
 
 
 @letters_app.command("show")

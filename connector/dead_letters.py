@@ -60,6 +60,11 @@ class Letter(Struct, frozen=True):
         about = json.dumps([self.stage, self.place, self.subject, self.row])
         return blake2b(about.encode(), digest_size=6).hexdigest()
 
+    @property
+    def why(self) -> str:
+        """The reason, with the place to look at unless it names that itself."""
+        return self.reason if self.where in self.reason else f"{self.reason} ({self.where})"
+
 
 def letter_of_event(event: Event, reason: str, code: str) -> Letter:
     """The letter of an event that could not be read; ``event_of`` gives the event back."""

@@ -129,8 +129,7 @@ def explain(
     entries += [
         Entry(
             letter.at or now, "letter", f"{letter.place} {letter.id}",
-            f"{letter.reason}{f' ({letter.where})' if letter.where else ''}; to try again: "
-            f"connector dead-letters replay {letter.id}",
+            f"{letter.why}; to try again: connector dead-letters replay {letter.id}",
         )
         for letter in letters.list()
         if letter.stage == "deliver" and letter.subject == record_id

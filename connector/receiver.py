@@ -480,7 +480,7 @@ _largest_head_bytes = 65_536
 
 
 class _OneWrite:
-    """A transport that writes the head of an answer together with its body: a system call and a packet each otherwise."""
+    """A transport that writes the head of an answer together with its body: apart, each is a call and a packet."""
 
     __slots__ = ("_head", "_transport", "is_closing")
 
