@@ -1568,6 +1568,7 @@ class _Intake(Generic[Ticket]):
             group, last = self._group()
             if group:
                 self._commit(group)
+            del group  # hundreds of bodies, which would stay until the next event comes
 
     def _group(self) -> tuple[list[tuple[Event, Ticket]], bool]:
         """All that wait, at least one; and whether ``close`` came behind them."""

@@ -224,7 +224,15 @@ def _url(value: Any, _: AffiliateRecord | None) -> Cell:
     return _answer(_url_of(_one(value)))
 
 
+# As nearly all are. urlsplit keeps what it has split, which scatters hundreds of small objects over a burst's memory.
+_plain_url = re.compile(r"https?://(?:[a-z0-9-]+\.)+[a-z0-9-]+(?:[/?#][!-~]*)?", re.IGNORECASE | re.ASCII)
+
+
 def _url_of(text: str) -> tuple[str | None, str]:
+    return (text, "") if _plain_url.fullmatch(text) else _odd_url(text)
+
+
+def _odd_url(text: str) -> tuple[str | None, str]:
     asked = text
     if not text.casefold().startswith(("http://", "https://")) and not re.match(
         r"[a-z][a-z0-9+.-]*:(?!\d)", text, re.I

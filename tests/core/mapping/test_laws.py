@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from connector.core.errors import ConfigError
 from connector.core.mapping import Evaluation, load
-from connector.core.mapping.cells import _plain_address, canonical_key
+from connector.core.mapping.cells import _odd_url, _plain_address, _plain_url, canonical_key
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, dump_cells, load_cells
 from tests.core.mapping.support import mapping, sources
@@ -129,6 +129,16 @@ def test_an_address_that_needs_no_second_look_is_one_that_email_validator_takes_
     if _plain_address.fullmatch(address.lower()):
         found = validate_email(address, check_deliverability=False, test_environment=True)
         assert found.normalized.lower() == address.lower()
+
+
+_urls = st.from_regex(r"(?i:https?)://[a-zA-Z0-9.-]{1,12}(:[0-9]{1,5})?([/?#]([!-~]|\s){0,12})?", fullmatch=True)
+
+
+@given(_urls)
+@settings(max_examples=200)
+def test_a_web_address_that_needs_no_second_look_is_one_that_a_second_look_takes_as_it_is(url: str) -> None:
+    if _plain_url.fullmatch(url):
+        assert _odd_url(url) == (url, "")
 
 
 _words = st.sampled_from(
