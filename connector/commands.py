@@ -416,6 +416,7 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
         while time.monotonic() < ends and any(route.owed for route in store.status().routes):
             time.sleep(0.05)
         unwell = False
+        letters = _letters(settings)
         for record_id in [update.record_id for update in updates]:
             if not store.load([record_id]):
                 _say(f"{record_id}: not recorded yet; is the server running with the same configuration?")
@@ -428,10 +429,13 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
                     state = store.route_state(route.name)
                     why = "it waits for its turn" if state.kind == "well" else state.reason or state.kind
                     _say(f"{route.name}: owed ({why}); it is written as soon as possible")
+                elif stopped := letters.ids_about(route.name, record_id):
+                    unwell = True
+                    _say(f"{route.name}: a dead letter; see: connector dead-letters show {min(stopped)}")
                 elif rows:
                     _say(f"{route.name}: the row {', '.join(rows)} is written")
                 else:
-                    _say(f"{route.name}: no row (its mapping leaves this affiliate out, or it is a dead letter)")
+                    _say(f"{route.name}: no row (its mapping leaves this affiliate out)")
         if unwell:
             raise Left(cli.found_problems)
     finally:

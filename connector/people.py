@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -126,17 +126,17 @@ def explain(
     facts = load_facts(known.facts) if known is not None else {}
     entries = list(_events(store, sources, record_id, facts))
     entries += _deliveries(store, record_id)
+    stopped = [letter for letter in letters.list() if letter.stage == "deliver" and letter.subject == record_id]
     entries += [
         Entry(
             letter.at or now, "letter", f"{letter.place} {letter.id}",
             f"{letter.why}; to try again: connector dead-letters replay {letter.id}",
         )
-        for letter in letters.list()
-        if letter.stage == "deliver" and letter.subject == record_id
+        for letter in stopped
     ]  # fmt: skip
     entries.sort(key=lambda entry: entry.at)
     if known is not None:
-        entries += _standing(store, evaluations, record_id, facts, now)
+        entries += _standing(store, evaluations, record_id, facts, {letter.place for letter in stopped}, now)
     return entries
 
 
@@ -228,8 +228,14 @@ def _deliveries(store: Store, record_id: str) -> Iterator[Entry]:
 
 
 def _standing(
-    store: Store, evaluations: Mapping[str, Evaluate], record_id: str, facts: Mapping[str, Fact], now: datetime
+    store: Store,
+    evaluations: Mapping[str, Evaluate],
+    record_id: str,
+    facts: Mapping[str, Fact],
+    stopped: Collection[str],
+    now: datetime,
 ) -> Iterator[Entry]:
+    """How each route stands; *stopped* are those with a dead letter about the record."""
     owed = {one.route: one for one in store.owed_of(record_id)}
     record = view(record_id, facts)
     for route, evaluate in evaluations.items():
@@ -241,7 +247,7 @@ def _standing(
             if one.due_at > now:
                 text += f", next try at {one.due_at.isoformat(timespec='seconds')}"
         else:
-            text = "up to date"
+            text = "up to date, but for what is a dead letter" if route in stopped else "up to date"
         try:
             shape = evaluate(record)
         except Exception:  # a bug in the mapping's evaluation: the route says so, and must not hide the rest

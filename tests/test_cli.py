@@ -425,6 +425,27 @@ def test_sample_sends_an_event_and_follows_it_into_the_table(
         connector.kill()
 
 
+def test_sample_names_the_dead_letter_that_became_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
+) -> None:
+    connector = Connector(tmp_path, nursery)
+    mapping = tmp_path / "mappings" / "local_csv.toml"
+    text = mapping.read_text(encoding="utf-8").replace(
+        '"promo_code", "ref_id"]', '"promo_code", "ref_id"], type = "integer"'
+    )
+    mapping.write_text(text, encoding="utf-8")
+    connector.start()
+    connector.config.write_text(connector.config.read_text().replace("port = 0", f"port = {connector.port}"))
+    shell = Shell(tmp_path, capsys)
+    try:
+        assert shell.type("sample") == 1
+        (shown,) = re.findall(r"local/local_csv: a dead letter; see: connector dead-letters show (\w+)", shell.out)
+        assert shell.type("dead-letters", "show", shown) == 0
+        assert "ADA10" in shell.out
+    finally:
+        connector.kill()
+
+
 def test_sample_does_not_take_an_earlier_row_for_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
 ) -> None:

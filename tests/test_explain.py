@@ -81,6 +81,7 @@ def test_a_refused_row_is_told_with_its_letter_and_what_to_type(tmp_path: Path) 
     (letter,) = [entry for entry in entries if entry.kind == "letter"]
     assert "no such country (map.toml:7)" in letter.text
     assert f"connector dead-letters replay {world.letters.list()[0].id}" in letter.text
+    assert entries[-1].text == "up to date, but for what is a dead letter"
     world.close()
 
 
