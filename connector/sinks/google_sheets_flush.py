@@ -80,14 +80,16 @@ class Flush(Reading):
         decided on that: rows that moved are locked again where they are.
         """
         last, self.route.last = self.route.last, None
+        sheet_id = self.route.sheet_id
         places = [] if last is None else last.places(self.pending)
-        if last is None or (places and all(row.last is None for row in self.pending.values())):
+        differ = any(row.last is not None for row in self.pending.values())
+        if sheet_id is None or (not differ and (places or last is None)):
             return self.prepare()  # perhaps nothing differs, as after a resync: looking is cheaper than locking
-        if places:
+        if last is not None and places:
             layout = self.layout(last.frame)
             return self._send(last.frame, layout, self._lock_step(last.frame, layout, places, last.last_row))
         try:
-            return self.prepare(self.read_keys(last))
+            return self.prepare(self.read_keys(sheet_id, last))
         except Rejected:
             return self.prepare()
 

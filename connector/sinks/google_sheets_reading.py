@@ -174,26 +174,27 @@ class Reading:
         """
         if not self.route.is_big:
             return self._whole(sheet_id)
-        header = {"startRowIndex": 0, "endRowIndex": self.options.header_row or 1}
-        return self._parts(sheet_id, [header], {"metadataKey": table.column_key})
+        return self._parts(sheet_id, {self._header_row}, {"metadataKey": table.column_key})
 
-    def read_keys(self, last: Whereabouts) -> Snapshot:
-        """Header row, keys, and the row that new ones are to look like: enough for new rows. 1 call.
+    def read_keys(self, sheet_id: int, last: Whereabouts | None) -> Snapshot:
+        """Header row, keys, and the row that new ones are to look like: enough to see which rows to lock. 1 call.
 
         Raises:
             Rejected: the tab is gone.
         """
-        row = last.last_row
-        spans = [{"startRowIndex": place, "endRowIndex": place + 1} for place in sorted({*last.frame.headers, row})]
-        return self._parts(
-            last.frame.sheet_id, spans, {"metadataKey": table.column_key, "metadataValue": self.target.key}
-        )
+        rows = {self._header_row} if last is None else {*last.frame.headers, last.last_row}
+        return self._parts(sheet_id, rows, {"metadataKey": table.column_key, "metadataValue": self.target.key})
 
-    def _parts(self, sheet_id: int, spans: Sequence[Json], columns: Json) -> Snapshot:
+    @property
+    def _header_row(self) -> int:
+        return (self.options.header_row or 1) - 1
+
+    def _parts(self, sheet_id: int, rows: Collection[int], columns: Json) -> Snapshot:
+        """*rows*, the header row wherever it is, and the columns whose tags match."""
         area: Json = {"sheetId": sheet_id}
         header = {"metadataKey": table.header_key, "metadataLocation": area}
         filters: list[Json] = [
-            *({"gridRange": area | span} for span in spans),
+            *({"gridRange": area | {"startRowIndex": row, "endRowIndex": row + 1}} for row in sorted(rows)),
             {"developerMetadataLookup": columns | {"metadataLocation": area}},
             {"developerMetadataLookup": header},
         ]
