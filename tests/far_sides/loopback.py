@@ -231,7 +231,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
             return b"".join(parts)
-        return self.rfile.read(int(self.headers.get("content-length") or 0))
+        size = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(size)
+        if len(body) < size:
+            raise ConnectionAbortedError("the client went away in the middle of its call")  # a call that never came
+        return body
 
     def _lose(self) -> None:
         self.owner.statuses.append(0)

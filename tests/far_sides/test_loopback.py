@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,7 +23,7 @@ class Counter(FarSide):
         return Reply(200, {"handled": self.handled, "said": call.json})
 
 
-def _post(server: FarSide, timeout: float = 5.0) -> tuple[int, bytes]:
+def _post(server: FarSide, timeout: float = 30.0) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=timeout)
     try:
         connection.request("POST", "/a%20b?x=1&x=2", body=b'{"a": 1}', headers={"Content-Type": "application/json"})
@@ -50,6 +51,17 @@ def test_one_connection_serves_many_calls() -> None:
     assert server.handled == 3
 
 
+@pytest.mark.parametrize("head", [b"content-length: 8\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n8\r\n"])
+def test_a_client_that_dies_in_the_middle_of_a_call_has_made_none(head: bytes) -> None:
+    with Counter() as server:
+        with socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0), 30) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\n" + head + b'{"a"')
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100) == b""
+        assert _post(server) == (200, b'{"handled":1,"said":{"a":1}}')
+        assert len(server.calls) == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "handled"),
     [
@@ -63,7 +75,7 @@ def test_a_fault_loses_the_answer(kind: str, error: type[Exception], handled: in
     with Counter() as server:
         server.faults.append(Fault(kind))
         with pytest.raises(error):
-            _post(server, timeout=0.3)
+            _post(server, timeout=1.0 if kind == "hang_after" else 30.0)
         assert server.handled == handled
         assert _post(server)[0] == 200
 
