@@ -132,6 +132,8 @@ class RouteWorker:
 
     def run(self) -> None:
         """Deliver until *stop* is set."""
+        import tenacity  # noqa: F401 - not by the first batch, which would wait for it
+
         troubles = 0
         while not self._stop.is_set():
             self.bell.clear()

@@ -579,16 +579,14 @@ class _File:
         return int(pages * bytes_a_page)
 
     def shrink(self) -> None:
-        """Free the pages that the connections keep in memory; they are read again when they are wanted."""
+        """Free the pages and statements that the connections keep in memory; what is wanted is read again."""
         with suppress(sqlite3.Error):
             with self._lock:
                 if self._writer is not None:
                     self._writer.execute("PRAGMA shrink_memory")
             for _ in range(len(self._readers)):
                 with suppress(IndexError):  # somebody reads with it at the moment
-                    connection = self._readers.pop(0)
-                    connection.execute("PRAGMA shrink_memory")
-                    self._readers.append(connection)
+                    self._readers.pop(0).close()
 
     def rebuild(self) -> None:
         """Write the file anew, so that nothing stays in it but what is kept. Others that write wait meanwhile."""

@@ -454,6 +454,7 @@ class XlsxFile(TableFile):
     """Keeps one tab of an Excel workbook equal to the records, and keeps everything else in it."""
 
     Options: ClassVar[type[SinkOptions]] = XlsxOptions
+    batch_rows = 20_000  # each batch packs the whole workbook anew
     TargetOptions: ClassVar[type[TargetOptions]] = XlsxTargetOptions
 
     def _load(self, content: bytes, target: Target) -> Document:  # noqa: ARG002 - all tabs are loaded at once
