@@ -5,7 +5,7 @@ things with ids lie under ``campaigns[ID].name``, so joining two of them is join
 What depends on several facts at once (sums, the default campaign, who is gone) is derived in ``view``, never stored.
 """
 
-from __future__ import annotations
+# No postponed annotations here: Pydantic would compile each one from its text, a millisecond of every start.
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime

@@ -30,12 +30,14 @@ _separators = ",;|\\t\\r\\n"
 
 # A cell that a spreadsheet would read as a formula: the sign may come after blanks, quotes and invisible characters,
 # and may be full-width; or the cell begins with a tab or a line break, which some programs drop.
-_starts_formula = re.compile(f"(?:[{_skipped}]*{_trigger}|'*[\\t\\r\\n])")
+_starts_formula = f"(?:[{_skipped}]*{_trigger}|'*[\\t\\r\\n])"
 
 # Read with another delimiter than ours, or with the quotes ignored, a cell falls apart and its middle begins a cell.
 # There we only guard what could call something (a function, a DDE server, another file): "red, -blue" stays as it is.
-_middle = re.compile(f"(?<=[{_separators}])(?P<guards>'*)(?=[{_skipped}]*{_trigger})")
+_middle = f"(?<=[{_separators}])(?P<guards>'*)(?=[{_skipped}]*{_trigger})"
 _calls = re.compile(r"[(|!]")
+
+# Every cell is looked at with this one; `re` compiles those above when the first suspect cell comes.
 _suspect = re.compile(f"(?:^|[{_separators}])[{_skipped}]*{_trigger}|^'*[\\t\\r\\n]")
 
 
@@ -44,18 +46,18 @@ def guarded(text: str) -> str:
     if not _suspect.search(text):
         return text
     if _calls.search(text):
-        text = _middle.sub(lambda found: found["guards"] + "'", text)
-    return "'" + text if _starts_formula.match(text) else text
+        text = re.sub(_middle, lambda found: found["guards"] + "'", text)
+    return "'" + text if re.match(_starts_formula, text) else text
 
 
 def unguarded(text: str) -> str:
     """What ``guarded`` was given. Text that a person typed without the guard comes back as it is."""
     if "'" not in text or not _suspect.search(text):
         return text
-    if text[0] == "'" and _starts_formula.match(text):
+    if text[0] == "'" and re.match(_starts_formula, text):
         text = text[1:]
     if _calls.search(text):
-        text = _middle.sub(lambda found: found["guards"][:-1], text)
+        text = re.sub(_middle, lambda found: found["guards"][:-1], text)
     return text
 
 

@@ -3,7 +3,7 @@
 Editors get their completion and hover help from here (``json_schema``), the loader its right words.
 """
 
-from __future__ import annotations
+# No postponed annotations here: Pydantic would compile each one from its text, a millisecond of every start.
 
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
