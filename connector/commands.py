@@ -413,7 +413,9 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
         ends = time.monotonic() + 15
         while time.monotonic() < ends and store.cursor() < last:
             time.sleep(0.05)
-        while time.monotonic() < ends and any(route.owed for route in store.status().routes):
+        # A route that waits for a person, or met a bug, is not waited for: it is told below.
+        on_their_way = ("well", "waiting")
+        while time.monotonic() < ends and any(r.owed and r.state.kind in on_their_way for r in store.status().routes):
             time.sleep(0.05)
         unwell = False
         letters = _letters(settings)
