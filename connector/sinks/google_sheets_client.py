@@ -23,7 +23,7 @@ from google.oauth2.service_account import Credentials as ServiceAccount
 
 from connector.core.contract import Host
 from connector.core.errors import NeedsAction, TryLater
-from connector.sinks.google_sheets_table import SheetProperties, Spreadsheet, Updated
+from connector.sinks.google_sheets_resources import SheetProperties, Spreadsheet, Updated
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
 

@@ -15,7 +15,8 @@ from connector.sinks.google_sheets_client import Client, Rejected
 from connector.sinks.google_sheets_layout import Layout, find_layout
 from connector.sinks.google_sheets_options import GoogleSheetsOptions, GoogleSheetsTargetOptions
 from connector.sinks.google_sheets_plan import Limits, Plan, make_plan
-from connector.sinks.google_sheets_table import Json, Snapshot, Spreadsheet
+from connector.sinks.google_sheets_resources import Spreadsheet
+from connector.sinks.google_sheets_table import Json, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

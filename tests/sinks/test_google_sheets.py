@@ -27,7 +27,8 @@ from connector.core.mapping import load
 from connector.core.row import Cell, Column, Row
 from connector.sinks.google_sheets import GoogleSheets, GoogleSheetsOptions
 from connector.sinks.google_sheets_plan import Limits
-from connector.sinks.google_sheets_table import Spreadsheet, as_cell, parse_sheets, same, typed_value, value_of
+from connector.sinks.google_sheets_resources import Spreadsheet
+from connector.sinks.google_sheets_table import as_cell, parse_sheets, same, typed_value, value_of
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_book import Area, Book
 from tests.far_sides.sheets_server import account

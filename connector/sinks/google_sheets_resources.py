@@ -1,0 +1,117 @@
+"""What the Sheets API answers, typed, so that it is decoded straight from its bytes. Knows nothing of rows and keys.
+
+Source: Google's discovery document of the Sheets API, v4 (read 2026-11)
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Resource(Struct, rename="camel", frozen=True, gc=False):
+    """A resource of the Sheets API with the fields that are asked for. What Google leaves out has the default."""
+
+
+class ExtendedValue(Resource, frozen=True):
+    string_value: str | None = None
+    number_value: float | None = None
+    bool_value: bool | None = None
+    formula_value: str | None = None
+
+
+class NumberFormat(Resource, frozen=True):
+    type: str = ""
+
+
+class CellFormat(Resource, frozen=True):
+    number_format: NumberFormat | None = None
+
+
+class CellData(Resource, frozen=True):
+    user_entered_value: ExtendedValue | None = None
+    effective_value: ExtendedValue | None = None
+    user_entered_format: CellFormat = CellFormat()
+
+
+class RowData(Resource, frozen=True):
+    values: list[CellData] = []
+
+
+class DimensionRange(Resource, frozen=True):
+    end_index: int | None = None
+
+
+class TagLocation(Resource, frozen=True):
+    dimension_range: DimensionRange = DimensionRange()
+
+
+class DeveloperMetadata(Resource, frozen=True):
+    metadata_id: int
+    metadata_key: str
+    metadata_value: str = ""
+    location: TagLocation = TagLocation()
+
+
+class LineProperties(Resource, frozen=True):
+    """Of a row or a column (``DimensionProperties``)."""
+
+    developer_metadata: list[DeveloperMetadata] = []
+
+
+class GridData(Resource, frozen=True):
+    start_row: int = 0
+    start_column: int = 0
+    row_data: list[RowData] = []
+    row_metadata: list[LineProperties | None] = []
+    column_metadata: list[LineProperties | None] = []
+
+
+class GridRange(Resource, frozen=True):
+    start_row_index: int | None = None
+    end_row_index: int | None = None
+    start_column_index: int | None = None
+    end_column_index: int | None = None
+
+
+class ProtectedRange(Resource, frozen=True):
+    protected_range_id: int | None = None
+    description: str = ""
+    range: GridRange = GridRange()
+    requesting_user_can_edit: bool = False
+    warning_only: bool = False
+    unprotected_ranges: list[GridRange] = []
+
+
+class GridProperties(Resource, frozen=True):
+    row_count: int = 0
+    column_count: int = 0
+
+    @property
+    def cells(self) -> int:
+        return self.row_count * self.column_count
+
+
+class SheetProperties(Resource, frozen=True):
+    title: str
+    sheet_id: int = 0
+    grid_properties: GridProperties = GridProperties()
+
+
+class Sheet(Resource, frozen=True):
+    properties: SheetProperties
+    developer_metadata: list[DeveloperMetadata] = []
+    merges: list[GridRange] = []
+    protected_ranges: list[ProtectedRange] = []
+    data: list[GridData] = []
+
+
+class Spreadsheet(Resource, frozen=True):
+    """What a read answers."""
+
+    sheets: list[Sheet] = []
+
+
+class Updated(Resource, frozen=True):
+    """What a batch answers; ``updated_spreadsheet`` is filled when it was asked for."""
+
+    updated_spreadsheet: Spreadsheet = Spreadsheet()
