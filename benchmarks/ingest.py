@@ -21,7 +21,9 @@ from typing import Any
 from benchmarks import far_sides, measure, servers, stores
 from benchmarks.measure import Goal
 
-_explained = ("no_store", "group_commit", "json_loads", "unique_index", "request_response", "commit_per_request")
+_explained = (
+    "no_store", "group_commit", "routed", "request_response", "unique_index", "json_loads", "commit_per_request",
+)  # fmt: skip
 
 
 def load(server: servers.Server, *, connections: int, seconds: float, first: int) -> dict[str, Any]:

@@ -10,38 +10,37 @@ import asyncio
 import json
 import socket
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from benchmarks.servers import TOKEN
 from connector import logs
 from connector.app import tame_collector, uvicorn_config
+from connector.core import json_body
 from connector.core.contract import Event, InboundRequest
 from connector.receiver import Receiver, application
 from connector.sources.firstpromoter import FirstPromoter
 from connector.store import Store, open_store
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 def null(_: Path) -> ASGIApp:
-    """What no receiver can be faster than."""
+    """An endpoint that keeps nothing, written as one does with Starlette."""
 
     async def endpoint(request: Request) -> Response:
         await request.body()
         return Response(b'{"status":"accepted"}', 202, media_type="application/json")
 
-    return _application(endpoint)
+    return _starlette(Route("/hooks/firstpromoter", endpoint, methods=["POST"]))
 
 
 def no_store(_: Path) -> ASGIApp:
@@ -51,15 +50,37 @@ def no_store(_: Path) -> ASGIApp:
         def submit(self, event: Event, ticket: asyncio.Future[None]) -> None:  # noqa: ARG002 - the store's
             ticket.set_result(None)
 
-    return _receiver(Nowhere())
+    return _application(_receiver(Nowhere()))
 
 
 def group_commit(folder: Path) -> ASGIApp:
     """Ours, without projection and delivery."""
-    store = _store(folder)
-    receiver = Receiver({"firstpromoter": _source()}, store, max_body_bytes=1_048_576, body_timeout_seconds=10.0)
-    store.start_intake(receiver.deliver)
-    return application(receiver, lambda: ())
+    return _application(_keeping(folder))
+
+
+def routed(folder: Path) -> ASGIApp:
+    """Ours, behind all of Starlette's middleware and its routing."""
+    return _starlette(Route("/hooks/{source}", _keeping(folder)))
+
+
+def request_response(folder: Path) -> ASGIApp:
+    """Ours, behind an ordinary endpoint function with Request and JSONResponse."""
+    receiver = _keeping(folder)
+
+    async def endpoint(request: Request) -> Response:
+        body = await request.body()
+        answer: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Message) -> None:
+            answer.append(message)
+
+        await receiver(request.scope, receive, send)
+        return JSONResponse(json.loads(answer[1]["body"]), answer[0]["status"])
+
+    return _starlette(Route("/hooks/{source}", endpoint, methods=["POST"]))
 
 
 def unique_index(folder: Path) -> ASGIApp:
@@ -70,102 +91,73 @@ def unique_index(folder: Path) -> ASGIApp:
     return app
 
 
-def request_response(folder: Path) -> ASGIApp:
-    """Ours, behind an ordinary endpoint function with Request and JSONResponse."""
-    store, source = _store(folder), _source()
-    loop: list[asyncio.AbstractEventLoop] = []
-
-    def resolve(tickets: list[asyncio.Future[None]], error: Exception | None) -> None:
-        for ticket in tickets:
-            if error is None:
-                ticket.set_result(None)
-            else:
-                ticket.set_exception(error)
-
-    def deliver(tickets: list[asyncio.Future[None]], error: Exception | None) -> None:
-        loop[0].call_soon_threadsafe(resolve, tickets, error)
-
-    store.start_intake(deliver)
-
-    async def endpoint(request: Request) -> Response:
-        event = source.accept(await _inbound(request))
-        if not loop:
-            loop.append(asyncio.get_running_loop())
-        ticket = loop[0].create_future()
-        store.submit(event, ticket)
-        await ticket
-        return JSONResponse({"status": "accepted", "event": event.key}, 202)
-
-    return _application(endpoint)
-
-
-def commit_per_request(folder: Path) -> ASGIApp:
-    """A transaction and a thread hop for every request."""
-    store, source = _store(folder), _source()
-
-    async def endpoint(request: Request) -> Response:
-        event = source.accept(await _inbound(request))
-        await run_in_threadpool(store.append, [event])
-        return JSONResponse({"status": "accepted", "event": event.key}, 202)
-
-    return _application(endpoint)
-
-
 def json_loads(folder: Path) -> ASGIApp:
-    """Ours, with Python's own parser looking at every pair (strict, and much slower)."""
-    from connector.core import json_body
+    """Ours, after Python's own parser has looked at every pair as well."""
 
     class Exact(FirstPromoter):
         def accept(self, request: InboundRequest) -> Event:
             json.loads(request.body, object_pairs_hook=json_body._single_keys)
             return super().accept(request)
 
+    return _application(_keeping(folder, Exact))
+
+
+def commit_per_request(folder: Path) -> ASGIApp:
+    """Ours, with a transaction and a thread hop for every request."""
     store = _store(folder)
-    options = FirstPromoter.Options(type="firstpromoter", token=TOKEN)
-    receiver = Receiver(
-        {"firstpromoter": Exact("firstpromoter", options)}, store, max_body_bytes=1_048_576, body_timeout_seconds=10.0
-    )
-    store.start_intake(receiver.deliver)
-    return application(receiver, lambda: ())
+
+    class Alone:
+        def submit(self, event: Event, ticket: asyncio.Future[None]) -> None:
+            asyncio.get_running_loop().run_in_executor(None, self.commit, event, ticket)
+
+        def commit(self, event: Event, ticket: asyncio.Future[None]) -> None:
+            store.append([event])
+            receiver.deliver([ticket], None)
+
+    receiver = _receiver(Alone())
+    return _application(receiver)
 
 
 variants: dict[str, Callable[[Path], ASGIApp]] = {
     made.__name__: made
-    for made in (null, no_store, group_commit, json_loads, unique_index, request_response, commit_per_request)
+    for made in (
+        null,
+        no_store,
+        group_commit,
+        routed,
+        request_response,
+        unique_index,
+        json_loads,
+        commit_per_request,
+    )
 }
-
-
-def _source() -> FirstPromoter:
-    return FirstPromoter("firstpromoter", FirstPromoter.Options(type="firstpromoter", token=TOKEN))
 
 
 def _store(folder: Path) -> Store:
     return open_store(f"sqlite:///{folder}/connector.db", worker=True, now=lambda: datetime.now(UTC))
 
 
-async def _inbound(request: Request) -> InboundRequest:
-    return InboundRequest(
-        request.scope["headers"], request.scope["query_string"], await request.body(), datetime.now(UTC)
-    )
+def _receiver(intake: Any, kind: type[FirstPromoter] = FirstPromoter) -> Receiver:
+    source = kind("firstpromoter", kind.Options(type="firstpromoter", token=TOKEN))
+    return Receiver({"firstpromoter": source}, intake, max_body_bytes=1_048_576, body_timeout_seconds=10.0)
 
 
-def _receiver(intake: object) -> ASGIApp:
-    receiver = Receiver(
-        {"firstpromoter": _source()},
-        intake,  # type: ignore[arg-type]  # a double that keeps nothing
-        max_body_bytes=1_048_576,
-        body_timeout_seconds=10.0,
-    )
+def _keeping(folder: Path, kind: type[FirstPromoter] = FirstPromoter) -> Receiver:
+    store = _store(folder)
+    receiver = _receiver(store, kind)
+    store.start_intake(receiver.deliver)
+    return receiver
+
+
+def _application(receiver: Receiver) -> ASGIApp:
     return application(receiver, lambda: ())
 
 
-def _application(endpoint: Endpoint) -> ASGIApp:
+def _starlette(hook: Route) -> ASGIApp:
     async def healthz(_: Request) -> Response:
         return Response("ok")
 
-    return Starlette(
-        routes=[Route("/hooks/firstpromoter", endpoint, methods=["POST"]), Route("/healthz", healthz)],
-    )
+    return Starlette(routes=[hook, Route("/healthz", healthz)])
 
 
 def main() -> None:

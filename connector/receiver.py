@@ -135,13 +135,13 @@ class _Patience:
         self._ended: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self) -> asyncio.Task[Any]:
-        """Watch the current task until ``end``."""
-        task = asyncio.current_task()
+    def begin(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+        """Watch the current task, which runs on *loop*, until ``end``."""
+        task = asyncio.current_task(loop)
         assert task is not None
         self._until[task] = time.monotonic() + self._seconds
         if self._timer is None:
-            self._timer = task.get_loop().call_later(self._pause, self._look)
+            self._timer = loop.call_later(self._pause, self._look)
         return task
 
     def end(self, task: asyncio.Task[Any]) -> None:
@@ -218,14 +218,12 @@ class Receiver:
         try:
             if scope["method"] != "POST":
                 raise _Refusal(only_post, "method")  # noqa: TRY301
-            body = await self._read(scope["headers"], receive)
+            loop = self._loop or self._on_loop()
+            body = await self._read(scope["headers"], receive, loop)
             event = self._vouch(source, InboundRequest(scope["headers"], scope["query_string"], body, _clock(UTC)))
         except _Refusal as refusal:
             await self._refuse(send, refusal.answer, refusal.reason, name, refusal.why)
             return
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
         ticket = loop.create_future()
         try:
             self._intake.submit(event, ticket)
@@ -255,7 +253,14 @@ class Receiver:
         with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
             loop.call_soon_threadsafe(_resolve, tickets, error)
 
-    async def _read(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> bytes:
+    def _on_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that all requests run on, asked for once: each time costs a system call."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    async def _read(
+        self, headers: Sequence[tuple[bytes, bytes]], receive: Receive, loop: asyncio.AbstractEventLoop
+    ) -> bytes:
         """The body, within the limit. Raises _Refusal."""
         declared = 0
         waits = False
@@ -277,7 +282,7 @@ class Receiver:
         # A sender that is cut off while it still sends sees a broken connection instead of our 413: read on, keep
         # nothing, within reason.
         limit_of_waste = 4 * self._max_body_bytes
-        task = self._patience.begin()
+        task = self._patience.begin(loop)
         try:
             while True:
                 message = await receive()

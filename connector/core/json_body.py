@@ -137,9 +137,10 @@ def _cut(text: bytes, secrets: frozenset[str]) -> bytes | None:
         None when a name needs escapes, or a value is an object or a list: then the tree must be walked.
     """
     found: list[tuple[int, int]] = []
-    for key in _keys(secrets):
-        if b"\\" in key:
-            return None
+    keys = _keys(secrets)
+    if keys is None:
+        return None
+    for key in keys:
         at = text.find(key)
         while at >= 0:
             # A quote inside a string stands behind a backslash; the one that opens a key behind a brace or a comma.
@@ -171,9 +172,10 @@ def _cut(text: bytes, secrets: frozenset[str]) -> bytes | None:
 
 
 @cache
-def _keys(names: frozenset[str]) -> tuple[bytes, ...]:
-    """The names as compact JSON spells them in front of their values."""
-    return tuple(_encode(name) + b":" for name in names)
+def _keys(names: frozenset[str]) -> tuple[bytes, ...] | None:
+    """The names as compact JSON spells them in front of their values; None when one of them needs escapes."""
+    keys = tuple(_encode(name) + b":" for name in names)
+    return None if any(b"\\" in key for key in keys) else keys
 
 
 _COMMA, _QUOTE, _N = b',"n'
