@@ -18,6 +18,7 @@ from openpyxl.styles import Alignment, Font
 from openpyxl.worksheet.formula import ArrayFormula
 from openpyxl.worksheet.hyperlink import Hyperlink
 
+from connector.sinks.xlsx_file import _looked_through
 from connector.sinks.xlsx_writing import dump
 
 
@@ -76,6 +77,23 @@ def test_every_kind_of_cell_is_written_as_openpyxl_writes_it() -> None:
 
 def test_so_is_a_workbook_that_was_read() -> None:
     same(openpyxl.load_workbook(io.BytesIO(dump(everything())), rich_text=True))
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_the_short_way_of_reading_reads_the_same(rich: bool) -> None:
+    def cells(content: bytes) -> list[str]:
+        found = openpyxl.load_workbook(io.BytesIO(content), rich_text=rich)
+        each = [cell for sheet in found for row in sheet.iter_rows() for cell in row]
+        return [repr((getattr(cell.value, "text", cell.value), cell.data_type, cell.style_id)) for cell in each]
+
+    book = everything()
+    for cell in [cell for row in book.active.iter_rows() for cell in row if isinstance(cell.value, CellRichText)]:
+        cell.value = cell.value if rich else "plain bold"
+    written = dump(book)
+    lost, readable, wants_rich = _looked_through(written)
+    assert (lost, wants_rich) == (set(), rich)
+    assert readable != written
+    assert cells(readable) == cells(written)
 
 
 @pytest.mark.parametrize("setting", ["iso_dates", "epoch"])
