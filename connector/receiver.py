@@ -247,6 +247,8 @@ class Receiver:
 
     def deliver(self, tickets: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
         """Called by the store's writer thread, once a group: these events are safe on disk, or (*error*) are not."""
+        if error is not None and self.keeps:  # once, not for every sender that is refused meanwhile
+            logs.warn(_log, "store.fails", reason=str(error))
         self.keeps = error is None
         loop = self._loop
         assert loop is not None  # a ticket was made on it

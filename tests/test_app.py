@@ -316,6 +316,9 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
     assert 503 in answers
     assert set(answers) <= {202, 503}
     _wait_until_ready_says(connector, 503, ["store"])
+    told = [line["reason"] for line in connector.lines() if line["event"] == "store.fails"]
+    assert told
+    assert all("connector-inbox.db" in reason for reason in told), told
     resource.prlimit(connector.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert connector.post("firstpromoter", _event(9))[0] == 202
     _wait_until_ready_says(connector, 200, [])

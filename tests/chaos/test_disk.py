@@ -68,6 +68,8 @@ def test_a_full_disk_refuses_with_503_and_what_was_accepted_arrives_once_there_i
         assert refused >= 20, "the disk was never full"
         assert get(connector, "/healthz")[0] == 200
         _wait_for_readiness(connector, 503)
+        told = [line["reason"] for line in connector.lines() if line["event"] == "store.fails"]
+        assert "connector-inbox.db: database or disk is full" in told
         filler.unlink()
         assert _until_accepted(connector, 500) < 10
         connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in [*accepted, 500]})
