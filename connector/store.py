@@ -371,8 +371,8 @@ _microsecond = timedelta(microseconds=1)
 
 
 _reading_cache_kib = 2_048  # a batch of events; whatever is written elsewhere makes all of it void
-_full_log_rows = 10_000  # some 30 MB where the rows lie far apart
-_rows_of_a_commit = 8  # what a commit writes besides its rows
+_full_log_rows = 24_000  # some 40 MB where the rows lie far apart
+_rows_of_a_commit = 100  # what a commit of few rows writes besides: pages are written whole
 _longest_log_pages = 16_000  # a commit moves the log all the same when nobody else has
 
 

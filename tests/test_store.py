@@ -68,7 +68,7 @@ def test_full_logs_are_moved_into_their_files_beside_the_commits(tmp_path: Path)
     store = store_at(tmp_path)
     files = [tmp_path / "c.db", tmp_path / "c-inbox.db"]
     small = [file.stat().st_size for file in files]
-    for turn in range(12):
+    for turn in range(25):
         store.append([event(n, at=turn) for n in range(1000)])
         cursor, last = store.cursor(), store.status().last_seq
         seen = [b"%d-%d" % (turn, n) for n in range(1000)]
