@@ -34,7 +34,7 @@ class CellData(Resource, frozen=True):
 
 
 class RowData(Resource, frozen=True):
-    values: list[CellData] = []
+    values: tuple[CellData, ...] = ()
 
 
 class DimensionRange(Resource, frozen=True):
@@ -55,15 +55,15 @@ class DeveloperMetadata(Resource, frozen=True):
 class LineProperties(Resource, frozen=True):
     """Of a row or a column (``DimensionProperties``)."""
 
-    developer_metadata: list[DeveloperMetadata] = []
+    developer_metadata: tuple[DeveloperMetadata, ...] = ()
 
 
 class GridData(Resource, frozen=True):
     start_row: int = 0
     start_column: int = 0
-    row_data: list[RowData] = []
-    row_metadata: list[LineProperties | None] = []
-    column_metadata: list[LineProperties | None] = []
+    row_data: tuple[RowData, ...] = ()
+    row_metadata: tuple[LineProperties | None, ...] = ()
+    column_metadata: tuple[LineProperties | None, ...] = ()
 
 
 class GridRange(Resource, frozen=True):
@@ -79,7 +79,7 @@ class ProtectedRange(Resource, frozen=True):
     range: GridRange = GridRange()
     requesting_user_can_edit: bool = False
     warning_only: bool = False
-    unprotected_ranges: list[GridRange] = []
+    unprotected_ranges: tuple[GridRange, ...] = ()
 
 
 class GridProperties(Resource, frozen=True):
@@ -99,16 +99,16 @@ class SheetProperties(Resource, frozen=True):
 
 class Sheet(Resource, frozen=True):
     properties: SheetProperties
-    developer_metadata: list[DeveloperMetadata] = []
-    merges: list[GridRange] = []
-    protected_ranges: list[ProtectedRange] = []
-    data: list[GridData] = []
+    developer_metadata: tuple[DeveloperMetadata, ...] = ()
+    merges: tuple[GridRange, ...] = ()
+    protected_ranges: tuple[ProtectedRange, ...] = ()
+    data: tuple[GridData, ...] = ()
 
 
 class Spreadsheet(Resource, frozen=True):
     """What a read answers."""
 
-    sheets: list[Sheet] = []
+    sheets: tuple[Sheet, ...] = ()
 
 
 class Updated(Resource, frozen=True):
