@@ -105,13 +105,21 @@ def guards_trouble(client: Client) -> str | None:
     fresh = refusal(stale=False)
     if stale is not None and fresh is None:
         return None
-    why = f"and refuses both ({fresh})" if stale is not None else "as Google lets two tags have one id"
-    if stale is None and fresh is not None:
-        why = "as tags stay behind when rows are sorted"
+    if stale is not None:
+        trouble = f"Google refuses both what it must refuse and what it must not ({fresh}), so nothing can be told"
+    elif fresh is not None:
+        trouble = (
+            "Tags stay behind when rows are sorted, so a write could hit the wrong row if somebody sorts the tab in "
+            "that second; whatever else people do is noticed"
+        )
+    else:
+        trouble = (
+            "Google lets two tags have one id, so a write could hit the wrong row if somebody sorts, inserts, moves or "
+            "deletes in that second"
+        )
     return (
-        f"In this spreadsheet Google does not tell a row that was moved from one that was not, {why}. A write could "
-        "hit the wrong row when somebody sorts, inserts or deletes at that moment, so nothing is written. If nobody "
-        "works in that tab, set unguarded_writes = true for the sink."
+        f"In this spreadsheet the connector's guard against people's edits does not hold. {trouble}. So nothing is "
+        "written; to accept it, for instance because nobody edits that tab, set unguarded_writes = true for the sink."
     )
 
 
