@@ -22,7 +22,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from connector.core.contract import Sink, Target
+from connector.core.contract import Shrinkable, Sink, Target
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.sinks.csv_file import CsvFile, CsvOptions, guarded, unguarded
@@ -543,3 +543,18 @@ def test_a_removed_record_leaves_no_second_row_behind(harness: CsvHarness) -> No
     target = harness.target(name_only, removed_records="delete")
     harness.sink().write(target, [Row("a:1", "a:1", {"Key": "a:1"}, remove=True)])
     assert harness.path.read_text() == "Key,Name\na:2,Bob\n"
+
+
+def test_the_parsed_file_is_kept_between_writes_until_memory_is_to_shrink(tmp_path: Path) -> None:
+    harness = CsvHarness(tmp_path)
+    sink = CountingCsv("local", harness.options, harness.host)
+    assert isinstance(sink, Shrinkable)
+    target = harness.target(promises.columns)
+    loads = []
+    for number in range(4):
+        sink.write(target, [row(f"k{number}", Name="Ada")])
+        loads.append(sink.loads)
+        if number == 2:
+            sink.shrink_memory()
+    assert loads == [1, 1, 1, 2]
+    assert [cells["Key"] for cells in harness.rows()] == ["k0", "k1", "k2", "k3"]
