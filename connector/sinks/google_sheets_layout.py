@@ -44,7 +44,7 @@ def find_layout(
 
     Args:
         header_row: as the mapping says, counted from 1. First counts where the header tag is (people may have
-            inserted rows above), then this, then the first rows that hold the key's header, then row 1.
+            inserted rows above), then this, unless a row with the key's header has more of ours; then row 1.
         known: names that were in this tab before: what is gone now was taken away by a person.
     """
     names = {tidy(column.name): column.name for column in columns}
@@ -96,11 +96,12 @@ def _header_row(snapshot: Snapshot, names: Mapping[str, str], key: str, header_r
 
     tagged = max(snapshot.headers, key=lambda row: (hits(row), -row), default=None)
     said = None if header_row is None else header_row - 1
-    for row in (tagged, said):
-        if row is not None and hits(row):
-            return row
     top = [row for row in sorted(snapshot.cells)[:50] if key in map(header_text, snapshot.cells[row].values())]
     best = max(top, key=lambda row: (hits(row), -row), default=None)
+    for row in (tagged, said):
+        # A tag is put by place: a person may have inserted rows above at that moment, and values may look like headers.
+        if row is not None and hits(row) and (best is None or hits(row) >= hits(best)):
+            return row
     # Where nothing bears a header of ours: all were renamed (the tag alone knows the row), or there are none yet.
     return next((row for row in (best, tagged, said) if row is not None), 0)
 

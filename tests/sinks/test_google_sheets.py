@@ -271,6 +271,22 @@ def test_headers_below_row_1_are_used_where_the_mapping_says_so(file: SheetsFile
     assert [row["Name"] for row in file.table(header=4)] == ["New", "Bob"]
 
 
+def test_a_header_tag_that_met_a_data_row_does_not_make_a_header_of_it(file: SheetsFile) -> None:
+    """A person inserted a row while the tab was being set up, and a value in the row above looks like a header."""
+    file.book.add("Affiliates", [[], ["ID", "Name", "Status", "Balance", "Joined"], ["a:1", "Ada", "Name"]])
+    sink, target = file.sink(), file.target()
+    sink.write(target, [record("a:1")])
+    file.tab.rows[0].tags, file.tab.rows[1].tags = file.tab.rows[1].tags, []
+    file.tab.put(0, 3, "Status")
+    for column in file.tab.columns:
+        for tag in column.tags:
+            tag.value = f"?{tag.value}" if tag.key == "connector.column" else tag.value
+    sink.close()
+    assert sink.write(target, [record("a:1", "New")])[0].kind == "written"
+    assert [row["Name"] for row in file.table(header=1)] == ["New"]
+    assert len(file.tab.columns) == 26
+
+
 @pytest.mark.parametrize("rule", ["first", "all", "stop"])
 def test_two_rows_with_one_key_are_reported_and_handled_as_the_mapping_says(file: SheetsFile, rule: str) -> None:
     sink, target = file.sink(), file.target(on_duplicate_key=rule)
