@@ -46,7 +46,7 @@ def test_under_a_steady_stream_the_files_stay_bounded(tmp_path: Path) -> None:
         world.clock.seconds += 86_400
         prune(world, 4)
         sizes.append(size(tmp_path, "c*.db"))
-        assert size(tmp_path, "*-wal") < 2 * 4.5e6  # SQLite moves a log of 4 MB into its file
+        assert size(tmp_path, "*-wal") < 18e6  # moved into the file at 13 MB here; left there it would come to 30 MB
     assert len(world.store.read_events(0, 10_000)) == 4 * 300
     assert 500_000 < max(sizes) <= 1.1 * max(sizes[:40]), sizes
     assert world.store.status().records == 40
