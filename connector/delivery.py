@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from connector import logs
 from connector.core.contract import Outcome, Sink, Target
-from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater
+from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavailable, TryLater
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord, load_facts, view
 from connector.core.row import Cell, Row, dump_cells, load_cells, remembered
@@ -51,7 +51,8 @@ class Delivered(Struct, frozen=True):
 
     Args:
         rows: written at the far side; *unchanged* were equal to what was last written and cost no call.
-        failure: None, or what stopped the call: ``quota``, ``later``, ``needs_action``, ``bug``.
+        failure: None, or what stopped the call: ``quota``, ``later``, ``needs_action``, ``start_over``,
+            ``bug``.
         seconds: spent in the sink's calls; *each*: of every call.
     """
 
@@ -62,7 +63,7 @@ class Delivered(Struct, frozen=True):
     later: int = 0
     calls: int = 0
     seconds: float = 0.0
-    failure: Literal["quota", "later", "needs_action", "bug"] | None = None
+    failure: Literal["quota", "later", "needs_action", "start_over", "bug"] | None = None
     each: tuple[float, ...] = ()
 
 
@@ -124,6 +125,7 @@ class RouteWorker:
         self._quota_waits = 0
         self._just_started = True
         self._doubted: set[str] = set()
+        self._starts_over = False
         self._leased: dict[str, Owed] = {}
         self._unsaved: list[Result] = []
         self._void: set[str] = set()
@@ -361,6 +363,9 @@ class RouteWorker:
             results += self._failed(failure, failed, outcomes, state)
         self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(answered))
         self._tell(jobs, results, tally, failure)
+        if failure is not None and failure.kind == "start_over":
+            count = self._store.resync(self._name)
+            logs.warn(_log, "route.starts_over", route=self._name, why=failure.reason, records=count)
         if isinstance(error, Stopping):
             raise error
 
@@ -460,6 +465,7 @@ class RouteWorker:
             self._store.set_aside(self._name, guilty, self._now() + timedelta(seconds=self._backoff(1)))
             logs.warn(_log, "records.set_aside", route=self._name, count=len(guilty))
         self._doubted.clear()
+        self._starts_over = False
         self._quota_waits = 0
         self._size = min(self._full, self._size * 4)
         if state.kind != "well" or state.failures:
@@ -517,6 +523,9 @@ class RouteWorker:
             return _Failure(kind, kind, error.reason, error.after)
         if isinstance(error, NeedsAction):
             return _Failure("needs_action", "needs_action", error.reason)
+        if isinstance(error, StartOver) and not self._starts_over:
+            self._starts_over = True
+            return _Failure("start_over", "start_over", error.reason)
         fault = describe(error)
         logs.warn(_log, "sink.bug", route=self._name, **fault)
         return _Failure("bug", "bug", f"a bug in the sink: {fault['exception']} at {fault['frames'].split(' < ')[0]}")
@@ -630,7 +639,7 @@ class _Tally(Struct):
 
 
 class _Failure(Struct, frozen=True):
-    kind: Literal["quota", "later", "needs_action", "bug", "stopping"]
+    kind: Literal["quota", "later", "needs_action", "start_over", "bug", "stopping"]
     code: str
     reason: str
     after: float | None = None

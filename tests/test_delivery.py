@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from connector.core.contract import Outcome, TargetOptions
-from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater
+from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavailable, TryLater
 from connector.core.mapping import Evaluation, Unshaped
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row, load_cells
@@ -522,6 +522,37 @@ def test_a_resync_writes_every_row_again(world: World) -> None:
     world.sink.rows.clear()
     assert world.store.resync("table/all") == 5
     world.deliver()
+    assert len(world.sink.rows) == 5
+
+
+def test_what_is_gone_is_written_again_with_all_that_stood_in_it(world: World) -> None:
+    world.say(*(event(n, email="a@example.com") for n in range(5)))
+    world.deliver()
+    world.sink.rows.clear()
+    gone = [StartOver("somebody deleted the table")]
+
+    def refuse_once(rows: Sequence[Row]) -> None:
+        if gone:
+            raise gone.pop()
+
+    world.sink.before = refuse_once
+    world.say(event(9, email="new@example.com"))
+    world.deliver()
+    assert sorted(world.emails()) == ["0", "1", "2", "3", "4", "9"]
+    assert (world.owed(), world.letters.list(), world.clock.naps) == (0, [], [])
+
+
+def test_a_sink_that_starts_over_for_ever_is_a_bug_and_costs_no_storm_of_calls(world: World) -> None:
+    def refuse(rows: Sequence[Row]) -> None:
+        raise StartOver("gone again")
+
+    world.sink.before = refuse
+    world.say(*(event(n, email="a@example.com") for n in range(5)))
+    world.deliver_for(600)
+    assert len(world.sink.calls) < 20
+    assert world.store.route_state("table/all").kind == "bug"
+    world.sink.before = lambda rows: None
+    world.deliver_for(3600)
     assert len(world.sink.rows) == 5
 
 

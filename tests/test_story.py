@@ -288,6 +288,20 @@ def test_a_resync_beside_the_running_server_takes_effect_within_seconds(connecto
     connector.wait_for({"firstpromoter:1": {"Email": "p1@example.com"}})
 
 
+def test_a_table_that_somebody_deleted_comes_back_whole_with_the_next_event(connector: Connector) -> None:
+    def signs_up(number: int) -> None:
+        body = {"promoter": _promoter(number)}
+        connector.send("firstpromoter", _fp(number, "promoter_signed_up", "2025-01-01T10:00:00Z", body))
+
+    for number in (1, 2, 3):
+        signs_up(number)
+    connector.wait_for({f"firstpromoter:{number}": {"Email": f"p{number}@example.com"} for number in (1, 2, 3)})
+    connector.wait_until(lambda: connector.status().routes[0].owed == 0)
+    connector.table.unlink()
+    signs_up(4)
+    connector.wait_for({f"firstpromoter:{number}": {"Email": f"p{number}@example.com"} for number in (1, 2, 3, 4)})
+
+
 def test_an_edited_mapping_rewrites_the_table_at_the_next_start(connector: Connector) -> None:
     connector.send("firstpromoter", _fp(1, "promoter_signed_up", "2025-01-01T10:00:00Z", {"promoter": _promoter(1)}))
     connector.wait_for({"firstpromoter:1": {"Status": "Active"}})

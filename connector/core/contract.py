@@ -493,6 +493,7 @@ class Sink(Protocol):
         Raises:
             TryLater: time heals; all of the batch stays owed (rows that were written are written again: harmless).
             NeedsAction: a person must act; the route pauses, all of the batch stays owed.
+            StartOver: what was written before is gone; every record of the route is owed again, at once.
             Stopping: from ``host.wait``.
             Anything else is a bug: the route pauses with growing waits, nothing is lost.
         """

@@ -97,5 +97,19 @@ class NeedsAction(ConnectorError):
         self.reason = reason
 
 
+class StartOver(ConnectorError):
+    """What the route had written is gone from the far side (somebody deleted the file): all of it is owed again.
+
+    Raised once; the next ``write`` of the route makes what is missing.
+
+    Args:
+        reason: what is gone, in plain words.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Stopping(ConnectorError):
     """Raised by ``Host.wait`` when the program has been asked to stop."""

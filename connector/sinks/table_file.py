@@ -23,7 +23,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from connector.core.contract import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
-from connector.core.errors import NeedsAction, TryLater
+from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.overwrite import decide, is_empty
 from connector.core.row import Cell, Column, Row
 
@@ -456,6 +456,8 @@ class TableFile:
         self._ready_at = 0.0
         self._swept = False
         self._synced = False
+        self._filled: set[str] = set()  # routes whose table is known to be there
+        self._starting_over: set[str] = set()
 
     # ------------------------------------------------------------ what a format brings
 
@@ -546,6 +548,8 @@ class TableFile:
         for _ in range(_tries):
             document, signature = self._read(target)
             table = document.table(target)
+            if not table.headers():
+                self._start_over(target)
             plan = make_plan(table, target, rows, str(self._path))
             if plan.changes:
                 self._cache = None  # from here until it is saved, the document says more than the file
@@ -554,8 +558,24 @@ class TableFile:
                     continue
             elif not self._synced:
                 self._sync()
+            self._note_filled(target)
             return tuple(item.outcome for item in plan.rows if item.outcome is not None)
         raise _always_changing(self._path)
+
+    def _start_over(self, target: Target) -> None:
+        """There is no table. Raises StartOver, once, when this route had filled one: with the rows of this batch alone
+        the new one would lack all others."""
+        if target.route in self._starting_over or self._host.recall(_filled_note(target)) is None:
+            return
+        self._starting_over.add(target.route)
+        self._filled.discard(target.route)
+        raise StartOver(f"{self._path} is gone or empty; it is made anew with all its rows")
+
+    def _note_filled(self, target: Target) -> None:
+        self._starting_over.discard(target.route)
+        if target.route not in self._filled:
+            self._host.remember(_filled_note(target), "yes")
+            self._filled.add(target.route)
 
     def _read(self, target: Target) -> tuple[Document, Signature | None]:
         try:
@@ -627,6 +647,10 @@ class TableFile:
 
 def _literal(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _filled_note(target: Target) -> str:
+    return f"filled:{target.route}"
 
 
 def _always_changing(path: Path) -> TryLater:

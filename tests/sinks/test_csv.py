@@ -23,7 +23,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from connector.core.contract import Shrinkable, Sink, Target
-from connector.core.errors import NeedsAction, TryLater
+from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.sinks.csv_file import CsvFile, CsvOptions, guarded, unguarded
 from connector.sinks.table_file import translated
@@ -558,3 +558,22 @@ def test_the_parsed_file_is_kept_between_writes_until_memory_is_to_shrink(tmp_pa
             sink.shrink_memory()
     assert loads == [1, 1, 1, 2]
     assert [cells["Key"] for cells in harness.rows()] == ["k0", "k1", "k2", "k3"]
+
+
+@pytest.mark.parametrize("loss", ["deleted", "emptied"])
+def test_a_table_that_is_gone_is_not_made_anew_with_a_few_rows(harness: CsvHarness, loss: str) -> None:
+    target = harness.target(name_only)
+    sink = harness.sink()
+    sink.write(target, [row("a:1", Name="Ada"), row("a:2", Name="Bo")])
+    if loss == "deleted":
+        harness.path.unlink()
+    else:
+        harness.path.write_bytes(b"")
+    for one in (sink, harness.sink()):  # the same one, and one after a restart
+        with pytest.raises(StartOver, match="is gone or empty"):
+            one.write(target, [row("a:3", Name="Cy")])
+    one.write(target, [row("a:1", Name="Ada"), row("a:2", Name="Bo"), row("a:3", Name="Cy")])
+    assert [cells["Key"] for cells in harness.rows()] == ["a:1", "a:2", "a:3"]
+    harness.path.unlink()
+    with pytest.raises(StartOver):
+        one.write(target, [row("a:1", Name="Ada")])

@@ -12,6 +12,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+from msgspec.structs import replace
 from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from openpyxl.comments import Comment
@@ -295,7 +296,8 @@ def test_a_workbook_that_is_open_in_excel_is_written_when_it_is_closed(harness: 
 def test_two_routes_keep_two_tabs_of_one_workbook(harness: XlsxHarness) -> None:
     sink = harness.sink()
     sink.write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
-    sink.write(harness.target(name_only, tab="Partners"), [promises.row("e:1", Name="Eve")])
+    partners = replace(harness.target(name_only, tab="Partners"), route="excel/partners")
+    sink.write(partners, [promises.row("e:1", Name="Eve")])
     sink.write(harness.target(name_only), [promises.row("a:2", Name="Bob")])
     book = harness.book()
     assert [[cell.value for cell in cells] for cells in book["Partners"].iter_rows()] == [
