@@ -15,6 +15,7 @@ from connector.sinks import google_sheets_table as table
 from connector.sinks.google_sheets_batches import Step
 from connector.sinks.google_sheets_client import Rejected, Unclear
 from connector.sinks.google_sheets_layout import Layout
+from connector.sinks.google_sheets_plan import column_notices
 from connector.sinks.google_sheets_reading import (
     Reading,
     Route,
@@ -38,6 +39,7 @@ class Flush(Reading):
         self.pending: dict[str, Row] = {row.key: row for row in rows}
         self.outcomes: dict[str, Outcome] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
+        self._about_columns: frozenset[str] = frozenset()
         self.idle = 0
         """Batches since a row was last settled."""
         self.attempts = 0
@@ -53,6 +55,8 @@ class Flush(Reading):
         snapshot = self._begin()
         while self.pending:
             layout = self.layout(snapshot)
+            self._about_columns = frozenset(column_notices(layout).values())
+            self.route.told &= self._about_columns  # what people put right is told again if it comes again
             snapshot = self.with_formula_keys(snapshot, layout)
             if not self._is_ready(snapshot, layout):
                 snapshot = self.prepare(snapshot)
@@ -256,7 +260,10 @@ class Flush(Reading):
         if self.pending.pop(key, None) is None:
             return
         self.idle = 0
-        notices = tuple(dict.fromkeys(self.notes.get(key, ()) + outcome.notices))
+        # What is true of a column is told once, not by every row of every batch.
+        told = self.route.told
+        notices = tuple(note for note in dict.fromkeys(self.notes.get(key, ()) + outcome.notices) if note not in told)
+        told |= self._about_columns.intersection(notices)
         self.outcomes[key] = replace(outcome, notices=notices)
 
     def _refused_for_no_edit(self, error: Rejected, snapshot: Snapshot) -> None:

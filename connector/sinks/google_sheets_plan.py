@@ -140,6 +140,7 @@ def make_plan(
     plan.insert_at = _beyond_merges(snapshot, last + 1)
     size = 0
     ordered = [(column, layout.columns[column.name]) for column in columns if column.name in layout.columns]
+    about_columns = column_notices(layout)
     for row in rows:
         at = places.get(tidy(row.key), [])
         if len(at) > 1 and duplicates == "stop":
@@ -148,7 +149,7 @@ def make_plan(
             )
             plan.done.append(Outcome(row.key, "refused", reason, code="duplicate_key", column=key))
             continue
-        notices = _layout_notices(layout, row)
+        notices = tuple(notice for name, notice in about_columns.items() if name in row.cells)
         if len(at) > 1:
             notices += (f"the same key stands in {place_words(at)}",)
             at = at if duplicates == "all" else at[:1]
@@ -184,15 +185,14 @@ def make_plan(
     return plan
 
 
-def _layout_notices(layout: Layout, row: Row) -> tuple[str, ...]:
-    notices = tuple(
-        f"the column “{name}” is now headed “{header}”" if header else f"the header of “{name}” is empty"
+def column_notices(layout: Layout) -> dict[str, str]:
+    """What people did to the managed columns, in words, by the mapping's name."""
+    notices = {
+        name: f"the column “{name}” is now headed “{header}”" if header else f"the header of “{name}” is empty"
         for name, header in layout.renamed.items()
-        if name in row.cells
-    )
-    gone = [name for name in layout.waiting if name in row.cells]
+    }
     words = "is not there; give a column that header and it goes on"
-    return notices + tuple(f"the column “{name}” {words}" for name in gone)
+    return notices | {name: f"the column “{name}” {words}" for name in layout.waiting}
 
 
 def _plan_append(plan: Plan, row: Row, ordered: Sequence[tuple[Column, int]], key: str, limits: Limits) -> int:

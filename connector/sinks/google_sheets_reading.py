@@ -67,6 +67,8 @@ class Route:
         self.is_big = False
         self.last: Whereabouts | None = None
         self.guards_bind = False
+        self.told: set[str] = set()
+        """Notices about columns that hold and have been given."""
         self.file_cells = 0
         """Cells of all other tabs, as last listed."""
 

@@ -215,10 +215,19 @@ def test_a_renamed_header_goes_on_with_a_notice_even_when_its_old_name_is_used_a
     file.book.edit({"appendDimension": {"sheetId": file.tab.id, "dimension": "COLUMNS", "length": 1}})
     file.tab.put(0, 5, "Name")
     file.tab.put(1, 5, "their own")
-    (outcome,) = file.sink().write(target, [record("a:1", "New")])
+    outcomes = [
+        *sink.write(target, [record("a:1", "New"), record("a:2")]),
+        *sink.write(target, [record("a:2", "Newer")]),
+    ]
     assert file.tab.grid()[1][:2] == ["a:1", "New"]
     assert file.tab.value(1, 5) == "their own"
-    assert outcome.notices == ("the column “Name” is now headed “Full name”",)
+    told = "the column “Name” is now headed “Full name”"
+    assert [notice for outcome in outcomes for notice in outcome.notices] == [told]
+    edit_cell(file, 0, 5, "Theirs")
+    edit_cell(file, 0, 1, "Name")
+    assert sink.write(target, [record("a:1", "Newest")])[0].notices == ()
+    edit_cell(file, 0, 1, "Full name")
+    assert sink.write(target, [record("a:1", "Last")])[0].notices == (told,)
 
 
 def test_a_column_that_a_person_took_away_waits_and_the_others_go_on(file: SheetsFile) -> None:
