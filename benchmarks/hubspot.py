@@ -15,7 +15,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -29,24 +28,11 @@ from connector.core.record import AffiliateRecord
 from connector.core.row import Row
 from connector.sinks.hubspot import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer, Mode
-from tests.sinks.host import TestHost
+from tests.sinks.host import TrueHost
 from tests.sinks.hubspot_campaign import colleagues_edit, everything_at_random
 
 _mapping = Path(__file__).parents[1] / "mappings" / "hubspot_contacts.toml"
 _token = "pat-eu1-0123456789abcdef-test-token"  # noqa: S105 - a test server's
-
-
-class TrueHost(TestHost):
-    """A host whose clock is the machine's."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def _serve(pipe: Connection, options: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from benchmarks import measure
 from connector import plugins
 from connector.core.contract import Target
 from connector.core.row import Cell, Column, Row
+from tests.sinks.host import TrueHost
 
 _columns = (
     Column("Affiliate ID"), Column("Name"), Column("Email", "email"), Column("Status"), Column("Phone", "phone"),
@@ -26,28 +27,6 @@ _columns = (
     Column("Clicks", "integer"), Column("Sales", "number"), Column("Partner", "boolean"), Column("Joined", "date"),
     Column("Seen", "datetime"), Column("Note"),
 )  # fmt: skip
-
-
-class _Host:
-    """What a sink asks of the program."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def recall(self, key: str) -> str | None:  # noqa: ARG002
-        return None
-
-    def remember(self, key: str, value: str | None) -> None:
-        pass
-
-    def metric(self, name: str, value: float) -> None:
-        pass
 
 
 def main(words: list[str]) -> None:
@@ -96,12 +75,12 @@ def _measured(kind: str, count: int) -> dict[str, float]:
             assert all(outcome.kind == "written" for outcome in write())
             found[name] = time.process_time() - began
 
-        sink, rows = make("local", options, _Host()), _rows(count, "active")
+        sink, rows = make("local", options, TrueHost()), _rows(count, "active")
         step("first write", lambda: sink.write(target, rows))
         step("the same rows again", lambda: sink.write(target, rows))
         step("one row", lambda: sink.write(target, _rows(1, "blocked")))
         step("a cell of every row", lambda: sink.write(target, _rows(count, "pending")))
-        sink = make("local", options, _Host())
+        sink = make("local", options, TrueHost())
         step("one row after a restart", lambda: sink.write(target, _rows(1, "inactive")))
         found["most MiB"] = measure.most_resident_bytes(os.getpid()) / 1024 / 1024
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
@@ -60,3 +61,16 @@ class TestHost:
 
     def metric(self, name: str, value: float) -> None:
         self.metrics[name].append(value)
+
+
+class TrueHost(TestHost):
+    """A host whose clock is the machine's."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
