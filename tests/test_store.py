@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
+from connector.database_file import StoreDamaged
 from connector.store import (
     Batch,
     Later,
@@ -32,7 +33,6 @@ from connector.store import (
     RouteState,
     Saved,
     Store,
-    StoreDamaged,
     StoreInUse,
     Tally,
     fingerprint,
