@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
@@ -22,8 +22,9 @@ from connector.store import RouteStatus, Status
 _log = logs.get("alerts")
 
 Kind = Literal[
-    "route_failing", "route_well", "dead_letter", "digest", "source_quiet", "source_back", "store_failing", "store_well"
-]
+    "route_failing", "route_well", "dead_letter", "digest", "source_quiet", "source_back",
+    "store_failing", "store_well", "projector_failing", "projector_well",
+]  # fmt: skip
 Format = Literal["slack", "json"]
 
 
@@ -47,14 +48,16 @@ class View:
 
     Args:
         status: None when the store can't be read.
-        dead_letters: open ones by (stage, name of source or route).
+        dead_letters: open ones by (stage, name of source or route); None when their file can't be read.
         store_failing: the store can't commit or be read.
+        projector_failing: events are kept, but can't be read on.
         sources: the configured sources.
     """
 
     status: Status | None
-    dead_letters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    dead_letters: Mapping[tuple[str, str], int] | None = field(default_factory=dict)
     store_failing: bool = False
+    projector_failing: bool = False
     sources: Sequence[str] = ()
 
 
@@ -83,6 +86,7 @@ class Told:
         digest_at: when dead letters were last told.
         quiet: sources that were told to be quiet.
         store: the store was told to fail.
+        stuck_at: how many events had been read on when that was told to fail; None: it was not.
         since: when alerts were first looked at: a source that never sent anything is quiet from then.
     """
 
@@ -91,6 +95,7 @@ class Told:
     digest_at: datetime | None = None
     quiet: tuple[str, ...] = ()
     store: bool = False
+    stuck_at: int | None = None
     since: datetime | None = None
 
 
@@ -103,12 +108,16 @@ def decide(told: Told, seen: View, rules: Rules, now: datetime) -> tuple[list[Me
     since = told.since or now
     if seen.store_failing != told.store:
         messages.append(_store_message(seen.store_failing))
+    told = replace(told, store=seen.store_failing, since=since)
     if seen.status is None:
-        return messages, Told(told.failing, told.letters, told.digest_at, told.quiet, seen.store_failing, since)
+        return messages, told
+    stuck_at = told.stuck_at if seen.store_failing else _projector(told, seen, seen.status, messages)
     failing = _routes(told, seen.status, rules, now, messages)
-    letters, digest_at = _letters(told, seen, rules, now, messages)
+    letters, digest_at = told.letters, told.digest_at
+    if seen.dead_letters is not None:
+        letters, digest_at = _letters(told, seen.dead_letters, rules, now, messages)
     quiet = _quiet(told, seen, seen.status, rules, now, since, messages)
-    return messages, Told(failing, letters, digest_at, quiet, seen.store_failing, since)
+    return messages, Told(failing, letters, digest_at, quiet, seen.store_failing, stuck_at, since)
 
 
 def _store_message(failing: bool) -> Message:
@@ -119,6 +128,26 @@ def _store_message(failing: bool) -> Message:
         )
         return Message("store_failing", "", text)
     return Message("store_well", "", "The store writes again; new webhooks are kept.")
+
+
+def _projector(told: Told, seen: View, status: Status, messages: list[Message]) -> int | None:
+    read = status.last_seq - status.waiting
+    if seen.projector_failing:
+        if told.stuck_at is not None:
+            return told.stuck_at
+        wait = "1 event waits" if status.waiting == 1 else f"{status.waiting} events wait"
+        text = (
+            f"Webhooks are kept, but can't be read on: {wait}, and the tables don't follow. Nothing is lost; it "
+            "tries again by itself. Why: projection.waits or projection.bug in the log. Look: connector status"
+        )
+        messages.append(Message("projector_failing", "", text))
+        return read
+    if told.stuck_at is None:
+        return None
+    if status.waiting and read == told.stuck_at:
+        return told.stuck_at  # just started: it has not tried yet
+    messages.append(Message("projector_well", "", "Webhooks are read on again; the tables follow."))
+    return None
 
 
 def _routes(told: Told, status: Status, rules: Rules, now: datetime, messages: list[Message]) -> dict[str, str]:
@@ -165,10 +194,10 @@ def _owed(route: RouteStatus) -> str:
 
 
 def _letters(
-    told: Told, seen: View, rules: Rules, now: datetime, messages: list[Message]
-) -> tuple[dict[str, int], datetime | None]:
+    told: Told, seen: Mapping[tuple[str, str], int], rules: Rules, now: datetime, messages: list[Message]
+) -> tuple[Mapping[str, int], datetime | None]:
     """First of a kind at once, more of it at most once in ``rules.digest``."""
-    now_open = {f"{stage} {place}": count for (stage, place), count in sorted(seen.dead_letters.items()) if count}
+    now_open = {f"{stage} {place}": count for (stage, place), count in sorted(seen.items()) if count}
     known = {kind: min(told.letters.get(kind, 0), count) for kind, count in now_open.items()}
     digest_at = told.digest_at
     for kind, count in now_open.items():
@@ -229,6 +258,7 @@ def dump_told(told: Told) -> str:
             "digest_at": told.digest_at and told.digest_at.isoformat(),
             "quiet": list(told.quiet),
             "store": told.store,
+            "stuck_at": told.stuck_at,
             "since": told.since and told.since.isoformat(),
         }
     )
@@ -238,13 +268,14 @@ def load_told(text: str | None) -> Told:
     """What ``dump_told`` wrote; nothing told for None or for what can't be read."""
     try:
         found: dict[str, Any] = json.loads(text or "{}")
-        digest_at, since = found.get("digest_at"), found.get("since")
+        digest_at, since, stuck_at = found.get("digest_at"), found.get("since"), found.get("stuck_at")
         return Told(
             {str(route): str(kind) for route, kind in found.get("failing", {}).items()},
             {str(kind): int(count) for kind, count in found.get("letters", {}).items()},
             datetime.fromisoformat(digest_at) if digest_at else None,
             tuple(str(source) for source in found.get("quiet", ())),
             bool(found.get("store", False)),
+            None if stuck_at is None else int(stuck_at),
             datetime.fromisoformat(since) if since else None,
         )
     except (ValueError, TypeError, AttributeError):

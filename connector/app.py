@@ -251,10 +251,12 @@ class Program:
         )
 
         def look() -> alerts.View:
+            reasons = self.reasons()
             return alerts.View(
                 self.store.status(),
-                self.letters.counts(),
-                store_failing="store" in self.reasons(),
+                self._open_letters(),
+                store_failing="store" in reasons,
+                projector_failing="projector" in reasons,
                 sources=[source.name for source in self.config.sources],
             )
 
@@ -270,11 +272,14 @@ class Program:
             status = self.store.status()
         except StoreUnavailable:
             status = None
+        return Standing(status, self._open_letters() or {}, self.reasons())
+
+    def _open_letters(self) -> dict[tuple[str, str], int] | None:
+        """Open dead letters by (stage, place); None when their file can't be read."""
         try:
-            letters = dict(self.letters.counts())
+            return dict(self.letters.counts())
         except StoreUnavailable:
-            letters = {}
-        return Standing(status, letters, self.reasons())
+            return None
 
     def _start(self, name: str, run: Callable[[], None]) -> None:
         def guarded() -> None:

@@ -32,7 +32,8 @@ from connector.core.errors import StoreUnavailable
 from connector.core.outbound import why_not
 from connector.store import RouteKind, RouteState, RouteStatus, SourceStatus, Status
 from tests.doubles import START
-from tests.far_sides.loopback import Call, FarSide, Fault, Reply
+from tests.far_sides.chat import Chat
+from tests.far_sides.loopback import Fault, Reply
 
 rules = Rules(waiting=timedelta(minutes=5), quiet=timedelta(days=3))
 
@@ -154,17 +155,61 @@ def test_a_store_that_fails_is_told_although_nothing_else_can_be_known() -> None
     assert kinds(messages) == ["store_well"]
 
 
+def backlog(read: int, waiting: int, *, failing: bool) -> View:
+    """*read* events are projected, and so many more wait."""
+    return replace(view(), status=Status(0, waiting, read + waiting, (), ()), projector_failing=failing, sources=())
+
+
+def test_events_that_can_not_be_read_on_are_told_once_and_once_when_it_goes_on_again() -> None:
+    messages, told = decide(Told(), backlog(7, 2, failing=True), rules, START)
+    assert kinds(messages) == ["projector_failing"]
+    assert "2 events wait" in messages[0].text
+    assert "connector status" in messages[0].text
+    again, told = decide(told, backlog(7, 9, failing=True), rules, after(hours=9))
+    assert again == []
+    messages, told = decide(told, backlog(16, 0, failing=False), rules, after(hours=10))
+    assert kinds(messages) == ["projector_well"]
+    assert decide(told, backlog(16, 0, failing=False), rules, after(hours=11))[0] == []
+
+
+def test_a_restart_is_no_sign_that_events_are_read_on_but_a_read_event_is() -> None:
+    _, told = decide(Told(), backlog(7, 2, failing=True), rules, START)
+    assert decide(load_told(dump_told(told)), backlog(7, 3, failing=False), rules, after(minutes=1))[0] == []
+    _, told = decide(told, View(None, store_failing=True), rules, after(minutes=2))
+    assert kinds(decide(told, backlog(8, 2, failing=False), rules, after(minutes=3))[0]) == [
+        "store_well", "projector_well",
+    ]  # fmt: skip
+
+
+def test_dead_letters_that_can_not_be_counted_are_neither_gone_nor_the_stores_fault() -> None:
+    one = view(letters={("deliver", "sheets/all"): 1})
+    _, told = decide(Told(), one, rules, START)
+    messages, told = decide(told, replace(one, dead_letters=None), rules, after(minutes=1))
+    assert messages == []
+    assert decide(told, one, rules, after(minutes=2))[0] == []
+
+
 states = st.builds(
     route,
     st.sampled_from(["well", "waiting", "needs_action", "bug"]),
     st.just("why"),
     since=st.integers(0, 600).map(lambda minutes: after(minutes=minutes)),
 )
+
+
+def some_view(shown: RouteStatus, letters: Mapping[tuple[str, str], int], failing: str, read: int) -> View:
+    seen = view(shown, letters=letters)
+    assert seen.status is not None
+    status = Status(0, 1, read + 1, seen.status.sources, seen.status.routes)
+    return replace(seen, status=status, store_failing=failing == "store", projector_failing=failing == "projector")
+
+
 views = st.builds(
-    lambda r, letters, failing: replace(view(r, letters=letters), store_failing=failing),
+    some_view,
     states,
     st.dictionaries(st.sampled_from([("deliver", "sheets/all"), ("normalize", "everflow")]), st.integers(1, 9)),
-    st.booleans(),
+    st.sampled_from(["", "store", "projector"]),
+    st.integers(0, 3),
 )
 
 
@@ -180,7 +225,7 @@ def test_whatever_happens_nothing_is_told_twice_in_a_row_and_what_was_told_survi
         messages, told = decide(told, seen, rules, now)
         told = load_told(dump_told(told))
         for message in messages:
-            if message.kind in ("route_well", "store_failing", "store_well", "source_quiet", "source_back"):
+            if message.kind not in ("route_failing", "dead_letter", "digest"):
                 channel = message.kind.partition("_")[0]
                 assert last.get(channel) != message.kind
                 last[channel] = message.kind
@@ -246,18 +291,6 @@ def test_alerts_go_over_https_or_stay_on_this_machine(url: str, fine: bool) -> N
         assert url == "https://" or url not in str(problem)
         with pytest.raises(ValueError, match="the URL"):
             WebhookPoster(url)
-
-
-class Chat(FarSide):
-    """Takes alerts and remembers them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken: list[Any] = []
-
-    def answer(self, call: Call) -> Reply:
-        self.taken.append(call.json)
-        return Reply(200, b"ok")
 
 
 def test_the_poster_sends_json_once() -> None:

@@ -22,6 +22,7 @@ from connector import app, config
 from connector.app import LiveHost, Program
 from connector.core.errors import Stopping
 from connector.store import StoreInUse, open_store
+from tests.far_sides.chat import Chat
 from tests.running import Connector, Nursery, now, tokens
 
 
@@ -170,18 +171,24 @@ def test_a_route_that_needs_a_person_turns_readiness_red_by_name_and_back(tmp_pa
     connector.kill()
 
 
-def test_events_that_can_not_be_read_on_turn_readiness_red_and_back(tmp_path: Path, nursery: Nursery) -> None:
-    connector = Connector(tmp_path, nursery).start()
-    letters = tmp_path / "data" / "dead-letters.jsonl"
-    letters.mkdir()  # a folder in the file's place: what can't be read can't be put on file, so nothing counts as done
-    connector.send("firstpromoter", {"event": {"id": 1, "type": "promoter_signed_up"}, "data": {"promoter": {}}})
-    connector.send("firstpromoter", json.loads(_event(2)))
-    _wait_until_ready_says(connector, 503, ["projector"])
-    assert connector.rows() == {}
-    letters.rmdir()
-    connector.wait_for({"firstpromoter:2": {"Status": "Active"}})
-    _wait_until_ready_says(connector, 200, [])
-    connector.kill()
+def test_events_that_can_not_be_read_on_turn_readiness_red_and_are_told_and_back(
+    tmp_path: Path, nursery: Nursery
+) -> None:
+    with Chat() as chat:
+        connector = Connector(tmp_path, nursery, server=f'[alerts]\nurl = "{chat.url}"').start()
+        letters = tmp_path / "data" / "dead-letters.jsonl"
+        letters.mkdir()  # a folder in the file's place: what can't be read can't be put on file, so nothing is done
+        connector.send("firstpromoter", {"event": {"id": 1, "type": "promoter_signed_up"}, "data": {"promoter": {}}})
+        connector.send("firstpromoter", json.loads(_event(2)))
+        _wait_until_ready_says(connector, 503, ["projector"])
+        connector.wait_until(lambda: chat.told("can't be read on: 2 events wait"))
+        assert connector.rows() == {}
+        letters.rmdir()
+        connector.wait_for({"firstpromoter:2": {"Status": "Active"}})
+        _wait_until_ready_says(connector, 200, [])
+        connector.wait_until(lambda: chat.told("Webhooks are read on again"))
+        assert not chat.told("The store")
+        connector.kill()
 
 
 # ---------------------------------------------------------------- the program, without its receiver

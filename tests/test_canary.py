@@ -22,8 +22,9 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.far_sides.chat import Chat
 from tests.far_sides.hubspot_server import HubSpotServer
-from tests.far_sides.loopback import Call, FarSide, Fault, Reply
+from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_book import Book
 from tests.far_sides.sheets_server import SheetsServer
 from tests.running import root
@@ -45,18 +46,6 @@ people = [
     "Canaryfirst", "Canarylast", "Canarycompany", "+442071838777", "canary.lead@example.com",
     "canary.manager@example.com", "Canarynotes", "canary.unknown@example.com", "canary-word-in-a-path",
 ]  # fmt: skip
-
-
-class Chat(FarSide):
-    """Takes alerts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken: list[str] = []
-
-    def answer(self, call: Call) -> Reply:
-        self.taken.append(call.body.decode())
-        return Reply(200, b"ok")
 
 
 class Run:
@@ -211,7 +200,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         finally:
             if run.process.poll() is None:
                 run.process.kill()
-        run.heard += chat.taken
+        run.heard += [json.dumps(body, ensure_ascii=False) for body in chat.taken]
         run.private_key = key["private_key"]  # type: ignore[attr-defined]
         yield run
 
@@ -257,12 +246,12 @@ def _let_everything_happen(run: Run, chat: Chat, hubspot: HubSpotServer, sheets:
     assert run.ask("GET", "/metrics", authorization=f"Bearer {forged}") == 401
     # Far sides in every mood.
     run.until(lambda: run.logged("batch.failed") and run.logged("batch.delivered"))
-    run.until(lambda: "Route crm/" in "".join(chat.taken))  # with what HubSpot is said to have answered
+    run.until(lambda: chat.told("Route crm/"))  # with what HubSpot is said to have answered
     run.ask("GET", "/readyz")
     hubspot.fault_for = lambda call: Fault("reset_after") if call.number % 2 else None
     sheets.denied = "not_shared"
     assert run.send("firstpromoter", token, promoter(8, "canary.zoe@example.edu", 8)) == 202
-    run.until(lambda: "share" in "".join(chat.taken))
+    run.until(lambda: chat.told("share"))
     hubspot.fault_for = sheets.fault_for = lambda call: None
     sheets.denied = ""
     run.ask("GET", "/readyz")
