@@ -44,6 +44,7 @@ from connector.core.contract import (
 )
 from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater, UnknownShape, Unreadable
 from connector.core.merge import join
+from connector.core.outbound import host_of
 from connector.core.record import AffiliateUpdate, Facts, load_facts, said_something_new, view
 from connector.faults import describe
 from connector.file_lock import FileLock
@@ -211,9 +212,9 @@ class Api:
         except httpx.UnsupportedProtocol:
             raise NeedsAction(f"{title} can't be asked: base_url wants https") from None
         except httpx.TimeoutException:
-            raise _Again(f"{title} does not answer in time") from None
+            raise _Again(f"{title} at {host_of(ask.url)} does not answer in time") from None
         except httpx.HTTPError as error:  # its message may quote an address, never a key
-            raise _Again(f"{title} can't be reached ({type(error).__name__})") from None
+            raise _Again(f"{title} at {host_of(ask.url)} can't be reached ({type(error).__name__})") from None
         self._keep_to_quota(response)
         status = response.status_code
         if status == 200:
@@ -695,7 +696,7 @@ class Repairs:
             return 60.0
         now = self._now()
         due = stands.next_due(self._every, now)
-        if stands.failed_at is not None:
+        if stands.failed_at is not None and not readings.is_ahead(stands.failed_at, now):
             due = max(due, stands.failed_at + timedelta(seconds=min(self._every, 300.0 * 2 ** min(self._failures, 8))))
         return max(0.0, (due - now).total_seconds())
 

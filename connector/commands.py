@@ -636,19 +636,21 @@ def _unknown_topic(topic: str) -> str:
 
 
 def _reading_line(reading: dict[str, Any]) -> str:
-    """``firstpromoter: last read 3 h ago (…); next due in 21 h``."""
-    last = reading["last"]
-    told = "never read from its API yet"
+    """``firstpromoter: last read 3 h ago: …; next due in 21 h``."""
+    last, since, failed_at = reading["last"], reading["reading_since"], reading["failed_at"]
+    told = "never read from its API to the end"
     if last is not None:
         held = f", {last['held_back']} missing but not believed" if last["held_back"] else ""
         told = (
             f"last read {_ago(last['ended'])}: {last['read']} affiliates, {last['new']} new, {last['changed']} changed,"
             f" {last['gone']} gone{held}"
         )
-    if reading["reading_since"] is not None:
-        told += f"; a reading began {_ago(reading['reading_since'])} and has not ended"
-    if reading["failed_at"] is not None:
-        told += f"; failed {_ago(reading['failed_at'])}: {reading['reason']}"
+    if reading["last_try_failed"]:
+        told += f"; the last try failed {_ago(failed_at)}: {reading['reason']}"
+        if since is not None and _now() - since < readings.goes_on_within:
+            told += "; the next one goes on where it stopped"
+    elif since is not None:
+        told += f"; a reading began {_ago(since)} and has not ended"
     if reading["next_due"] is not None:
         seconds = (reading["next_due"] - _now()).total_seconds()
         told += "; next due now" if seconds <= 0 else f"; next due in {_duration(seconds)}"
@@ -670,6 +672,7 @@ def _readings(settings: Config, store: Store | None) -> list[dict[str, Any]]:
                 "last": None if stands.last is None else asdict(stands.last),
                 "reading_since": stands.reading_since,
                 "failed_at": stands.failed_at,
+                "last_try_failed": stands.last_try_failed,
                 "reason": stands.reason,
                 "every_seconds": every,
                 "next_due": None if every is None else stands.next_due(every, _now()),

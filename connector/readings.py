@@ -81,9 +81,19 @@ class Standing:
     reason: str = ""
 
     def next_due(self, every_seconds: float, now: datetime) -> datetime:
-        """When the next one is due: now, when there was none yet."""
+        """When the next one is due: now, when there was none yet, or when it ended by a clock that was ahead."""
         ended = self.last.ended if self.last is not None else None
-        return now if ended is None else ended + timedelta(seconds=every_seconds)
+        return now if ended is None or is_ahead(ended, now) else ended + timedelta(seconds=every_seconds)
+
+    @property
+    def last_try_failed(self) -> bool:
+        """Whether *failed_at* is about the reading that has not ended, or the last one that was begun."""
+        return self.failed_at is not None and (self.reading_since is None or self.failed_at >= self.reading_since)
+
+
+def is_ahead(moment: datetime, now: datetime) -> bool:
+    """Whether a moment that was noted lies ahead by more than clocks are put right by: a clock was wrong then."""
+    return moment > now + timedelta(minutes=1)
 
 
 def standing(store: Store, name: str) -> Standing:

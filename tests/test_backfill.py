@@ -414,7 +414,8 @@ def test_a_silent_server_is_given_up_and_the_reading_goes_on_there(world: Callab
     here.platform.fault_for = lambda call: Fault("hang_after") if call.number >= 3 else None
     with pytest.raises(TryLater, match="does not answer in time"):
         here.read(patience=Patience(silence_seconds=1.0, tries=2))
-    assert readings.standing(here.store, "firstpromoter").reason == "FirstPromoter does not answer in time"
+    host = here.platform.url.removeprefix("http://").partition("/")[0]
+    assert readings.standing(here.store, "firstpromoter").reason == f"FirstPromoter at {host} does not answer in time"
     here.platform.fault_for = lambda call: None
     read = here.platform.reads.copy()
     report = here.read()
@@ -922,6 +923,20 @@ def test_a_repair_that_fails_is_tried_again_sooner_than_the_next(world: Callable
     assert here.ids() == set()
 
 
+def test_a_clock_that_was_ahead_does_not_put_a_repair_off(world: Callable[..., World]) -> None:
+    here = world(FirstPromoterV2(30))
+    repairs = Repairs(here.source, here.store, here.lock, 86_400.0, stop=here.stop, now=here.clock)
+    here.clock.ahead += timedelta(days=400)
+    assert repairs.step() is not None
+    here.clock.ahead -= timedelta(days=400)
+    assert repairs.wait_seconds() == 0
+    assert repairs.step() is not None
+    here.clock.ahead += timedelta(days=400)
+    readings.keep_failure(here.store, "firstpromoter", here.clock(), "the far side is down")
+    here.clock.ahead -= timedelta(days=399)
+    assert repairs.wait_seconds() == 0
+
+
 def test_the_thread_ends_when_told(world: Callable[..., World]) -> None:
     here = world(FirstPromoterV2(30))
     repairs = Repairs(here.source, here.store, here.lock, 86_400.0, stop=here.stop, now=here.clock)
@@ -1002,6 +1017,20 @@ def test_a_wrong_key_ends_with_3_and_nothing_changed(tmp_path: Path, capsys: pyt
     assert "an0ther" not in said.out + said.err
     assert cli.run(["status", "--json", "--config", str(file)]) == 0
     assert json.loads(capsys.readouterr().out)["records"] == 0
+
+
+def test_status_says_of_a_reading_that_failed_that_it_failed_and_goes_on_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FirstPromoterV2(5) as platform:
+        file = configured(tmp_path, platform, key="an0ther-key-that-is-wrong")
+        assert cli.run(["backfill", "firstpromoter", "--config", str(file)]) == 3
+    capsys.readouterr()
+    assert cli.run(["status", "--config", str(file)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("firstpromoter: never read from its API to the end; the last try failed ")
+    assert line.endswith("check sources.firstpromoter.api_key and account_id; the next one goes on where it stopped")
+    assert "has not ended" not in line
 
 
 def test_words_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,6 +192,13 @@ def test_heavy_libraries_are_imported_only_by_the_sinks_that_need_them() -> None
     assert users_of("typer", "rich", "click") <= {"commands"}
 
 
+def test_what_people_read_has_straight_quotes() -> None:
+    """One kind everywhere: a name can be searched for, and typed, as it is shown."""
+    documents = [root / "README.md", root / "CHANGELOG.md", root / "config.example.toml", *(root / "docs").glob("*.md")]
+    curly = re.compile("[\u201c\u201d\u201e\u2018]")
+    assert [path for path in [*modules, *documents] if curly.search(path.read_text(encoding="utf-8"))] == []
+
+
 # ---------------------------------------------------------------- README
 
 

@@ -21,6 +21,11 @@ def why_not(url: str) -> str | None:
     return None
 
 
+def host_of(url: str) -> str:
+    """The host of *url* with its port, for a message: not the name and password that may stand before it."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def is_loopback(host: str) -> bool:
     """Whether *host* is this machine, by its literal address or as ``localhost``; nothing is looked up."""
     try:

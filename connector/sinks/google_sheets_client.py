@@ -23,6 +23,7 @@ from google.oauth2.service_account import Credentials as ServiceAccount
 
 from connector.core.contract import Host
 from connector.core.errors import NeedsAction, TryLater
+from connector.core.outbound import host_of
 from connector.sinks.google_sheets_resources import SheetProperties, Spreadsheet, Updated
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
@@ -142,6 +143,12 @@ class SignIn:
         info = self.info()
         return str(info.get("client_email", "")) if info else "application default credentials"
 
+    @property
+    def host(self) -> str:
+        """Who signs the account in."""
+        info = self.info()
+        return host_of(str(info.get("token_uri", ""))) if info else "the application default credentials' host"
+
     def credentials(self) -> Any:
         """Fresh credentials, for one client; the private key is read once."""
         info = self.info()
@@ -203,6 +210,7 @@ class Client:
         self._pacer = pacer
         self._a_minute = a_minute
         base = url.rstrip("/")
+        self._where = host_of(url)
 
         class ElsewhereClient(gspread.HTTPClient):
             """gspread knows one host only."""
@@ -285,19 +293,19 @@ class Client:
             raise self._translated(error, kind) from error
         except RefreshError as error:
             if error.retryable:
-                raise TryLater("Google's sign-in does not answer") from error
+                raise TryLater(f"Google's sign-in at {self._sign_in.host} does not answer") from error
             raise NeedsAction(
                 f"Google does not accept the key of {self._sign_in.account}: create a new one (Google Cloud console > "
                 "IAM & Admin > Service accounts > Keys), and look whether this machine's clock is right"
             ) from error
         except TransportError as error:  # while signing in: nothing was sent yet
-            raise TryLater("Google's sign-in can't be reached") from error
+            raise TryLater(f"Google's sign-in at {self._sign_in.host} can't be reached") from error
         except GoogleAuthError as error:
             raise NeedsAction(f"Google does not accept the credentials ({type(error).__name__})") from error
         except (requests.RequestException, msgspec.DecodeError) as error:  # half an answer is no JSON
             if kind == "write":
-                raise Unclear(f"no answer to a write ({type(error).__name__})") from error
-            raise TryLater(f"Google Sheets can't be reached ({type(error).__name__})") from error
+                raise Unclear(f"no answer from {self._where} to a write ({type(error).__name__})") from error
+            raise TryLater(f"Google Sheets at {self._where} can't be reached ({type(error).__name__})") from error
         finally:
             self._host.metric("call_seconds", self._host.monotonic() - start)
         self._pacer.accepted()

@@ -131,8 +131,8 @@ class Flush(Reading):
                 continue
             if forbidden is not None:
                 raise NeedsAction(
-                    f"No column can be added to “{snapshot.title}” because of the protected range “{forbidden}”: type "
-                    f"the header “{self.target.key}” yourself, or allow the connector's account to edit that range"
+                    f'No column can be added to "{snapshot.title}" because of the protected range "{forbidden}": type '
+                    f'the header "{self.target.key}" yourself, or allow the connector\'s account to edit that range'
                 )
             if layout.missing:
                 self._may_create(snapshot, layout)
@@ -149,9 +149,9 @@ class Flush(Reading):
 
     def _may_create(self, snapshot: Snapshot, layout: Layout) -> None:
         if self.options.missing_columns == "stop":
-            names = ", ".join(f"“{name}”" for name in layout.missing)
+            names = ", ".join(f'"{name}"' for name in layout.missing)
             raise NeedsAction(
-                f"The tab “{snapshot.title}” lacks {names} in row {layout.header + 1}: type the headers there, or set "
+                f'The tab "{snapshot.title}" lacks {names} in row {layout.header + 1}: type the headers there, or set '
                 'missing_columns = "create" in the mapping'
             )
 
@@ -178,7 +178,7 @@ class Flush(Reading):
         """The new tab; None when only another look can tell."""
         sheet_id = new_id()
         if self.options.missing_columns == "stop":
-            raise NeedsAction(f'The spreadsheet has no tab “{title}”: add one, or set missing_columns = "create"')
+            raise NeedsAction(f'The spreadsheet has no tab "{title}": add one, or set missing_columns = "create"')
         requests, made = batches.new_tab(sheet_id, title, self.target.columns, nonce=new_nonce(), new_id=new_id)
         try:
             self.client.batch(requests)
@@ -203,7 +203,7 @@ class Flush(Reading):
         """Send one batch; the tab after it (or read again, when it was refused or its answer was lost)."""
         self.idle += 1
         if self.idle > 3 * most_attempts:
-            raise TryLater(f"“{self.options.tab}” does not come to rest: {self.idle} batches settled no row")
+            raise TryLater(f'"{self.options.tab}" does not come to rest: {self.idle} batches settled no row')
         grown = (snapshot.row_count + len(step.appends)) * snapshot.column_count
         self.route.is_big = grown > self.limits.whole_tab_cells
         formats = not self.route.is_big
@@ -269,14 +269,14 @@ class Flush(Reading):
     def _refused_for_no_edit(self, error: Rejected, snapshot: Snapshot) -> None:
         """Nobody changed anything, and still Google refuses the batch: waiting would not help."""
         if str(error) == "protected":
-            names = "”, “".join(protection.name for protection in snapshot.protections) or "a protected range"
+            names = ", ".join(f'"{protection.name}"' for protection in snapshot.protections) or "A protected range"
             raise NeedsAction(
-                f"“{names}” in “{snapshot.title}” keeps the connector from writing: Data > Protect sheets and ranges > "
+                f'{names} in "{snapshot.title}" keeps the connector from writing: Data > Protect sheets and ranges > '
                 "that range > Set permissions, and add the connector's account"
             ) from error
         self.refusals += 1
         if self.refusals > 1:
-            raise RuntimeError(f"Google refuses a batch for “{snapshot.title}”: {error}") from error
+            raise RuntimeError(f'Google refuses a batch for "{snapshot.title}": {error}') from error
 
     def _count_attempt(self, error: Exception) -> None:
         self.attempts += 1
@@ -284,4 +284,4 @@ class Flush(Reading):
             return
         if isinstance(error, Unclear):
             raise TryLater(f"Google Sheets takes no write at the moment ({error})") from error
-        raise TryLater(f"“{self.options.tab}” is being changed by somebody else all the time") from error
+        raise TryLater(f'"{self.options.tab}" is being changed by somebody else all the time') from error

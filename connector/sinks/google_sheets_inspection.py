@@ -75,9 +75,9 @@ class Inspection(Reading):
         for protection in snapshot.protections:
             rect = protection.rect
             area = f"{table.letters(rect.left)}{rect.top + 1}:{table.letters(rect.right - 1)}{rect.bottom}"
-            touched = [name for name, at in layout.columns.items() if rect.left <= at < rect.right]
+            touched = ", ".join(f'"{name}"' for name, at in layout.columns.items() if rect.left <= at < rect.right)
             text = f"{area} is protected and the connector may not write there"
-            text += f" (“{'”, “'.join(touched)}”): Data > Protect sheets and ranges" if touched else ""
+            text += f" ({touched}): Data > Protect sheets and ranges" if touched else ""
             found.append(Finding("notice", protection.name, text))
         return found
 
@@ -85,9 +85,9 @@ class Inspection(Reading):
         if name in layout.columns:
             text = f"column {table.letters(layout.columns[name])}"
             if name in layout.renamed:
-                return Finding("notice", name, f"{text}, now headed “{layout.renamed[name]}”; it goes on")
+                return Finding("notice", name, f'{text}, now headed "{layout.renamed[name]}"; it goes on')
             return Finding("ok", name, text)
-        where = f"no header “{name}” in row {layout.header + 1} of “{snapshot.title}”"
+        where = f'no header "{name}" in row {layout.header + 1} of "{snapshot.title}"'
         if name in layout.waiting and name == self.target.key:
             return Finding("problem", name, f"{where}, and without it no row can be found: put it back")
         if name in layout.waiting:

@@ -116,8 +116,8 @@ def make_plan(
     key_column = layout.columns.get(key)
     if key_column is None:
         raise NeedsAction(
-            f"The tab “{snapshot.title}” has no column “{key}” any more, and without it no row can be found again. "
-            f"Give the column with the ids the header “{key}” in row {layout.header + 1}."
+            f'The tab "{snapshot.title}" has no column "{key}" any more, and without it no row can be found again. '
+            f'Give the column with the ids the header "{key}" in row {layout.header + 1}.'
         )
     _refuse_protected_tab(snapshot)
     whole_columns, whole_rows = snapshot.whole_columns(), snapshot.whole_rows()
@@ -145,7 +145,7 @@ def make_plan(
         at = places.get(tidy(row.key), [])
         if len(at) > 1 and duplicates == "stop":
             reason = (
-                f"“{key}” stands in {place_words(at)} of “{snapshot.title}” with the same value; delete one of them"
+                f'"{key}" stands in {place_words(at)} of "{snapshot.title}" with the same value; delete one of them'
             )
             plan.done.append(Outcome(row.key, "refused", reason, code="duplicate_key", column=key))
             continue
@@ -188,11 +188,11 @@ def make_plan(
 def column_notices(layout: Layout) -> dict[str, str]:
     """What people did to the managed columns, in words, by the mapping's name."""
     notices = {
-        name: f"the column “{name}” is now headed “{header}”" if header else f"the header of “{name}” is empty"
+        name: f'the column "{name}" is now headed "{header}"' if header else f'the header of "{name}" is empty'
         for name, header in layout.renamed.items()
     }
     words = "is not there; give a column that header and it goes on"
-    return notices | {name: f"the column “{name}” {words}" for name in layout.waiting}
+    return notices | {name: f'the column "{name}" {words}' for name in layout.waiting}
 
 
 def _plan_append(plan: Plan, row: Row, ordered: Sequence[tuple[Column, int]], key: str, limits: Limits) -> int:
@@ -243,15 +243,15 @@ def _plan_update(
             continue
         if _is_covered(snapshot.merges, at, place):
             update.waiting += (column.name,)
-            update.notices += (f"“{column.name}” lies under merged cells in row {at + 1}",)
+            update.notices += (f'"{column.name}" lies under merged cells in row {at + 1}',)
             continue
         if any(range_.whole_height and range_.forbids(at, place) for range_ in snapshot.protections):
             name = next(range_.name for range_ in snapshot.protections if range_.forbids(at, place))
             update.waiting += (column.name,)
-            update.notices += (f"“{column.name}” is protected ({name})",)
+            update.notices += (f'"{column.name}" is protected ({name})',)
             continue
         if row.last is not None and not same(there, value_of(row.last.get(column.name))):
-            update.notices += (f"somebody's edit in “{column.name}” was overwritten",)
+            update.notices += (f'somebody\'s edit in "{column.name}" was overwritten',)
         update.cells[place] = wanted
         update.before[place] = there
     return update
@@ -265,10 +265,10 @@ def _too_much(row: Row, column: Column, value: Value, limits: Limits) -> Outcome
     if not isinstance(value, str) or (value.isascii() and len(value) <= limits.cell_characters):
         return None
     if len(value.encode("utf-16-le", "surrogatepass")) // 2 > limits.cell_characters:
-        reason = f"“{column.name}” has {len(value):,} characters; Google Sheets takes {limits.cell_characters:,} a cell"
+        reason = f'"{column.name}" has {len(value):,} characters; Google Sheets takes {limits.cell_characters:,} a cell'
         return Outcome(row.key, "refused", reason, code="cell_too_long", column=column.name)
     if any("\ud800" <= character <= "\udfff" for character in value):
-        reason = f"“{column.name}” holds half of a character (a lone surrogate), which no far side takes"
+        reason = f'"{column.name}" holds half of a character (a lone surrogate), which no far side takes'
         return Outcome(row.key, "refused", reason, code="not_unicode", column=column.name)
     return None
 
@@ -284,7 +284,7 @@ def _refusal(
         for protection in snapshot.protections:
             if protection.forbids(update.at, place):
                 reason = (
-                    f"{letters(place)}{update.at + 1} of “{snapshot.title}” is protected ({protection.name}): "
+                    f'{letters(place)}{update.at + 1} of "{snapshot.title}" is protected ({protection.name}): '
                     "Data > Protect sheets and ranges > this range > Set permissions, and add the connector's account"
                 )
                 return Outcome(update.row.key, "refused", reason, code="protected_cell", column=column.name)
@@ -295,7 +295,7 @@ def _refuse_protected_tab(snapshot: Snapshot) -> None:
     for protection in snapshot.protections:
         if protection.whole_height and protection.whole_width and not protection.free:
             raise NeedsAction(
-                f"The whole tab “{snapshot.title}” is protected ({protection.name}): Data > Protect sheets and ranges "
+                f'The whole tab "{snapshot.title}" is protected ({protection.name}): Data > Protect sheets and ranges '
                 "> this sheet > Set permissions, and add the connector's account as an editor."
             )
 

@@ -173,8 +173,8 @@ class Reading:
 
     def tab_is_gone(self, title: str) -> str:
         return (
-            f"The tab “{title}” was deleted. Bring it back (File > Version history), or add an empty tab named "
-            f"“{title}” and run `connector resync {self.target.route}`."
+            f'The tab "{title}" was deleted. Bring it back (File > Version history), or add an empty tab named '
+            f'"{title}" and run `connector resync {self.target.route}`.'
         )
 
     def read(self, sheet_id: int) -> Snapshot:

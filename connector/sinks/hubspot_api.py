@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import hubspot
 import urllib3
@@ -22,6 +21,7 @@ from hubspot.crm.properties.exceptions import ApiException as PropertiesError
 
 from connector.core.contract import Host
 from connector.core.errors import NeedsAction, TryLater
+from connector.core.outbound import host_of
 
 most_inputs = 100
 """Objects in one call of batch/upsert, batch/update or batch/read."""
@@ -301,7 +301,7 @@ class HubSpotApi:
 
     @property
     def _where(self) -> str:
-        return urlsplit(self.base_url).netloc
+        return host_of(self.base_url)
 
     def _judge(self, status: int, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
         """Errors of the account, the network and the far side are raised; those of the content are returned."""

@@ -29,7 +29,7 @@ from connector.sinks.google_sheets import GoogleSheets, GoogleSheetsOptions
 from connector.sinks.google_sheets_plan import Limits
 from connector.sinks.google_sheets_resources import Spreadsheet
 from connector.sinks.google_sheets_table import as_cell, parse_sheets, same, typed_value, value_of
-from tests.far_sides.loopback import Call, Fault, Reply
+from tests.far_sides.loopback import Call, FarSide, Fault, Reply
 from tests.far_sides.sheets_book import Area, Book
 from tests.far_sides.sheets_server import account
 from tests.sinks.google_sheets_campaign import run as run_campaign
@@ -221,7 +221,7 @@ def test_a_renamed_header_goes_on_with_a_notice_even_when_its_old_name_is_used_a
     ]
     assert file.tab.grid()[1][:2] == ["a:1", "New"]
     assert file.tab.value(1, 5) == "their own"
-    told = "the column “Name” is now headed “Full name”"
+    told = 'the column "Name" is now headed "Full name"'
     assert [notice for outcome in outcomes for notice in outcome.notices] == [told]
     edit_cell(file, 0, 5, "Theirs")
     edit_cell(file, 0, 1, "Name")
@@ -238,7 +238,7 @@ def test_a_column_that_a_person_took_away_waits_and_the_others_go_on(file: Sheet
     (outcome,) = sink.write(target, [record("a:1", "New", "Waiting")])
     assert outcome.kind == "written"
     assert outcome.waiting == ("Name",)
-    assert any("“Name” is not there" in notice for notice in outcome.notices)
+    assert any('"Name" is not there' in notice for notice in outcome.notices)
     assert file.tab.grid()[0] == ["ID", "Status", "Balance", "Joined"]
     assert file.tab.value(1, 1) == "Waiting"
     file.book.edit({"appendDimension": {"sheetId": file.tab.id, "dimension": "COLUMNS", "length": 1}})
@@ -253,7 +253,7 @@ def test_without_the_key_column_nothing_is_written_and_the_reason_says_what_to_d
     sink.write(target, [record("a:1")])
     span = {"sheetId": file.tab.id, "dimension": "COLUMNS", "startIndex": 0, "endIndex": 1}
     file.book.edit({"deleteDimension": {"range": span}})
-    with pytest.raises(NeedsAction, match="header “ID” in row 1"):
+    with pytest.raises(NeedsAction, match='header "ID" in row 1'):
         sink.write(target, [record("a:1", "New")])
 
 
@@ -316,7 +316,7 @@ def test_an_overwritten_edit_is_reported_without_its_value(file: SheetsFile) -> 
     sink.write(target, [first])
     edit_cell(file, 1, 2, "secret words")
     (outcome,) = sink.write(target, [replace(record("a:1", "New"), last=first.cells)])
-    assert outcome.notices == ("somebody's edit in “Status” was overwritten",)
+    assert outcome.notices == ('somebody\'s edit in "Status" was overwritten',)
     assert file.table()[0]["Status"] == "Active"
 
 
@@ -557,10 +557,23 @@ def test_a_write_that_a_middle_box_repeats_lands_once(file: SheetsFile) -> None:
 def test_a_far_side_that_is_silent_costs_the_time_out_and_no_more(file: SheetsFile) -> None:
     sink, target = file.sink(timeout_seconds=1), file.target()
     file.server.faults.extend([None, Fault("hang_after")])
-    with pytest.raises(TryLater, match="can't be reached"):
+    host = file.server.url.removeprefix("http://")
+    with pytest.raises(TryLater, match=f"no answer from {host} to a write .ReadTimeout"):
         sink.write(target, [record("a:1")])
+    file.server.faults.extend([Fault("reset_before")] * 2)
+    with pytest.raises(TryLater, match=f"Google Sheets at {host} can't be reached .ConnectionError"):
+        sink.check(target)
     file.server.faults.clear()
     assert sink.write(target, [record("a:1")])[0].kind == "written"
+
+
+def test_a_sign_in_that_can_not_be_reached_is_named_by_its_host(file: SheetsFile) -> None:
+    with FarSide() as gone:
+        nowhere = gone.url
+    key = json.dumps(file.server.credentials() | {"token_uri": f"{nowhere}/token"})
+    sink = file.sink(credentials_file=None, credentials=key)
+    with pytest.raises(TryLater, match=f"Google's sign-in at {nowhere.removeprefix('http://')} can't be reached"):
+        sink.write(file.target(), [record("a:1")])
 
 
 def test_a_tab_that_changes_all_the_time_is_put_off(file: SheetsFile) -> None:
@@ -790,7 +803,7 @@ def test_what_is_no_spreadsheet_is_refused_with_what_would_be_right() -> None:
 
 def test_missing_columns_stop_says_which_and_where(file: SheetsFile) -> None:
     file.book.add("Affiliates", [["ID", "Name"]])
-    with pytest.raises(NeedsAction, match="“Status”, “Balance”, “Joined” in row 1"):
+    with pytest.raises(NeedsAction, match='"Status", "Balance", "Joined" in row 1'):
         file.sink().write(file.target(missing_columns="stop"), [record("a:1")])
 
 
