@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from benchmarks.servers import TOKEN
 from connector import logs
 from connector.app import tame_collector, uvicorn_config
+from connector.blocks import blocks_of
 from connector.core import json_body
 from connector.core.contract import Event, InboundRequest
 from connector.receiver import Receiver, application
 from connector.sources.firstpromoter import FirstPromoter
-from connector.store import Store, open_store
+from connector.store import Store, _insert_blocks, _Intake, open_store
 
 
 def null(_: Path) -> ASGIApp:
@@ -83,12 +84,45 @@ def request_response(folder: Path) -> ASGIApp:
     return _starlette(Route("/hooks/{source}", endpoint, methods=["POST"]))
 
 
+def row_per_event(folder: Path) -> ASGIApp:
+    """Ours, with each event shrunk alone, in a row of its own."""
+    return _application(_inserting(folder, _rows, "CREATE TABLE rows (event BLOB NOT NULL)"))
+
+
+def _rows(store: Store, sql: sqlite3.Connection, events: Sequence[Event]) -> None:
+    shrunk = [block.content for event in events for block in blocks_of(store._codec, [event])]
+    for start in range(0, len(shrunk), 64):
+        some = shrunk[start : start + 64]
+        sql.execute(f"INSERT INTO rows VALUES {','.join(['(?)'] * len(some))}", some)  # noqa: S608 - marks only
+
+
 def unique_index(folder: Path) -> ASGIApp:
     """Ours, with duplicates recognized in the answer's path by a unique index."""
-    app = group_commit(folder)
-    with sqlite3.connect(folder / "connector-inbox.db") as sql:
-        sql.execute("CREATE UNIQUE INDEX one_event ON events (source, key)")
-    return app
+    return _application(_inserting(folder, _unique, "CREATE TABLE keys (source, key, UNIQUE (source, key))"))
+
+
+def _unique(store: Store, sql: sqlite3.Connection, events: Sequence[Event]) -> None:
+    sql.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?)", [(event.source, event.key) for event in events])
+    blocks = list(blocks_of(store._codec, events))
+    for start in range(0, len(blocks), 16):
+        sql.execute(*_insert_blocks(blocks[start : start + 16]))
+
+
+def _inserting(
+    folder: Path, insert: Callable[[Store, sqlite3.Connection, Sequence[Event]], None], table: str
+) -> Receiver:
+    """A receiver whose store has one more *table*, and keeps a group by *insert*."""
+    store = _store(folder)
+    with store._inbox.writing() as sql:
+        sql.execute(table)
+
+    def keep(events: Sequence[Event]) -> None:
+        with store._inbox.writing() as sql:
+            insert(store, sql, events)
+
+    receiver = _receiver(store)
+    store._intake = _Intake(keep, receiver.deliver, store._appended, 10_000)
+    return receiver
 
 
 def json_loads(folder: Path) -> ASGIApp:
@@ -126,6 +160,7 @@ variants: dict[str, Callable[[Path], ASGIApp]] = {
         group_commit,
         routed,
         request_response,
+        row_per_event,
         unique_index,
         json_loads,
         commit_per_request,

@@ -38,7 +38,7 @@ class Schema(Struct, frozen=True):
 
     version: int
     create: str
-    upgrades: Mapping[int, str] = field(default_factory=dict)
+    upgrades: Mapping[int, str | Callable[[sqlite3.Connection], None]] = field(default_factory=dict)
 
 
 class DatabaseFile:
@@ -96,8 +96,12 @@ class DatabaseFile:
                     f"{self.path}: made by a newer version of the connector (format {version})"
                 )
             for older in range(version, schema.version) if tables else ():
-                for statement in schema.upgrades.get(older, "").split(";\n"):
-                    connection.execute(statement)
+                upgrade = schema.upgrades.get(older, "")
+                if isinstance(upgrade, str):
+                    for statement in upgrade.split(";\n"):
+                        connection.execute(statement)
+                else:
+                    upgrade(connection)
                 connection.execute(f"PRAGMA user_version = {older + 1}")
             connection.execute("COMMIT")
             if tables and self.path.stat().st_size <= _checked_bytes:
@@ -165,6 +169,25 @@ class DatabaseFile:
                     with suppress(sqlite3.Error):
                         self._writer.execute("ROLLBACK")
                 raise
+
+    def write(self, statement: str, values: Sequence[object], *, rows: int) -> None:
+        """``writing`` of one statement: without the two about it, each of which would give other threads their turn.
+
+        Args:
+            rows: how many it counts for in the log.
+
+        Raises:
+            StoreUnavailable: as in ``writing``.
+        """
+        with self._lock:
+            try:
+                if self._writer is None:
+                    self._writer = self._connect(self._cache_kib)
+                self._writer.execute(statement, values)
+                self._note_changes(rows)
+            except sqlite3.Error as error:
+                self._drop_writer()
+                raise StoreUnavailable(f"{self.path.name}: {error}") from error
 
     def reading_to_write(self) -> AbstractContextManager[sqlite3.Connection]:
         """``reading``, with the connection that writes: what is written next is in its memory then. Those who write

@@ -18,17 +18,17 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct, field
 
+from connector.blocks import MOST_EVENTS, Block, blocks_of, events_in
 from connector.compression import Codec
 from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
@@ -288,19 +288,56 @@ def fingerprint(event: Event) -> bytes:
 # ---------------------------------------------------------------- the files
 
 
-_schema_version = 2
+_schema_version = 3
+
+# A block's events have the numbers up to *last*, without a gap; *received_at* is the newest's.
+_blocks_table = """
+CREATE TABLE blocks (
+    last INTEGER PRIMARY KEY AUTOINCREMENT, events INTEGER NOT NULL, received_at INTEGER NOT NULL,
+    dictionary INTEGER NOT NULL, content BLOB NOT NULL
+)"""
+
+
+def _into_blocks(sql: sqlite3.Connection) -> None:
+    """Up to format 2 each event had a row of its own, shrunk alone."""
+    codec = Codec(sql.execute("SELECT id, content FROM dictionaries ORDER BY id").fetchall())
+    sql.execute(_blocks_table)
+    rows = sql.execute("SELECT seq, source, key, topic, at, received_at, dictionary, body FROM events ORDER BY seq")
+    run: list[Event] = []
+    expected = 0
+    for seq, source, key, topic, at, received_at, dictionary, body in rows:
+        if run and (seq != expected or len(run) == MOST_EVENTS):
+            _keep(sql, codec, expected - 1, run)
+            run.clear()
+        run.append(Event(source, key, topic, at, _moment(received_at), _expanded(codec, dictionary, body)))
+        expected = seq + 1
+    if run:
+        _keep(sql, codec, expected - 1, run)
+    last = _last_number(sql, "events")
+    sql.execute("DROP TABLE events")
+    _number_from(sql, last)
+
+
+def _keep(sql: sqlite3.Connection, codec: Codec, last: int, events: Sequence[Event]) -> None:
+    """Keep *events*, which follow each other and of which the last has the number *last*."""
+    blocks = list(blocks_of(codec, events))
+    first = last - len(events)
+    for block in blocks:
+        first += len(block.events)
+        sql.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", (first, *_row(block)))
+
+
+def _row(block: Block) -> tuple[int, int, int, bytes]:
+    newest = max([event.received_at for event in block.events])
+    return len(block.events), _micros(newest), block.dictionary, block.content
+
 
 _inbox_schema = Schema(
     _schema_version,
-    """
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    source TEXT NOT NULL, key TEXT NOT NULL, topic TEXT NOT NULL,
-    at INTEGER NOT NULL, received_at INTEGER NOT NULL,
-    dictionary INTEGER NOT NULL, body BLOB NOT NULL
-);
+    f"""{_blocks_table};
 CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 """,
+    {2: _into_blocks},
 )
 
 _records_schema = Schema(
@@ -483,7 +520,7 @@ class Store:
     def notice_others(self) -> bool:
         """Whether another process has written since the last call; if so the callbacks run. Cheap: ask now and then."""
         with self._inbox.reading() as sql:
-            (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
+            (last,) = sql.execute("SELECT max(last) FROM blocks").fetchone()
         with self._records.reading() as sql:
             owed = _state(sql, "owed_by_visitors")
         with self._foreign:
@@ -537,32 +574,36 @@ class Store:
         events: list[StoredEvent] = []
         size = 0
         with self._inbox.reading() as sql:
-            rows = sql.execute(
-                "SELECT seq, source, key, topic, at, received_at, dictionary, body FROM events"
-                " WHERE seq > ? ORDER BY seq LIMIT ?",
-                (after, limit),
-            )
+            rows = sql.execute("SELECT last, dictionary, content FROM blocks WHERE last > ? ORDER BY last", (after,))
             for row in rows:
-                events.append(self._event(row))
-                size += len(events[-1].event.body)
-                if most_bytes is not None and size >= most_bytes:
-                    rows.close()
-                    break
+                for stored in self._opened(row):
+                    if stored.seq <= after:
+                        continue
+                    events.append(stored)
+                    size += len(stored.event.body)
+                    if len(events) >= limit or (most_bytes is not None and size >= most_bytes):
+                        rows.close()
+                        return events
         return events
 
-    def _event(self, row: tuple[Any, ...]) -> StoredEvent:
-        seq, source, key, topic, at, received_at, dictionary, body = row
-        return StoredEvent(
-            seq, Event(source, key, topic, at, _moment(received_at), _expanded(self._codec, dictionary, body))
-        )
+    def _opened(self, row: tuple[int, int, bytes]) -> list[StoredEvent]:
+        last, dictionary, content = row
+        try:
+            events = events_in(self._codec, dictionary, content)
+        except ValueError as error:
+            raise _unreadable(error) from error
+        return [StoredEvent(seq, event) for seq, event in enumerate(events, last - len(events) + 1)]
 
     def _insert(self, events: Sequence[Event]) -> None:
-        rows = [(e.source, e.key, e.topic, e.at, _micros(e.received_at), *self._codec.shrink(e.body)) for e in events]
+        blocks = list(blocks_of(self._codec, events))
+        if not blocks:
+            return
+        if len(blocks) <= _blocks_in_statement:
+            self._inbox.write(*_insert_blocks(blocks), rows=len(events))
+            return
         with self._inbox.writing() as sql:
-            # Many rows in a statement: each step of a statement lets go of the interpreter's lock, and getting it back
-            # from a busy event loop takes up to five milliseconds.
-            for some in _powers(rows, _rows_in_statement):
-                sql.execute(_insert_events(len(some)), list(chain.from_iterable(some)))
+            for some in _slices(blocks, _blocks_in_statement):
+                sql.execute(*_insert_blocks(some))
 
     def _appended(self) -> None:
         for callback in self._on_append:
@@ -659,7 +700,11 @@ class Store:
 
     def _count_events(self, after: int, upto: int) -> int:
         with self._inbox.reading() as sql:
-            (count,) = sql.execute("SELECT count(*) FROM events WHERE seq > ? AND seq <= ?", (after, upto)).fetchone()
+            (count,) = sql.execute(
+                "SELECT total(min(last, :upto) - max(last - events, :after)) FROM blocks"
+                " WHERE last > :after AND last - events < :upto AND last < :upto + :most",
+                {"after": after, "upto": upto, "most": MOST_EVENTS},
+            ).fetchone()
         return int(count)
 
     # ------------------------------------------------ routes
@@ -900,7 +945,7 @@ class Store:
     def status(self) -> Status:
         """How everything stands. Counts what is owed, never the events."""
         with self._inbox.reading() as sql:
-            last = _last_seq(sql)
+            last = _last_number(sql, "blocks")
         with self._records.reading() as sql:
             owed = {
                 route: (count, retrying, since)
@@ -936,17 +981,28 @@ class Store:
     def events_of(self, record_id: str) -> list[StoredEvent]:
         """The events still kept that spoke of that record, oldest first. Reads through all mentions: for people."""
         with self._records.reading() as sql:
-            seqs = [seq for (seq,) in sql.execute("SELECT seq FROM mentions WHERE record_id = ?", (record_id,))]
+            seqs = {seq for (seq,) in sql.execute("SELECT seq FROM mentions WHERE record_id = ?", (record_id,))}
         events: list[StoredEvent] = []
         with self._inbox.reading() as sql:
-            for some in _slices(sorted(seqs), 500):
-                rows = sql.execute(
-                    "SELECT seq, source, key, topic, at, received_at, dictionary, body"  # noqa: S608 - marks only
-                    f" FROM events WHERE seq IN ({_marks(some)}) ORDER BY seq",
-                    some,
-                )
-                events += [self._event(row) for row in rows]
+            for block in self._blocks_with(sql, seqs):
+                events += [stored for stored in block if stored.seq in seqs]
         return events
+
+    def _blocks_with(self, sql: sqlite3.Connection, seqs: Set[int]) -> Iterator[list[StoredEvent]]:
+        """The events of each block that has one of *seqs*."""
+        last = 0
+        for seq in sorted(seqs):
+            if seq <= last:
+                continue
+            row = sql.execute(
+                "SELECT last, dictionary, content, events FROM blocks WHERE last >= ? ORDER BY last LIMIT 1", (seq,)
+            ).fetchone()
+            if row is None:
+                return
+            *block, count = row
+            if seq > block[0] - count:
+                last = block[0]
+                yield self._opened(tuple(block))
 
     def deliveries_of(self, record_id: str) -> list[DeliveryLine]:
         """That record's deliveries still kept, oldest first. Reads through the whole log: for people."""
@@ -1002,8 +1058,7 @@ class Store:
         rows: dict[str, set[str]] = {}
         for some in _slices(gone, 500):
             with self._inbox.deleting() as sql:
-                marks = _marks(some)
-                events += sql.execute(f"DELETE FROM events WHERE seq IN ({marks})", some).rowcount  # noqa: S608
+                events += self._take_out(sql, set(some))
         with self._records.deleting() as sql:
             sql.executemany("DELETE FROM mentions WHERE seq = ?", [(seq,) for seq in gone])
             for record_id in record_ids:
@@ -1015,6 +1070,24 @@ class Store:
                 records += sql.execute("DELETE FROM records WHERE id = ?", (record_id,)).rowcount
             sql.execute("UPDATE state SET value = value - ? WHERE name = 'records'", (records,))
         return Forgotten(events, records, deliveries, {route: tuple(sorted(keys)) for route, keys in rows.items()})
+
+    def _take_out(self, sql: sqlite3.Connection, seqs: Set[int]) -> int:
+        """Write the blocks that have some of *seqs* anew, without these; how many there were."""
+        taken = 0
+        for block in list(self._blocks_with(sql, seqs)):
+            sql.execute("DELETE FROM blocks WHERE last = ?", (block[-1].seq,))
+            run: list[Event] = []
+            for stored in block:
+                if stored.seq not in seqs:
+                    run.append(stored.event)
+                    continue
+                taken += 1
+                if run:
+                    _keep(sql, self._codec, stored.seq - 1, run)
+                    run.clear()
+            if run:
+                _keep(sql, self._codec, block[-1].seq, run)
+        return taken
 
     def scrub(self, *, rebuild_inbox_up_to_bytes: int | None = None) -> bool:
         """Leave nothing of what was deleted in the files: they are written anew and their logs emptied.
@@ -1039,8 +1112,8 @@ class Store:
     # ------------------------------------------------ upkeep
 
     def prune(self, before: datetime, limit: int = 500) -> int:
-        """One small step: forget up to *limit* of the oldest projected events received before *before*, and as many
-        lines of the delivery log; call again while it returns something.
+        """One small step: forget up to *limit* of the oldest projected events received before *before*, at least a
+        block of them, and as many lines of the delivery log; call again while it returns something.
 
         Returns:
             How many events and lines went.
@@ -1048,23 +1121,29 @@ class Store:
         edge = _micros(before)
         with self._records.reading() as sql:
             cursor = _state(sql, "cursor")
+        gone: list[tuple[int, int]] = []  # the last, and how many
+        events = 0
         with self._inbox.writing() as sql:
-            gone = [
-                seq
-                for seq, received_at in sql.execute(
-                    "SELECT seq, received_at FROM events WHERE seq <= ? ORDER BY seq LIMIT ?", (cursor, limit)
-                )
-                if received_at < edge
-            ]
-            sql.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in gone])
+            for last, count, received_at in sql.execute(
+                "SELECT last, events, received_at FROM blocks WHERE last <= ? ORDER BY last LIMIT ?", (cursor, limit)
+            ):
+                if received_at >= edge:
+                    continue
+                if gone and events + count > limit:
+                    break
+                gone.append((last, count))
+                events += count
+            sql.executemany("DELETE FROM blocks WHERE last = ?", [(last,) for last, _ in gone])
         with self._records.writing() as sql:
-            sql.executemany("DELETE FROM mentions WHERE seq = ?", [(seq,) for seq in gone])
+            sql.executemany(
+                "DELETE FROM mentions WHERE seq > ? AND seq <= ?", [(last - count, last) for last, count in gone]
+            )
             lines = sql.execute(
                 "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries ORDER BY id LIMIT ?) AND at < ?",
                 (limit, edge),
             ).rowcount
             self._rotate(sql, edge)
-        return len(gone) + lines
+        return events + lines
 
     def shrink_memory(self) -> None:
         """Let go of what is only kept to be quick: after a burst that is tens of megabytes."""
@@ -1096,10 +1175,9 @@ class Store:
             # Only a dead worker can have left these: we hold the lock.
             sql.execute("UPDATE owed SET lease_until = 0, token = NULL WHERE token IS NOT NULL")
         with self._inbox.writing() as sql:
-            if _last_seq(sql) < cursor:
+            if _last_number(sql, "blocks") < cursor:
                 # The files are from different backups: new events must get numbers that were not projected yet.
-                sql.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
-                sql.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", (cursor,))
+                _number_from(sql, cursor)
 
     def _dictionaries(self, file: DatabaseFile) -> list[tuple[int, bytes]]:
         """All dictionaries that *file* was ever written with, ours included: a newer program reads older bodies."""
@@ -1166,9 +1244,11 @@ def _expanded(codec: Codec, dictionary: int, shrunk: bytes) -> bytes:
     try:
         return codec.expand(dictionary, shrunk)
     except ValueError as error:
-        raise StoreDamaged(
-            f"a text in the store can't be read ({error}): the file is damaged; put a backup back"
-        ) from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: ValueError) -> StoreDamaged:
+    return StoreDamaged(f"a text in the store can't be read ({error}): the file is damaged; put a backup back")
 
 
 def _state(sql: sqlite3.Connection, name: str) -> int:
@@ -1180,9 +1260,16 @@ def _set_state(sql: sqlite3.Connection, name: str, value: int) -> None:
     sql.execute("UPDATE state SET value = ? WHERE name = ?", (value, name))
 
 
-def _last_seq(sql: sqlite3.Connection) -> int:
-    row = sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+def _last_number(sql: sqlite3.Connection, table: str) -> int:
+    """The highest number that was ever given in *table*."""
+    row = sql.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _number_from(sql: sqlite3.Connection, last: int) -> None:
+    """From now on new events get numbers behind *last*."""
+    sql.execute("DELETE FROM sqlite_sequence WHERE name = 'blocks'")
+    sql.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('blocks', ?)", (last,))
 
 
 def _changes(sql: sqlite3.Connection) -> int:
@@ -1193,22 +1280,24 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _powers(rows: Sequence[Any], largest: int) -> Iterator[Sequence[Any]]:
-    """*rows* in slices whose lengths are powers of two, so that there are few different statements to prepare."""
-    at = 0
-    while at < len(rows):
-        size = min(largest, 1 << ((len(rows) - at).bit_length() - 1))
-        yield rows[at : at + size]
-        at += size
+def _insert_blocks(blocks: Sequence[Block]) -> tuple[str, list[object]]:
+    """Many rows in a statement: each step of a statement lets go of the interpreter's lock, and getting it back from a
+    busy event loop takes up to five milliseconds."""
+    values: list[object] = []
+    last = 0
+    for block in blocks:
+        last += len(block.events)
+        values += (last, *_row(block))
+    return _insertion(len(blocks)), values
 
 
 @cache
-def _insert_events(rows: int) -> str:
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
-    return f"INSERT INTO events (source, key, topic, at, received_at, dictionary, body) VALUES {values}"  # noqa: S608
+def _insertion(rows: int) -> str:
+    row = "((SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'blocks') + ?, ?, ?, ?, ?)"
+    return f"INSERT INTO blocks VALUES {', '.join([row] * rows)}"  # noqa: S608 - marks only
 
 
-_rows_in_statement = 64
+_blocks_in_statement = 16
 
 
 def _slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -40,15 +40,15 @@ def test_under_a_steady_stream_the_files_stay_bounded(tmp_path: Path) -> None:
     chance = random.Random(1)
     world = World(tmp_path)
     sizes: list[int] = []
-    for _ in range(60):
+    for _ in range(120):
         world.say(*(event(chance.randrange(40), world.clock(), chance) for _ in range(300)))
         world.deliver()
         world.clock.seconds += 86_400
         prune(world, 4)
         sizes.append(size(tmp_path, "c*.db"))
-        assert size(tmp_path, "*-wal") < 18e6  # moved into the file at 13 MB here; left there it would come to 30 MB
+        assert size(tmp_path, "*-wal") < 18e6  # moved into the file at 13 MB here; left there it would come to 40 MB
     assert len(world.store.read_events(0, 10_000)) == 4 * 300
-    assert 500_000 < max(sizes) <= 1.1 * max(sizes[:40]), sizes
+    assert 500_000 < max(sizes) <= 1.1 * max(sizes[:60]), sizes
     assert world.store.status().records == 40
     assert sum(len(world.store.deliveries_of(f"plain:{number}")) for number in range(40)) <= 4 * 300
     world.close()
@@ -71,7 +71,8 @@ def test_what_is_kept_is_what_is_young_and_what_was_not_projected(tmp_path: Path
 def test_a_step_takes_no_more_than_it_is_asked_for(tmp_path: Path) -> None:
     chance = random.Random(3)
     world = World(tmp_path)
-    world.say(*(event(number, world.clock(), chance) for number in range(30)))
+    for _ in range(3):
+        world.say(*(event(number, world.clock(), chance) for number in range(10)))
     world.clock.seconds += 10 * 86_400
     before = len(world.store.read_events(0, 100))
     assert world.store.prune(world.clock(), limit=10) <= 2 * 10  # events, and lines of the delivery log
@@ -139,7 +140,8 @@ def test_the_program_forgets_what_is_older_than_keep_events_days(tmp_path: Path)
             body = {"event": {"id": number, "type": "promoter_signed_up"}, "data": {"promoter": {"id": number}}}
             return Event("fp", str(number), "promoter_signed_up", 1, received_at, json.dumps(body).encode())
 
-        program.store.append([promoter(1, now - timedelta(days=31)), promoter(2, now - timedelta(days=29))])
+        program.store.append([promoter(1, now - timedelta(days=31))])
+        program.store.append([promoter(2, now - timedelta(days=29))])
         while program.projector.step():
             pass
         program._prune()

@@ -52,8 +52,8 @@ class InboundRequest(Struct, frozen=True):
         return None
 
 
-class Event(Struct, frozen=True):
-    """A genuine event, secrets dropped: what the inbox keeps.
+class Event(Struct, frozen=True, array_like=True):
+    """A genuine event, secrets dropped: what the inbox keeps, as the list of these values in this order.
 
     Args:
         source: the source's name in the configuration.
