@@ -166,6 +166,9 @@ class Program:
     """How long requests and threads get, together, to finish what they are at; docker kills after 10 seconds, systemd
     after 90."""
 
+    prune_seconds = 2.0
+    """How long old events are forgotten without a look at readiness between."""
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.stop = threading.Event()
@@ -325,6 +328,7 @@ class Program:
 
     _dead: tuple[str, ...] = ()
     _stop_by: float | None = None
+    _forgotten = 0
     receiver: Receiver | None = None
 
     def reasons(self) -> Sequence[str]:
@@ -384,25 +388,25 @@ class Program:
         return tuple(dict.fromkeys(reasons))
 
     def _prune(self) -> float:
-        """Forget what is older than it need be, in small steps.
+        """Forget what is older than it need be, in small steps; when there is much of it, a part only: readiness is to
+        be looked at meanwhile.
 
         Returns:
             Seconds until the next time.
         """
         before = utc_now() - timedelta(days=self.config.store.keep_events_days)
-        gone = 0
+        ends = time.monotonic() + self.prune_seconds
         try:
-            while not self.stop.is_set():
-                step = self.store.prune(before)
-                if not step:
-                    break
-                gone += step
-                self.stop.wait(0.05)
+            while step := self.store.prune(before):
+                self._forgotten += step
+                if self.stop.wait(0.05) or time.monotonic() >= ends:
+                    return 0.0
         except StoreUnavailable as error:
             logs.warn(_log, "prune.failed", reason=str(error))
             return 60.0
-        if gone:
-            logs.say(_log, "events.forgotten", count=gone)
+        if self._forgotten:
+            logs.say(_log, "events.forgotten", count=self._forgotten)
+        self._forgotten = 0
         return 3600.0
 
 

@@ -646,7 +646,7 @@ def _held(lock: FileLock) -> Iterator[None]:
     try:
         held = lock.acquire(wait=False)
     except OSError as error:
-        raise StoreUnavailable(f"{lock.path}: can't be opened ({error.strerror})") from error
+        raise StoreUnavailable.at(lock.path, "can't be opened", error) from error
     if not held:
         raise ReadingAlready(f"this source is being read already ({lock.read_note() or 'by another process'})")
     try:

@@ -219,7 +219,7 @@ def init(config: ConfigOption = None) -> None:
             if folder.resolve() != schema.parent.parent.resolve():
                 (folder / "schemas" / schema.name).write_bytes(schema.read_bytes())
     except OSError as error:
-        cli.complain(f"{error.filename}: can't be written: {error.strerror}")
+        cli.complain(f"{error.filename or folder}: can't be written: {error.strerror}")
         raise Left(cli.found_problems) from None
     for path in written:
         _say(f"wrote {path}")
@@ -241,8 +241,13 @@ def _write_new(path: Path, text: str, *, mode: int) -> bool:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
-        out.write(text)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+            out.write(text)
+    except OSError as error:
+        path.unlink()  # on a full disk; the next time half a file would pass for one that is there already
+        error.filename = path
+        raise
     return True
 
 
@@ -334,7 +339,7 @@ def serve(
     config: ConfigOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More lines in the log.")] = False,
     host: Annotated[str | None, typer.Option(help="Listen there instead of where the configuration says.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on; 0: any.")] = None,
 ) -> None:
     """Receive webhooks and keep the tables right until stopped."""
     raise Left(cli.serve(config, verbose=verbose, host=host, port=port))
@@ -367,7 +372,8 @@ def sample(
 ) -> None:
     """Send the running server a sample event. Says what came of it.
 
-    The sample affiliate has the id 990000001 or 990000002; delete its row when you have seen enough.
+    The sample affiliate has the id 990000001 or 990000002. When you have seen enough, delete its row, and type
+    connector forget firstpromoter:990000001 (or everflow:990000002).
     """
     import http.client
 
@@ -394,6 +400,9 @@ def sample(
     except OSError as error:
         cli.complain(f"no server answers on {address[0]}:{address[1]} ({error.strerror or error}); start one with:")
         cli.complain(f"  {_command('serve', configuration.find(config))}")
+        raise Left(cli.found_problems) from None
+    except http.client.HTTPException:
+        cli.complain(f"what answers on {address[0]}:{address[1]} is no connector; see [server] in {settings.file}")
         raise Left(cli.found_problems) from None
     finally:
         connection.close()
@@ -430,7 +439,7 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
                     unwell = True
                     state = store.route_state(route.name)
                     why = "it waits for its turn" if state.kind == "well" else state.reason or state.kind
-                    _say(f"{route.name}: owed ({why}); it is written as soon as possible")
+                    _say(f"{route.name}: owed ({why.rstrip('.')}); it is written as soon as possible")
                 elif stopped := letters.ids_about(route.name, record_id):
                     unwell = True
                     _say(f"{route.name}: a dead letter; see: connector dead-letters show {min(stopped)}")
@@ -785,14 +794,17 @@ def resync(
     """Write every affiliate to that route again."""
     settings = _load(config)
     found = _named_route(settings, route)
-    store = open_store(settings.store.url, worker=False, now=_now)
+    store = open_store(settings.store.url, worker=False, now=_now) if _store_exists(settings) else None
     try:
-        count = store.resync(found.name)
+        count = None if store is None else store.resync(found.name)
     except KeyError:
-        cli.complain(f"{route} has not been started yet; its first start writes everything: connector serve")
-        raise Left(cli.found_problems) from None
+        count = None
     finally:
-        store.close()
+        if store is not None:
+            store.close()
+    if count is None:
+        cli.complain(f"{route} has not been started yet; its first start writes everything: connector serve")
+        raise Left(cli.found_problems)
     running = _server_state(settings) != "not running"
     when = "the running server begins within a second" if running else "the next `connector serve` begins"
     _say(f"{found.name}: {count} affiliates will be written again; {when}")
@@ -808,6 +820,7 @@ AffiliateArgument = Annotated[str, typer.Argument(help="Its id, as in firstpromo
 def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
     settings = _load(config)
+    _expect_a_store(settings, affiliate)
     store = open_store(settings.store.url, worker=False, now=_now)
     try:
         meant = people.whom(store, [source.name for source in settings.sources], affiliate)
@@ -830,6 +843,13 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
         cli.complain(f"{record_id} names this address too, in {path}")
     if not told:
         cli.complain(f"nobody is known by {affiliate}")
+        raise Left(cli.found_problems)
+
+
+def _expect_a_store(settings: Config, affiliate: str) -> None:
+    """Whoever asks before the first start makes no files by it."""
+    if not _store_exists(settings):
+        cli.complain(f"nobody is known by {affiliate}: there is no {settings.store.url.removeprefix('sqlite:///')} yet")
         raise Left(cli.found_problems)
 
 
@@ -869,6 +889,7 @@ def forget(
 ) -> None:
     """Take every trace of one affiliate out of what is kept. Events, records, deliveries, dead letters; for good."""
     settings = _load(config)
+    _expect_a_store(settings, affiliate)
     try:
         store, alone = open_store(settings.store.url, worker=True, now=_now), True
     except StoreInUse:
@@ -1003,6 +1024,10 @@ def _letter_facts(letter: Letter) -> dict[str, Any]:
     }
 
 
+_letter_ids = "As `dead-letters list` shows it; its first digits will do."
+LetterId = Annotated[str, typer.Argument(metavar="ID", help=_letter_ids)]
+
+
 @letters_app.command("list")
 def list_letters(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What stopped on its way, the oldest first."""
@@ -1021,7 +1046,7 @@ def list_letters(config: ConfigOption = None, as_json: JsonOption = False) -> No
 
 
 @letters_app.command("show")
-def show_letter(letter_id: Annotated[str, typer.Argument(metavar="ID")], config: ConfigOption = None) -> None:
+def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
     """All of one letter, as JSON, with the event or the row. It may hold people's data."""
     settings = _load(config)
     (letter,) = _chosen_letters(settings, [letter_id])
@@ -1035,7 +1060,7 @@ def show_letter(letter_id: Annotated[str, typer.Argument(metavar="ID")], config:
 
 @letters_app.command("replay")
 def replay_letters(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help=_letter_ids)] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -1058,7 +1083,9 @@ def replay_letters(
 
 
 @letters_app.command("drop")
-def drop_letters(ids: Annotated[list[str], typer.Argument(metavar="ID...")], config: ConfigOption = None) -> None:
+def drop_letters(
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help=_letter_ids)], config: ConfigOption = None
+) -> None:
     """Close letters without trying again."""
     settings = _load(config)
     chosen = _chosen_letters(settings, ids)

@@ -70,7 +70,7 @@ class DatabaseFile:
             # The files hold people's data. SQLite gives -wal and -shm the mode of the main file.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:
-            raise StoreUnavailable(f"{self.path}: can't be opened ({error.strerror})") from error
+            raise StoreUnavailable.at(self.path, "can't be opened", error) from error
         try:
             connection = self._connect(self._cache_kib)
         except sqlite3.OperationalError as error:

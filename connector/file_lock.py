@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -46,10 +47,11 @@ class FileLock:
         self._let_go()
 
     def note(self, text: str) -> None:
-        """Leave a word about the holder in the file, for whoever is refused."""
+        """Leave a word about the holder in the file, for whoever is refused; none on a full disk."""
         assert self._file is not None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text.encode(), 0)
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode(), 0)
 
     def read_note(self) -> str:
         """What the holder left, or ""."""

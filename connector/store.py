@@ -430,7 +430,7 @@ def open_store(url: str, *, worker: bool, now: Callable[[], datetime]) -> Store:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnavailable(f"{path.parent}: can't be made ({error.strerror})") from error
+        raise StoreUnavailable.at(path.parent, "can't be made", error) from error
     return Store(path, worker=worker, now=now)
 
 
@@ -1195,7 +1195,7 @@ def _hold(lock: FileLock, path: Path) -> None:
     try:
         held = lock.acquire(wait=False)
     except OSError as error:
-        raise StoreUnavailable(f"{lock.path}: can't be opened ({error.strerror})") from error
+        raise StoreUnavailable.at(lock.path, "can't be opened", error) from error
     if not held:
         raise StoreInUse(
             f"{path} is in use by another connector ({lock.read_note() or 'unknown'}); stop that one first"

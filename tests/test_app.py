@@ -20,6 +20,7 @@ import pytest
 
 from connector import app, config
 from connector.app import LiveHost, Program
+from connector.core.contract import Event
 from connector.core.errors import Stopping
 from connector.store import StoreInUse, open_store
 from tests.far_sides.chat import Chat
@@ -304,9 +305,28 @@ def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery:
     program = Program(config.load(connector.config, {}))
     settings = program.config.store.model_copy(update={"keep_events_days": -1})  # until tomorrow
     program.config = msgspec.structs.replace(program.config, store=settings)
-    program._prune()
+    while not program._prune():
+        pass
     assert program.store.read_events(0, 10) == []
     assert program.store.status().records == 1
+    program.close()
+
+
+def test_readiness_is_looked_at_between_while_very_many_events_are_forgotten(tmp_path: Path, nursery: Nursery) -> None:
+    program = _program(tmp_path, nursery)
+    program.prune_seconds = 0.0
+    program.store.append(
+        [Event("firstpromoter", f"{n}", "promoter_signed_up", 1, now(), _event(n)) for n in range(2_000)]
+    )
+    while program.projector.step():
+        pass
+    settings = program.config.store.model_copy(update={"keep_events_days": -1})  # until tomorrow
+    program.config = msgspec.structs.replace(program.config, store=settings)
+    assert program._prune() == 0.0
+    assert program.store.read_events(0, 1)
+    while not program._prune():
+        pass
+    assert program.store.read_events(0, 1) == []
     program.close()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -111,6 +113,35 @@ def test_init_in_a_folder_that_nobody_may_write_says_so(shell: Shell, tmp_path: 
     (tmp_path / "file").write_text("")
     assert shell.type("init", "--config", "file/config.toml") == 1
     assert "can't be written" in shell.err
+
+
+_on_a_full_disk = """
+import resource, sys
+from connector import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(cli.run(sys.argv[2:]))
+"""
+
+
+def on_a_full_disk(folder: Path, room: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command for which no file may become larger than *room* bytes."""
+    command = [sys.executable, "-c", _on_a_full_disk, str(room), *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=30, check=False)
+
+
+def test_init_on_a_full_disk_leaves_no_half_of_a_file(shell: Shell, tmp_path: Path) -> None:
+    done = on_a_full_disk(tmp_path, 1_000, "init")
+    assert (done.returncode, done.stderr) == (1, "config.toml: can't be written: File too large\n")
+    assert not (tmp_path / "config.toml").exists()
+    assert shell.type("init") == 0
+    assert shell.type("check") == 0
+
+
+@pytest.mark.parametrize("command", ["drain", "serve"])
+def test_a_full_disk_at_the_first_start_is_told_in_a_line(started: Shell, tmp_path: Path, command: str) -> None:
+    done = on_a_full_disk(tmp_path, 0, command)
+    assert done.returncode == 1
+    assert re.fullmatch(r".*/data/connector-inbox\.db: .*\n", done.stderr), done.stderr
 
 
 def test_urls_use_the_public_address(started: Shell, tmp_path: Path) -> None:
@@ -289,6 +320,17 @@ def test_preview_of_an_unknown_source_or_file_is_2(started: Shell) -> None:
 # ---------------------------------------------------------------- status, drain, dead letters without a server
 
 
+@pytest.mark.parametrize(
+    "words", [("explain", "firstpromoter:1"), ("forget", "a@example.com", "--yes"), ("resync", "local/local_csv")]
+)
+def test_what_is_asked_before_the_first_start_makes_no_files(
+    started: Shell, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert started.type(*words) == 1
+    assert "yet" in started.err
+    assert not (tmp_path / "data").exists()
+
+
 def test_status_before_the_first_start_makes_no_files(started: Shell, tmp_path: Path) -> None:
     said = started.type_for_json("status")
     assert said["server"] == "not running"
@@ -398,6 +440,25 @@ def test_sample_without_a_server_says_how_to_start_one(started: Shell, tmp_path:
     assert started.type("sample") == 1
     assert "no server answers" in started.err
     assert "serve" in started.err
+
+
+def test_sample_says_so_when_something_else_answers(started: Shell, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        file = tmp_path / "config.toml"
+        file.write_text(file.read_text(encoding="utf-8").replace("port = 8080", f"port = {port}"), encoding="utf-8")
+
+        def greet() -> None:
+            sender, _ = listener.accept()
+            sender.recv(65_536)
+            sender.sendall(b"220 mail.example.com ESMTP\r\n")
+            sender.close()
+
+        answering = threading.Thread(target=greet)
+        answering.start()
+        assert started.type("sample") == 1
+        answering.join()
+    assert started.err.startswith(f"what answers on 127.0.0.1:{port} is no connector; see [server] in ")
 
 
 # ---------------------------------------------------------------- beside a server

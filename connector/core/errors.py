@@ -16,6 +16,7 @@ One row that the far side will not take is not an error but an ``Outcome`` (see 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from msgspec import Struct
 
@@ -67,6 +68,13 @@ class UnknownShape(ConnectorError):
 
 class StoreUnavailable(ConnectorError):
     """The store can't commit at the moment (disk full, read-only, locked)."""
+
+    @classmethod
+    def at(cls, place: object, what: str, error: OSError) -> Self:
+        """*place* can't be opened or made, in the system's words, and what to do where that is known."""
+        denied = isinstance(error, PermissionError)
+        cure = "; run the command as the user who owns the folder, or let ours write there" if denied else ""
+        return cls(f"{place}: {what} ({error.strerror}){cure}")
 
 
 class TryLater(ConnectorError):
