@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -42,9 +41,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[str, Any], bytes]:
-    """The JSON object in *raw*, and the same as compact UTF-8 text without the keys named in *secrets*, at any depth.
-
-    The object may still hold the secrets: read the envelope from it, keep the text.
+    """The JSON object in *raw* without the keys named in *secrets*, at any depth, and the same as compact UTF-8 text.
 
     Numbers keep all their digits: integers of any size (up to 4,300 digits), ``Decimal`` for the rest. A byte order
     mark in front is forgiven: it changes no value.
@@ -123,76 +120,7 @@ def _no_constant(name: str) -> Any:
 def _finish(value: Any, text: bytes, secrets: frozenset[str]) -> tuple[dict[str, Any], bytes]:
     if type(value) is not dict:
         raise Unreadable("the body is not a JSON object")
-    if text.count(b"{") + text.count(b"[") <= MOST_NESTING:  # so few brackets can't be nested deeper
-        shorter = _cut(text, secrets)
-        if shorter is not None:
-            return value, shorter
     return value, _encode(value) if _drop(value, secrets, 1) else text
-
-
-def _cut(text: bytes, secrets: frozenset[str]) -> bytes | None:
-    """The compact *text* without the members named in *secrets*: looking for names is a quarter of walking the tree.
-
-    Returns:
-        None when a name needs escapes, or a value is an object or a list: then the tree must be walked.
-    """
-    found: list[tuple[int, int]] = []
-    keys = _keys(secrets)
-    if keys is None:
-        return None
-    for key in keys:
-        at = text.find(key)
-        while at >= 0:
-            # A quote inside a string stands behind a backslash; the one that opens a key behind a brace or a comma.
-            if text[at - 1] not in b"{,":
-                at = text.find(key, at + 1)
-                continue
-            end = _end_of_scalar(text, at + len(key))
-            if end is None:
-                return None
-            found.append((at, end))
-            at = text.find(key, end)
-    if not found:
-        return text
-    found.sort()
-    kept = []
-    start = 0
-    for at, end in found:
-        kept.append(text[start:at])
-        if text[end] == _COMMA:
-            start = end + 1
-            continue
-        start = end  # the last of its object: the comma goes that stands in front of what is left
-        before = len(kept) - 1
-        while before >= 0 and not kept[before]:
-            before -= 1
-        kept[before] = kept[before].removesuffix(b",")
-    kept.append(text[start:])
-    return b"".join(kept)
-
-
-@cache
-def _keys(names: frozenset[str]) -> tuple[bytes, ...] | None:
-    """The names as compact JSON spells them in front of their values; None when one of them needs escapes."""
-    keys = tuple(_encode(name) + b":" for name in names)
-    return None if any(b"\\" in key for key in keys) else keys
-
-
-_COMMA, _QUOTE, _N = b',"n'
-_SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+.0-9eEa-z]+')
-
-
-def _end_of_scalar(text: bytes, at: int) -> int | None:
-    """Where the text, number or word that begins at *at* ends; None for an object or a list."""
-    first = text[at]
-    if first == _N:
-        return at + 4  # null
-    if first == _QUOTE:
-        end = text.find(b'"', at + 1)
-        if text.find(b"\\", at, end) < 0:
-            return end + 1
-    found = _SCALAR.match(text, at)
-    return found.end() if found is not None else None
 
 
 def _drop(node: dict[str, Any] | list[Any], secrets: frozenset[str], depth: int) -> bool:

@@ -9,7 +9,7 @@ Source: developers.everflow.io/webhooks/{overview,partner-webhooks}, older: …/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 from connector.core.api_rows import GONE
 from connector.core.contract import API_TOPIC, ApiOptions, Event, InboundRequest, Listing, NotReadable, SourceOptions
 from connector.core.errors import UnknownShape, Unreadable
-from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
     fields_of,
@@ -35,6 +34,7 @@ from connector.core.lenient import (
     text,
 )
 from connector.core.record import AffiliateUpdate, Fact, Value
+from connector.core.shapes import Object, Opener, is_object
 from connector.core.verify import Credentials
 from connector.sources.everflow_api import ROW, Partners
 
@@ -116,6 +116,7 @@ class Everflow:
         self.name = name
         self._options = options
         self._credentials = Credentials.of(options)
+        self._opener = Opener(SECRETS)
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; secrets in the body are dropped here.
@@ -128,7 +129,7 @@ class Everflow:
             Unreadable: not a JSON object, or one that is not about a partner.
         """
         self._credentials.vouch(request)
-        value, body = open_body(request.body, SECRETS)
+        value, body = self._opener.open(request.body)
         named = request.parameter("topic") if b"topic=" in request.query else None
         topic = named if named is not None and _TOPIC.fullmatch(named) else _topic_of(value)
         if not _names_a_partner(value) and (topic not in _RANKS or not value or named is None):
@@ -136,8 +137,9 @@ class Everflow:
         at = None
         # Approvals carry event_time beside the affiliate's own times, a verdict only a timestamp.
         for field in ("timestamp", "event_time", "time_saved", "time_created"):
-            if field in value:
-                at = micros_of_seconds(value[field]) or micros_of_iso(value[field])
+            said = value.get(field)
+            if said is not None:
+                at = micros_of_seconds(said) or micros_of_iso(said)
                 if at is not None:
                     break
         hashed = blake2b(body, digest_size=20).hexdigest()
@@ -353,22 +355,23 @@ class _Said:
                 self.put(f"custom.{number}", value)
 
 
-def _names_a_partner(value: Mapping[str, Any]) -> bool:
+def _names_a_partner(value: Object) -> bool:
     if value.get("network_affiliate_id") is not None or value.get("affiliate_id") is not None:
         return True
     affiliate = value.get("affiliate")
-    return isinstance(affiliate, dict) and affiliate.get("network_affiliate_id") is not None
+    return is_object(affiliate) and affiliate.get("network_affiliate_id") is not None
 
 
-def _topic_of(value: Mapping[str, Any]) -> str:
+def _topic_of(value: Object) -> str:
     """What the shape tells: the topic of a URL that names none."""
     if "new_status" in value:
         return VERDICT
     if "offer_id" in value:
         return APPROVED
     related = value.get("relationship")
-    if isinstance(related, dict) and (related.get("sign_up") or related.get("signup")):
+    if is_object(related) and (related.get("sign_up") or related.get("signup")):
         return SIGNED_UP
-    if value.get("time_created") is not None and value.get("time_created") == value.get("time_saved"):
+    created = value.get("time_created")
+    if isinstance(created, int | str | Decimal) and created == value.get("time_saved"):
         return CREATED
     return UPDATED

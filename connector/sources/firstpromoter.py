@@ -15,7 +15,6 @@ from pydantic import Field, field_validator
 from connector.core.api_rows import GONE
 from connector.core.contract import API_TOPIC, ApiOptions, Event, InboundRequest, Listing, NotReadable, SourceOptions
 from connector.core.errors import UnknownShape, Unreadable
-from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
     amount,
@@ -33,6 +32,7 @@ from connector.core.lenient import (
 )
 from connector.core.money import exponent, from_minor_with
 from connector.core.record import AffiliateUpdate, Fact, Value
+from connector.core.shapes import Opener, is_object
 from connector.core.verify import Credentials
 from connector.sources.firstpromoter_api import ROW_V1, ROW_V2, Deliveries, Promoters
 
@@ -181,6 +181,7 @@ class FirstPromoter:
         self.name = name
         self._options = options
         self._credentials = Credentials.of(options)
+        self._opener = Opener(SECRETS)
         self._currency = options.currency
         self._decimals = exponent(options.currency)
 
@@ -196,12 +197,12 @@ class FirstPromoter:
         return self._opened(request.body, request.received_at)
 
     def _opened(self, raw: bytes, received_at: datetime) -> Event:
-        value, body = open_body(raw, SECRETS)
+        value, body = self._opener.open(raw)
         if "event_id" in value:
-            number, topic, time = value["event_id"], value.get("event_type"), value.get("timestamp")
+            number, topic, time = value.get("event_id"), value.get("event_type"), value.get("timestamp")
         else:
             event = value.get("event")
-            if not isinstance(event, dict) or not isinstance(value.get("data"), dict):
+            if not is_object(event) or not is_object(value.get("data")):
                 raise Unreadable('the body is not {"event": {…}, "data": {…}} and has no "event_id"')
             number, topic, time = event.get("id"), event.get("type"), event.get("created_at")
         number, topic = _word(number), _word(topic)

@@ -154,6 +154,25 @@ class SourcePromises(ABC):
         assert keys == [event.key for event in self.events()]
         assert len(set(keys)) == len(keys)
 
+    def test_what_was_received_before_changes_no_event(self) -> None:
+        """Sources may learn what bodies look like; what they make of one must not depend on that."""
+
+        def verdict(source: Source, body: Body, query: str) -> Event | None:
+            try:
+                return source.accept(request(body, query))
+            except Unreadable:
+                return None
+
+        used = self.source
+        chance = random.Random(3)
+        for body, query in self.bodies():
+            for _ in range(30):
+                spoiled = copy.deepcopy(body)
+                container, key = chance.choice(list(places(spoiled)))
+                container[key] = chance.choice(WRONG)
+                for sent in (spoiled, body):
+                    assert verdict(used, sent, query) == verdict(self.source, sent, query)
+
     def test_secrets_reach_neither_the_event_nor_the_facts(self) -> None:
         source = self.source
         for body, query in self.bodies():
