@@ -48,8 +48,9 @@ def no_store(_: Path) -> ASGIApp:
     """Vouches, opens, drops secrets; keeps nothing."""
 
     class Nowhere:
-        def submit(self, event: Event, ticket: asyncio.Future[None]) -> None:  # noqa: ARG002 - the store's
-            ticket.set_result(None)
+        def submit(self, events: Sequence[Event], tickets: Sequence[asyncio.Future[None]]) -> None:  # noqa: ARG002
+            for ticket in tickets:
+                ticket.set_result(None)
 
     return _application(_receiver(Nowhere()))
 
@@ -141,8 +142,9 @@ def commit_per_request(folder: Path) -> ASGIApp:
     store = _store(folder)
 
     class Alone:
-        def submit(self, event: Event, ticket: asyncio.Future[None]) -> None:
-            asyncio.get_running_loop().run_in_executor(None, self.commit, event, ticket)
+        def submit(self, events: Sequence[Event], tickets: Sequence[asyncio.Future[None]]) -> None:
+            for event, ticket in zip(events, tickets, strict=True):
+                asyncio.get_running_loop().run_in_executor(None, self.commit, event, ticket)
 
         def commit(self, event: Event, ticket: asyncio.Future[None]) -> None:
             store.append([event])

@@ -37,8 +37,9 @@ _openmetrics: Final = "application/openmetrics-text; version=1.0.0"
 class Intake(Protocol):
     """What keeps events: the store."""
 
-    def submit(self, event: Event, ticket: Any) -> None:
-        """Take *event* into the next group; ``Receiver.deliver`` is called with *ticket* when it is safe on disk.
+    def submit(self, events: Sequence[Event], tickets: Sequence[Any]) -> None:
+        """Take *events* into the next group; ``Receiver.deliver`` is called with their *tickets* when they are safe on
+        disk.
 
         Raises:
             StoreUnavailable: no event can be taken at the moment.
@@ -200,6 +201,8 @@ class Receiver:
         self._counts: Counts = NoCounts() if counts is None else counts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._json_types: dict[bytes, bool] = {}
+        self._events: list[Event] = []  # not handed over yet, with their tickets
+        self._tickets: list[asyncio.Future[None]] = []
         self._accepted: list[dict[str, object]] = []  # not logged yet
         self.paths = {f"/hooks/{name}": name for name in self._sources}
         """The name of each source by its path."""
@@ -225,8 +228,11 @@ class Receiver:
             await self._refuse(send, refusal.answer, refusal.reason, name, refusal.why)
             return
         ticket = loop.create_future()
+        if not self._events:
+            loop.call_soon(self._hand_over)  # after all that came in the same moment
+        self._events.append(event)
+        self._tickets.append(ticket)
         try:
-            self._intake.submit(event, ticket)
             await ticket
         except (StoreUnavailable, asyncio.CancelledError):
             # Cancelled: the program stops and the disk did not answer in time. Nothing is acknowledged then.
@@ -240,6 +246,15 @@ class Receiver:
         if not self._accepted:
             loop.call_soon(self._tell)  # after the others of this group have been answered
         self._accepted.append({"source": name, "topic": event.topic, "key": event.key, "bytes": len(body)})
+
+    def _hand_over(self) -> None:
+        """Give the store what came together at once: to wake its thread for each costs both a change of threads."""
+        events, self._events = self._events, []
+        tickets, self._tickets = self._tickets, []
+        try:
+            self._intake.submit(events, tickets)
+        except Exception as error:  # whatever it is: those who wait must hear of it
+            _resolve(tickets, error)
 
     def _tell(self) -> None:
         accepted, self._accepted = self._accepted, []
@@ -340,7 +355,7 @@ class Receiver:
         logs.say(_log, "request.refused", level=level, status=answer.status, reason=reason, source=source, why=why)
 
 
-def _resolve(tickets: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
+def _resolve(tickets: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
     for ticket in tickets:
         if not ticket.done():  # cancelled, when the program stops
             if error is None:

@@ -534,18 +534,19 @@ class Store:
     # ------------------------------------------------ inbox
 
     def start_intake(self, deliver: Deliver, *, limit: int = 10_000) -> None:
-        """Start the writer thread; *limit* events may wait for it before ``submit`` refuses more."""
+        """Start the writer thread; *limit* events may wait for it, or 64 MiB of bodies, before ``submit`` refuses
+        more."""
         assert self._intake is None, "the intake runs already"
         self._intake = _Intake(self._insert, deliver, self._appended, limit)
 
-    def submit(self, event: Event, ticket: object) -> None:
-        """Hand over *event*; ``deliver`` will be called with *ticket* among its group. Never blocks.
+    def submit(self, events: Sequence[Event], tickets: Sequence[object]) -> None:
+        """Hand over *events*; ``deliver`` will be called with each one's ticket, among a group. Never blocks.
 
         Raises:
-            StoreUnavailable: too many wait already.
+            StoreUnavailable: too many wait already; none of these was taken.
         """
         assert self._intake is not None, "start_intake comes first"
-        self._intake.submit(event, ticket)
+        self._intake.submit(events, tickets)
 
     def intake_pressed(self) -> bool:
         """Whether requests press: many events were committed within a moment, and that is a moment ago at most."""
@@ -1319,16 +1320,21 @@ class _Intake(Generic[Ticket]):
         limit: int,
     ) -> None:
         self._insert, self._deliver, self._appended, self._limit = insert, deliver, appended, limit
-        self._waiting: queue.SimpleQueue[tuple[Event, Ticket] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Sequence[Event], Sequence[Ticket]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting_events = self._waiting_bytes = 0
         self._counted, self._counted_since = 0, -1.0
         self._pressed_at = -1.0
         self._thread = threading.Thread(target=self._run, name="store-intake", daemon=True)
         self._thread.start()
 
-    def submit(self, event: Event, ticket: Ticket) -> None:
-        if self._waiting.qsize() >= self._limit:
-            raise StoreUnavailable("too many events wait for the disk")
-        self._waiting.put((event, ticket))
+    def submit(self, events: Sequence[Event], tickets: Sequence[Ticket]) -> None:
+        with self._lock:
+            if self._waiting_events >= self._limit or self._waiting_bytes >= _most_waiting_bytes:
+                raise StoreUnavailable("too many events wait for the disk")
+            self._waiting_events += len(events)
+            self._waiting_bytes += _bytes_of(events)
+        self._waiting.put((events, tickets))
 
     def pressed(self) -> bool:
         return time.monotonic() - self._pressed_at < _moment_seconds
@@ -1341,35 +1347,39 @@ class _Intake(Generic[Ticket]):
     def _run(self) -> None:
         last = False
         while not last:
-            group, last = self._group()
-            if group:
-                self._commit(group)
-            del group  # hundreds of bodies, which would stay until the next event comes
+            events, tickets, last = self._group()
+            if events:
+                self._commit(events, tickets)
+            del events, tickets  # hundreds of bodies, which would stay until the next event comes
 
-    def _group(self) -> tuple[list[tuple[Event, Ticket]], bool]:
+    def _group(self) -> tuple[list[Event], list[Ticket], bool]:
         """All that wait, at least one; and whether ``close`` came behind them."""
-        group: list[tuple[Event, Ticket]] = []
+        events: list[Event] = []
+        tickets: list[Ticket] = []
         entry = self._waiting.get()
         while entry is not None:
-            group.append(entry)
-            if len(group) >= _largest_group:
-                return group, False
+            events += entry[0]
+            tickets += entry[1]
+            if len(events) >= _largest_group:
+                break
             try:
                 entry = self._waiting.get_nowait()
             except queue.Empty:
-                return group, False
-        return group, True
+                break
+        with self._lock:
+            self._waiting_events -= len(events)
+            self._waiting_bytes -= _bytes_of(events)
+        return events, tickets, entry is None
 
-    def _commit(self, group: list[tuple[Event, Ticket]]) -> None:
-        tickets = [ticket for _, ticket in group]
+    def _commit(self, events: list[Event], tickets: list[Ticket]) -> None:
         try:
-            self._insert([event for event, _ in group])
+            self._insert(events)
         except StoreUnavailable as error:
             self._tell(tickets, error)
         except Exception as error:  # an event that can't be stored at all must not take the others of its group along
-            if len(group) > 1:
-                for one in group:
-                    self._commit([one])
+            if len(events) > 1:
+                for event, ticket in zip(events, tickets, strict=True):
+                    self._commit([event], [ticket])
             else:
                 self._tell(tickets, StoreUnavailable(f"the event can't be stored ({type(error).__name__})"))
         else:
@@ -1389,6 +1399,11 @@ class _Intake(Generic[Ticket]):
             self._deliver(tickets, error)
 
 
-_largest_group = 512
+def _bytes_of(events: Sequence[Event]) -> int:
+    return sum([len(event.body) for event in events])
+
+
+_largest_group = 512  # about: what came at once stays together
+_most_waiting_bytes = 64 * 1024 * 1024
 _moment_seconds = 0.1
 _many_events = 16  # in a moment

@@ -58,19 +58,19 @@ class Memory:
         self.breaks = False
         self.deliver: Callable[[Any, StoreUnavailable | None], None] = lambda tickets, error: None
 
-    def submit(self, event: Event, ticket: object) -> None:
+    def submit(self, events: Sequence[Event], tickets: Sequence[object]) -> None:
         if self.breaks:
-            raise ZeroDivisionError(f"a bug that quotes {event.key}")
+            raise ZeroDivisionError(f"a bug that quotes {events[0].key}")
         if self.refuse_at_once:
             raise StoreUnavailable("too many wait")
-        threading.Thread(target=self._commit, args=(event, ticket)).start()
+        threading.Thread(target=self._commit, args=(events, tickets)).start()
 
-    def _commit(self, event: Event, ticket: object) -> None:
+    def _commit(self, events: Sequence[Event], tickets: Sequence[object]) -> None:
         if self.refuse_later:
-            self.deliver([ticket], StoreUnavailable("the disk is full"))
+            self.deliver(tickets, StoreUnavailable("the disk is full"))
             return
-        self.kept.append(event)
-        self.deliver([ticket], None)
+        self.kept.extend(events)
+        self.deliver(tickets, None)
 
 
 class House:

@@ -114,7 +114,7 @@ def test_forgetting_twenty_thousand_events_holds_up_no_webhook(tmp_path: Path) -
     sent = 0
     while not pruned.is_set():
         arrived.clear()
-        store.submit(event(1, datetime.now(UTC), chance), sent)
+        store.submit([event(1, datetime.now(UTC), chance)], [sent])
         assert arrived.wait(30)
         sent += 1
     thread.join()

@@ -271,11 +271,11 @@ def test_all_that_wait_are_committed_together_and_called_back_once_a_group(store
             done.set()
 
     store.start_intake(deliver)
-    store.submit(event(0), 0)
+    store.submit([event(0)], [0])
     while not groups:
         time.sleep(0.001)
     for n in range(1, 500):
-        store.submit(event(n), n)
+        store.submit([event(n)], [n])
     all_wait.set()
     assert done.wait(30)
     assert [ticket for group in groups for ticket in group] == list(range(500))
@@ -293,9 +293,9 @@ def test_an_event_that_can_not_be_stored_does_not_take_its_group_along(store: St
             done.set()
 
     store.start_intake(deliver)
-    store.submit(event(1), "good")
-    store.submit(event(2, at=2**70), "bad")
-    store.submit(event(3), "good too")
+    store.submit([event(1)], ["good"])
+    store.submit([event(2, at=2**70)], ["bad"])
+    store.submit([event(3)], ["good too"])
     assert done.wait(10)
     assert answers["good"] is answers["good too"] is None
     assert isinstance(answers["bad"], StoreUnavailable)
@@ -312,10 +312,10 @@ def test_a_callback_that_breaks_does_not_end_the_intake(store: Store) -> None:
         done.set()
 
     store.start_intake(deliver)
-    store.submit(event(1), "first")
+    store.submit([event(1)], ["first"])
     while not told:
         time.sleep(0.001)
-    store.submit(event(2), "second")
+    store.submit([event(2)], ["second"])
     assert done.wait(10)
     assert len(store.read_events(0, 10)) == 2
 
@@ -328,13 +328,39 @@ def test_too_many_waiting_events_are_refused_at_once(store: Store) -> None:
         gate.wait(30)
 
     store.start_intake(hang, limit=3)
-    store.submit(event(0), 0)
+    store.submit([event(0)], [0])
     assert taken.wait(30)
     for n in range(3):
-        store.submit(event(n), n)
+        store.submit([event(n)], [n])
     with pytest.raises(StoreUnavailable, match="too many"):
-        store.submit(event(9), 9)
+        store.submit([event(9)], [9])
     gate.set()
+
+
+def test_no_more_than_64_mib_of_bodies_wait(store: Store) -> None:
+    taken, gate, done = threading.Event(), threading.Event(), threading.Event()
+    answered: list[object] = []
+
+    def hang(tickets: list[object], error: StoreUnavailable | None) -> None:
+        taken.set()
+        gate.wait(30)
+        answered.extend(tickets)
+        if len(answered) == 66:
+            done.set()
+
+    store.start_intake(hang)
+    store.submit([event(0)], [0])
+    assert taken.wait(30)
+    large = event(1, name="x" * 1024 * 1024)
+    for n in range(1, 65):
+        store.submit([large], [n])
+    with pytest.raises(StoreUnavailable, match="too many"):
+        store.submit([event(2)], [65])
+    gate.set()
+    while len(answered) < 65:
+        time.sleep(0.001)
+    store.submit([event(2)], [66])  # there is room again
+    assert done.wait(30)
 
 
 def test_who_works_behind_the_answers_gives_way_while_requests_press_and_only_then(store: Store) -> None:
@@ -351,7 +377,7 @@ def test_who_works_behind_the_answers_gives_way_while_requests_press_and_only_th
     sent = 0
     while not naps:  # the machine may stand still for so long that nothing presses any more
         for _ in range(100):
-            store.submit(event(sent), sent)
+            store.submit([event(sent)], [sent])
             sent += 1
         for _ in range(100):
             assert more.acquire(timeout=10)
@@ -376,7 +402,7 @@ store.start_intake(deliver)
 def send(name, n):
     before = len(answers)
     for i in range(n):
-        store.submit(event(i, key=f"{name}:{i}", email="x" * 400 + str(i)), (name, i))
+        store.submit([event(i, key=f"{name}:{i}", email="x" * 400 + str(i))], [(name, i)])
     for i in range(n):
         came.acquire()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -426,7 +452,7 @@ n = 0
 while True:
     n += 1
     places.acquire()
-    store.submit(event(n, key=f"{sys.argv[2]}:{n}"), f"{sys.argv[2]}:{n}")
+    store.submit([event(n, key=f"{sys.argv[2]}:{n}")], [f"{sys.argv[2]}:{n}"])
 """
 
 
