@@ -105,7 +105,9 @@ class Told:
 def decide(told: Told, seen: View, rules: Rules, now: datetime) -> tuple[list[Message], Told]:
     """What to tell now, and what will have been told once that is sent. Pure."""
     messages: list[Message] = []
-    since = told.since or now
+    # A moment that lies ahead was noted by a clock that was wrong.
+    since = min(told.since or now, now)
+    told = replace(told, digest_at=told.digest_at and min(told.digest_at, now))
     if seen.store_failing != told.store:
         messages.append(_store_message(seen.store_failing))
     told = replace(told, store=seen.store_failing, since=since)
@@ -159,7 +161,7 @@ def _routes(told: Told, status: Status, rules: Rules, now: datetime, messages: l
                 text = f"Route {route.route} delivers again; {_owed(route)}."
                 messages.append(Message("route_well", route.route, text))
             continue
-        patient = kind == "waiting" and before is None and now - (route.state.since or now) < rules.waiting
+        patient = kind == "waiting" and before is None and abs(now - (route.state.since or now)) < rules.waiting
         if patient:
             continue
         if kind == "waiting" and before is not None:

@@ -99,6 +99,24 @@ class LiveHost:
             self._measured(self._sink, name, value)
 
 
+class ClockWatch:
+    """Tells when somebody sets the system's clock back.
+
+    Args:
+        now: Unix seconds.
+        steady: seconds of a clock that nobody sets.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._steady = now, steady
+        self._ahead = now() - steady()
+
+    def set_back(self) -> float:
+        """By how many seconds since the last look; 0.0 for less than half a minute, which waits itself out."""
+        before, self._ahead = self._ahead, self._now() - self._steady()
+        return before - self._ahead if before - self._ahead > 30 else 0.0
+
+
 def keep_memory_together() -> None:
     """Have all threads take from one place, and what is large go back at once; before the threads start.
 
@@ -172,6 +190,7 @@ class Program:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.stop = threading.Event()
+        self.clock = ClockWatch()
         self.store = open_store(config.store.url, worker=True, now=utc_now)
         try:
             self.letters = DeadLetters(config.dead_letters.path, now=utc_now)
@@ -329,6 +348,7 @@ class Program:
     _dead: tuple[str, ...] = ()
     _stop_by: float | None = None
     _forgotten = 0
+    _set_back = 0.0
     receiver: Receiver | None = None
 
     def reasons(self) -> Sequence[str]:
@@ -347,9 +367,12 @@ class Program:
 
     def _watch(self) -> None:
         self._warm_up()
+        with suppress(StoreUnavailable):  # nothing waits for longer than a day, unless a clock was wrong in another run
+            self.store.clock_was_set_back(ahead_by=timedelta(days=1))
         next_prune = time.monotonic() + 60
         next_tidying = time.monotonic()
         while True:
+            self._mind_the_clock()
             self._reasons = self._look()
             if self.stop.wait(2.0):
                 return
@@ -360,6 +383,14 @@ class Program:
                 give_back_memory()
             if time.monotonic() >= next_prune:
                 next_prune = time.monotonic() + self._prune()
+
+    def _mind_the_clock(self) -> None:
+        self._set_back += self.clock.set_back()
+        if self._set_back:
+            with suppress(StoreUnavailable):  # the next look does it
+                self.store.clock_was_set_back()
+                logs.warn(_log, "clock.set_back", seconds=round(self._set_back))
+                self._set_back = 0.0
 
     def _shrink_memory(self) -> None:
         """Let go of what is only kept to be quick."""

@@ -860,6 +860,20 @@ class Store:
             if delivered:
                 sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (now, route))
 
+    def clock_was_set_back(self, *, ahead_by: timedelta = timedelta(0)) -> None:
+        """What lies ahead, by more than *ahead_by*, was noted by a clock that was wrong, and counts as of now: else a
+        record or a route would wait until the right clock comes there."""
+        now = self._now()
+        at, limit = _micros(now), _micros(now + ahead_by)
+        with self._records.writing() as sql:
+            for table, column in (
+                ("routes", "paused_until"), ("routes", "since"), ("owed", "due_at"), ("owed", "since"),
+                ("owed", "failing_since"), ("sources", "last_received_at"),
+            ):  # fmt: skip
+                sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (at, limit))  # noqa: S608 - constants
+            sql.execute("UPDATE state SET value = ? WHERE name = 'generation_began' AND value > ?", (at, limit))
+        self._owed()
+
     def set_aside(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
         """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while
         another record's succeeded."""

@@ -234,6 +234,15 @@ def test_whatever_happens_nothing_is_told_twice_in_a_row_and_what_was_told_survi
         assert decide(told, seen, rules, now)[0] == []  # the same look again is no news
 
 
+def test_a_clock_that_was_ahead_silences_nothing() -> None:
+    ahead = after(days=400)
+    _, told = decide(Told(), view(letters={("deliver", "sheets/all"): 1}, came=ahead), rules, ahead)
+    more = view(route("waiting", "down", since=ahead), letters={("deliver", "sheets/all"): 2}, came=ahead)
+    messages, told = decide(told, more, rules, START)
+    assert kinds(messages) == ["route_failing"]
+    assert kinds(decide(told, more, rules, after(hours=1))[0]) == ["digest"]
+
+
 def test_what_was_told_and_cannot_be_read_counts_as_nothing_told() -> None:
     for text in (None, "", "[]", "{", '{"failing": 3}', '{"since": "noon"}', '{"letters": {"a": "b"}}'):
         assert load_told(text) == Told()

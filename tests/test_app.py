@@ -13,16 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec.structs
 import pytest
 
 from connector import app, config
-from connector.app import LiveHost, Program
+from connector.app import ClockWatch, LiveHost, Program
 from connector.core.contract import Event
 from connector.core.errors import Stopping
-from connector.store import StoreInUse, open_store
+from connector.store import Later, Result, StoreInUse, open_store
 from tests.far_sides.chat import Chat
 from tests.running import Connector, Nursery, now, tokens
 
@@ -309,6 +310,25 @@ def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery:
         pass
     assert program.store.read_events(0, 10) == []
     assert program.store.status().records == 1
+    program.close()
+
+
+def test_a_clock_that_is_set_back_is_noticed_and_what_is_owed_is_due(tmp_path: Path, nursery: Nursery) -> None:
+    program = _program(tmp_path, nursery)
+    clock = {"now": 1e9, "steady": 0.0}
+    program.clock = ClockWatch(lambda: clock["now"], lambda: clock["steady"])
+    program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, now(), _event(1))])
+    program.projector.step()
+    route = program.workers[0].route.name
+    (owed,) = program.store.take(route, 1, lease=timedelta(0))
+    later = Later(now() + timedelta(hours=3))
+    program.store.finish(route, [Result(owed.record_id, owed.version, owed.token, later=later)])
+    for moment, steady, is_due in ((1e9 + 5, 5.0, False), (1e9 + 900, 10.0, False), (1e9 - 3_000, 15.0, True)):
+        clock.update(now=moment, steady=steady)
+        program._mind_the_clock()
+        due = program.store.next_due(route)
+        assert due is not None
+        assert (due <= now()) is is_due
     program.close()
 
 

@@ -38,6 +38,25 @@ def test_a_thousand_events_on_one_affiliate_are_one_row_in_one_call(world: World
     assert world.owed() == 0
 
 
+def test_a_clock_that_was_ahead_holds_nothing_up(world: World) -> None:
+    world.clock.seconds += 400 * 86_400
+    world.say(event(1, email="a@example.com"))
+    busy = [TryLater("busy", after=600, quota=True)]
+
+    def once_busy(rows: Sequence[Row]) -> None:
+        if busy:
+            raise busy.pop()
+
+    world.sink.before = once_busy
+    world.deliver()
+    world.say(event(2, email="b@example.com"))
+    world.clock.seconds -= 400 * 86_400
+    assert (world.deliver() or 0) > 86_400
+    world.store.clock_was_set_back(ahead_by=timedelta(days=1))
+    assert world.deliver() is None
+    assert set(world.emails()) == {"1", "2"}
+
+
 def test_many_affiliates_go_in_as_few_calls_as_the_sink_takes(world: World) -> None:
     world.say(*(event(n, email="a@example.com") for n in range(250)))
     world.deliver()
