@@ -26,7 +26,9 @@ from connector.topics import StrangeTopics
 
 _log = logs.get("projector")
 _pressed_batch_events = 50  # some 15 ms of work, in which answers are late
-_most_bytes = 8 * 1024 * 1024  # of bodies in a batch
+_slice_events, _slice_bytes = 500, 2 * 1024 * 1024  # read at once; more would not stay near the processor
+_most_records = 1_500  # a batch takes no further slice then: what is said of them is in memory, some 8 KB each
+_most_unread_bytes = 8 * 1024 * 1024  # nor then: letters keep their bodies until the batch is committed
 
 
 class Projected(Struct, frozen=True):
@@ -50,7 +52,8 @@ class Projector:
         sources: by their name in the configuration.
         stop: ends ``run`` within a second.
         now: aware UTC.
-        batch_events: the most events a transaction takes; fewer when their bodies are large.
+        batch_events: the most events a transaction takes; fewer when they are about many affiliates. The more it
+            takes, the fewer records are read, joined and written for the same events.
         report: called after each batch, in this thread; quick, must not raise.
     """
 
@@ -62,7 +65,7 @@ class Projector:
         *,
         stop: threading.Event,
         now: Callable[[], datetime],
-        batch_events: int = 2_000,
+        batch_events: int = 8_000,
         report: Callable[[Projected], None] | None = None,
     ) -> None:
         self._store, self._sources, self._letters = store, sources, letters
@@ -118,23 +121,33 @@ class Projector:
             StoreUnavailable: nothing was changed; try again later.
         """
         began = time.perf_counter()
-        cursor = self._store.cursor()
+        cursor = upto = self._store.cursor()
         most = min(self._size, _pressed_batch_events) if self._store.intake_pressed() else self._size
-        events = self._store.read_events(cursor, most, most_bytes=_most_bytes)
-        if not events:
-            return 0
+        work = _Work(self._sources)
+        count = 0
+        events: list[StoredEvent] = []
         try:
-            self._project(cursor, events, began)
+            while count < most and work.takes_more():
+                limit = min(_slice_events, most - count)
+                events = self._store.read_events(upto, limit, most_bytes=_slice_bytes)
+                if not events:
+                    break
+                count, upto = count + len(events), events[-1].seq
+                self._take_in(work, events)
+                if self._stop.is_set() or self._store.intake_pressed():
+                    break
+            if count:
+                self._fold(work, cursor, upto, count, began)
         except StoreUnavailable:
             raise
         except Exception as error:
             # One event that breaks the folding itself must not hold up all that come after it: find it, set it aside.
-            if len(events) > 1:
-                self._size = max(1, len(events) // 8)
-                return len(events)
+            if count > 1:
+                self._size = max(1, count // 8)
+                return count
             self._set_aside(cursor, events[0], error)
         self._size = min(self._batch_events, self._size * 2)
-        return len(events)
+        return count
 
     def _set_aside(self, cursor: int, stored: StoredEvent, error: Exception) -> None:
         fault = describe(error)
@@ -144,12 +157,14 @@ class Projector:
         tally = Tally(received=1, unreadable=1, last_at=stored.event.at)
         self._store.commit(Batch(cursor, stored.seq, tallies={stored.event.source: tally}))
 
-    def _project(self, cursor: int, events: Sequence[StoredEvent], began: float) -> None:
-        work = _Work(self._sources)
+    def _take_in(self, work: _Work, events: Sequence[StoredEvent]) -> None:
         keys = [fingerprint(stored.event) for stored in events]
         fresh = self._store.unseen(keys)
-        for key, stored in zip(keys, events, strict=True):
-            work.take_in(stored, key, fresh)
+        read = [stored.event for key, stored in zip(keys, events, strict=True) if work.take_in(stored, key, fresh)]
+        work.read += [(event.source, event.key) for event in read]
+        self._topics.note(read)
+
+    def _fold(self, work: _Work, cursor: int, upto: int, count: int, began: float) -> None:
         known = self._store.load(work.said)
         saved: list[Saved] = []
         for record_id, said in work.said.items():
@@ -168,27 +183,24 @@ class Projector:
         # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
         # the same batch is read again.
         self._letters.add(work.letters)
-        self._letters.close(
-            [i for event in work.read for i in self._letters.ids_about(event.source, event.key)], "read"
-        )
+        self._letters.close([i for source, key in work.read for i in self._letters.ids_about(source, key)], "read")
         self._store.commit(
             Batch(
                 after=cursor,
-                upto=events[-1].seq,
+                upto=upto,
                 seen=work.seen,
                 records=saved,
                 mentions=[(seq, who) for seq, who in work.mentions if who in known or who in work.introduced],
                 tallies=work.tallies,
-                events=len(events),
+                events=count,
             )
         )
-        self._topics.note(work.read)
         if work.letters:
             logs.warn(_log, "events.unreadable", count=len(work.letters), codes=sorted({x.code for x in work.letters}))
         if self._report is not None:
             self._report(
                 Projected(
-                    events=len(events),
+                    events=count,
                     records=sum(1 for record in saved if record.version != record.before),
                     duplicates=sum(tally.duplicates for tally in work.tallies.values()),
                     unreadable=len(work.letters),
@@ -204,21 +216,27 @@ class _Work:
         seen: fingerprints of the events that count as seen from now on.
         introduced: records that an event spoke of which is no duplicate; only these may be new.
         said: by record, all that the batch says of it, joined.
+        read: source and key of the events that could be read.
     """
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = sources
         self._now_seen: set[bytes] = set()
-        self._folded: dict[tuple[bytes, bytes], tuple[str, ...]] = {}
+        self._folded: dict[tuple[bytes, int], tuple[str, ...]] = {}
+        self._unread_bytes = 0
         self.seen: list[bytes] = []
         self.introduced: set[str] = set()
-        self.read: list[Event] = []
+        self.read: list[tuple[str, str]] = []
         self.letters: list[Letter] = []
         self.mentions: list[tuple[int, str]] = []
         self.tallies: dict[str, Tally] = {}
         self.said: dict[str, Facts] = {}
 
-    def take_in(self, stored: StoredEvent, key: bytes, fresh: set[bytes]) -> None:
+    def takes_more(self) -> bool:
+        return len(self.said) < _most_records and self._unread_bytes < _most_unread_bytes
+
+    def take_in(self, stored: StoredEvent, key: bytes, fresh: set[bytes]) -> bool:
+        """Whether it is new, and could be read."""
         event = stored.event
         tally = self.tallies.setdefault(event.source, Tally())
         if not event.topic.startswith(API_TOPIC):  # what was read is no sign that webhooks still come in
@@ -228,26 +246,27 @@ class _Work:
         if key not in fresh or key in self._now_seen:
             tally.duplicates += 1
             self._fold_duplicate(stored, key)
-            return
+            return False
         updates = self._normalize(event)
         if isinstance(updates, Letter):
             self.letters.append(updates)
             tally.unreadable += 1
-            return  # not seen: its replay must not look like a duplicate
-        self.read.append(event)
+            self._unread_bytes += len(event.body)
+            return False  # not seen: its replay must not look like a duplicate
         if not updates:
             tally.about_none += 1
-            return  # not seen: the longer form of its body may name somebody
+            return True  # not seen: the longer form of its body may name somebody
         self._now_seen.add(key)
         self.seen.append(key)
         self.introduced.update(update.record_id for update in updates)
         self._fold(stored, key, updates)
+        return True
 
     def _fold_duplicate(self, stored: StoredEvent, key: bytes) -> None:
         """A second delivery may say more (FirstPromoter's short and full bodies have one id), or the same: then folding
         it again changes nothing."""
         event = stored.event
-        about = self._folded.get((key, event.body))
+        about = self._folded.get((key, hash(event.body)))
         if about is not None:
             self.mentions += [(stored.seq, record_id) for record_id in about]
         elif event.at == micros_of(event.received_at):
@@ -256,7 +275,8 @@ class _Work:
             self._fold(stored, key, updates)
 
     def _fold(self, stored: StoredEvent, key: bytes, updates: Sequence[AffiliateUpdate]) -> None:
-        self._folded[key, stored.event.body] = tuple(update.record_id for update in updates)
+        # By the body's hash, for a batch does not keep its bodies.
+        self._folded[key, hash(stored.event.body)] = tuple(update.record_id for update in updates)
         for update in updates:
             before = self.said.get(update.record_id)
             self.said[update.record_id] = update.facts if before is None else join(before, update.facts)

@@ -262,6 +262,45 @@ def test_it_projects_what_came_while_it_was_down_after_a_restart(world: World) -
     assert len(world.store.record_ids()) == 20
 
 
+def test_a_batch_takes_many_events_about_few_affiliates_and_ends_when_they_are_many(world: World) -> None:
+    world.store.append([event(n % 7, n, email=f"{n}@example.com") for n in range(3_000)])
+    assert world.projector.step() == 3_000
+    assert {known.version for known in world.store.load(world.store.record_ids()).values()} == {1}
+    world.store.append([event(n, 3_000, email=f"{n}@example.com") for n in range(3_000)])
+    first = world.projector.step()
+    assert 1_500 <= first <= 2_000
+    assert world.projector.step() == 3_000 - first
+    assert world.store.status().records == 3_000
+    assert email(world.store, 6) == "6@example.com"
+
+
+def test_a_batch_ends_early_when_requests_press_or_the_program_stops(world: World) -> None:
+    world.store.append([event(n % 7, n, email=f"{n}@example.com") for n in range(3_000)])
+    pressed = cast(Store, _PressedAfterAWhile(world.store))
+    hurried = Projector(pressed, {"plain": world.source}, world.letters, stop=world.stop, now=world.clock)
+    first = hurried.step()
+    assert 50 < first < 3_000
+    assert hurried.step() == 50
+    world.stop.set()
+    assert 0 < world.projector.step() < 3_000 - first - 50
+    world.say()
+    assert world.store.status().sources[0].received == 3_000
+
+
+class _PressedAfterAWhile:
+    """A store whose intake is pressed from the second time on that somebody asks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._asked = store, 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def intake_pressed(self) -> bool:
+        self._asked += 1
+        return self._asked > 1
+
+
 def test_its_thread_wakes_up_for_an_event_and_stops_when_told(world: World) -> None:
     seen: list[Projected] = []
     came = threading.Event()
