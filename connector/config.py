@@ -134,7 +134,7 @@ class AlertSettings(_Section):
     def _is_safe(cls, value: str | None) -> str | None:
         problem = None if value is None else why_not(value)
         if problem is not None:
-            raise ValueError(f'"url" {problem}')
+            raise ValueError(problem)
         return value
 
 

@@ -349,5 +349,43 @@ def test_every_line_of_the_example_with_a_setting_says_what_it_is() -> None:
             assert "  # " in line, f"no comment: {line}"
 
 
+_far_sides = {
+    "hubspot": 'type = "hubspot"\naccess_token = "{secret}"\nbase_url = "{url}"\n',
+    "google_sheets": 'type = "google_sheets"\nspreadsheet = "1234567890abc"\nbase_url = "{url}"\n',
+    "firstpromoter": 'api_key = "{secret}"\nbase_url = "{url}"\n',
+}
+
+
+def far_side(kind: str, url: str, secret: str = "pat-eu1-1234") -> str:
+    """A configuration with that far side's *url*."""
+    table = _far_sides[kind].format(url=url, secret=secret)
+    if kind == "firstpromoter":
+        return sound.replace("[sinks.local]", f"{table}\n[sinks.local]")
+    return f'{sound}[sinks.far]\nmappings = ["affiliates.toml"]\n{table}'
+
+
+@pytest.mark.parametrize("kind", _far_sides)
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://crm.example.com", '"base_url" wants https: it would be sent in the clear'),
+        ("crm.example.com", '"base_url" wants a URL, like "https://hooks.example.com/…"'),
+        ("https://crm.example.com:port", '"base_url" is no URL'),
+    ],
+)
+def test_credentials_are_sent_over_https_or_stay_on_this_machine(
+    tmp_path: Path, kind: str, url: str, said: str
+) -> None:
+    assert said in "\n".join(problems(tmp_path, far_side(kind, url)))
+
+
+@pytest.mark.parametrize("kind", ["hubspot", "firstpromoter"])
+@pytest.mark.parametrize("secret", ["pat-e\u0443-1", "pat eu1", "pat\\neu1"])
+def test_a_key_that_fits_no_header_is_told_before_the_start(tmp_path: Path, kind: str, secret: str) -> None:
+    (said,) = problems(tmp_path, far_side(kind, "http://127.0.0.1:9", secret))
+    assert said.endswith("has blanks, line ends or letters beyond ASCII in it")
+    assert "pat" not in said
+
+
 def test_defaults_in_the_documentation_of_settings_hold() -> None:
     assert (ServerSettings().host, ServerSettings().port) == ("127.0.0.1", 8080)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, Self, runtime_checkable
 from urllib.parse import parse_qsl
 
 from msgspec import Struct, field
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from connector.core.outbound import why_not
 from connector.core.record import AffiliateUpdate
@@ -276,30 +276,34 @@ def _seconds(text: str) -> float | None:
     return None if found is None else int(found[1]) * {"m": 60.0, "h": 3600.0, "d": 86_400.0}[found[2]]
 
 
+def _safe_url(value: str) -> str:
+    problem = why_not(value)
+    if problem is not None:
+        raise ValueError(problem)
+    return value.rstrip("/")
+
+
+def _fits_a_header(value: str) -> str:
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError("has blanks, line ends or letters beyond ASCII in it")
+    return value
+
+
+FarSideUrl = Annotated[str, AfterValidator(_safe_url)]
+"""Where credentials are sent: https, or this machine. Without a slash at the end."""
+HeaderSecret = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_header)]
+"""A key or token that travels in a header."""
+
+
 class ApiOptions(SourceOptions):
     """What a source with an API understands besides; its ``Options`` may extend this."""
 
-    api_key: str | None = Field(None, repr=False, min_length=1)
-    base_url: str | None = None
-    """Instead of the platform's own: the EU's host, a proxy. Without a slash at the end."""
+    api_key: HeaderSecret | None = Field(None, repr=False)
+    base_url: FarSideUrl | None = None
+    """Instead of the platform's own: the EU's host, a proxy."""
     requests_per_minute: float | None = Field(None, gt=0, le=6000)
     """A pace of one's own; None: 80 % of what the platform allows."""
     repair: Repair | None = None
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_safe(cls, value: str | None) -> str | None:
-        problem = None if value is None else why_not(value)
-        if problem is not None:
-            raise ValueError(f'"base_url" {problem}')
-        return None if value is None else value.rstrip("/")
-
-    @field_validator("api_key")
-    @classmethod
-    def _fits_a_header(cls, value: str | None) -> str | None:
-        if value is not None and not (value.isascii() and value.isprintable() and " " not in value):
-            raise ValueError('"api_key" has blanks, line ends or letters beyond ASCII in it')
-        return value
 
     @model_validator(mode="after")
     def _repair_has_a_key(self) -> Self:

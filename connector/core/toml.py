@@ -218,9 +218,12 @@ def _plain_words(details: Any, model: type[BaseModel], inner: Path) -> tuple[str
         return kind, f"{_subject(name)} is empty", "value"
     if kind == "value_error":
         message = str(details["ctx"]["error"])
-        return kind, f"{_subject(name)} {message}" if message.startswith("wants ") else message, "value"
+        return kind, f"{_subject(name)} {message}" if message.startswith(_verbs) else message, "value"
     message = message.replace("Input should be", "must be").replace("Value should", "must")
     return kind, f"{_subject(name)} {message[:1].lower()}{message[1:]}", "value"
+
+
+_verbs = ("wants ", "is ", "has ")  # a message that begins with one is about the key that it is put before
 
 
 def _listed(words: Sequence[str]) -> str:

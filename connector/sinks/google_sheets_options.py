@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from connector.core.contract import SinkOptions, TargetOptions
+from connector.core.contract import FarSideUrl, SinkOptions, TargetOptions
 from connector.sinks.google_sheets_client import google_url
 
 
@@ -21,7 +21,7 @@ class GoogleSheetsOptions(SinkOptions):
     """A service account's JSON key."""
     credentials: SecretStr | None = None
     """The JSON itself. Neither: application default credentials."""
-    base_url: str = google_url
+    base_url: FarSideUrl = google_url
     """Another host, for a proxy or a test; the token endpoint is the JSON's ``token_uri``."""
     reads_per_minute: int = Field(48, ge=1, le=48_000)
     """48 is 80 % of Google's 60, so that others with the same account have room."""
@@ -43,13 +43,6 @@ class GoogleSheetsOptions(SinkOptions):
                 "wants the address of a spreadsheet, https://docs.google.com/spreadsheets/d/…, or the id in it"
             )
         return found[1]
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_url(cls, text: str) -> str:
-        if not re.fullmatch(r"https?://[^/\s]+(/[^\s]*)?", text):
-            raise ValueError("wants a URL, like https://sheets.googleapis.com")
-        return text.rstrip("/")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> GoogleSheetsOptions:

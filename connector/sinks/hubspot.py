@@ -14,7 +14,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from connector.core.contract import Change, Finding, Host, Outcome, RecordPath, SinkOptions, Target, TargetOptions
+from connector.core.contract import (
+    Change,
+    FarSideUrl,
+    Finding,
+    HeaderSecret,
+    Host,
+    Outcome,
+    RecordPath,
+    SinkOptions,
+    Target,
+    TargetOptions,
+)
 from connector.core.errors import NeedsAction, Stopping, TryLater
 from connector.core.row import Cell, Row
 from connector.sinks.hubspot_api import Answer, HubSpotApi, InFlight, MissingScopes, listed, most_inputs, most_pairs
@@ -37,9 +48,9 @@ _plan_seconds = 10.0  # a refusal for a missing option looks again at the accoun
 class HubSpotOptions(SinkOptions):
     """``[sinks.NAME]`` with ``type = "hubspot"``."""
 
-    access_token: str = Field(repr=False, min_length=1)
+    access_token: HeaderSecret = Field(repr=False)
     """Of a private app or a service key; ``access_token_file`` names a file instead."""
-    base_url: str = Field("https://api.hubapi.com", pattern=r"^https?://[^/\s]+/?$")
+    base_url: FarSideUrl = "https://api.hubapi.com"
     """Another host for a proxy or a test."""
     requests_per_10_seconds: int | None = Field(None, ge=1)
     """A fixed pace; by default 90 % of what HubSpot's answers say."""
