@@ -550,19 +550,25 @@ class Store:
 
     def intake_pressed(self) -> bool:
         """Whether requests press: many events were committed within a moment, and that is a moment ago at most."""
-        return self._intake is not None and self._intake.pressed()
+        return self._share() < 1.0
 
     def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> None:
         """Whoever works behind the answers calls this after each step: while requests press, it takes a tenth of the
-        time only. Python runs one thread at a time: what is done now is answered later. The inbox keeps it meanwhile.
+        time only; a fiftieth while they take all of the processor. Python runs one thread at a time: what is done now
+        is answered later. The inbox keeps it meanwhile.
 
         Args:
             used_seconds: processor time of the step.
             wait: sleeps for so many seconds and tells whether the program stops: the stop event's.
         """
-        until = time.monotonic() + 9 * used_seconds
-        while self.intake_pressed() and time.monotonic() < until and not wait(min(9 * used_seconds, _moment_seconds)):
-            pass
+        began = time.monotonic()
+        while (share := self._share()) < 1.0:
+            left = began + used_seconds * (1.0 / share - 1.0) - time.monotonic()
+            if left <= 0 or wait(min(left, _moment_seconds)):
+                return
+
+    def _share(self) -> float:
+        return 1.0 if self._intake is None else self._intake.pressure.share(time.monotonic())
 
     def append(self, events: Sequence[Event]) -> None:
         """Commit *events* to the inbox before returning: backfill, replay and tests."""
@@ -1323,6 +1329,31 @@ def _slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 # ---------------------------------------------------------------- group commit
 
 
+class Pressure:
+    """How hard requests press. Times in seconds, of any clock that runs on."""
+
+    def __init__(self) -> None:
+        self._since, self._events = float("-inf"), 0
+        self._cpu = self._busy = 0.0
+        self._pressed_at = float("-inf")
+
+    def note(self, events: int, now: float, cpu: float) -> None:
+        """So many *events* were committed *now*; the process has taken *cpu* so far."""
+        took = now - self._since
+        if took > _moment_seconds:
+            self._busy = (cpu - self._cpu) / took
+            self._since, self._cpu, self._events = now, cpu, 0
+        self._events += events
+        if self._events >= _many_events:
+            self._pressed_at = now
+
+    def share(self, now: float) -> float:
+        """Of the time: what is left to those who work behind the answers; 1 while nobody presses."""
+        if now - self._pressed_at >= _moment_seconds:
+            return 1.0
+        return 0.1 if self._busy < _busy_share else 0.02
+
+
 class _Intake(Generic[Ticket]):
     """One thread that commits all events that wait, in one transaction, and calls back once for all of them."""
 
@@ -1337,8 +1368,7 @@ class _Intake(Generic[Ticket]):
         self._waiting: queue.SimpleQueue[tuple[Sequence[Event], Sequence[Ticket]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting_events = self._waiting_bytes = 0
-        self._counted, self._counted_since = 0, -1.0
-        self._pressed_at = -1.0
+        self.pressure = Pressure()
         self._thread = threading.Thread(target=self._run, name="store-intake", daemon=True)
         self._thread.start()
 
@@ -1349,9 +1379,6 @@ class _Intake(Generic[Ticket]):
             self._waiting_events += len(events)
             self._waiting_bytes += _bytes_of(events)
         self._waiting.put((events, tickets))
-
-    def pressed(self) -> bool:
-        return time.monotonic() - self._pressed_at < _moment_seconds
 
     def close(self) -> None:
         """Commit what waits, then end the thread."""
@@ -1401,12 +1428,7 @@ class _Intake(Generic[Ticket]):
             self._appended()
 
     def _tell(self, tickets: list[Ticket], error: StoreUnavailable | None) -> None:
-        now = time.monotonic()
-        if now - self._counted_since > _moment_seconds:
-            self._counted, self._counted_since = 0, now
-        self._counted += len(tickets)
-        if self._counted >= _many_events:
-            self._pressed_at = now
+        self.pressure.note(len(tickets), time.monotonic(), time.process_time())
         # Whoever asked may be gone (an event loop that is closed): the events are safe all the same, and this thread
         # must live on.
         with suppress(Exception):
@@ -1421,3 +1443,4 @@ _largest_group = 512  # about: what came at once stays together
 _most_waiting_bytes = 64 * 1024 * 1024
 _moment_seconds = 0.1
 _many_events = 16  # in a moment
+_busy_share = 0.85  # of one processor: more, and it is taken
