@@ -125,13 +125,14 @@ class Projector:
         most = min(self._size, _pressed_batch_events) if self._store.intake_pressed() else self._size
         work = _Work(self._sources)
         count = 0
-        events: list[StoredEvent] = []
+        first: StoredEvent | None = None
         try:
             while count < most and work.takes_more():
                 limit = min(_slice_events, most - count)
                 events = self._store.read_events(upto, limit, most_bytes=_slice_bytes)
                 if not events:
                     break
+                first = first or events[0]
                 count, upto = count + len(events), events[-1].seq
                 self._take_in(work, events)
                 if self._stop.is_set() or self._store.intake_pressed():
@@ -145,7 +146,9 @@ class Projector:
             if count > 1:
                 self._size = max(1, count // 8)
                 return count
-            self._set_aside(cursor, events[0], error)
+            if first is None:
+                raise
+            self._set_aside(cursor, first, error)
         self._size = min(self._batch_events, self._size * 2)
         return count
 

@@ -187,6 +187,13 @@ def test_a_death_after_the_commit_leaves_no_letter_open_of_an_event_that_was_rea
     assert world.letters.list() == []
 
 
+def test_an_event_that_breaks_the_folding_is_set_aside_when_it_comes_alone(world: World) -> None:
+    world.say(event(57, topic="unfoldable", email="a@example.com"))
+    assert [letter.code for letter in world.letters.list()] == ["bug"]
+    world.say(event(58, email="a@example.com"))
+    assert world.store.record_ids() == ["plain:58"]
+
+
 def test_an_event_that_breaks_the_folding_is_set_aside_and_the_others_go_on(world: World) -> None:
     said = [event(n, email="a@example.com") for n in range(100)]
     said[57] = event(57, topic="unfoldable", email="a@example.com")
