@@ -15,7 +15,7 @@ from connector.sinks import google_sheets_table as table
 from connector.sinks.google_sheets_batches import Step
 from connector.sinks.google_sheets_client import Rejected, Unclear
 from connector.sinks.google_sheets_layout import Layout
-from connector.sinks.google_sheets_plan import column_notices
+from connector.sinks.google_sheets_plan import Append, Update, column_notices
 from connector.sinks.google_sheets_reading import (
     Reading,
     Route,
@@ -234,8 +234,9 @@ class Flush(Reading):
         return self._read_or_make()
 
     def _landed(self, step: Step) -> None:
-        for update in step.updates:
-            self.notes[update.row.key] = (*self.notes.get(update.row.key, ()), *update.notices)
+        landed: list[Update | Append] = [*step.updates, *step.appends]
+        for written in landed:
+            self.notes[written.row.key] = (*self.notes.get(written.row.key, ()), *written.notices)
 
     def _settle_what_was_written(self, step: Step, after: Snapshot) -> None:
         """The answer is the proof: a row is done when its key stands where it was written, and a new one just once.

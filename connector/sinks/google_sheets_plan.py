@@ -61,6 +61,7 @@ class Update:
 class Append:
     row: Row
     cells: dict[int, Value]
+    notices: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     size: int = 0
 
@@ -161,7 +162,7 @@ def make_plan(
         if not at:
             # One batch takes no more than this; the rest is planned on its answer.
             if size <= limits.batch_bytes:
-                size += _plan_append(plan, row, ordered, key, limits)
+                size += _plan_append(plan, row, ordered, key, limits, notices)
             continue
         if not all(is_known(place) for place in at):
             plan.unseen.update(dict.fromkeys(at, row))
@@ -195,7 +196,14 @@ def column_notices(layout: Layout) -> dict[str, str]:
     return notices | {name: f'the column "{name}" {words}' for name in layout.waiting}
 
 
-def _plan_append(plan: Plan, row: Row, ordered: Sequence[tuple[Column, int]], key: str, limits: Limits) -> int:
+def _plan_append(
+    plan: Plan,
+    row: Row,
+    ordered: Sequence[tuple[Column, int]],
+    key: str,
+    limits: Limits,
+    notices: tuple[str, ...],
+) -> int:
     """Plan a new row; its bytes in a batch."""
     cells: dict[int, Value] = {}
     for column, place in ordered:
@@ -212,7 +220,7 @@ def _plan_append(plan: Plan, row: Row, ordered: Sequence[tuple[Column, int]], ke
     plan_key = next(place for column, place in ordered if column.name == key)
     if canonical_key(cells.get(plan_key)) != tidy(row.key):
         cells[plan_key] = row.key  # a key whose typed form would read back otherwise (1.10) is kept as text
-    append = Append(row, cells, waiting=_waiting(plan.layout, row))
+    append = Append(row, cells, notices, _waiting(plan.layout, row))
     append.size = 14 + sum(size_of(cells.get(place)) for _, place in ordered)
     plan.appends.append(append)
     return append.size
@@ -264,8 +272,9 @@ def _is_covered(merges: Sequence[Rect], row: int, column: int) -> bool:
 def _too_much(row: Row, column: Column, value: Value, limits: Limits) -> Outcome | None:
     if not isinstance(value, str) or (value.isascii() and len(value) <= limits.cell_characters):
         return None
-    if len(value.encode("utf-16-le", "surrogatepass")) // 2 > limits.cell_characters:
-        reason = f'"{column.name}" has {len(value):,} characters; Google Sheets takes {limits.cell_characters:,} a cell'
+    characters = len(value.encode("utf-16-le", "surrogatepass")) // 2  # as Google counts: two for an emoji
+    if characters > limits.cell_characters:
+        reason = f'"{column.name}" has {characters:,} characters; Google Sheets takes {limits.cell_characters:,} a cell'
         return Outcome(row.key, "refused", reason, code="cell_too_long", column=column.name)
     if any("\ud800" <= character <= "\udfff" for character in value):
         reason = f'"{column.name}" holds half of a character (a lone surrogate), which no far side takes'
@@ -339,7 +348,7 @@ def _fill_blank_rows(plan: Plan, snapshot: Snapshot, last: int) -> None:
         ]
         cells = {column: value for column, value in append.cells.items() if column not in blocked}
         names = tuple(name for name, column in plan.layout.columns.items() if column in blocked)
-        plan.updates.append(Update(append.row, place, cells, (), append.waiting + names, fresh=True))
+        plan.updates.append(Update(append.row, place, cells, append.notices, append.waiting + names, fresh=True))
     plan.appends.clear()
 
 

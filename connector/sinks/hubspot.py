@@ -521,9 +521,7 @@ class HubSpotCrm:
         plan = self._plan_of(target, known)
         items, changes = self._look(plan, rows, exists=set(self._known(target)))
         for item in items:
-            found_by = "key" if item.record and not item.adopted else None
-            if item.adopted:
-                found_by = next(name for name in plan.match)
+            found_by = item.matched_by or ("key" if item.record else None)
             there = item.there or {}
             sent = to_send(plan, item)
             if item.adopted or item.there is None:

@@ -522,7 +522,8 @@ class Batch:
             elif not self._claims.claim(plan.kind, id_, item.key):
                 self._later(item, "taken_over", "another affiliate is taking over the same record at this moment")
             else:
-                item.record, item.there, item.is_read, item.adopted = id_, properties, True, True
+                item.record, item.there, item.is_read = id_, properties, True
+                item.adopted, item.matched_by = True, name
                 self.records[item.row.key] = id_
         return [item for item in items if not others[item.row.key]]
 

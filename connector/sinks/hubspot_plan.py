@@ -354,6 +354,7 @@ class Item:
         there: what HubSpot holds; None when the record does not exist or was not read.
         is_read: whether *there* was read.
         adopted: the record has no key yet and is to get this one.
+        matched_by: the property by which it was found, when it is adopted.
         looked: whether it was asked whose its unique values are.
         record: the record's id, once it is to be updated by id or was written.
         resends: how often it was sent again because an answer did not speak of it.
@@ -367,6 +368,7 @@ class Item:
     is_read: bool = False
     record: str | None = None
     adopted: bool = False
+    matched_by: str = ""
     looked: bool = False
     resends: int = 0
     notices: tuple[str, ...] = ()

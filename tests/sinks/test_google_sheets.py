@@ -248,6 +248,20 @@ def test_a_column_that_a_person_took_away_waits_and_the_others_go_on(file: Sheet
     assert file.tab.value(1, 4) == "New"
 
 
+def test_what_became_of_a_column_is_told_with_a_new_row_too(file: SheetsFile) -> None:
+    sink, target = file.sink(), file.target()
+    sink.write(target, [record("a:1")])
+    edit_cell(file, 0, 1, "Full name")
+    span = {"sheetId": file.tab.id, "dimension": "COLUMNS", "startIndex": 2, "endIndex": 3}
+    file.book.edit({"deleteDimension": {"range": span}})
+    (outcome,) = sink.write(target, [record("a:2")])
+    assert outcome.waiting == ("Status",)
+    assert outcome.notices == (
+        'the column "Name" is now headed "Full name"',
+        'the column "Status" is not there; give a column that header and it goes on',
+    )
+
+
 def test_without_the_key_column_nothing_is_written_and_the_reason_says_what_to_do(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
     sink.write(target, [record("a:1")])
@@ -489,6 +503,8 @@ def test_a_cell_beyond_50_000_characters_is_refused_before_sending_and_only_its_
     assert outcomes["a:1"].kind == ("written" if size == 50_000 else "refused")
     if size > 50_000:
         assert (outcomes["a:1"].code, outcomes["a:1"].column) == ("cell_too_long", "Name")
+        (outcome,) = sink.write(target, [record("a:3", "\U0001f469" * 25_001)])
+        assert '"Name" has 50,002 characters' in outcome.reason
     assert file.server.statuses.count(400) == 1, "only the trial of the guards"
 
 

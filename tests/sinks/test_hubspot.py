@@ -732,6 +732,14 @@ def test_preview_shows_by_what_a_contact_is_found_and_what_would_change(
     assert "everflow:9" in changes["firstpromoter:4"].note
 
 
+def test_preview_names_the_property_by_which_a_contact_was_found(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    server.define("contacts", definition("member_number", unique=True))
+    server.add(member_number="m1", firstname="Ada")
+    target = target_of([*plain, column("member_number")], also_match=("email", "member_number"))
+    (change,) = sink.preview(target, [row(1, member_number="m1")])
+    assert change.found_by == "member_number"
+
+
 def test_preview_works_before_any_property_exists() -> None:
     with HubSpotServer() as server:
         sink = sink_of(server)
