@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, ClassVar, NamedTuple, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -31,13 +31,19 @@ _MOST_LESSONS = 64  # then one for a thousand bodies that fit no shape: ever new
 _MOST_MISSES = 64  # in a row; then the shapes are tried on one body of so many
 
 _SPELLINGS = ((b"\\u0026", b"&"), (b"\\u003c", b"<"), (b"\\u003e", b">"), (b"\\/", b"/"))  # as Rails, Go and PHP do
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_encode, _encode_into = _encoder.encode, _encoder.encode_into
 
 
 class Members(msgspec.Struct):
     """An object of a body that was opened by a shape. Its members are asked for as those of a dict are."""
 
     attributes: ClassVar[dict[str, str]] = {}
+    """By key."""
+    hidden: ClassVar[tuple[str, ...]] = ()
+    """The attributes that hold secrets until they are taken away."""
+    on_the_way: ClassVar[tuple[str, ...]] = ()
+    """The attributes that lead to secrets."""
 
     def get(self, name: str) -> Any:
         attribute = self.attributes.get(name)
@@ -176,27 +182,20 @@ def _joined(fields: dict[str, _Place], value: dict[str, Any], nesting: int) -> d
     }
 
 
-class _Hidden(NamedTuple):
-    """Where the secrets are, in and below one place."""
-
-    here: tuple[str, ...]
-    below: tuple[tuple[str, _Hidden], ...]
-    items: _Hidden | None
-
-
 class _Shape:
     """A place, compiled."""
 
     def __init__(self, place: _Place, secrets: frozenset[str]) -> None:
         self.place = place
-        kind, self._hidden = _compiled(place, secrets)
+        kind, self._has_secrets = _compiled(place, secrets)
         self._decode = msgspec.json.Decoder(kind).decode
 
     def open(self, raw: bytes) -> tuple[Members, bytes] | None:
         """The object in *raw* and its text without secrets; None if this shape can't vouch for them."""
+        text = bytearray(len(raw))  # as long as it will be: what grows while it is written takes longer
         try:
             value = self._decode(raw)
-            text = _encode(value)
+            _encode_into(value, text)
         except (ValueError, ArithmeticError, RecursionError):
             return None
         if text != raw:
@@ -209,55 +208,54 @@ class _Shape:
                 return None
         if not isinstance(value, Members):
             return None
-        if self._hidden is not None and _hide(value, self._hidden):
-            text = _encode(value)
-        return value, text
+        if self._has_secrets and _hide(value):
+            _encode_into(value, text)
+        return value, bytes(text)
 
 
-def _compiled(place: _Place, secrets: frozenset[str]) -> tuple[Any, _Hidden | None]:
-    """The type that msgspec fills, and where secrets are in it."""
+def _compiled(place: _Place, secrets: frozenset[str]) -> tuple[Any, bool]:
+    """The type that msgspec fills, and whether secrets may be in it."""
     kind: Any = (int | Decimal if place.fractions else int | str) | bool | None
-    items = None
+    has_secrets = False
     if place.items is not None:
-        item, items = _compiled(place.items, secrets)
+        item, has_secrets = _compiled(place.items, secrets)
         kind |= list.__class_getitem__(item)
-    here = []
-    below = []
     if place.fields is not None:
-        fields = []
         attributes = {key: f"f{number}" for number, key in enumerate(place.fields)}  # a key need not be an identifier
+        fields = []
+        on_the_way = []
         for key, attribute in attributes.items():
-            inner, hidden = _compiled(place.fields[key], secrets)
+            inner, leads_to_secrets = _compiled(place.fields[key], secrets)
             fields.append((attribute, inner | UnsetType, UNSET))
-            if key in secrets:
-                here.append(attribute)
-            elif hidden is not None:
-                below.append((attribute, hidden))
+            if leads_to_secrets and key not in secrets:
+                on_the_way.append(attribute)
+        hidden = tuple(attribute for key, attribute in attributes.items() if key in secrets)
+        has_secrets |= bool(hidden or on_the_way)
         kind |= msgspec.defstruct(
             "Members",
             fields,
             bases=(Members,),
-            namespace={"attributes": attributes},
+            namespace={"attributes": attributes, "hidden": hidden, "on_the_way": tuple(on_the_way)},
             rename={attribute: key for key, attribute in attributes.items()},
             forbid_unknown_fields=True,
             gc=False,  # what JSON makes has no circles
         )
-    hidden = _Hidden(tuple(here), tuple(below), items) if here or below or items else None
-    return kind, hidden
+    return kind, has_secrets
 
 
-def _hide(value: object, hidden: _Hidden) -> bool:
+def _hide(value: object) -> bool:
     """Take the secrets away in and below *value*; whether there were any."""
     found = False
-    if type(value) is list:
-        if hidden.items is not None:
-            for item in value:
-                found |= _hide(item, hidden.items)
-    elif isinstance(value, Members):
-        for attribute in hidden.here:
+    if isinstance(value, Members):
+        for attribute in value.hidden:
             if getattr(value, attribute) is not UNSET:
                 setattr(value, attribute, UNSET)
                 found = True
-        for attribute, inner in hidden.below:
-            found |= _hide(getattr(value, attribute), inner)
+        for attribute in value.on_the_way:
+            if _hide(getattr(value, attribute)):
+                found = True
+    elif type(value) is list:
+        for item in value:
+            if _hide(item):
+                found = True
     return found
