@@ -39,7 +39,7 @@ from connector.core.row import Row
 from connector.core.toml import unknown_word
 from connector.dead_letters import DeadLetters, Letter
 from connector.readings import Progress, Report
-from connector.store import RouteStatus, Store, StoreInUse, has_worker, open_store
+from connector.store import RouteStatus, Store, StoreInUse, open_store, worker_of
 
 _package = Path(__file__).parent
 
@@ -140,7 +140,7 @@ def _json_default(value: object) -> object:
 
 
 def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(title=_cell_text(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
@@ -693,6 +693,7 @@ def _readings(settings: Config, store: Store | None) -> list[dict[str, Any]]:
 def _status(settings: Config) -> dict[str, Any]:
     letters = _letters(settings)
     counts = letters.counts() if letters.path.exists() else {}
+    server = _server_state(settings)
     found, read = None, None
     strange: dict[str, dict[str, datetime]] = {}
     if _store_exists(settings):
@@ -711,7 +712,7 @@ def _status(settings: Config) -> dict[str, Any]:
         known = routes.get(route.name)
         oldest = known.oldest_since if known else None
         state = known.state if known else None
-        word = _state_word(known)
+        word = _state_word(known, running=server != "not running")
         shown.append(
             {
                 "route": route.name,
@@ -727,7 +728,7 @@ def _status(settings: Config) -> dict[str, Any]:
             }
         )
     return {
-        "server": _server_state(settings),
+        "server": server,
         "records": found.records if found else 0,
         "waiting": found.waiting if found else 0,
         "sources": [
@@ -750,37 +751,45 @@ def _status(settings: Config) -> dict[str, Any]:
     }
 
 
-def _state_word(route: RouteStatus | None) -> str:
+def _state_word(route: RouteStatus | None, *, running: bool) -> str:
     if route is None:
         return "not started"
     if route.state.kind != "well":
         return route.state.kind.replace("_", " ")
-    return "delivering" if route.owed else "up to date"
+    if not route.owed:
+        return "up to date"
+    return "delivering" if running else "to be delivered"
 
 
 def _server_state(settings: Config) -> str:
-    """``ready``, ``not ready (…)`` or ``not running``, as the server's own /readyz says.
+    """``not running``, ``ready`` or ``not ready (…)`` as the server's own /readyz says, or that it does not answer.
 
-    Another program may answer on our port, another connector even: it is ours only if it holds our store.
+    Another program may answer on our port, another connector even: ours is the one that holds our store.
     """
+    worker = worker_of(settings.store.url)
+    if worker is None:
+        return "not running"
+    where = _local_url(settings).removeprefix("http://")
+    return _readiness(where) or f"running ({worker}), but does not answer on {where}"
+
+
+def _readiness(where: str) -> str | None:
     import http.client
 
-    connection = http.client.HTTPConnection(_local_url(settings).removeprefix("http://"), timeout=1)
+    connection = http.client.HTTPConnection(where, timeout=1)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         said = json.loads(answer.read())
-        state = "not running"
         if answer.status == 200 and said.get("status") == "ready":
-            state = "ready"
-        elif answer.status == 503:
-            state = f"not ready ({', '.join(said['reasons'])})"
-        return state if has_worker(settings.store.url) else "not running"
+            return "ready"
+        if answer.status == 503:
+            return f"not ready ({', '.join(said['reasons'])})"
     except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError, TypeError):
         pass
     finally:
         connection.close()
-    return "not running"
+    return None
 
 
 def _store_exists(settings: Config) -> bool:

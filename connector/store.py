@@ -434,21 +434,21 @@ def open_store(url: str, *, worker: bool, now: Callable[[], datetime]) -> Store:
     return Store(path, worker=worker, now=now)
 
 
-def has_worker(url: str) -> bool:
-    """Whether a worker holds the store at *url*, in this process or another. Makes nothing.
+def worker_of(url: str) -> str | None:
+    """Which worker holds the store at *url*, in this process or another, as it calls itself; None: nobody does.
 
-    It takes the lock for a moment, and a worker that starts in that moment is refused: don't ask without a reason.
+    Makes nothing. It takes the lock for a moment, which a worker that starts then waits out.
     """
     lock = FileLock(_lock_path(Path(url.removeprefix("sqlite:///"))))
     if not lock.path.exists():
-        return False
+        return None
     try:
         if not lock.acquire(wait=False):
-            return True
+            return lock.read_note() or "unknown"
     except OSError:
-        return False
+        return None
     lock.release()
-    return False
+    return None
 
 
 def _lock_path(store: Path) -> Path:
@@ -1213,8 +1213,10 @@ class Store:
 
 
 def _hold(lock: FileLock, path: Path) -> None:
+    ends = time.monotonic() + 0.2  # somebody may just be asking for the worker
     try:
-        held = lock.acquire(wait=False)
+        while not (held := lock.acquire(wait=False)) and time.monotonic() < ends:
+            time.sleep(0.01)
     except OSError as error:
         raise StoreUnavailable.at(lock.path, "can't be opened", error) from error
     if not held:

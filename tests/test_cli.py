@@ -20,6 +20,7 @@ import pytest
 from connector import cli, config
 from connector.dead_letters import DeadLetters, Letter
 from connector.store import open_store
+from tests.chaos.server import event
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.running import Connector, Nursery, now, root, tokens
 
@@ -541,6 +542,28 @@ def test_another_connector_on_our_port_is_not_taken_for_ours(
         assert Shell(ours.folder, capsys).type_for_json("status")["server"] == "not running"
     finally:
         theirs.kill()
+
+
+def test_a_server_that_listens_elsewhere_is_running_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
+) -> None:
+    connector = Connector(tmp_path, nursery).start()  # on a port that its configuration does not name
+    shell = Shell(tmp_path, capsys)
+    try:
+        told = f"running (process {connector.pid}), but does not answer on 127.0.0.1:0"
+        connector.send("firstpromoter", json.loads(event(1)))
+        connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+        assert shell.type_for_json("status")["server"] == told
+        assert shell.type("resync", "local/local_csv") == 0
+        assert "the running server begins within a second" in shell.out
+        connector.wait_until(lambda: not connector.status().routes[0].owed)
+    finally:
+        connector.kill()
+    assert shell.type_for_json("status")["server"] == "not running"
+    assert shell.type_for_json("status")["routes"][0]["state"] == "up to date"
+    assert shell.type("resync", "local/local_csv") == 0
+    assert "the next `connector serve` begins" in shell.out
+    assert shell.type_for_json("status")["routes"][0]["state"] == "to be delivered"
 
 
 def test_serve_starts_without_what_only_other_commands_need(tmp_path: Path) -> None:
