@@ -257,6 +257,27 @@ class Program:
             if isinstance(repair, Repair):
                 self._start(f"repair {found.name}", partial(self._repairs, found.name, repair))
 
+    def drain_routes(self) -> None:
+        """Deliver what is due now or soon, all routes at once. Interrupted, ``close`` ends what is on its way."""
+        for worker in self.workers:
+            self._start(f"route {worker.route.name}", partial(self._drain_route, worker))
+        for thread in self._threads:
+            thread.join()
+
+    def _drain_route(self, worker: RouteWorker) -> None:
+        try:
+            while not self.stop.is_set():
+                wait = worker.step()
+                if wait is None or wait > _worth_waiting_seconds:
+                    return
+                self.stop.wait(wait)
+        except Stopping:
+            return
+        except StoreUnavailable as error:
+            logs.warn(_log, "delivery.waits", route=worker.route.name, reason=str(error))
+        except Exception as error:
+            logs.warn(_log, "delivery.bug", route=worker.route.name, **describe(error))
+
     def _repairs(self, name: str, repair: Repair) -> None:
         from connector import backfill  # with httpx, which a program without repairs need not load
 
@@ -610,31 +631,7 @@ def drain(config: Config) -> dict[str, int]:
     try:
         while program.projector.step():
             pass
-        threads = [threading.Thread(target=_drain_route, args=(program, worker)) for worker in program.workers]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt:
-            program.stop.set()
-            raise
+        program.drain_routes()
         return {route.route: route.owed for route in program.store.status().routes}
     finally:
         program.close()
-
-
-def _drain_route(program: Program, worker: RouteWorker) -> None:
-    """Deliver until nothing is due soon."""
-    try:
-        while not program.stop.is_set():
-            wait = worker.step()
-            if wait is None or wait > _worth_waiting_seconds:
-                return
-            program.stop.wait(wait)
-    except Stopping:
-        return
-    except StoreUnavailable as error:
-        logs.warn(_log, "delivery.waits", route=worker.route.name, reason=str(error))
-    except Exception as error:
-        logs.warn(_log, "delivery.bug", route=worker.route.name, **describe(error))

@@ -516,6 +516,10 @@ def backfill(
     except room.ReadingAlready as error:
         cli.complain(f"{named.name}: {error}")
         raise Left(cli.found_problems) from None
+    except (TryLater, KeyboardInterrupt):
+        if not dry_run:
+            cli.complain(f"{named.name}: what was read is kept; the same command goes on there")
+        raise
     finally:
         store.close()
     if as_json:

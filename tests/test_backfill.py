@@ -1096,6 +1096,19 @@ def test_a_process_that_is_killed_goes_on_at_its_page(tmp_path: Path) -> None:
         assert sorted(platform.reads.values())[-2:] == [1, 2]
 
 
+def test_who_interrupts_a_reading_hears_that_it_goes_on_there(tmp_path: Path) -> None:
+    with FirstPromoterV2(300) as platform:
+        platform.fault_for = lambda call: Fault("hang_after") if call.number >= 3 else None
+        command = [sys.executable, "-m", "connector", "backfill", "firstpromoter"]
+        file = configured(tmp_path, platform)
+        reading = subprocess.Popen([*command, "--config", str(file)], stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: len(platform.calls) >= 3)
+        reading.send_signal(signal.SIGINT)
+        _, said = reading.communicate(timeout=30)
+    assert reading.returncode == 130
+    assert said.splitlines()[-1] == "firstpromoter: what was read is kept; the same command goes on there"
+
+
 def test_serve_reads_on_its_own_and_a_command_may_read_beside_it(tmp_path: Path) -> None:
     with FirstPromoterV2(40) as platform:
         file = configured(tmp_path, platform, more='[sources.firstpromoter.repair]\nevery = "24h"\n')

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -22,6 +24,7 @@ from connector.dead_letters import DeadLetters, Letter
 from connector.store import open_store
 from tests.chaos.server import event
 from tests.far_sides.hubspot_server import HubSpotServer
+from tests.far_sides.loopback import Fault
 from tests.running import Connector, Nursery, now, root, tokens
 
 
@@ -393,6 +396,22 @@ def test_drain_with_a_far_side_that_refuses_leaves_it_owed_and_is_1(started: She
     (tmp_path / "data" / "affiliates.csv").rmdir()
     assert started.type("resync", "local/local_csv") == 0
     assert started.type("drain") == 0
+
+
+def test_an_interrupted_drain_does_not_wait_for_a_call_that_hangs(started: Shell, tmp_path: Path) -> None:
+    _append(tmp_path, signed_up)
+    with HubSpotServer() as crm:
+        crm.fault_for = lambda call: Fault("hang_after")
+        file = tmp_path / "config.toml"
+        table = f'[sinks.crm]\ntype = "hubspot"\naccess_token = "x"\nbase_url = "{crm.url}"\ntimeout_seconds = 600\n'
+        mappings = 'mappings = ["mappings/hubspot_contacts.toml"]\n'
+        file.write_text(file.read_text(encoding="utf-8") + table + mappings, encoding="utf-8")
+        draining = subprocess.Popen([sys.executable, "-m", "connector", "drain", "--config", str(file)])
+        while not crm.calls:
+            assert draining.poll() is None
+            time.sleep(0.05)
+        draining.send_signal(signal.SIGINT)
+        assert draining.wait(60) == 130
 
 
 def test_forget_says_that_whoever_is_still_at_the_platform_comes_back(started: Shell, tmp_path: Path) -> None:
