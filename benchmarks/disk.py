@@ -45,17 +45,26 @@ def _sizes(folder: Path, events: int, affiliates: int) -> dict[str, float]:
     fewer_events = _files(folder / "fewer-events", events // 2, affiliates)
     fewer_affiliates = _files(folder / "fewer-affiliates", events, affiliates // 2)
     body = len(stores.body(0, 0))
-    inbox = (many[0] - fewer_events[0]) / (events / 2)
+    alone = (_alone(folder / "alone", 4_000) - _alone(folder / "fewer-alone", 2_000)) / 2_000
     known = (many[1] - fewer_events[1]) / (events / 2)
     return {
         "a body as it came": body,
-        "an event": inbox + known,
-        "an event, in the inbox": inbox,
+        "an event that comes alone, in the inbox": alone,
+        "an event that comes with many, in the inbox": (many[0] - fewer_events[0]) / (events / 2),
         "an event, for knowing it again and who it was about": known,
         "an affiliate, with one route delivered": (many[1] - fewer_affiliates[1]) / (affiliates / 2),
-        "an event, of its body": (inbox + known) / body,
-        f"all of {events} events and {affiliates} affiliates": sum(many),
+        "an event that comes alone, of its body": (alone + known) / body,
+        f"all of {events} events, with many, and {affiliates} affiliates": sum(many),
     }
+
+
+def _alone(folder: Path, events: int) -> int:
+    """Size of the inbox with so many events, each in a transaction of its own."""
+    store = stores.new_store(folder)
+    for number in range(events):
+        store.append(stores.accepted([(number, number % 500)]))
+    store.close()
+    return _size(folder / "connector-inbox.db")
 
 
 def _files(folder: Path, events: int, affiliates: int) -> tuple[int, int]:

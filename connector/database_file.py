@@ -170,11 +170,12 @@ class DatabaseFile:
                         self._writer.execute("ROLLBACK")
                 raise
 
-    def write(self, statement: str, values: Sequence[object], *, rows: int) -> None:
-        """``writing`` of one statement: without the two about it, each of which would give other threads their turn.
+    def write(self, statements: Sequence[tuple[str, Sequence[object]]], *, rows: int) -> None:
+        """``writing`` of *statements*. A single one goes without the two about it, each of which would give other
+        threads their turn.
 
         Args:
-            rows: how many it counts for in the log.
+            rows: how many they count for in the log.
 
         Raises:
             StoreUnavailable: as in ``writing``.
@@ -183,11 +184,20 @@ class DatabaseFile:
             try:
                 if self._writer is None:
                     self._writer = self._connect(self._cache_kib)
-                self._writer.execute(statement, values)
+                about = len(statements) > 1
+                if about:
+                    self._writer.execute("BEGIN IMMEDIATE")
+                for statement, values in statements:
+                    self._writer.execute(statement, values)
+                if about:
+                    self._writer.execute("COMMIT")
                 self._note_changes(rows)
             except sqlite3.Error as error:
                 self._drop_writer()
                 raise StoreUnavailable(f"{self.path.name}: {error}") from error
+            except BaseException:
+                self._drop_writer()
+                raise
 
     def reading_to_write(self) -> AbstractContextManager[sqlite3.Connection]:
         """``reading``, with the connection that writes: what is written next is in its memory then. Those who write

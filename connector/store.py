@@ -603,14 +603,9 @@ class Store:
 
     def _insert(self, events: Sequence[Event]) -> None:
         blocks = list(blocks_of(self._codec, events))
-        if not blocks:
-            return
-        if len(blocks) <= _blocks_in_statement:
-            self._inbox.write(*_insert_blocks(blocks), rows=len(events))
-            return
-        with self._inbox.writing() as sql:
-            for some in _slices(blocks, _blocks_in_statement):
-                sql.execute(*_insert_blocks(some))
+        if blocks:
+            statements = [_insert_blocks(some) for some in _slices(blocks, _blocks_in_statement)]
+            self._inbox.write(statements, rows=len(events))
 
     def _appended(self) -> None:
         for callback in self._on_append:
