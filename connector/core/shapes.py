@@ -26,7 +26,8 @@ from connector.core.json_body import decode, open_body
 
 _MOST_SHAPES = 4
 _MOST_NESTING = 16
-_MOST_FIELDS = 500  # of one shape
+_MOST_PLACES = 500  # in one shape
+_MOST_BYTES = 32_768  # of a body that is learnt from
 _MOST_LESSONS = 64  # then one for a thousand bodies that fit no shape: ever new keys must cost neither memory nor time
 _MOST_MISSES = 64  # in a row; then the shapes are tried on one body of so many
 
@@ -85,7 +86,7 @@ class Opener:
         self._lessons = 0
 
     def open(self, raw: bytes) -> tuple[Object, bytes]:
-        """What ``open_body`` gives, but for the object's class, and that numbers may lack in it what the text has.
+        """What ``open_body`` gives, but that objects may be ``Members``.
 
         Raises:
             Unreadable: as ``open_body`` says.
@@ -101,7 +102,7 @@ class Opener:
         value, text = open_body(raw, self._secrets)
         self._misses += 1
         self._misses_in_a_row += 1
-        if self._lessons < _MOST_LESSONS + self._misses // 1_000:
+        if len(raw) <= _MOST_BYTES and self._lessons < _MOST_LESSONS + self._misses // 1_000:
             self._lessons += 1
             self._learn(raw)
         return value, text
@@ -114,22 +115,18 @@ class Opener:
             return
         shapes = self._shapes
         for at, shape in enumerate(shapes):
-            try:
-                place = shape.place.grown(value)
-            except _Unlike:
-                continue
-            if place != shape.place:  # if they are equal, something else than its shape is odd in the body
-                self._shapes = (_Shape(place, self._secrets), *shapes[:at], *shapes[at + 1 :])
-            return
-        if len(shapes) < _MOST_SHAPES:
-            try:
-                self._shapes = (_Shape(_Place().grown(value), self._secrets), *shapes)
-            except _Unlike:
+            place = shape.place.with_room_for(value)
+            if place is not None:
+                if place != shape.place:  # if they are equal, something else than its shape is odd in the body
+                    self._shapes = (_Shape(place, self._secrets), *shapes[:at], *shapes[at + 1 :])
                 return
+        place = _Place().with_room_for(value)
+        if place is not None and len(shapes) < _MOST_SHAPES:
+            self._shapes = (_Shape(place, self._secrets), *shapes)
 
 
 class _Unlike(Exception):
-    """A body has no room in a shape: its keys come in another order, or there are too many."""
+    """A body has no room in a shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +138,20 @@ class _Place:
     fields: dict[str, _Place] | None = None
     items: _Place | None = None
 
-    def grown(self, value: object, nesting: int = 1) -> _Place:
-        """The same with room for *value*.
+    def with_room_for(self, body: object) -> _Place | None:
+        """The same, grown; None where the keys of *body* come in another order, or it would be too large."""
+        try:
+            grown = self.grown(body)
+        except _Unlike:
+            return None
+        return grown if grown.places() <= _MOST_PLACES else None
 
-        Raises:
-            _Unlike: it has none.
-        """
+    def places(self) -> int:
+        """How many there are, with those below."""
+        below: list[_Place] = [*(self.fields or {}).values(), *([self.items] if self.items else ())]
+        return 1 + sum(place.places() for place in below)
+
+    def grown(self, value: object, nesting: int = 1) -> _Place:
         if nesting > _MOST_NESTING:
             raise _Unlike
         if type(value) is dict:
@@ -164,6 +169,8 @@ class _Place:
 
 def _joined(fields: dict[str, _Place], value: dict[str, Any], nesting: int) -> dict[str, _Place]:
     """*fields* with those of *value*, each new one behind the one that it came behind."""
+    if len(value) > _MOST_PLACES:
+        raise _Unlike
     order = list(fields)
     at = 0
     for key in value:
@@ -174,8 +181,6 @@ def _joined(fields: dict[str, _Place], value: dict[str, Any], nesting: int) -> d
         elif order.index(key) < at:
             raise _Unlike
         at = order.index(key, at) + 1
-    if len(order) > _MOST_FIELDS:
-        raise _Unlike
     nothing = _Place()
     return {
         key: fields.get(key, nothing).grown(value[key], nesting + 1) if key in value else fields[key] for key in order

@@ -268,13 +268,21 @@ def test_of_ever_new_orders_of_keys_four_are_learnt() -> None:
     assert sum(fits(opener, raw) for raw in bodies) == 4
 
 
-def test_too_many_keys_and_too_deep_a_nesting_are_not_learnt() -> None:
-    wide = json.dumps({str(number): number for number in range(501)}, separators=(",", ":")).encode()
-    deep = b'{"a":' * 17 + b"1" + b"}" * 17
-    opener = learnt(wide, deep)
-    assert not fits(opener, wide)
-    assert not fits(opener, deep)
-    assert opener.open(deep) == open_body(deep, SECRETS)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        json.dumps({str(number): number for number in range(501)}, separators=(",", ":")).encode(),
+        json.dumps({a: dict.fromkeys("0123456789") for a in map(str, range(50))}, separators=(",", ":")).encode(),
+        b'{"a":' * 17 + b"1" + b"}" * 17,
+        b'{"a":"%s"}' % (b"x" * 32_768),
+        json.dumps({str(number): 1 for number in range(100_000)}, separators=(",", ":")).encode(),
+    ],
+    ids=["wide", "bushy", "deep", "long", "long and wide"],
+)
+def test_what_is_too_large_is_not_learnt(raw: bytes) -> None:
+    opener = learnt(raw, raw)
+    assert not fits(opener, raw)
+    assert opener.open(raw) == open_body(raw, SECRETS)
 
 
 def test_a_source_whose_bodies_never_fit_is_not_asked_for_ever() -> None:
