@@ -423,6 +423,7 @@ class Program:
     def _look(self) -> tuple[str, ...]:
         reasons = list(self._dead)
         try:
+            self.store.check_files()
             if self.receiver is not None and not self.receiver.keeps:
                 self.store.remember("connector", "probe", utc_now().isoformat())  # can it commit again?
                 self.receiver.keeps = True

@@ -416,6 +416,9 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
     """Wait until the running server has done with that event, and say what came of it."""
     built = program.build_sources(settings)[source.name]
     updates = built.normalize(built.accept(request))
+    if not _store_exists(settings):
+        cli.complain(f"{settings.store.url} is not there; is the server running with the same configuration?")
+        raise Left(cli.found_problems)
     store = open_store(settings.store.url, worker=False, now=_now)
     try:
         last = store.status().last_seq

@@ -63,7 +63,35 @@ class DatabaseFile:
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
+        self._lost = False
+        self._uri = f"{path.absolute().as_uri()}?mode=rw"  # where somebody took the file away, no other one is made
         self._prepare(schema)
+        self._identity = self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file stands at the path."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def check_place(self) -> None:
+        """See whether the file is still where it was; until it is again, nothing is read or written.
+
+        What is written into a file that somebody has moved or deleted is lost, and SQLite does not notice.
+
+        Raises:
+            StoreUnavailable: it is not.
+        """
+        self._lost = self._found() != self._identity
+        self._refuse_when_lost()
+
+    def _refuse_when_lost(self) -> None:
+        if self._lost:
+            raise StoreUnavailable(
+                f"{self.path}: the file was moved, deleted or replaced while in use; put it back, or start again"
+            )
 
     def _prepare(self, schema: Schema) -> None:
         try:
@@ -128,7 +156,9 @@ class DatabaseFile:
     def _connect(self, cache_kib: int = _reading_cache_kib) -> sqlite3.Connection:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        connection = sqlite3.connect(
+            self._uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
         try:
             connection.execute("PRAGMA busy_timeout = 5000")  # first: what follows may have to wait for another process
             connection.execute("PRAGMA journal_mode = WAL")
@@ -151,6 +181,7 @@ class DatabaseFile:
             StoreUnavailable: it could not be committed. The next one starts with a fresh connection.
         """
         with self._lock:
+            self._refuse_when_lost()
             try:
                 if self._writer is None:
                     self._writer = self._connect(self._cache_kib)
@@ -181,6 +212,7 @@ class DatabaseFile:
             StoreUnavailable: as in ``writing``.
         """
         with self._lock:
+            self._refuse_when_lost()
             try:
                 if self._writer is None:
                     self._writer = self._connect(self._cache_kib)
@@ -246,6 +278,7 @@ class DatabaseFile:
         Raises:
             StoreUnavailable: the file can't be read.
         """
+        self._refuse_when_lost()
         connection: sqlite3.Connection | None = None
         try:
             try:

@@ -350,6 +350,22 @@ def test_readiness_is_looked_at_between_while_very_many_events_are_forgotten(tmp
     program.close()
 
 
+def test_a_data_folder_that_is_taken_away_is_a_503_until_it_is_back(tmp_path: Path, nursery: Nursery) -> None:
+    connector = Connector(tmp_path, nursery).start()
+    connector.send("firstpromoter", json.loads(_event(1)))
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    _wait_until_ready_says(connector, 503, ["store"])
+    assert connector.post("firstpromoter", _event(2))[0] == 503
+    assert not list(tmp_path.glob("data/*.db"))
+    (tmp_path / "data").mkdir(exist_ok=True)
+    for file in (tmp_path / "elsewhere").iterdir():
+        file.replace(tmp_path / "data" / file.name)
+    _wait_until_ready_says(connector, 200, [])
+    connector.send("firstpromoter", json.loads(_event(3)))
+    connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in (1, 3)})
+    connector.kill()
+
+
 def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery: Nursery) -> None:
     """A size limit on files stands for the full disk: ``RLIMIT_FSIZE``, set from outside."""
     if not hasattr(resource, "prlimit"):

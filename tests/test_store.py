@@ -226,6 +226,28 @@ def test_it_opens_again_after_a_failed_opening(tmp_path: Path) -> None:
     store_at(tmp_path).close()
 
 
+@pytest.mark.parametrize("name", ["c.db", "c-inbox.db"])
+def test_a_file_that_is_taken_away_is_noticed_and_none_is_made_in_its_place(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    path, elsewhere = tmp_path / name, tmp_path / "elsewhere"
+    store.append([event(1)])
+    store.check_files()
+    path.rename(elsewhere)
+    with pytest.raises(StoreUnavailable, match=f"{name}: the file was moved, deleted or replaced"):
+        store.check_files()
+    with pytest.raises(StoreUnavailable, match="put it back"):
+        store.status()
+    assert not path.exists()
+    path.write_bytes(elsewhere.read_bytes())  # another file is not that file
+    with pytest.raises(StoreUnavailable):
+        store.check_files()
+    elsewhere.replace(path)
+    store.check_files()
+    store.append([event(2)])
+    assert [stored.seq for stored in store.read_events(0, 10)] == [1, 2]
+
+
 def test_new_events_are_not_skipped_when_the_inbox_is_older_than_the_projection(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     store.append([event(n) for n in range(50)])
