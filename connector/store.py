@@ -34,6 +34,7 @@ from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
 from connector.database_file import DatabaseFile, LogMover, Schema, StoreDamaged
 from connector.file_lock import FileLock
+from connector.seen_filter import SLICES, SeenFilter
 
 Ticket = TypeVar("Ticket")
 Deliver = Callable[[list[Any], StoreUnavailable | None], None]
@@ -288,8 +289,6 @@ def fingerprint(event: Event) -> bytes:
 # ---------------------------------------------------------------- the files
 
 
-_schema_version = 3
-
 # A block's events have the numbers up to *last*, without a gap; *received_at* is the newest's.
 _blocks_table = """
 CREATE TABLE blocks (
@@ -333,15 +332,30 @@ def _row(block: Block) -> tuple[int, int, int, bytes]:
 
 
 _inbox_schema = Schema(
-    _schema_version,
+    3,
     f"""{_blocks_table};
 CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 """,
     {2: _into_blocks},
 )
 
+
+def _make_seen_filters(sql: sqlite3.Connection) -> None:
+    sql.execute("CREATE TABLE seen_filters (slice INTEGER PRIMARY KEY, bits BLOB NOT NULL)")
+    for table, place in (("seen_new", 0), ("seen_old", SLICES)):
+        made = SeenFilter()
+        made.add(key for (key,) in sql.execute(f"SELECT key FROM {table}"))  # noqa: S608 - constants
+        _keep_filter(sql, made, place)
+
+
+def _keep_filter(sql: sqlite3.Connection, made: SeenFilter, place: int) -> None:
+    """That of ``seen_new`` has the first slices of the table (place 0), that of ``seen_old`` those behind them."""
+    rows = [(place + number, made.slice(number)) for number in range(SLICES)]
+    sql.executemany("INSERT OR REPLACE INTO seen_filters VALUES (?, ?)", [row for row in rows if any(row[1])])
+
+
 _records_schema = Schema(
-    _schema_version,
+    4,
     """
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO state VALUES ('cursor', 0), ('records', 0), ('generation', 0), ('generation_began', 0),
@@ -350,6 +364,7 @@ CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE seen_lately (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE seen_old (key BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE seen_filters (slice INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE records (
     id TEXT PRIMARY KEY, version INTEGER NOT NULL, dictionary INTEGER NOT NULL, facts BLOB NOT NULL
 );
@@ -383,7 +398,8 @@ CREATE TABLE notes (sink TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, 
         1: """
 CREATE TABLE IF NOT EXISTS seen_lately (key BLOB PRIMARY KEY) WITHOUT ROWID;
 INSERT OR IGNORE INTO state VALUES ('seen_lately', 0), ('seen_slice', 0);
-"""
+""",
+        3: _make_seen_filters,
     },
 )
 
@@ -472,6 +488,9 @@ class Store:
         self._foreign = threading.Lock()
         self._closed = False
         self._noticed: tuple[int | None, int] | None = None
+        # Of seen_new and seen_lately, of seen_old; None: not in memory. Only with the records' file held for writing.
+        self._seen_filters: tuple[SeenFilter, SeenFilter] | None = None
+        self._seen_filters_used = False
         if self._lock is not None:
             _hold(self._lock, path)
         opened: list[DatabaseFile] = []
@@ -620,16 +639,11 @@ class Store:
 
     def unseen(self, keys: Iterable[bytes]) -> set[bytes]:
         """Those of the fingerprints that were not seen before."""
-        asked = sorted(set(keys))
-        fresh = set(asked)
+        fresh = set(keys)
         with self._records.reading_to_write() as sql:
-            for table in ("seen_lately", "seen_new", "seen_old"):
-                for some in _slices(asked, 500):
-                    found = sql.execute(
-                        f"SELECT key FROM {table} WHERE key IN ({_marks(some)})",  # noqa: S608 - a constant name
-                        some,
-                    )
-                    fresh.difference_update(key for (key,) in found)
+            for key in {key for known in self._filters(sql) for key in known.suspects(fresh)}:
+                if sql.execute(_was_seen, {"key": key}).fetchone():
+                    fresh.remove(key)
         return fresh
 
     def load(self, record_ids: Iterable[str]) -> dict[str, Known]:
@@ -666,7 +680,7 @@ class Store:
                 raise Overtaken("the projection has moved on")
             if batch.events is not None and batch.events != self._count_events(batch.after, batch.upto):
                 raise Overtaken("an event was taken away meanwhile")
-            _note_seen(sql, batch.seen)
+            self._note_seen(sql, batch.seen)
             before = _changes(sql)
             sql.executemany(
                 "UPDATE records SET version = ?, dictionary = ?, facts = ? WHERE id = ? AND version = ?", changed
@@ -699,6 +713,35 @@ class Store:
             _set_state(sql, "cursor", batch.upto)
         if owed:
             self._owed()
+
+    def _filters(self, sql: sqlite3.Connection) -> tuple[SeenFilter, SeenFilter]:
+        """They may know more than the tables, of a batch that was not committed: then the tables are asked in vain."""
+        self._seen_filters_used = True
+        if self._seen_filters is None:
+            rows = sql.execute("SELECT slice, bits FROM seen_filters").fetchall()
+            new = SeenFilter((number, bits) for number, bits in rows if number < SLICES)
+            old = SeenFilter((number - SLICES, bits) for number, bits in rows if number >= SLICES)
+            new.add(key for (key,) in sql.execute("SELECT key FROM seen_lately"))
+            self._seen_filters = new, old
+        return self._seen_filters
+
+    def _note_seen(self, sql: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+        """Fingerprints are anybody's guess: in a large table each lies on a page of its own. So they gather in a small
+        one first, and go on from there slice by slice, many to a page."""
+        known, _ = self._filters(sql)
+        known.add(keys)
+        sql.executemany("INSERT OR IGNORE INTO seen_lately VALUES (?)", [(key,) for key in sorted(keys)])
+        gathered, first = _state(sql, "seen_lately") + len(keys), _state(sql, "seen_slice")
+        while gathered > _seen_lately:
+            bounds = bytes((first,)), bytes((first + 1,)) if first < 255 else b"\xff" * 17
+            sql.execute("INSERT OR IGNORE INTO seen_new SELECT key FROM seen_lately WHERE key >= ? AND key < ?", bounds)
+            sql.execute("INSERT OR REPLACE INTO seen_filters VALUES (?, ?)", (first, known.slice(first)))
+            gathered -= sql.execute("DELETE FROM seen_lately WHERE key >= ? AND key < ?", bounds).rowcount
+            first = (first + 1) % SLICES
+            if first == 0:
+                (gathered,) = sql.execute("SELECT count(*) FROM seen_lately").fetchone()
+        _set_state(sql, "seen_lately", gathered)
+        _set_state(sql, "seen_slice", first)
 
     def _count_events(self, after: int, upto: int) -> int:
         with self._inbox.reading() as sql:
@@ -1174,6 +1217,10 @@ class Store:
         """Let go of what is only kept to be quick: after a burst that is tens of megabytes."""
         for file in (self._inbox, self._records):
             file.shrink()
+        with suppress(StoreUnavailable), self._records.reading_to_write():
+            if not self._seen_filters_used:
+                self._seen_filters = None
+            self._seen_filters_used = False
 
     def _rotate(self, sql: sqlite3.Connection, edge: int) -> None:
         """Drop the older generation of fingerprints once all of the newer one is as old as the events kept."""
@@ -1184,6 +1231,10 @@ class Store:
             sql.execute("INSERT OR IGNORE INTO seen_new SELECT key FROM seen_lately")
             sql.execute("DELETE FROM seen_lately")
             _set_state(sql, "seen_lately", 0)
+            known, _ = self._filters(sql)
+            self._seen_filters = None  # whatever becomes of this transaction
+            sql.execute("DELETE FROM seen_filters")
+            _keep_filter(sql, known, SLICES)
             sql.execute("DROP TABLE seen_old")
             sql.execute("ALTER TABLE seen_new RENAME TO seen_old")
             sql.execute("CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -1241,23 +1292,11 @@ def _owe_all(sql: sqlite3.Connection, route: str, now: int) -> int:
     ).rowcount
 
 
-def _note_seen(sql: sqlite3.Connection, keys: Sequence[bytes]) -> None:
-    """Fingerprints are anybody's guess: in a large table each lies on a page of its own. So they gather in a small one
-    first, and go on from there slice by slice, many to a page."""
-    sql.executemany("INSERT OR IGNORE INTO seen_lately VALUES (?)", [(key,) for key in sorted(keys)])
-    gathered, first = _state(sql, "seen_lately") + len(keys), _state(sql, "seen_slice")
-    while gathered > _seen_lately:
-        bounds = bytes((first,)), bytes((first + 1,)) if first < 255 else b"\xff" * 17
-        sql.execute("INSERT OR IGNORE INTO seen_new SELECT key FROM seen_lately WHERE key >= ? AND key < ?", bounds)
-        gathered -= sql.execute("DELETE FROM seen_lately WHERE key >= ? AND key < ?", bounds).rowcount
-        first = (first + 1) % 256
-        if first == 0:
-            (gathered,) = sql.execute("SELECT count(*) FROM seen_lately").fetchone()
-    _set_state(sql, "seen_lately", gathered)
-    _set_state(sql, "seen_slice", first)
-
-
 _seen_lately = 32_768
+_was_seen = (
+    "SELECT 1 FROM seen_lately WHERE key = :key UNION ALL SELECT 1 FROM seen_new WHERE key = :key"
+    " UNION ALL SELECT 1 FROM seen_old WHERE key = :key"
+)
 
 
 def _route_state(row: tuple[Any, ...]) -> RouteState:

@@ -76,7 +76,7 @@ def test_full_logs_are_moved_into_their_files_beside_the_commits(tmp_path: Path)
     for turn in range(25):
         store.append([event(n, at=turn, name=chance.randbytes(16).hex()) for n in range(1000)])
         cursor, last = store.cursor(), store.status().last_seq
-        seen = [b"%d-%d" % (turn, n) for n in range(1000)]
+        seen = [b"%06d-%09d" % (turn, n) for n in range(1000)]
         store.commit(Batch(cursor, last, seen=seen, mentions=[(cursor + n, f"plain:{n}") for n in range(1000)]))
     until = time.monotonic() + 30
     while not all(file.stat().st_size > before + 300_000 for file, before in zip(files, small, strict=True)):
@@ -160,16 +160,32 @@ def test_files_of_the_first_format_are_taken_over(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / name) as sql:
             sql.execute("PRAGMA user_version = 1")
             if name == "c.db":
-                sql.execute("INSERT INTO seen_new SELECT key FROM seen_lately UNION SELECT x'00'")
+                sql.execute("INSERT INTO seen_new SELECT key FROM seen_lately UNION SELECT zeroblob(16)")
+                sql.execute("DROP TABLE seen_filters")
                 sql.execute("DROP TABLE seen_lately")
                 sql.execute("DELETE FROM state WHERE name LIKE 'seen_%'")
         sql.close()
     for _ in range(2):
         store = store_at(tmp_path)
         assert store.load(["plain:1"])["plain:1"].facts == b"one"
-        assert store.unseen([b"\0", b"\1"]) == {b"\1"}
-        store.commit(Batch(store.cursor(), store.cursor(), seen=[b"\2"]))
-        assert store.unseen([b"\2"]) == set()
+        assert store.unseen([bytes(16), b"\1" * 16]) == {b"\1" * 16}
+        store.commit(Batch(store.cursor(), store.cursor(), seen=[b"\2" * 16]))
+        assert store.unseen([b"\2" * 16]) == set()
+        store.close()
+
+
+def test_records_of_the_third_format_are_taken_over(tmp_path: Path) -> None:
+    keys = [fingerprint(event(n)) for n in range(120)]
+    store_at(tmp_path).close()
+    with sqlite3.connect(tmp_path / "c.db") as sql:
+        for table, some in (("seen_old", keys[:40]), ("seen_new", keys[40:80]), ("seen_lately", keys[80:100])):
+            sql.executemany(f"INSERT INTO {table} VALUES (?)", [(key,) for key in some])
+        sql.execute("DROP TABLE seen_filters")
+        sql.execute("PRAGMA user_version = 3")
+    sql.close()
+    for _ in range(2):
+        store = store_at(tmp_path)
+        assert store.unseen(keys) == set(keys[100:])
         store.close()
 
 
@@ -628,12 +644,31 @@ def test_a_fingerprint_stays_known_however_many_come_after_it(tmp_path: Path) ->
         assert store.unseen(some) == set(some)
         store.commit(Batch(store.cursor(), store.cursor(), seen=some + keys[:10]))
         assert store.unseen(keys[: start + 10_000]) == set()
+        store.shrink_memory()
+    for _ in range(2):
+        store.shrink_memory()  # the second time nobody has asked in between
+        assert store.unseen(keys) == set()
+        store.close()
+        store = store_at(tmp_path)
+    assert store.unseen(keys) == set()
     store.close()
     with sqlite3.connect(tmp_path / "c.db") as sql:
         counts = [sql.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("seen_lately", "seen_new")]
     sql.close()
     assert counts[0] < 40_000
     assert sum(counts) >= len(keys)
+
+
+def test_a_fingerprint_stays_known_when_a_commit_after_it_fails(tmp_path: Path) -> None:
+    keys = [fingerprint(event(n)) for n in range(34_000)]
+    store = store_at(tmp_path)
+    store.commit(Batch(0, 0, seen=keys[:32_000]))
+    with pytest.raises(Overtaken):
+        store.commit(Batch(0, 0, seen=keys[32_000:], records=[Saved("plain:1", 5, 6, b"{}")]))
+    assert store.unseen(keys) == set(keys[32_000:])
+    store.commit(Batch(0, 0, seen=keys[32_000:]))
+    assert store.unseen(keys) == set()
+    store.close()
 
 
 def test_fingerprints_are_forgotten_only_after_the_events_they_belong_to(tmp_path: Path) -> None:
