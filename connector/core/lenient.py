@@ -16,7 +16,6 @@ from connector.core.json_body import decode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START = datetime(1970, 1, 1)  # noqa: DTZ001 - without a zone an offset need not be written and cut off again
-_MICROSECOND = timedelta(microseconds=1)
 _DAY = 86_400_000_000  # microseconds
 _FAR_SECONDS = 253_402_300_800  # the year 10000: no datetime reaches it
 _LONGEST_NUMBER = 60
@@ -97,7 +96,7 @@ def micros_of_iso(value: object) -> int | None:
         moment = datetime.fromisoformat(value.strip())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        micros = (moment - _EPOCH) // _MICROSECOND
+        micros = micros_of(moment)
     except (ValueError, OverflowError):
         return None
     return micros if 0 < micros < _FAR_SECONDS * 1_000_000 else None
@@ -119,7 +118,8 @@ def micros_of_seconds(value: object) -> int | None:
 
 def micros_of(moment: datetime) -> int:
     """An aware datetime as microseconds of Unix time."""
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds  # quicker than dividing timedeltas
 
 
 def stamp(said: int | None, received_at: datetime) -> int:

@@ -92,12 +92,13 @@ class Opener:
             Unreadable: as ``open_body`` says.
         """
         if self._misses_in_a_row < _MOST_MISSES or self._misses % _MOST_MISSES == 0:
-            for at, shape in enumerate(self._shapes):
+            shapes = self._shapes
+            for shape in shapes:
                 opened = shape.open(raw)
                 if opened is not None:
                     self._misses_in_a_row = 0
-                    if at:
-                        self._shapes = (shape, *self._shapes[:at], *self._shapes[at + 1 :])
+                    if shape is not shapes[0]:  # the next body, too, may be one of these
+                        self._shapes = (shape, *(other for other in shapes if other is not shape))
                     return opened
         value, text = open_body(raw, self._secrets)
         self._misses += 1
