@@ -347,8 +347,8 @@ class Program:
         self.stop_soon()
         ends, self._stop_by = self._stop_by or 0.0, None
         self.stop.set()
-        for worker in self.workers:
-            worker.bell.set()  # else a sleeping one notices within a second
+        for bell in (self.projector.bell, *(worker.bell for worker in self.workers)):
+            bell.set()  # else who sleeps notices within a second
         for thread in self._threads:
             thread.join(max(0.0, ends - time.monotonic()))
         hanging = [thread.name for thread in self._threads if thread.is_alive()]

@@ -50,7 +50,7 @@ class Projector:
 
     Args:
         sources: by their name in the configuration.
-        stop: ends ``run`` within a second.
+        stop: ends ``run`` within a second, or at once when ``bell`` is set as well.
         now: aware UTC.
         batch_events: the most events a transaction takes; fewer when they are about many affiliates. The more it
             takes, the fewer records are read, joined and written for the same events.
@@ -72,15 +72,15 @@ class Projector:
         self._stop, self._now, self._batch_events, self._report = stop, now, batch_events, report
         self._size = batch_events
         self._topics = StrangeTopics(store, sources)
-        self._bell = threading.Event()
+        self.bell = threading.Event()
         self.failures = 0
         """Tries in a row that came to nothing; 0 when it is well."""
-        store.on_append(self._bell.set)
+        store.on_append(self.bell.set)
 
     def run(self) -> None:
         """The thread's life: project what is there, sleep until the store rings."""
         while not self._stop.is_set():
-            self._bell.clear()
+            self.bell.clear()
             try:
                 began = time.thread_time()
                 while self.step() and not self._stop.is_set():
@@ -103,7 +103,7 @@ class Projector:
             self._sleep()
 
     def _sleep(self) -> None:
-        while not self._stop.is_set() and not self._bell.wait(1.0):
+        while not self._stop.is_set() and not self.bell.wait(1.0):
             # The tick: another process (backfill, replay) can't ring our bell.
             try:
                 self._store.notice_others()

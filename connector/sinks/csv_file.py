@@ -145,7 +145,7 @@ class CsvTable:
         return self.bom + "".join([self.before, self.header_raw, *self.lines]).encode(self.encoding)
 
     def facts(self, target: Target) -> str:  # noqa: ARG002 - one table a file
-        delimiter = {"\t": "tab"}.get(self.delimiter, self.delimiter)
+        delimiter = {",": "comma", ";": "semicolon", "\t": "tab"}.get(self.delimiter, self.delimiter)
         bom = " with BOM" if self.bom else ""
         line_end = {"\r\n": "CRLF", "\n": "LF", "\r": "CR"}[self.line_end]
         return f"lines below the header: {len(self.lines)}; {self.encoding}{bom}, delimiter {delimiter}, {line_end}"
