@@ -415,10 +415,15 @@ class Program:
 
     def _shrink_memory(self) -> None:
         """Let go of what is only kept to be quick."""
-        self.store.shrink_memory()
         for sink in self.sinks.values():
             if isinstance(sink, Shrinkable):
                 sink.shrink_memory()
+        self.store.shrink_memory()
+        # Python returns its memory in pieces of a mebibyte, when nothing lies in them any more: neither a spare tuple,
+        # which only a full collection lets go, nor a name that was looked up last.
+        gc.collect()
+        forget_names = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+        forget_names()
 
     def _look(self) -> tuple[str, ...]:
         reasons = list(self._dead)
@@ -570,6 +575,7 @@ async def _run(server: uvicorn.Server, listener: socket.socket, program: Program
     watcher = loop.create_task(
         watch_connections(server.server_state.connections, config.server.request_timeout_seconds)
     )
+    make_spares(loop)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     logs.say(
@@ -585,6 +591,15 @@ async def _run(server: uvicorn.Server, listener: socket.socket, program: Program
         watcher.cancel()
         with suppress(asyncio.CancelledError):
             await watcher
+
+
+def make_spares(loop: asyncio.AbstractEventLoop) -> None:
+    """Make what asyncio and uvloop never give back: some of each of their small things, for the next to come. Made in a
+    burst, they would lie scattered over its memory and hold all of it."""
+    future = loop.create_future()
+    [iter(future) for _ in range(255)]
+    for _ in range(250):
+        loop.call_soon(int)  # does nothing
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -319,14 +319,16 @@ class DatabaseFile:
         return int(pages * bytes_a_page)
 
     def shrink(self) -> None:
-        """Free the pages and statements that the connections keep in memory; what is wanted is read again."""
-        with suppress(sqlite3.Error):
-            with self._lock:
-                if self._writer is not None:
-                    self._writer.execute("PRAGMA shrink_memory")
+        """Close the connections, with the pages and statements that they keep; what is wanted is read again."""
+        with suppress(sqlite3.Error, StoreUnavailable):
             for _ in range(len(self._readers)):
                 with suppress(IndexError):  # somebody reads with it at the moment
                     self._readers.pop(0).close()
+            with self._lock:
+                if self._writer is not None:
+                    # The new one first: when the last connection goes, SQLite moves the whole log.
+                    old, self._writer = self._writer, self._connect(self._cache_kib)
+                    old.close()
 
     def rebuild(self) -> None:
         """Write the file anew, so that nothing stays in it but what is kept. Others that write wait meanwhile."""

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from sys import intern
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field, structs
@@ -27,7 +26,7 @@ from connector.core.contract import Outcome, Sink, Target
 from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavailable, TryLater
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord, load_facts, view
-from connector.core.row import Cell, Row, dump_cells, load_cells, remembered
+from connector.core.row import Cell, HeldCells, Row, dump_cells, forget_read, load_cells, remembered
 from connector.dead_letters import DeadLetters, Letter
 from connector.faults import describe
 from connector.store import Later, LogLine, Owed, Result, RouteKind, RouteState, Store
@@ -80,9 +79,8 @@ class _Job(Struct):
     """A leased record on its way, with the rows that have to be sent for it."""
 
     owed: Owed
-    rows: list[Row]
-    letters: list[Letter] = field(default_factory=list)
-    log: list[LogLine] = field(default_factory=list)
+    rows: tuple[Row, ...]  # a list would be twice as large, and there are 20,000 of these
+    letters: tuple[Letter, ...] = ()
 
 
 class RouteWorker:
@@ -281,14 +279,11 @@ class RouteWorker:
         if fault:
             logs.warn(_log, "mapping.bug", route=self._name, records=len(settled), **fault)
         wanted = [row.key for _, shape in shaped for row in shape.rows]
-        written = {
-            # Every row has the same names: one copy of them for all.
-            row.key: (row.record_id, {intern(name): cell for name, cell in load_cells(row.cells).items()})
-            for row in self._store.written(self._name, [one.record_id for one, _ in shaped], wanted)
-        }
+        written: dict[str, str] = {}
         keys_of: dict[str, list[str]] = {}
-        for key, (record_id, _) in written.items():
-            keys_of.setdefault(record_id, []).append(key)
+        for was in self._store.written(self._name, [one.record_id for one, _ in shaped], wanted):
+            written[was.key] = was.cells
+            keys_of.setdefault(was.record_id, []).append(was.key)
         jobs: list[_Job] = []
         for one, shape in shaped:
             job = self._job(one, shape, written, keys_of.get(one.record_id, ()))
@@ -304,30 +299,35 @@ class RouteWorker:
                 settled.append(self._settled(job))
         return jobs, settled
 
-    def _job(
-        self, owed: Owed, shape: Evaluation, written: Mapping[str, tuple[str, dict[str, Cell]]], before: Sequence[str]
-    ) -> _Job:
+    def _job(self, owed: Owed, shape: Evaluation, written: Mapping[str, str], before: Sequence[str]) -> _Job:
         """The rows of *shape* that the far side does not hold yet, and the letters of those that can't be made.
 
         Args:
-            written: what the far side holds, of the whole batch: a batch may be 20,000 rows, so it is only looked into.
+            written: the dumped cells that the far side holds, by key, of all records that were taken.
             before: the keys in it of this record's rows.
         """
-        job = _Job(owed, [])
+        send: list[Row] = []
         rows = list(shape.rows)
         if all(trouble.key for trouble in shape.problems):
             kept = {row.key for row in rows} | {trouble.key for trouble in shape.problems}
-            rows += [row for key in before if key not in kept and (row := self._left_over(owed, key, written[key][1]))]
+            gone = ((key, load_cells(written[key])) for key in before if key not in kept)
+            rows += [row for key, last in gone if (row := self._left_over(owed, key, last))]
         for row in rows:
-            _, last = written.get(row.key, ("", None))
+            text = written.get(row.key)
+            last = None if text is None else load_cells(text)
             if last is None and row.key in shape.removals:
                 continue  # what was never written need not be removed
             if row.remove or last is None or _differs(remembered(row), last):
-                job.rows.append(replace(row, last=last))
+                if self._full > _most_as_objects:
+                    held = None if text is None else HeldCells(text)
+                    send.append(replace(row, cells=HeldCells(dump_cells(row.cells)), last=held))
+                else:
+                    send.append(replace(row, last=last))
+        letters = []
         for trouble in shape.problems:
             row = Row(owed.record_id, trouble.key, trouble.cells)
-            job.letters.append(self._letter(owed, row, trouble.reason, trouble.code, trouble.where))
-        return job
+            letters.append(self._letter(owed, row, trouble.reason, trouble.code, trouble.where))
+        return _Job(owed, tuple(send), tuple(letters))
 
     def _left_over(self, owed: Owed, key: str, last: Mapping[str, Cell]) -> Row | None:
         """How to remove a row that was written for a record which has no such row any more: its key is another now, or
@@ -353,7 +353,7 @@ class RouteWorker:
         results = []
         for job in whole:
             results.append(self._result(job, outcomes, state))
-            job.rows.clear()  # what is settled takes the place of what was sent, not another such place beside it
+            job.rows = ()  # what is settled takes the place of what was sent, not another such place beside it
         if answered:
             self._succeeded(whole, state)
             state = self._store.route_state(self._name)
@@ -362,6 +362,7 @@ class RouteWorker:
             failure = self._failure(error)
             results += self._failed(failure, failed, outcomes, state)
         self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(answered))
+        forget_read()
         self._tell(jobs, results, tally, failure)
         if failure is not None and failure.kind == "start_over":
             count = self._store.resync(self._name)
@@ -424,6 +425,7 @@ class RouteWorker:
         """What became of a record all of whose rows were sent; adds its letters to *job*."""
         owed = job.owed
         written, removed = _taken_over(job, outcomes)
+        log: list[LogLine] = []
         waits: list[float] = []
         reason = ""
         for row in job.rows:
@@ -436,17 +438,17 @@ class RouteWorker:
                 )
             if outcome.kind == "refused":
                 where = _where(self._target, outcome.column)
-                job.letters.append(self._letter(owed, row, outcome.reason, outcome.code, where))
+                job.letters += (self._letter(owed, row, outcome.reason, outcome.code, where),)
             if outcome.kind == "later":
                 waits.append(max(outcome.after or 0.0, self._backoff(owed.tries + 1)))
                 reason = outcome.code or "later"
             else:
                 cells = written[row.key] if row.last is None and row.key in written else dump_cells(_changed(row))
-                job.log.append(LogLine(row.key, outcome.kind, outcome.code, cells))
+                log.append(LogLine(row.key, outcome.kind, outcome.code, cells))
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=owed.record_id, notices=list(outcome.notices))
         later = Later(self._now() + timedelta(seconds=max(waits)), reason) if waits else None
-        return Result(owed.record_id, owed.version, owed.token, written, removed, tuple(job.log), later)
+        return Result(owed.record_id, owed.version, owed.token, written, removed, tuple(log), later)
 
     def _gives_up(self, owed: Owed, state: RouteState) -> bool:
         """Whether *owed* has failed for too long while other records get through: an outage is nobody's fault."""
@@ -487,11 +489,11 @@ class RouteWorker:
             written, removed = _taken_over(job, outcomes)
             if owed.alone and failure.kind == "later" and self._gives_up(owed, state):
                 reason = f"given up after {owed.tries + 1} tries: {failure.reason}"
-                job.letters += [self._letter(owed, row, reason, failure.code, "") for row in job.rows]
-                results.append(Result(owed.record_id, owed.version, owed.token, written, removed, tuple(job.log)))
+                job.letters += tuple(self._letter(owed, row, reason, failure.code, "") for row in job.rows)
+                results.append(Result(owed.record_id, owed.version, owed.token, written, removed))
                 continue
             mine = Later(later.due_at, later.reason, later.failed, alone=later.alone or owed.alone)
-            results.append(Result(owed.record_id, owed.version, owed.token, written, removed, (), mine))
+            results.append(Result(owed.record_id, owed.version, owed.token, written, removed, later=mine))
         return results
 
     def _blame(self, failure: _Failure, jobs: Sequence[_Job], state: RouteState) -> Later:
@@ -573,7 +575,7 @@ class RouteWorker:
         return Result(owed.record_id, owed.version, owed.token, later=Later(due, reason, failed, owed.alone))
 
     def _settled(self, job: _Job) -> Result:
-        return Result(job.owed.record_id, job.owed.version, job.owed.token, log=tuple(job.log))
+        return Result(job.owed.record_id, job.owed.version, job.owed.token)
 
     def _finish(self, results: Sequence[Result], letters: Sequence[Letter] = (), *, delivered: bool = False) -> None:
         """First the new letters on disk, then those away that are void now, then the results.
@@ -646,6 +648,7 @@ class _Failure(Struct, frozen=True):
 
 
 _taken_at_once = 500
+_most_as_objects = 2_000  # rows; the cells of a larger batch are held as texts
 _most_unsent = 1_000  # records that need no call: then they are settled, and it is another batch's turn
 _longest_nap_seconds = 5.0
 _person_seconds = 30.0  # nobody shares a sheet or renews a token faster

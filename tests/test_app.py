@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import logging
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -392,6 +394,22 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
 
 def test_the_clock_is_aware() -> None:
     assert app.utc_now().tzinfo is not None
+
+
+def test_what_went_in_circles_is_let_go_of_when_memory_shrinks(tmp_path: Path, nursery: Nursery) -> None:
+    program = _program(tmp_path, nursery)
+    circle = Exception()
+    circle.__cause__ = circle
+    seen = weakref.ref(circle)
+    gc.disable()  # the collector looks by itself as well, now and then
+    try:
+        del circle
+        assert seen() is not None
+        program._shrink_memory()
+        assert seen() is None
+    finally:
+        gc.enable()
+        program.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' C libraries do it by themselves, or can't")

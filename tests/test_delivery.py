@@ -16,7 +16,7 @@ from connector.core.contract import Outcome, TargetOptions
 from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavailable, TryLater
 from connector.core.mapping import Evaluation, Unshaped
 from connector.core.record import AffiliateRecord
-from connector.core.row import Cell, Row, load_cells
+from connector.core.row import Cell, HeldCells, Row, load_cells
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, RouteWorker
 from connector.store import Store
@@ -79,6 +79,27 @@ def test_a_changed_row_costs_as_much_in_a_large_batch_as_in_a_small_one(tmp_path
 
     changing(50)  # warms up
     assert changing(4_000) < 2.5 * min(changing(200, turn) for turn in range(3))
+
+
+def test_a_sink_is_given_the_same_rows_in_a_large_batch_as_in_a_small_one(tmp_path: Path) -> None:
+    def given_to(batch_rows: int, *, held: bool) -> list[tuple[object, ...]]:
+        world = World(tmp_path / str(batch_rows), sink=TableSink(batch_rows=batch_rows))
+        rows: list[tuple[object, ...]] = []
+
+        def note(sent: Sequence[Row]) -> None:
+            assert all(isinstance(row.cells, HeldCells) == held for row in sent)
+            rows.extend((row.key, dict(row.cells), None if row.last is None else dict(row.last)) for row in sent)
+
+        world.sink.after = note
+        for at in (1, 2):
+            world.say(*(event(n, at, email=f"{at}@example.com") for n in range(3)))
+            world.deliver()
+        world.close()
+        return rows
+
+    rows = given_to(3, held=False)
+    assert len(rows) == 6
+    assert given_to(5_000, held=True) == rows
 
 
 def test_a_row_equal_to_what_was_written_costs_no_call(world: World) -> None:

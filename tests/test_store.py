@@ -86,6 +86,17 @@ def test_full_logs_are_moved_into_their_files_beside_the_commits(tmp_path: Path)
     assert not list(tmp_path.glob("*-wal"))
 
 
+def test_shrinking_its_memory_moves_no_log_and_changes_nothing(store: Store, tmp_path: Path) -> None:
+    store.append([event(1, email="a@example.com")])
+    logs = [tmp_path / "c-inbox.db-wal", tmp_path / "c.db-wal"]
+    before = [log.stat().st_size for log in logs]
+    assert all(before)
+    store.shrink_memory()
+    assert [log.stat().st_size for log in logs] == before
+    store.append([event(2, email="b@example.com")])
+    assert [stored.seq for stored in store.read_events(0, 10)] == [1, 2]
+
+
 def test_its_files_are_for_their_owner_only(store: Store, tmp_path: Path) -> None:
     store.append([event(1)])
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}

@@ -10,7 +10,7 @@ What depends on several facts at once (sums, the default campaign, who is gone) 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -213,7 +213,10 @@ class AffiliateRecord(_Part):
 # ---------------------------------------------------------------- facts as bytes
 
 _dump = msgspec.json.Encoder().encode
-_load = msgspec.json.Decoder(dict[str, tuple[int, int, str | int | bool | tuple[str, ...] | None]]).decode
+# With a bound, though it binds nothing: of short names without one msgspec keeps the last 512 until the end, and each
+# of them would hold the memory around it, long after a burst.
+_Path = Annotated[str, msgspec.Meta(min_length=0)]
+_load = msgspec.json.Decoder(dict[_Path, tuple[int, int, str | int | bool | tuple[str, ...] | None]]).decode
 
 
 def dump_facts(facts: Facts) -> bytes:

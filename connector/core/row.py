@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 ColumnType = Literal[
     "text", "number", "integer", "boolean", "date", "datetime",
@@ -75,7 +77,7 @@ class Row(Struct, frozen=True):
     cells: Mapping[str, Cell]
     last: Mapping[str, Cell] | None = None
     remove: bool = False
-    extras: Mapping[str, str] = field(default_factory=dict)
+    extras: Mapping[str, str] = MappingProxyType({})
 
 
 def remembered(row: Row) -> dict[str, Cell]:
@@ -95,6 +97,40 @@ def load_cells(text: str) -> dict[str, Cell]:
     """What ``dump_cells`` wrote, with its types."""
     loaded: dict[str, Any] = json.loads(text)
     return {name: _untagged(value) for name, value in loaded.items()}
+
+
+class HeldCells(Mapping[str, Cell]):
+    """Cells held as their text, for the many thousand rows of a large batch: as objects they take several times that.
+
+    Each look reads the text; the last few that were read are at hand until ``forget_read``.
+
+    Args:
+        text: as ``dump_cells`` wrote it.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __getitem__(self, name: str) -> Cell:
+        return _read(self.text)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_read(self.text))
+
+    def __len__(self) -> int:
+        return len(_read(self.text))
+
+
+def forget_read() -> None:
+    """Let go of the cells that ``HeldCells`` has read last."""
+    _read.cache_clear()
+
+
+@lru_cache(maxsize=8)
+def _read(text: str) -> dict[str, Cell]:
+    return load_cells(text)
 
 
 def _tagged(cell: Cell) -> Any:

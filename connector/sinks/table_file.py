@@ -440,7 +440,7 @@ class TableFile:
 
     Options: ClassVar[type[SinkOptions]] = TableFileOptions
     TargetOptions: ClassVar[type[TargetOptions]] = TargetOptions
-    batch_rows = 5_000  # more would hold more memory than they save rewriting
+    batch_rows = 2_000  # more would hold more memory than they save rewriting
 
     rest = 3.0
     """How many times a flush's own duration the sink rests before the next one, so that a burst becomes few flushes

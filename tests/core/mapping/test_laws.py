@@ -13,7 +13,7 @@ from connector.core.errors import ConfigError
 from connector.core.mapping import Evaluation, load
 from connector.core.mapping.cells import _odd_url, _plain_address, _plain_url, canonical_key
 from connector.core.record import AffiliateRecord
-from connector.core.row import Cell, dump_cells, load_cells
+from connector.core.row import Cell, HeldCells, dump_cells, load_cells
 from tests.core.mapping.support import mapping, sources
 
 _kinds = ("text", "number", "integer", "boolean", "date", "datetime", "money", "email", "phone", "url", "country")
@@ -115,6 +115,10 @@ def test_the_same_record_gives_equal_rows_and_they_survive_being_kept(record: Af
         for row in first.rows:
             kept: dict[str, Cell] = load_cells(dump_cells(row.cells))
             assert kept == row.cells
+            held = HeldCells(dump_cells(row.cells))
+            assert held == row.cells
+            assert list(held) == list(kept)
+            assert all(type(held[name]) is type(cell) for name, cell in row.cells.items())
 
 
 _locals = st.from_regex(r"[A-Za-z0-9._+-]{1,20}", fullmatch=True)
