@@ -397,9 +397,12 @@ def test_the_clock_is_aware() -> None:
 
 
 def test_what_went_in_circles_is_let_go_of_when_memory_shrinks(tmp_path: Path, nursery: Nursery) -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+
     program = _program(tmp_path, nursery)
-    circle = Exception()
-    circle.__cause__ = circle
+    circle = Circle()
     seen = weakref.ref(circle)
     gc.disable()  # the collector looks by itself as well, now and then
     try:
