@@ -165,7 +165,8 @@ class _Place:
         texts, fractions = self.texts or type(value) is str, self.fractions or type(value) is Decimal
         if texts and fractions:  # msgspec can't tell them apart in one place
             raise _Unlike
-        return replace(self, texts=texts, fractions=fractions)
+        seen = (texts, fractions) == (self.texts, self.fractions)
+        return self if seen else replace(self, texts=texts, fractions=fractions)
 
 
 def _joined(fields: dict[str, _Place], value: dict[str, Any], nesting: int) -> dict[str, _Place]:
