@@ -1,7 +1,7 @@
 """A filter in front of the tables of fingerprints: most new ones are known to be new without a look. Knows no SQL.
 
-A Bloom filter with two bits a fingerprint, in 256 slices by the first byte, as the tables are filled. It takes a new
-fingerprint for a known one now and then (one of 25 at a million, one of 4 at three million), never a known one for new.
+A Bloom filter with three bits a fingerprint, in 256 slices by the first byte, as the tables are filled. It takes a new
+fingerprint for a known one now and then (one of 200 at a million, one of 5 at five million), never a known one for new.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from collections.abc import Iterable
 from typing import Final
 
 SLICES: Final = 256
-_slice_bytes: Final = 4096
+_slice_bytes: Final = 8192
 _words = struct.Struct(">II").unpack_from
 
 
 class SeenFilter:
-    """One mebibyte, however many it is told of.
+    """Two mebibytes, however many it is told of; none before the first.
 
     Args:
         slices: (number of the slice, what ``slice`` gave); those that are not there are empty.
     """
 
     def __init__(self, slices: Iterable[tuple[int, bytes]] = ()) -> None:
-        self._bits = bytearray(SLICES * _slice_bytes)
+        self._bits = bytearray()
         for number, bits in slices:
+            self._bits = self._bits or bytearray(SLICES * _slice_bytes)
             self._bits[number * _slice_bytes : (number + 1) * _slice_bytes] = bits
 
     def slice(self, number: int) -> bytes:
@@ -33,23 +34,29 @@ class SeenFilter:
 
     def add(self, keys: Iterable[bytes]) -> None:
         """Know these fingerprints (8 bytes or more) from now on."""
-        bits = self._bits
+        bits = self._bits = self._bits or bytearray(SLICES * _slice_bytes)
         for key in keys:
             first, second = _words(key)
-            one = first >> 9  # the slice's eight bits, and fifteen for the place in it
-            other = first >> 24 << 15 | second >> 17
+            one = first >> 8  # the slice's eight bits, and sixteen for the place in it
+            start = first >> 24 << 16
+            other, third = start | second >> 16, start | second & 0xFFFF
             bits[one >> 3] |= 1 << (one & 7)
             bits[other >> 3] |= 1 << (other & 7)
+            bits[third >> 3] |= 1 << (third & 7)
 
     def suspects(self, keys: Iterable[bytes]) -> list[bytes]:
         """Those of *keys* that may have been added; the others were not."""
         bits = self._bits
+        if not bits:
+            return []
         found = []
         for key in keys:
             first, second = _words(key)
-            one = first >> 9
+            one = first >> 8
             if bits[one >> 3] >> (one & 7) & 1:
-                other = first >> 24 << 15 | second >> 17
+                other = first >> 24 << 16 | second >> 16
                 if bits[other >> 3] >> (other & 7) & 1:
-                    found.append(key)
+                    third = first >> 24 << 16 | second & 0xFFFF
+                    if bits[third >> 3] >> (third & 7) & 1:
+                        found.append(key)
         return found

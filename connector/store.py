@@ -495,12 +495,13 @@ class Store:
             _hold(self._lock, path)
         opened: list[DatabaseFile] = []
         try:
-            # A visitor appends, or looks once: what it has seen it does not need again.
-            cache_kib = 8192 if worker else 512
+            # The inbox is written at its end only, the records anywhere. A visitor appends, or looks once: what it has
+            # seen it does not need again.
+            inbox_kib, records_kib = (2048, 14_336) if worker else (512, 512)
             inbox_path = path.with_name(f"{path.stem}-inbox{path.suffix}")
-            self._inbox = DatabaseFile(inbox_path, _inbox_schema, cache_kib=cache_kib)
+            self._inbox = DatabaseFile(inbox_path, _inbox_schema, cache_kib=inbox_kib)
             opened.append(self._inbox)
-            self._records = DatabaseFile(path, _records_schema, cache_kib=cache_kib)
+            self._records = DatabaseFile(path, _records_schema, cache_kib=records_kib)
             opened.append(self._records)
             self._codec = Codec(self._dictionaries(self._inbox))
             self._facts_codec = Codec(self._dictionaries(self._records))
