@@ -120,6 +120,34 @@ def _load(config_file: Path | None) -> Config:
     return configuration.load(configuration.find(config_file))
 
 
+def _store_path(settings: Config) -> Path:
+    return Path(settings.store.url.removeprefix("sqlite:///"))
+
+
+def _store_exists(settings: Config) -> bool:
+    return _store_path(settings).exists()
+
+
+@contextmanager
+def _visited(settings: Config) -> Iterator[Store]:
+    """The store, beside a server that may be running; made when it is not there."""
+    store = open_store(settings.store.url, worker=False, now=_now)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _visited_if_there(settings: Config) -> Iterator[Store | None]:
+    """The store, or None before the first start: whoever only looks makes no files."""
+    if not _store_exists(settings):
+        yield None
+        return
+    with _visited(settings) as store:
+        yield store
+
+
 # ---------------------------------------------------------------- printing
 
 
@@ -417,10 +445,9 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
     built = program.build_sources(settings)[source.name]
     updates = built.normalize(built.accept(request))
     if not _store_exists(settings):
-        cli.complain(f"{settings.store.url} is not there; is the server running with the same configuration?")
+        cli.complain(f"{_store_path(settings)} is not there; is the server running with the same configuration?")
         raise Left(cli.found_problems)
-    store = open_store(settings.store.url, worker=False, now=_now)
-    try:
+    with _visited(settings) as store:
         last = store.status().last_seq
         ends = time.monotonic() + 15
         while time.monotonic() < ends and store.cursor() < last:
@@ -452,8 +479,6 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
                     _say(f"{route.name}: no row (its mapping leaves this affiliate out)")
         if unwell:
             raise Left(cli.found_problems)
-    finally:
-        store.close()
 
 
 def _named_source(settings: Config, name: str | None) -> SourceConfig:
@@ -505,9 +530,8 @@ def backfill(
     named = _named_source(settings, source)
     built = program.build_sources(settings)[named.name]
     reading = room.Reading(None if since is None else _day(since), deliveries)
-    store = open_store(settings.store.url, worker=False, now=_now)
     try:
-        with _shown_progress(named.name, quiet=as_json) as progress:
+        with _visited(settings) as store, _shown_progress(named.name, quiet=as_json) as progress:
             report = room.read(
                 built, reading, store, program.reading_lock(settings, named.name),
                 stop=threading.Event(), now=_now, dry_run=dry_run, accept_gone=accept_gone, progress=progress,
@@ -523,8 +547,6 @@ def backfill(
         if not dry_run:
             cli.complain(f"{named.name}: what was read is kept; the same command goes on there")
         raise
-    finally:
-        store.close()
     if as_json:
         _print_json(asdict(report) | {"source": named.name, "dry_run": dry_run})
     else:
@@ -701,16 +723,13 @@ def _status(settings: Config) -> dict[str, Any]:
     letters = _letters(settings)
     counts = letters.counts() if letters.path.exists() else {}
     server = _server_state(settings)
-    found, read = None, None
+    found = None
     strange: dict[str, dict[str, datetime]] = {}
-    if _store_exists(settings):
-        store = open_store(settings.store.url, worker=False, now=_now)
-        try:
+    with _visited_if_there(settings) as store:
+        read = _readings(settings, store)
+        if store is not None:
             found = store.status()
-            read = _readings(settings, store)
             strange = {source.name: topics.met(store, source.name, _now()) for source in settings.sources}
-        finally:
-            store.close()
     sources = {s.source: s for s in found.sources} if found else {}
     routes = {r.route: r for r in found.routes} if found else {}
     names = dict.fromkeys([*(s.name for s in settings.sources), *sources])
@@ -753,7 +772,7 @@ def _status(settings: Config) -> dict[str, Any]:
             for name in names
         ],
         "routes": shown,
-        "readings": _readings(settings, None) if read is None else read,
+        "readings": read,
         "dead_letters": sum(counts.values()),
     }
 
@@ -799,10 +818,6 @@ def _readiness(where: str) -> str | None:
     return None
 
 
-def _store_exists(settings: Config) -> bool:
-    return Path(settings.store.url.removeprefix("sqlite:///")).exists()
-
-
 @app.command()
 def resync(
     route: Annotated[str, typer.Argument(help="Its name, as in `connector status`.")], config: ConfigOption = None
@@ -810,14 +825,9 @@ def resync(
     """Write every affiliate to that route again."""
     settings = _load(config)
     found = _named_route(settings, route)
-    store = open_store(settings.store.url, worker=False, now=_now) if _store_exists(settings) else None
-    try:
+    count = None
+    with _visited_if_there(settings) as store, suppress(KeyError):  # not enrolled yet
         count = None if store is None else store.resync(found.name)
-    except KeyError:
-        count = None
-    finally:
-        if store is not None:
-            store.close()
     if count is None:
         cli.complain(f"{route} has not been started yet; its first start writes everything: connector serve")
         raise Left(cli.found_problems)
@@ -837,8 +847,7 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
     """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
     settings = _load(config)
     _expect_a_store(settings, affiliate)
-    store = open_store(settings.store.url, worker=False, now=_now)
-    try:
+    with _visited(settings) as store:
         meant = people.whom(store, [source.name for source in settings.sources], affiliate)
         sources, letters = program.build_sources(settings), _letters(settings)
         evaluations = {route.name: route.mapping.evaluate for route in settings.routes}
@@ -846,8 +855,6 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
             record_id: people.explain(store, sources, letters, evaluations, record_id, _now())
             for record_id in meant.record_ids
         }
-    finally:
-        store.close()
     told = {record_id: entries for record_id, entries in told.items() if entries}
     if as_json:
         _print_json({record_id: [asdict(entry) for entry in entries] for record_id, entries in told.items()})
@@ -865,7 +872,7 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
 def _expect_a_store(settings: Config, affiliate: str) -> None:
     """Whoever asks before the first start makes no files by it."""
     if not _store_exists(settings):
-        cli.complain(f"nobody is known by {affiliate}: there is no {settings.store.url.removeprefix('sqlite:///')} yet")
+        cli.complain(f"nobody is known by {affiliate}: there is no {_store_path(settings)} yet")
         raise Left(cli.found_problems)
 
 
@@ -970,14 +977,12 @@ def _sink_of(settings: Config, route: RouteConfig) -> SinkConfig:
 @contextmanager
 def _built_sink(settings: Config, found: SinkConfig) -> Iterator[Sink]:
     """The sink, for a command beside a running server; with the notes that the server keeps for it, if it ran yet."""
-    store = open_store(settings.store.url, worker=False, now=_now) if _store_exists(settings) else None
-    sink = program.build_sink(found, store, threading.Event())
-    try:
-        yield sink
-    finally:
-        sink.close()
-        if store is not None:
-            store.close()
+    with _visited_if_there(settings) as store:
+        sink = program.build_sink(found, store, threading.Event())
+        try:
+            yield sink
+        finally:
+            sink.close()
 
 
 @app.command()
@@ -1088,11 +1093,8 @@ def replay_letters(
     if not chosen:
         _say("no dead letters")
         return
-    store = open_store(settings.store.url, worker=False, now=_now)
-    try:
+    with _visited(settings) as store:
         count = _letters(settings).replay([letter.id for letter in chosen], store)
-    finally:
-        store.close()
     running = _server_state(settings) != "not running"
     when = "the running server tries within a second" if running else "the next `connector serve` tries"
     _say(f"{count} put back; {when}")
@@ -1243,14 +1245,9 @@ def _many(count: int, noun: str) -> str:
 
 def _joined(settings: Config, updates: Sequence[AffiliateUpdate]) -> dict[str, dict[str, Fact]]:
     """By record id: what is known already and what *updates* say."""
-    known: dict[str, dict[str, Fact]] = {}
-    if updates and _store_exists(settings):
-        store = open_store(settings.store.url, worker=False, now=_now)
-        try:
-            stored = store.load({update.record_id for update in updates})
-        finally:
-            store.close()
-        known = {record_id: load_facts(record.facts) for record_id, record in stored.items()}
+    with _visited_if_there(settings) as store:
+        stored = {} if store is None else store.load({update.record_id for update in updates})
+    known: dict[str, dict[str, Fact]] = {record_id: load_facts(record.facts) for record_id, record in stored.items()}
     for update in updates:
         known[update.record_id] = join(known.get(update.record_id, {}), update.facts)
     return known
