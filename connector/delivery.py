@@ -677,6 +677,8 @@ def _taken_over(job: _Job, outcomes: Mapping[str, Outcome]) -> tuple[dict[str, s
             continue
         if row.remove:
             removed.append(row.key)
+        elif row.last is None and not row.extras and not outcome.waiting:
+            written[row.key] = dump_cells(row.cells)
         else:
             cells = {**(row.last or {}), **remembered(row)}
             written[row.key] = dump_cells({n: cell for n, cell in cells.items() if n not in outcome.waiting})

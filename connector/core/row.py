@@ -88,6 +88,8 @@ def remembered(row: Row) -> dict[str, Cell]:
 
 def dump_cells(cells: Mapping[str, Cell]) -> str:
     """Cells as compact JSON with sorted keys: equal cells give equal text, and ``load_cells`` gives them back."""
+    if isinstance(cells, HeldCells):
+        return cells.text
     return json.dumps(
         {name: _tagged(cell) for name, cell in cells.items()}, ensure_ascii=False, sort_keys=True, separators=(",", ":")
     )

@@ -261,8 +261,12 @@ def _encoded(table: Table, column: Column, cell: Cell, plan: RowPlan, notices: l
         return _left_out
 
 
-def carry_out(table: Table, target: Target, plan: Plan) -> None:
-    """Do to *table* what *plan* says; *plan* must have been made from this very table."""
+def carry_out(table: Table, target: Target, plan: Plan) -> list[int]:
+    """Do to *table* what *plan* says; *plan* must have been made from this very table.
+
+    Returns:
+        The places that are still to be dropped.
+    """
     if plan.new_columns:
         table.add_columns(plan.new_columns)
     columns = {column.name: column for column in target.columns}
@@ -276,8 +280,7 @@ def carry_out(table: Table, target: Target, plan: Plan) -> None:
             table.append(canonical_key(item.row.key), plan.positions[target.key], cells)
         else:
             table.update(item.place, cells)
-    if remove:
-        table.drop(remove)
+    return remove
 
 
 # ---------------------------------------------------------------- the file
@@ -431,6 +434,7 @@ class TableFileOptions(SinkOptions):
 
 
 _tries = 6
+_planned_at_once = 500  # rows: a plan holds each of their cells three times
 _quiet_seconds = 0.5
 _stale_seconds = 600.0
 
@@ -550,16 +554,24 @@ class TableFile:
             table = document.table(target)
             if not table.headers():
                 self._start_over(target)
-            plan = make_plan(table, target, rows, str(self._path))
-            if plan.changes:
-                self._cache = None  # from here until it is saved, the document says more than the file
-                carry_out(table, target, plan)
+            outcomes: list[Outcome] = []
+            drop: list[int] = []
+            changed = False
+            for start in range(0, len(rows), _planned_at_once):
+                plan = make_plan(table, target, rows[start : start + _planned_at_once], str(self._path))
+                if plan.changes:
+                    changed, self._cache = True, None  # until it is saved, the document says more than the file
+                    drop += carry_out(table, target, plan)
+                outcomes += [item.outcome for item in plan.rows if item.outcome is not None]
+            if drop:
+                table.drop(drop)
+            if changed:
                 if not self._save(document, signature):
                     continue
             elif not self._synced:
                 self._sync()
             self._note_filled(target)
-            return tuple(item.outcome for item in plan.rows if item.outcome is not None)
+            return outcomes
         raise _always_changing(self._path)
 
     def _start_over(self, target: Target) -> None:
