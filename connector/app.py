@@ -429,6 +429,11 @@ class Program:
         reasons = list(self._dead)
         try:
             self.store.check_files()
+        except StoreUnavailable as error:
+            if "store" not in self._reasons:
+                logs.warn(_log, "store.fails", reason=str(error))
+            return ("store", *reasons)
+        try:
             if self.receiver is not None and not self.receiver.keeps:
                 self.store.remember("connector", "probe", utc_now().isoformat())  # can it commit again?
                 self.receiver.keeps = True

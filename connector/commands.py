@@ -691,7 +691,10 @@ def _reading_line(reading: dict[str, Any]) -> str:
         told += f"; a reading began {_ago(since)} and has not ended"
     if reading["next_due"] is not None:
         seconds = (reading["next_due"] - _now()).total_seconds()
-        told += "; next due now" if seconds <= 0 else f"; next due in {_duration(seconds)}"
+        if seconds > 0:
+            told += f"; next due in {_duration(seconds)}"
+        else:
+            told += "; a running server tries again soon" if reading["last_try_failed"] else "; next due now"
     return f"{reading['source']}: {told}"
 
 

@@ -357,6 +357,8 @@ def test_a_data_folder_that_is_taken_away_is_a_503_until_it_is_back(tmp_path: Pa
     connector.send("firstpromoter", json.loads(_event(1)))
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     _wait_until_ready_says(connector, 503, ["store"])
+    (told,) = [line["reason"] for line in connector.lines() if line["event"] == "store.fails"]
+    assert "was moved, deleted or replaced" in told
     assert connector.post("firstpromoter", _event(2))[0] == 503
     assert not list(tmp_path.glob("data/*.db"))
     (tmp_path / "data").mkdir(exist_ok=True)

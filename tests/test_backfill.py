@@ -1031,6 +1031,9 @@ def test_status_says_of_a_reading_that_failed_that_it_failed_and_goes_on_there(
     assert line.startswith("firstpromoter: never read from its API to the end; the last try failed ")
     assert line.endswith("check sources.firstpromoter.api_key and account_id; the next one goes on where it stopped")
     assert "has not ended" not in line
+    file.write_text(file.read_text() + '[sources.firstpromoter.repair]\nevery = "12h"\n')
+    assert cli.run(["status", "--config", str(file)]) == 0
+    assert capsys.readouterr().out.endswith("goes on where it stopped; a running server tries again soon\n")
 
 
 def test_words_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
