@@ -234,11 +234,7 @@ class Program:
         if known == route.mapping.digest:
             return
         if known is not None:
-            after, count = "", 0
-            while ids := self.store.record_ids(after):
-                count += self.store.owe(route.name, ids)
-                after = ids[-1]
-            logs.say(_log, "mapping.changed", route=route.name, owed=count)
+            logs.say(_log, "mapping.changed", route=route.name, owed=self.store.owe_all(route.name))
         self.store.remember("connector", note, route.mapping.digest)
 
     # ------------------------------------------------ threads

@@ -800,6 +800,17 @@ class Store:
         self._owed()
         return count
 
+    def owe_all(self, route: str) -> int:
+        """Owe every record to *route* again, due now; what it has written stays known, so equal rows cost no call.
+
+        Returns:
+            How many records.
+        """
+        with self._records.writing() as sql:
+            count = _owe_all(sql, route, _micros(self._now()))
+        self._owed()
+        return count
+
     def owe(self, route: str, record_ids: Iterable[str]) -> int:
         """Owe those records to *route* again, due now, even if nothing is new; unknown ids and routes are passed over.
 
