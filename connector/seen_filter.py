@@ -7,6 +7,7 @@ fingerprint for a known one now and then (one of 200 at a million, one of 5 at f
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,21 +17,26 @@ _words = struct.Struct(">II").unpack_from
 
 
 class SeenFilter:
-    """Two mebibytes, however many it is told of; none before the first.
+    """Two mebibytes, however many it is told of; none before the first."""
 
-    Args:
-        slices: (number of the slice, what ``slice`` gave); those that are not there are empty.
-    """
-
-    def __init__(self, slices: Iterable[tuple[int, bytes]] = ()) -> None:
+    def __init__(self) -> None:
         self._bits = bytearray()
-        for number, bits in slices:
-            self._bits = self._bits or bytearray(SLICES * _slice_bytes)
-            self._bits[number * _slice_bytes : (number + 1) * _slice_bytes] = bits
 
     def slice(self, number: int) -> bytes:
-        """All that is known of the fingerprints whose first byte is *number*."""
-        return bytes(self._bits[number * _slice_bytes : (number + 1) * _slice_bytes])
+        """All that is known of the fingerprints whose first byte is *number*, packed; nothing when there are none."""
+        bits = self._bits[number * _slice_bytes : (number + 1) * _slice_bytes]
+        return zlib.compress(bits, 1) if bits.strip(b"\0") else b""
+
+    def put(self, number: int, packed: bytes) -> None:
+        """Know what ``slice`` gave of that slice, and nothing else of it."""
+        try:
+            bits = zlib.decompress(packed)
+        except zlib.error:
+            bits = b""
+        if len(bits) != _slice_bytes:
+            bits = b"\xff" * _slice_bytes  # damaged: all are looked for in the tables, as they were without a filter
+        self._bits = self._bits or bytearray(SLICES * _slice_bytes)
+        self._bits[number * _slice_bytes : (number + 1) * _slice_bytes] = bits
 
     def add(self, keys: Iterable[bytes]) -> None:
         """Know these fingerprints (8 bytes or more) from now on."""

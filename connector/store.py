@@ -351,7 +351,7 @@ def _make_seen_filters(sql: sqlite3.Connection) -> None:
 def _keep_filter(sql: sqlite3.Connection, made: SeenFilter, place: int) -> None:
     """That of ``seen_new`` has the first slices of the table (place 0), that of ``seen_old`` those behind them."""
     rows = [(place + number, made.slice(number)) for number in range(SLICES)]
-    sql.executemany("INSERT OR REPLACE INTO seen_filters VALUES (?, ?)", [row for row in rows if any(row[1])])
+    sql.executemany("INSERT OR REPLACE INTO seen_filters VALUES (?, ?)", [row for row in rows if row[1]])
 
 
 _records_schema = Schema(
@@ -719,9 +719,9 @@ class Store:
         """They may know more than the tables, of a batch that was not committed: then the tables are asked in vain."""
         self._seen_filters_used = True
         if self._seen_filters is None:
-            rows = sql.execute("SELECT slice, bits FROM seen_filters").fetchall()
-            new = SeenFilter((number, bits) for number, bits in rows if number < SLICES)
-            old = SeenFilter((number - SLICES, bits) for number, bits in rows if number >= SLICES)
+            new, old = SeenFilter(), SeenFilter()
+            for number, bits in sql.execute("SELECT slice, bits FROM seen_filters"):
+                (new if number < SLICES else old).put(number % SLICES, bits)
             new.add(key for (key,) in sql.execute("SELECT key FROM seen_lately"))
             self._seen_filters = new, old
         return self._seen_filters

@@ -14,7 +14,10 @@ keys = st.binary(min_size=16, max_size=16)
 def test_what_was_added_is_never_taken_for_new(first: set[bytes], then: set[bytes]) -> None:
     known = SeenFilter()
     known.add(first)
-    again = SeenFilter((number, known.slice(number)) for number in range(SLICES))
+    again = SeenFilter()
+    for number in range(SLICES):
+        if packed := known.slice(number):
+            again.put(number, packed)
     again.add(then)
     assert set(again.suspects(first | then)) == first | then
 
@@ -27,3 +30,12 @@ def test_of_a_million_few_new_ones_are_suspected() -> None:
     strangers = [bytes((chance.randrange(26),)) + chance.randbytes(15) for _ in range(10_000)]
     assert len(known.suspects(strangers)) < 80
     assert not known.suspects(bytes((chance.randrange(26, 256),)) + chance.randbytes(15) for _ in range(10_000))
+
+
+def test_of_a_damaged_slice_all_are_suspected() -> None:
+    known = SeenFilter()
+    known.add([bytes(16)])
+    for damaged in (b"", b"no such thing", known.slice(0)[:-5]):
+        again = SeenFilter()
+        again.put(0, damaged)
+        assert again.suspects([bytes(16), b"\0" + b"x" * 15, b"x" * 16]) == [bytes(16), b"\0" + b"x" * 15]
