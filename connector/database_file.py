@@ -69,10 +69,10 @@ class DatabaseFile:
         self._identity = self._found()
 
     def _found(self) -> tuple[int, int] | None:
-        """Which file stands at the path."""
+        """Which file stands at the path; None: none that can be reached."""
         try:
             found = self.path.stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         return found.st_dev, found.st_ino
 

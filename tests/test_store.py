@@ -275,6 +275,16 @@ def test_a_file_that_is_taken_away_is_noticed_and_none_is_made_in_its_place(
     assert [stored.seq for stored in store.read_events(0, 10)] == [1, 2]
 
 
+def test_a_file_where_the_folder_was_is_told_like_a_file_that_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    store = store_at(folder)
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("not a folder")
+    with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
+        store.check_files()
+    store.close()
+
+
 def test_new_events_are_not_skipped_when_the_inbox_is_older_than_the_projection(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     store.append([event(n) for n in range(50)])
