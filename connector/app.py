@@ -595,12 +595,13 @@ async def _run(server: uvicorn.Server, listener: socket.socket, program: Program
 
 
 def make_spares(loop: asyncio.AbstractEventLoop) -> None:
-    """Make what asyncio and uvloop never give back: some of each of their small things, for the next to come. Made in a
-    burst, they would lie scattered over its memory and hold all of it."""
+    """Make what asyncio and uvloop never give back: some of each of their small things, for the next to come, and the
+    first thread for scrapes. Made in a burst, they would lie scattered over its memory and hold all of it."""
     future = loop.create_future()
     [iter(future) for _ in range(255)]
     for _ in range(250):
         loop.call_soon(int)  # does nothing
+    loop.run_in_executor(None, int)
 
 
 def _listen(host: str, port: int) -> socket.socket:
