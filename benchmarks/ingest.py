@@ -84,6 +84,14 @@ class _Turn:
 
     def __init__(self, given: Any) -> None:
         self.rounds, self.seconds, self._number = given.rounds, given.seconds, 1_000_000
+        self._rests: dict[tuple[int, ...], measure.Rest] = {}
+
+    def _rest(self, running: dict[str, servers.Server]) -> measure.Rest:
+        """Made at their first round, when they have done nothing yet."""
+        pids = tuple(server.pid for server in running.values())
+        if pids not in self._rests:
+            self._rests[pids] = measure.Rest(pids)
+        return self._rests[pids]
 
     def compare(self, running: dict[str, servers.Server], connections: int, *, at_work: bool = False) -> dict[str, Any]:
         """The first of *running* is what the others are compared with.
@@ -92,10 +100,11 @@ class _Turn:
             at_work: each is measured while it works off what it has to do, and stands still while others are measured.
         """
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
+        quiet = None if at_work else self._rest(running)
         for turn in range(self.rounds + 1):
             for name in running if turn % 2 else reversed(running):
-                if not at_work:
-                    measure.until_quiet([server.pid for server in running.values()])
+                if quiet is not None:
+                    quiet.wait()
                 others = [running[other] for other in running if other != name] if at_work else []
                 with servers.stopped(others):
                     figures = load(running[name], connections=connections, seconds=self.seconds, first=self._number)

@@ -66,22 +66,43 @@ def rest(seconds: float, what: str, done: Any, *, every: float = 0.05) -> float:
     return time.monotonic() - began
 
 
-def until_quiet(pids: Sequence[int], seconds: float = 600.0) -> None:
-    """Wait until these processes have nothing to do: what one still does on a shared processor, another pays for.
+class Rest:
+    """Tells when processes have nothing to do: what one still does on a shared processor, another pays for.
 
-    Raises:
-        TimeoutError: one of them still worked after so many seconds.
+    Args:
+        pids: of processes that have just started, and have nothing to do yet. What they take now they take at rest:
+            to look whether there is work costs a hundredth of a processor on one machine, a tenth on another.
     """
-    used = [cpu_seconds(pid) for pid in pids]
 
-    def quiet() -> bool:
-        nonlocal used
-        before, used = used, [cpu_seconds(pid) for pid in pids]
-        # A hundredth of a second is the smallest step; what only looks whether there is work takes less.
-        return all(now - then < 0.015 for now, then in zip(used, before, strict=True))
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = list(pids)
+        time.sleep(2.0)
+        self._used = self._now()
+        self._resting = [0.0] * len(self._pids)
+        for _ in range(4):
+            time.sleep(_quiet_seconds)
+            self._resting = [max(pair) for pair in zip(self._resting, self._since(), strict=True)]
 
-    time.sleep(_quiet_seconds)
-    rest(seconds, "the servers come to rest", quiet, every=_quiet_seconds)
+    def wait(self, seconds: float = 600.0) -> None:
+        """Wait until all of them rest.
+
+        Raises:
+            TimeoutError: one of them still worked after so many seconds.
+        """
+        self._used = self._now()
+        time.sleep(_quiet_seconds)
+        rest(seconds, "the servers come to rest", self._is_quiet, every=_quiet_seconds)
+
+    def _is_quiet(self) -> bool:
+        # A hundredth of a second is the smallest step that the system counts.
+        return all(used < at_rest + 0.015 for used, at_rest in zip(self._since(), self._resting, strict=True))
+
+    def _since(self) -> list[float]:
+        before, self._used = self._used, self._now()
+        return [now - then for now, then in zip(self._used, before, strict=True)]
+
+    def _now(self) -> list[float]:
+        return [cpu_seconds(pid) for pid in self._pids]
 
 
 _quiet_seconds = 0.75  # longer than any pause of the projector's

@@ -574,8 +574,8 @@ class Store:
 
     def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> None:
         """Whoever works behind the answers calls this after each step: while requests press, it takes a tenth of the
-        time only; a fiftieth while they take all of the processor. Python runs one thread at a time: what is done now
-        is answered later. The inbox keeps it meanwhile.
+        time only; a fiftieth while thousands come in a second. Python runs one thread at a time: what is done now is
+        answered later. The inbox keeps it meanwhile.
 
         Args:
             used_seconds: processor time of the step.
@@ -1391,15 +1391,15 @@ class Pressure:
 
     def __init__(self) -> None:
         self._since, self._events = float("-inf"), 0
-        self._cpu = self._busy = 0.0
         self._pressed_at = float("-inf")
+        self._floods = False
 
-    def note(self, events: int, now: float, cpu: float) -> None:
-        """So many *events* were committed *now*; the process has taken *cpu* so far."""
+    def note(self, events: int, now: float) -> None:
+        """So many *events* were committed *now*."""
         took = now - self._since
         if took > _moment_seconds:
-            self._busy = (cpu - self._cpu) / took
-            self._since, self._cpu, self._events = now, cpu, 0
+            self._floods = self._events >= _flood_a_second * took
+            self._since, self._events = now, 0
         self._events += events
         if self._events >= _many_events:
             self._pressed_at = now
@@ -1408,7 +1408,7 @@ class Pressure:
         """Of the time: what is left to those who work behind the answers; 1 while nobody presses."""
         if now - self._pressed_at >= _moment_seconds:
             return 1.0
-        return 0.1 if self._busy < _busy_share else 0.02
+        return 0.02 if self._floods else 0.1
 
 
 class _Intake(Generic[Ticket]):
@@ -1485,7 +1485,7 @@ class _Intake(Generic[Ticket]):
             self._appended()
 
     def _tell(self, tickets: list[Ticket], error: StoreUnavailable | None) -> None:
-        self.pressure.note(len(tickets), time.monotonic(), time.process_time())
+        self.pressure.note(len(tickets), time.monotonic())
         # Whoever asked may be gone (an event loop that is closed): the events are safe all the same, and this thread
         # must live on.
         with suppress(Exception):
@@ -1500,4 +1500,4 @@ _largest_group = 512  # about: what came at once stays together
 _most_waiting_bytes = 64 * 1024 * 1024
 _moment_seconds = 0.1
 _many_events = 16  # in a moment
-_busy_share = 0.85  # of one processor: more, and it is taken
+_flood_a_second = 3_000  # more than who works behind them could keep up with in a tenth of the time

@@ -448,19 +448,19 @@ def test_who_works_behind_the_answers_gives_way_while_requests_press_and_only_th
 def test_the_harder_requests_press_the_less_time_is_left_to_others() -> None:
     pressure = Pressure()
     assert pressure.share(0.0) == 1.0
-    pressure.note(15, 1000.0, 7.0)
+    pressure.note(15, 1000.0)
     assert pressure.share(1000.0) == 1.0, "few came"
-    pressure.note(1, 1000.05, 7.0)
+    pressure.note(1, 1000.05)
     assert pressure.share(1000.05) == 0.1
-    for step in range(1, 12):  # half of a processor
-        pressure.note(8, 1000.05 + step / 20, 7.0 + step / 40)
+    for step in range(1, 12):  # 2,000 a second
+        pressure.note(100, 1000.05 + step / 20)
     assert pressure.share(1000.6) == 0.1
-    for step in range(1, 12):  # all of it
-        pressure.note(80, 1000.6 + step / 20, 7.3 + step / 20)
+    for step in range(1, 12):  # 10,000
+        pressure.note(500, 1000.6 + step / 20)
     assert pressure.share(1001.15) == 0.02
     assert pressure.share(1001.3) == 1.0, "nothing came for a moment"
-    pressure.note(40, 1009.0, 8.0)
-    assert pressure.share(1009.0) == 0.1, "it was idle before"
+    pressure.note(400, 1009.0)
+    assert pressure.share(1009.0) == 0.1, "nothing came before"
 
 
 _full_disk = """
