@@ -23,7 +23,9 @@ def main(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         sizes = _sizes(Path(temporary), given.events, given.affiliates)
         days = _days(Path(temporary) / "days", given.days, given.events_a_day)
-    settled = _kept_days * 2 + 1  # fingerprints are kept for two generations
+    # Fingerprints are kept for two generations. One ends at the first daily pruning that finds all of it older than the
+    # events kept, a day after it is as old; on top comes the day that is not pruned yet.
+    settled = 2 * (_kept_days + 1) + 1
     grown = max(days[settled:]) / max(days[:settled])
     command = "python -m benchmarks disk"
     goals = [

@@ -25,7 +25,7 @@ sizes: dict[str, list[str]] = {
     "freshness": ["--events", "1", "--affiliates", "2", "--latency-ms", "5", "--rest-seconds", "0.1", "--sinks", "csv"],
     "memory": ["--events", "300", "--settle-seconds", "0", "--sinks", "csv"],
     "startup": ["--rounds", "1"],
-    "disk": ["--events", "400", "--affiliates", "80", "--days", "9", "--events-a-day", "50"],
+    "disk": ["--events", "400", "--affiliates", "80", "--days", "11", "--events-a-day", "50"],
 }
 
 
