@@ -26,8 +26,8 @@ class Block(Struct, frozen=True):
     """Events that follow each other.
 
     Args:
-        events: how many.
-        dictionary, content: what ``events_in`` wants.
+        events: all of them, in their order.
+        dictionary, content: the same packed and shrunk, as ``events_in`` wants them.
     """
 
     events: Sequence[Event]

@@ -319,11 +319,10 @@ def _into_blocks(sql: sqlite3.Connection) -> None:
 
 def _keep(sql: sqlite3.Connection, codec: Codec, last: int, events: Sequence[Event]) -> None:
     """Keep *events*, which follow each other and of which the last has the number *last*."""
-    blocks = list(blocks_of(codec, events))
-    first = last - len(events)
-    for block in blocks:
-        first += len(block.events)
-        sql.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", (first, *_row(block)))
+    kept = last - len(events)
+    for block in blocks_of(codec, events):
+        kept += len(block.events)
+        sql.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", (kept, *_row(block)))
 
 
 def _row(block: Block) -> tuple[int, int, int, bytes]:
