@@ -48,13 +48,14 @@ class DatabaseFile:
 
     Args:
         cache_kib: what the connection for writing may keep in memory.
+        upgrade: whether it may be brought to a newer version: not while somebody else may work on it.
 
     Raises:
         StoreDamaged: it is damaged, not ours, or of a newer version.
-        StoreUnavailable: it can't be opened or made.
+        StoreUnavailable: it can't be opened or made, or is older and must not be upgraded.
     """
 
-    def __init__(self, path: Path, schema: Schema, *, cache_kib: int) -> None:
+    def __init__(self, path: Path, schema: Schema, *, cache_kib: int, upgrade: bool) -> None:
         self.path = path
         self._cache_kib = cache_kib
         self._unmoved = 0
@@ -65,7 +66,7 @@ class DatabaseFile:
         self._closed = False
         self._lost = False
         self._uri = f"{path.absolute().as_uri()}?mode=rw"  # where somebody took the file away, no other one is made
-        self._prepare(schema)
+        self._prepare(schema, upgrade=upgrade)
         self._identity = self._found()
 
     def _found(self) -> tuple[int, int] | None:
@@ -93,7 +94,7 @@ class DatabaseFile:
                 f"{self.path}: the file was moved, deleted or replaced while in use; put it back, or start again"
             )
 
-    def _prepare(self, schema: Schema) -> None:
+    def _prepare(self, schema: Schema, *, upgrade: bool) -> None:
         try:
             # The files hold people's data. SQLite gives -wal and -shm the mode of the main file.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -123,13 +124,18 @@ class DatabaseFile:
                 raise StoreDamaged(  # noqa: TRY301
                     f"{self.path}: made by a newer version of the connector (format {version})"
                 )
+            elif version < schema.version and not upgrade:
+                raise StoreUnavailable(  # noqa: TRY301
+                    f"{self.path}: made by an older version of the connector (format {version}); "
+                    "start the server of this version first, it takes the file over"
+                )
             for older in range(version, schema.version) if tables else ():
-                upgrade = schema.upgrades.get(older, "")
-                if isinstance(upgrade, str):
-                    for statement in upgrade.split(";\n"):
+                step = schema.upgrades.get(older, "")
+                if isinstance(step, str):
+                    for statement in step.split(";\n"):
                         connection.execute(statement)
                 else:
-                    upgrade(connection)
+                    step(connection)
                 connection.execute(f"PRAGMA user_version = {older + 1}")
             connection.execute("COMMIT")
             if tables and self.path.stat().st_size <= _checked_bytes:

@@ -498,9 +498,9 @@ class Store:
             # seen it does not need again.
             inbox_kib, records_kib = (2048, 14_336) if worker else (512, 512)
             inbox_path = path.with_name(f"{path.stem}-inbox{path.suffix}")
-            self._inbox = DatabaseFile(inbox_path, _inbox_schema, cache_kib=inbox_kib)
+            self._inbox = DatabaseFile(inbox_path, _inbox_schema, cache_kib=inbox_kib, upgrade=worker)
             opened.append(self._inbox)
-            self._records = DatabaseFile(path, _records_schema, cache_kib=records_kib)
+            self._records = DatabaseFile(path, _records_schema, cache_kib=records_kib, upgrade=worker)
             opened.append(self._records)
             self._codec = Codec(self._dictionaries(self._inbox))
             self._facts_codec = Codec(self._dictionaries(self._records))

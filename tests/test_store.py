@@ -219,6 +219,22 @@ def test_an_inbox_of_the_second_format_is_taken_over(tmp_path: Path) -> None:
         store.close()
 
 
+def test_a_visitor_takes_no_older_store_over_from_under_its_server(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.append([event(1)])
+    store.close()
+    inbox = tmp_path / "c-inbox.db"
+    as_of_the_second_format(inbox)
+    before = inbox.read_bytes()
+    with pytest.raises(StoreUnavailable, match=r"older version of the connector \(format 2\); start the server"):
+        store_at(tmp_path, worker=False)
+    assert inbox.read_bytes() == before
+    store_at(tmp_path).close()
+    visitor = store_at(tmp_path, worker=False)
+    assert len(visitor.read_events(0, 10)) == 1
+    visitor.close()
+
+
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     store_at(tmp_path).close()
     with sqlite3.connect(tmp_path / "c.db") as sql:
