@@ -647,8 +647,7 @@ def drain(config: Config) -> dict[str, int]:
     """
     program = Program(config)
     try:
-        while program.projector.step():
-            pass
+        program.projector.catch_up()
         program.drain_routes()
         return {route.route: route.owed for route in program.store.status().routes}
     finally:

@@ -31,7 +31,7 @@ def run(words: Sequence[str]) -> int:
         The exit code.
     """
     try:
-        words = _config_last(words)
+        words = _as_meant(words)
         plain = _plain_serve(words)
         if plain is not None:
             return serve(plain.config, host=plain.host, port=plain.port)
@@ -89,9 +89,13 @@ def complain(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def _config_last(words: Sequence[str]) -> Sequence[str]:
-    """`connector --config FILE serve` as `connector serve --config FILE`: both ways are natural."""
+def _as_meant(words: Sequence[str]) -> Sequence[str]:
+    """`connector --config FILE serve` as `connector serve --config FILE`: both ways are natural. So is `help`."""
     match list(words):
+        case ["help", *rest]:
+            return [*rest, "--help"]
+        case ["version"]:
+            return ["--version"]
         case ["--config" | "-c", file, *rest] if rest:
             return [*rest, "--config", file]
         case [first, *rest] if first.startswith("--config=") and rest:

@@ -48,6 +48,7 @@ app = typer.Typer(
     help="Affiliate webhooks in, one current record per affiliate, rows and contacts out.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -98,6 +99,7 @@ class Left(Exception):
 def run(words: Sequence[str]) -> int:
     """Do what *words* say and give the exit code. Configuration's and far sides' errors pass through."""
     try:
+        _refuse_misplaced(words)
         code = typer.main.get_command(app).main(args=list(words), prog_name="connector", standalone_mode=False)
     except typer.Abort:
         return 130
@@ -105,11 +107,34 @@ def run(words: Sequence[str]) -> int:
         cli.complain(str(error))
         return cli.wrong_configuration
     except _unreadable_words as error:
-        cast(Any, error).show()
+        wrong = cast(Any, error)
+        about = getattr(wrong, "param", None)
+        if about is not None and not wrong.message:  # else only: Missing argument 'ID'.
+            wrong.message = about.help
+        wrong.show()
+        if any(word.endswith(".toml") for word in words):
+            cli.complain("A configuration is named by --config FILE, and mapping files are named in the configuration.")
         return cli.wrong_configuration
     except Left as left:
         return left.code
     return code if isinstance(code, int) else cli.well
+
+
+def _refuse_misplaced(words: Sequence[str]) -> None:
+    """What typer knows nothing better of than that it is wrong, where we do."""
+    commands = _words_of(app)
+    first = words[0] if words else ""
+    if first.startswith("-") and first not in ("--help", "-h", "--version"):
+        usual = "serve" if first.startswith(("--config", "-c")) else "COMMAND"
+        command = next((word for word in words if word in commands), usual)
+        others = shlex.join(word for word in words if word != command)
+        raise WrongWords(f"the command comes first: connector {command} {others}\nall commands: connector --help")
+    if first not in commands and first in _words_of(letters_app):
+        raise WrongWords(f"this is one of the words of dead-letters: connector dead-letters {shlex.join(words)}")
+
+
+def _words_of(group: typer.Typer) -> set[str]:
+    return set(cast(Any, typer.main.get_command(group)).commands)
 
 
 def _now() -> datetime:
@@ -156,7 +181,9 @@ def _say(text: str = "") -> None:
 
 
 def _print_json(value: object) -> None:
-    _say(json.dumps(value, ensure_ascii=False, indent=2, default=_json_default))
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=_json_default)
+    # A stranger's text here, too: what steers a terminal stands as \u009b, which any reader of JSON turns back.
+    _say("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def _json_default(value: object) -> object:
@@ -1190,7 +1217,9 @@ def _held(route: RouteConfig, failed: Sequence[Problem]) -> str:
 @app.command()
 def preview(
     body: Annotated[str, typer.Argument(metavar="BODY.json", help="A webhook's body; - reads it from stdin.")],
-    source: Annotated[str, typer.Option("--source", "-s", help="The source that would receive it.")],
+    source: Annotated[
+        str | None, typer.Option("--source", "-s", help="The source that would receive it; needless if there is one.")
+    ] = None,
     topic: Annotated[str | None, typer.Option("--topic", "-t", help="As in the URL, for Everflow.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Compare with what the far side holds.")] = False,
     config: ConfigOption = None,
@@ -1198,6 +1227,9 @@ def preview(
 ) -> None:
     """What a webhook would write where. Counts in what is known of the affiliate already; writes nothing."""
     settings = _load(config)
+    if source is None and len(settings.sources) > 1:
+        names = " or ".join(f"--source {found.name}" for found in settings.sources)
+        raise WrongWords(f"say whose webhook it is: {names}")
     named = _named_source(settings, source)
     try:
         content = sys.stdin.buffer.read() if body == "-" else Path(body).read_bytes()

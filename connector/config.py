@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -271,7 +272,8 @@ class _Loader:
         try:
             return self._file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            text = "there is no such file; `connector init` writes one"
+            named = "" if str(self._file) == default_file else f" --config {shlex.quote(str(self._file))}"
+            text = f"there is no such file; `connector init{named}` writes one"
         except UnicodeDecodeError:
             text = "is not text in UTF-8"
         except OSError as error:

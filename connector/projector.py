@@ -25,7 +25,7 @@ from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, 
 from connector.topics import StrangeTopics
 
 _log = logs.get("projector")
-_pressed_batch_events = 50  # some 15 ms of work, in which answers are late
+_pressed_batch_events = 50  # some milliseconds of work, in which answers are late
 _slice_events, _slice_bytes = 500, 2 * 1024 * 1024  # read at once; more would not stay near the processor
 _most_records = 1_500  # a batch takes no further slice then: what is said of them is in memory, some 8 KB each
 _most_unread_bytes = 8 * 1024 * 1024  # nor then: letters keep their bodies until the batch is committed
@@ -109,6 +109,19 @@ class Projector:
                 self._store.notice_others()
             except StoreUnavailable:
                 return
+
+    def catch_up(self) -> None:
+        """Project all that has come in, for whoever does not ``run``.
+
+        Raises:
+            StoreUnavailable: the rest waits for the next time.
+        """
+        while True:
+            try:
+                if not self.step():
+                    return
+            except Overtaken:
+                continue
 
     def step(self) -> int:
         """Project one batch.

@@ -193,6 +193,34 @@ def test_a_command_that_is_wrong_is_2(started: Shell, words: list[str]) -> None:
     assert started.type(*words) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["--config", "x.toml"], "connector serve --config x.toml"),
+        (["--config=x.toml"], "connector serve --config=x.toml"),
+        (["--json", "status"], "connector status --json"),
+        (["--verbose"], "connector COMMAND --verbose"),
+        (["replay", "3"], "connector dead-letters replay 3"),
+        (["check", "mappings/local_csv.toml"], "named by --config FILE"),
+        (["status", "--config", "x.toml"], "`connector init --config x.toml` writes one"),
+        (["dead-letters", "show"], "As `dead-letters list` shows it"),
+        (["resync"], "as in `connector status`"),
+        (["preview", "body.json"], "--source firstpromoter or --source everflow"),
+        (["statsu"], "'status'"),
+    ],
+)
+def test_a_command_that_is_wrong_is_told_what_would_be_right(started: Shell, words: list[str], right: str) -> None:
+    assert started.type(*words) == 2
+    assert right in " ".join(started.err.split())
+
+
+@pytest.mark.parametrize("words", [["-h"], ["help"], ["status", "-h"], ["help", "dead-letters", "list"]])
+def test_help_is_found_by_any_of_its_names(shell: Shell, words: list[str]) -> None:
+    assert shell.type(*words) == 0
+    assert shell.out.startswith("Usage: connector")
+    assert " ".join(word for word in words if word not in ("-h", "help")) in shell.out
+
+
 def test_the_configuration_is_named_before_or_after_the_command(started: Shell, tmp_path: Path) -> None:
     (tmp_path / "config.toml").rename(tmp_path / "mine.toml")
     for words in (
@@ -211,7 +239,10 @@ def test_a_route_that_is_wrong_is_2_with_the_nearest(started: Shell, words: list
 
 def test_the_version_is_printed(shell: Shell) -> None:
     assert shell.type("--version") == 0
-    assert shell.out == f"connector {version('affiliate-connector')}\n"
+    said = shell.out
+    assert said == f"connector {version('affiliate-connector')}\n"
+    assert shell.type("version") == 0
+    assert shell.out == said
 
 
 def test_help_lists_the_commands(shell: Shell) -> None:
@@ -447,6 +478,12 @@ def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(s
     assert started.type("dead-letters", "list") == 0
     assert started.out.count("m.toml:7") == 2, "where to look is told once a letter"
     assert "\x1b" not in started.out  # a stranger's text steers no terminal
+    strange = "caf\u00e9 \u009b31m \u202e \U000e0001"
+    three = Letter("normalize", "firstpromoter", "k3", strange)
+    letters.add([three])
+    assert started.type_for_json("dead-letters", "list")[2]["reason"] == strange
+    assert "caf\u00e9 \\u009b31m \\u202e \\udb40\\udc01" in started.out
+    letters.close([three.id], "dropped")
     assert started.type("dead-letters", "show", two.id[:6]) == 0
     assert json.loads(started.out)["content"]["body"] == {"a": 1}
     assert started.type("dead-letters", "show", "nothing") == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
@@ -13,10 +13,10 @@ import pytest
 
 from connector.core.contract import Event
 from connector.core.lenient import micros_of
-from connector.core.record import load_facts, view
+from connector.core.record import AffiliateUpdate, load_facts, view
 from connector.projector import Projected, Projector
-from connector.store import Batch, Store
-from tests.doubles import START, World, event
+from connector.store import Batch, Store, open_store
+from tests.doubles import START, PlainSource, World, event
 
 
 @pytest.fixture
@@ -185,6 +185,31 @@ def test_a_death_after_the_commit_leaves_no_letter_open_of_an_event_that_was_rea
     world.say()
     assert email(world.store, 2) == "b@example.com"
     assert world.letters.list() == []
+
+
+def test_catching_up_goes_on_when_somebody_is_forgotten_meanwhile(world: World) -> None:
+    world.store.append([event(n, email="a@example.com") for n in range(3)])
+    forgetful = _ForgetsMeanwhile(world.folder / "c.db")
+    Projector(
+        world.store, {"plain": forgetful}, world.letters, stop=world.stop, now=world.clock, batch_events=2
+    ).catch_up()
+    assert forgetful.gone == 1
+    assert world.store.record_ids() == ["plain:0", "plain:2"]
+
+
+class _ForgetsMeanwhile(PlainSource):
+    """While the first batch is read, another process forgets its second event."""
+
+    def __init__(self, store: Path) -> None:
+        super().__init__("plain")
+        self._path, self.gone = store, 0
+
+    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
+        if not self.gone:
+            visitor = open_store(str(self._path), worker=False, now=lambda: START)
+            self.gone = visitor.forget(["plain:1"], [2]).events
+            visitor.close()
+        return super().normalize(event)
 
 
 def test_an_event_that_breaks_the_folding_is_set_aside_when_it_comes_alone(world: World) -> None:

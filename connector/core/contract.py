@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from msgspec import Struct, field
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from connector.core.errors import Unreadable
 from connector.core.outbound import why_not
 from connector.core.record import AffiliateUpdate
 from connector.core.row import Cell, Column, Overwrite, Row
@@ -45,11 +46,16 @@ class InboundRequest(Struct, frozen=True):
         return None
 
     def parameter(self, name: str) -> str | None:
-        """The first query parameter of that name, or None."""
-        for key, value in parse_qsl(self.query.decode("latin-1"), keep_blank_values=True, max_num_fields=20):
-            if key == name:
-                return value
-        return None
+        """The first query parameter of that name, or None.
+
+        Raises:
+            Unreadable: there are more than 20 parameters.
+        """
+        try:
+            pairs = parse_qsl(self.query.decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+        except ValueError:
+            raise Unreadable("the URL has more than 20 parameters; paste it as `connector urls` prints it") from None
+        return next((value for key, value in pairs if key == name), None)
 
 
 class Event(Struct, frozen=True, array_like=True):

@@ -59,7 +59,7 @@ class Forged(ConnectorError):
 
 
 class Unreadable(ConnectorError):
-    """The body is not JSON as the standard has it, or not the platform's envelope."""
+    """The body is not JSON as the standard has it, or not the platform's envelope; or the URL's query can't be read."""
 
 
 class UnknownShape(ConnectorError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.core.contract import Source
+from connector.core.contract import InboundRequest, Source
 from connector.core.errors import UnknownShape, Unreadable
 from connector.sources.everflow import APPROVED, CREATED, SIGNED_UP, UPDATED, VERDICT, Everflow
 from tests.sources.promises import TOKEN, Body, SourcePromises, fold, read, request, told
@@ -414,3 +414,12 @@ def test_an_unusable_id_is_an_unknown_shape(number: Any) -> None:
 def test_private_data_is_in_no_fact() -> None:
     for body, query in TestEverflowKeepsThePromises().bodies():
         assert "PRIVATE" not in repr(read(source(), body, query))
+
+
+def test_a_url_with_too_many_parameters_is_told_with_the_limit() -> None:
+    def asked(parameters: int) -> InboundRequest:
+        return request(partner(), "&".join([*("a=1" for _ in range(parameters - 2)), f"topic={CREATED}"]))
+
+    assert source().accept(asked(20)).topic == CREATED
+    with pytest.raises(Unreadable, match="more than 20 parameters"):
+        source().accept(asked(21))
