@@ -42,6 +42,7 @@ from connector.faults import describe
 from connector.file_lock import FileLock
 from connector.metrics import Metrics, Standing
 from connector.projector import Projector
+from connector.readings import moment_of
 from connector.receiver import Page, PatientProtocol, Receiver, application, watch_connections
 from connector.store import Store, open_store
 
@@ -115,6 +116,28 @@ class ClockWatch:
         """By how many seconds since the last look; 0.0 for less than half a minute, which waits itself out."""
         before, self._ahead = self._ahead, self._now() - self._steady()
         return before - self._ahead if before - self._ahead > 30 else 0.0
+
+
+def believes_clock(store: Store, now: datetime) -> bool:
+    """Whether *now* may be gone by to forget what is old: asked before each time, at most a day apart.
+
+    A clock that is suddenly more than a day ahead is wrong, or the program was stopped for long. It is believed when it
+    has gone on from there for a day; one that is put right until then has done no harm.
+    """
+    believed, ahead_since = (moment_of(store.recall("connector", note)) for note in _clock_notes)
+    if believed is not None and now - believed > timedelta(days=1):
+        if ahead_since is None or now < ahead_since:
+            store.remember("connector", _clock_notes[1], now.isoformat())
+            return False
+        if now - ahead_since < timedelta(days=1):
+            return False
+    store.remember("connector", _clock_notes[0], now.isoformat())
+    if ahead_since is not None:
+        store.remember("connector", _clock_notes[1], None)
+    return True
+
+
+_clock_notes = "clock believed", "clock ahead since"
 
 
 def keep_memory_together() -> None:
@@ -456,6 +479,9 @@ class Program:
         before = utc_now() - timedelta(days=self.config.store.keep_events_days)
         ends = time.monotonic() + self.prune_seconds
         try:
+            if not believes_clock(self.store, utc_now()):
+                logs.warn(_log, "prune.waits", reason="the clock was put ahead, or nothing ran for more than a day")
+                return 3600.0
             while step := self.store.prune(before):
                 self._forgotten += step
                 if self.stop.wait(0.05) or time.monotonic() >= ends:

@@ -22,10 +22,11 @@ import msgspec.structs
 import pytest
 
 from connector import app, config
-from connector.app import ClockWatch, LiveHost, Program
+from connector.app import ClockWatch, LiveHost, Program, believes_clock
 from connector.core.contract import Event
 from connector.core.errors import Stopping
 from connector.store import Later, Result, StoreInUse, open_store
+from tests.doubles import World
 from tests.far_sides.chat import Chat
 from tests.running import Connector, Nursery, now, tokens
 
@@ -331,6 +332,38 @@ def test_a_clock_that_is_set_back_is_noticed_and_what_is_owed_is_due(tmp_path: P
         due = program.store.next_due(route)
         assert due is not None
         assert (due <= now()) is is_due
+    program.close()
+
+
+def test_a_clock_that_is_ahead_for_a_moment_makes_nothing_forgotten(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    right = world.clock()
+    years = timedelta(days=3650)
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    looks = [
+        (right, True), (right + hour, True),
+        (right + years, False), (right + years + 23 * hour, False),  # an hour's mistake, or a day's
+        (right + 25 * hour, True),
+        (right + years, False), (right + 2 * day, True),
+        (right + years, False), (right + years + day, True), (right + years + day + hour, True),  # it stays so
+        (right + 3 * day, True), (right + years, False),
+    ]  # fmt: skip
+    assert [believes_clock(world.store, moment) for moment, _ in looks] == [believed for _, believed in looks]
+    world.close()
+
+
+def test_the_program_forgets_nothing_by_a_clock_that_was_put_ahead(tmp_path: Path, nursery: Nursery) -> None:
+    program = _program(tmp_path, nursery)
+    old = now() - timedelta(days=365)
+    program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, old, _event(1))])
+    program.projector.step()
+    assert believes_clock(program.store, now() - timedelta(days=2))
+    assert program._prune() == 3600.0
+    assert len(program.store.read_events(0, 10)) == 1
+    assert all(believes_clock(program.store, now() - timedelta(hours=hours)) for hours in (25, 2))  # put right
+    while not program._prune():
+        pass
+    assert program.store.read_events(0, 10) == []
     program.close()
 
 
