@@ -224,6 +224,8 @@ def _deliveries(store: Store, record_id: str) -> Iterator[Entry]:
         text = words.get(line.kind, line.kind) + (f" ({line.code})" if line.code else "")
         about = line.route + (f" row {line.key}" if line.key else "")
         cells = json.loads(line.cells) if line.cells else {}
+        if line.key in cells.values():  # a new row: what is empty in it was empty before
+            cells = {column: cell for column, cell in cells.items() if cell not in (None, "")}
         yield Entry(line.at, "delivery", about, text, cells=cells)
 
 

@@ -90,7 +90,7 @@ def _error(status: int, text: str, *headers: tuple[bytes, bytes]) -> Answer:
 
 
 _close: Final = (b"connection", b"close")
-unreadable = _error(400, "the body is not JSON in this platform's envelope")
+unreadable = _error(400, "this is no webhook of this platform: the connector's log says why")
 forged = _error(401, "no valid credential", (b"www-authenticate", b"Bearer"))
 unknown_path = _error(404, "there is nothing here")
 unknown_source = _error(404, "no such source")

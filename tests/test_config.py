@@ -148,6 +148,14 @@ cases: dict[str, tuple[str, list[str]]] = {
         sound.replace('"data/table.csv"', "5"),
         ['7:8: "path" wants text in quotes, like "…"'],
     ),
+    "a workbook that would hold CSV": (
+        sound.replace("table.csv", "table.XLSX"),
+        ['7:8: a CSV file can\'t be called "table.XLSX"; an Excel file has type = "xlsx"'],
+    ),
+    "a CSV file that would hold a workbook": (
+        sound.replace('"csv"', '"xlsx"'),
+        ['7:8: Excel opens only what ends in .xlsx, not "table.csv"; a CSV file has type = "csv"'],
+    ),
     "no path for the dead letters": (
         sound + '[dead_letters]\npath = ""\n',
         ['10:8: "path" wants the path of a file, like "data/dead-letters.jsonl"'],
@@ -239,7 +247,7 @@ def test_an_empty_file_lacks_a_source_and_a_sink(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such file; `connector init` writes one"):
+    with pytest.raises(ConfigError, match=r"there is no such file; `connector init --config .*config.toml` writes one"):
         config.load(tmp_path / "config.toml", {})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from connector.core.contract import Outcome
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
+from connector.core.row import Cell, Row
 from connector.people import Entry, explain, whom
 from tests.doubles import World, as_row, event
 from tests.running import Connector, Nursery
@@ -45,6 +46,23 @@ def test_each_event_tells_what_it_changed_and_each_delivery_the_row_that_was_sen
     deliveries = [entry for entry in entries if entry.kind == "delivery"]
     assert deliveries[1].cells["Email"] == "ada@new.example.com"
     assert all("bob" not in str(entry) for entry in entries)
+    world.close()
+
+
+def test_cells_that_are_empty_in_a_new_row_are_not_told_those_that_become_empty_are(tmp_path: Path) -> None:
+    def with_names(record: AffiliateRecord) -> Evaluation:
+        cells: dict[str, Cell] = {"ID": record.id, "Name": record.name, "Waits": "yes" if record.name is None else None}
+        return Evaluation((Row(record.id, record.id, cells),))
+
+    world = World(tmp_path, evaluate=with_names)
+    world.say(event(7, 1, email="ada@example.com"))
+    world.deliver()
+    world.clock.seconds += 60
+    world.say(event(7, 2, name="Ada"))
+    world.deliver()
+    first, second = (entry.cells for entry in told(world) if entry.kind == "delivery")
+    assert first == {"ID": "plain:7", "Waits": "yes"}
+    assert second == {"Name": "Ada", "Waits": None}
     world.close()
 
 

@@ -448,6 +448,9 @@ _advice = {
 }
 
 
+_slanted_quotes = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb"
+
+
 def _syntax_problem(message: str, text: str, file: str) -> Problem:
     plain, line, column = message, 0, 0
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
@@ -465,10 +468,12 @@ def _syntax_problem(message: str, text: str, file: str) -> Problem:
         broken = next(_broken(root), None)
         place = walk.place(broken) if broken is not None else Place(text.count("\n") + 1, 1)
         line, column = place.line, place.column
-    if plain.startswith("Illegal character"):
-        lines = text.split("\n")
-        if line <= len(lines) and column > len(lines[line - 1].rstrip("\r")):
-            plain = "Illegal character '\\n'"
+    lines = text.split("\n")
+    there = lines[line - 1].rstrip("\r")[column - 1 :] if line <= len(lines) else ""
+    if there and there[0] in _slanted_quotes:  # a word processor makes them
+        plain = 'quotes are straight here: write "…"'
+    elif plain.startswith("Illegal character") and not there:
+        plain = "Illegal character '\\n'"
     return Problem(file, line, column, f"not TOML: {_advice.get(plain, plain[:1].lower() + plain[1:])}")
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
@@ -62,7 +63,7 @@ def unguarded(text: str) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell as it stands in the file: plain decimals, ISO dates, ISO times with their offset, true and false."""
+    """A cell as it stands in the file: plain decimals, 2026-01-31, 2026-01-31 23:30:00, true and false."""
     if cell is None:
         return ""
     if isinstance(cell, str):
@@ -73,7 +74,11 @@ def cell_text(cell: Cell) -> str:
         return str(cell)
     if isinstance(cell, Decimal):
         return format(cell, "f")
-    if isinstance(cell, datetime | date):
+    if isinstance(cell, datetime):
+        # With a "T", an offset or parts of a second, spreadsheet programs take it for text. As in Excel and Sheets: the
+        # clock of the zone that the mapping names.
+        return cell.replace(tzinfo=None).isoformat(" ", "seconds")
+    if isinstance(cell, date):
         return cell.isoformat()
     return guarded(", ".join(cell))
 
@@ -258,6 +263,13 @@ class CsvOptions(TableFileOptions):
     """Begin the file with a byte order mark, by which Excel knows that it is UTF-8."""
     encoding: str = "utf-8"
     """How a file without a mark is read and written, for people whose programs write "cp1252"."""
+
+    @field_validator("path")
+    @classmethod
+    def _is_no_workbook(cls, path: Path) -> Path:
+        if path.suffix.lower() in {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}:
+            raise ValueError(f'a CSV file can\'t be called "{path.name}"; an Excel file has type = "xlsx"')
+        return path
 
     @field_validator("encoding")
     @classmethod

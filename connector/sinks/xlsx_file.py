@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, ClassVar
 
 import openpyxl
@@ -444,6 +445,13 @@ class XlsxBook:
 
 class XlsxOptions(TableFileOptions):
     """``[sinks.NAME]`` with ``type = "xlsx"``."""
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_workbook(cls, path: Path) -> Path:
+        if path.suffix.lower() != ".xlsx":
+            raise ValueError(f'Excel opens only what ends in .xlsx, not "{path.name}"; a CSV file has type = "csv"')
+        return path
 
 
 class XlsxTargetOptions(TargetOptions):

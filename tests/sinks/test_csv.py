@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +119,7 @@ def _typed(kind: str, cell: str) -> Cell:
     if kind == "date":
         return date.fromisoformat(cell)
     if kind == "datetime":
-        return datetime.fromisoformat(cell)
+        return datetime.strptime(cell, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     if re.match(r"'+[\s\u200b\"']*[=+\-@＝＋－＠]|'+[\t\r\n]", cell):
         cell = cell[1:]
     if re.search(r"[(|!]", cell):
