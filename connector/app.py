@@ -15,6 +15,7 @@ A stop (SIGTERM, SIGINT) ends them in the order of an event's way; what is owed 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
@@ -513,7 +514,9 @@ def serve(config: Config) -> int:
     except OSError as error:
         program.close()
         where = f"{config.server.host}:{config.server.port}"
-        sys.stderr.write(f"can't listen on {where}: {error.strerror}; see [server] in {config.file}\n")
+        why = str(error.strerror).partition(" (")[0]  # without the address once more
+        other = "; another program does: choose another port" if error.errno == errno.EADDRINUSE else ""
+        sys.stderr.write(f"can't listen on {where}: {why}{other}; see [server] in {config.file}\n")
         return 1
     _allow_many_connections()
     receiver = Receiver(

@@ -364,7 +364,7 @@ def test_a_port_that_is_taken_is_said_plainly(tmp_path: Path, nursery: Nursery) 
     code, text = _command(second, "serve")
     first.kill()
     assert code == 1
-    assert f"can't listen on 127.0.0.1:{port}" in text
+    assert f"can't listen on 127.0.0.1:{port}: Address already in use; another program does: choose another" in text
 
 
 def _affiliate(number: int) -> int:

@@ -634,7 +634,7 @@ class _Loader:
                 continue
             for place, row in self._expected(model, at):
                 for column in row:
-                    if column not in columns:
+                    if columns and column not in columns:
                         text = f'[fields] has no "{column}"' + unknown_word(column, columns)
                         self._say((*place, column), text, at="key")
             record = self._take_record(model.record, (*at, "record"))

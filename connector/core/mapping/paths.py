@@ -163,7 +163,7 @@ class Paths:
         return [path for path, kind in self._known.items() if kind.many and "." not in path]
 
     def guess(self, path: str) -> str:
-        """The end of a message about an unknown path: what was probably meant, or what would be right; or ""."""
+        """The end of a message about an unknown path: what was probably meant, or what would be right."""
         choices = [name for name, kind in self._known.items() if kind.holds != "table" and not name.endswith(".*")]
         guess = did_you_mean(path, [*choices, *self._items])
         if guess is not None:
@@ -172,7 +172,8 @@ class Paths:
         near = head if head in self._known else did_you_mean(head, [name for name in self._known if "." not in name])
         if near is not None and "." in path and self._known[near].holds == "table":
             return f"; right would be: {', '.join(self._parts(near))}"
-        return ""
+        names = [name + ".…" * (kind.holds == "table") for name, kind in self._known.items() if "." not in name]
+        return f"; it has: {', '.join(names)}"
 
     def _parts(self, path: str) -> list[str]:
         start = path + "."

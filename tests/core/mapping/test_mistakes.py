@@ -65,7 +65,12 @@ def test_the_three_messages_of_the_document_come_out_to_the_letter() -> None:
         ('{ from = ["name", ▸"compnay"] }', 'no record has "compnay"; did you mean "company"?'),
         ('▸"adress.city"', 'no record has "adress.city"; did you mean "address.city"?'),
         ('▸"postal_code"', 'no record has "postal_code"; did you mean "address.postal_code"?'),
-        ('▸"zebra"', 'no record has "zebra"'),
+        ('▸"zebra"',
+         'no record has "zebra"; it has: id, source, platform, affiliate_id, status, source_status, email, first_name, '
+         'last_name, name, company, website, phone, country, description, avatar_url, address.…, socials.…, '
+         'external_id, parent_id, ref_id, referral_link, promo_code, campaign, campaigns.…, stats.…, currency, '
+         'balances.…, manager.…, labels, users.…, signup.…, custom.…, last_lead.…, last_reward.…, created_at, '
+         'updated_at, gone_at, last_event.…'),
         ('▸"manager.foo"', 'no record has "manager.foo"; right would be: manager.name, manager.email'),
         ('▸"manager"', '"manager" has parts: manager.name, manager.email; name one of them'),
         ('▸"custom"', '"custom" has parts: custom.*; name one of them'),
@@ -161,6 +166,9 @@ def test_mistakes_of_the_key_are_told(key: str, said: str) -> None:
         ('[key]\nfield = "ID"\n[fields]\n', ['3:2: "fields" wants at least 1 entry']),
         ('nmae = "x"\n[key]\nfield = "ID"\n[fields]\n"ID" = "id"\n',
          ['1:1: unknown key "nmae"; did you mean "name"? (name, for_each, target, key, when, fields, examples)']),
+        ('[key]\nfield = "ID"\n[field]\n"ID" = "id"\n[[examples]]\nrecord = { id = "a:1" }\nrow = { "ID" = "a:1" }\n',
+         ['1:1: "fields" is missing',
+          '3:2: unknown key "field"; did you mean "fields"? (name, for_each, target, key, when, fields, examples)']),
         ('name = 1\n[key]\nfield = "ID"\n[fields]\n"ID" = "id"\n', ['1:8: "name" wants text in quotes, like "…"']),
         ('target = 1\nwhen = 2\nfields = 3\nexamples = 4\nkey = 5\n',
          ['1:10: "target" wants a table, like { … = … }', '2:8: "when" wants a table, like { status = "active" }',
