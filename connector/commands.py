@@ -889,8 +889,11 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
     if as_json:
         _print_json({record_id: [asdict(entry) for entry in entries] for record_id, entries in told.items()})
     for record_id, entries in told.items() if not as_json else ():
-        rows = [(_local_time(e.at), e.kind, e.about, line) for e in entries for line in _entry_lines(e)]
-        _print_table(record_id, ("when", "what", "about", "what came of it"), _without_repeats(rows))
+        _say(record_id)
+        for entry in entries:
+            _say(_cell_text(f"{_local_time(entry.at)}  {entry.kind}  {entry.about}"))
+            for line in _entry_lines(entry):
+                _say(_cell_text(f"  {line}"))
         _say()
     for record_id, path in meant.elsewhere:
         cli.complain(f"{record_id} names this address too, in {path}")
@@ -922,15 +925,9 @@ def _entry_lines(entry: people.Entry) -> list[str]:
 def _word(value: object) -> str:
     if isinstance(value, dict) and len(value) == 1:  # a dumped cell with its type
         (value,) = value.values()
-    return "nothing" if value in (None, "", []) else str(value)
-
-
-def _without_repeats(rows: Sequence[tuple[str, str, str, str]]) -> Iterator[tuple[str, str, str, str]]:
-    """The first three cells only where they change."""
-    before: tuple[str, ...] = ()
-    for row in rows:
-        yield row if row[:3] != before else ("", "", "", row[3])
-        before = row[:3]
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "nothing" if value in (None, "") else str(value)
 
 
 @app.command()

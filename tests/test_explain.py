@@ -172,6 +172,7 @@ def test_the_command_prints_a_time_line_for_people_and_for_programs(tmp_path: Pa
         assert shown.returncode == 0
         for word in ("firstpromoter:41", "promoter_signed_up", "email = ada@example.com", "local/local_csv", "written"):
             assert word in shown.stdout
+        assert "\n    email = ada@example.com\n" in shown.stdout, "a line fits a terminal"
         listed = json.loads(connector.command("explain", "41", "--json").stdout)
         assert [entry["kind"] for entry in listed["firstpromoter:41"]] == ["event", "delivery", "route"]
         nobody = connector.command("explain", "eve@example.com")
