@@ -197,6 +197,15 @@ def _source(source_class: type[Source]) -> Callable[..., Source]:
     return source_class
 
 
+def mapping_in_use(store: Store, route: RouteConfig) -> str | None:
+    """The digest of the mapping file that *route* was last started with; None: it never was."""
+    return store.recall("connector", _digest_note(route))
+
+
+def _digest_note(route: RouteConfig) -> str:
+    return f"digest {route.name}"
+
+
 class Program:
     """All rooms of one configuration, but the receiver. Made without touching the network.
 
@@ -253,13 +262,12 @@ class Program:
 
     def _owe_if_changed(self, route: RouteConfig) -> None:
         """A mapping file that was edited may make other rows of every record; those that stay equal cost no call."""
-        note = f"digest {route.name}"
-        known = self.store.recall("connector", note)
+        known = mapping_in_use(self.store, route)
         if known == route.mapping.digest:
             return
         if known is not None:
             logs.say(_log, "mapping.changed", route=route.name, owed=self.store.owe_all(route.name))
-        self.store.remember("connector", note, route.mapping.digest)
+        self.store.remember("connector", _digest_note(route), route.mapping.digest)
 
     # ------------------------------------------------ threads
 

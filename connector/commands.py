@@ -32,7 +32,15 @@ from connector import cli, people, readings, topics
 from connector import config as configuration
 from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
 from connector.core.contract import Change, Finding, InboundRequest, NotReadable, Repair, Sink
-from connector.core.errors import ConfigError, NeedsAction, Problem, TryLater, UnknownShape, Unreadable
+from connector.core.errors import (
+    ConfigError,
+    NeedsAction,
+    Problem,
+    StoreUnavailable,
+    TryLater,
+    UnknownShape,
+    Unreadable,
+)
 from connector.core.merge import join
 from connector.core.record import AffiliateUpdate, Fact, load_facts, view
 from connector.core.row import Row
@@ -687,6 +695,9 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             for r in report["routes"]
         ],
     )  # fmt: skip
+    for route in report["routes"]:
+        if route["edited"]:
+            _say(f"\n{_restart_wanted(route['route'])}")
     for reading in report["readings"]:
         _say(f"\n{_reading_line(reading)}")
     for source in report["sources"]:
@@ -694,6 +705,20 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             _say(f"\n{source['source']}: {_unknown_topic(topic)} It came {_ago(at)}.")
     if report["dead_letters"]:
         _say(f"\n{_many(report['dead_letters'], 'dead letter')}; see: connector dead-letters list")
+
+
+def _edited(settings: Config) -> set[str]:
+    """The routes whose mapping the running server does not know yet."""
+    if worker_of(settings.store.url) is None:
+        return set()
+    with suppress(StoreUnavailable), _visited(settings) as store:
+        routes = settings.routes
+        return {route.name for route in routes if program.mapping_in_use(store, route) != route.mapping.digest}
+    return set()
+
+
+def _restart_wanted(route: str) -> str:
+    return f"{route}: the running server does not know this mapping yet; restart it"
 
 
 def _unknown_topic(topic: str) -> str:
@@ -753,6 +778,7 @@ def _status(settings: Config) -> dict[str, Any]:
     letters = _letters(settings)
     counts = letters.counts() if letters.path.exists() else {}
     server = _server_state(settings)
+    edited = _edited(settings)
     found = None
     strange: dict[str, dict[str, datetime]] = {}
     with _visited_if_there(settings) as store:
@@ -781,6 +807,7 @@ def _status(settings: Config) -> dict[str, Any]:
                 "rows": known.rows if known else 0,
                 "dead_letters": counts.get(("deliver", route.name), 0),
                 "delivered_at": state.delivered_at if state else None,
+                "edited": route.name in edited,
             }
         )
     return {
@@ -1185,6 +1212,7 @@ def check(
             {
                 "sources": [source.name for source in settings.sources],
                 "routes": [route.name for route in settings.routes],
+                "edited": sorted(_edited(settings)),
                 "examples_failed": [str(problem) for problem in failed],
                 "findings": [_finding_facts(route, finding) for route, finding in findings],
             }
@@ -1197,6 +1225,8 @@ def check(
         for route in settings.routes:
             columns = len(route.target.columns)
             _say(f"{route.name}: {route.mapping.file}, {columns} columns, examples {_held(route, failed)}")
+        for name in sorted(_edited(settings)):
+            _say(_restart_wanted(name))
         if findings:
             _say()
             _print_findings(findings)
