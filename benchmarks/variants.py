@@ -29,7 +29,7 @@ from connector.app import tame_collector, uvicorn_config
 from connector.blocks import blocks_of
 from connector.core import json_body
 from connector.core.contract import Event, InboundRequest
-from connector.receiver import Receiver, application
+from connector.receiver import Receiver, Ticket, application
 from connector.sources.firstpromoter import FirstPromoter
 from connector.store import Store, _insert_blocks, _Intake, open_store
 
@@ -48,11 +48,11 @@ def no_store(_: Path) -> ASGIApp:
     """Vouches, opens, drops secrets; keeps nothing."""
 
     class Nowhere:
-        def submit(self, events: Sequence[Event], tickets: Sequence[asyncio.Future[None]]) -> None:  # noqa: ARG002
-            for ticket in tickets:
-                ticket.set_result(None)
+        def submit(self, events: Sequence[Event], tickets: Sequence[Ticket]) -> None:  # noqa: ARG002
+            receiver.deliver(tickets, None)
 
-    return _application(_receiver(Nowhere()))
+    receiver = _receiver(Nowhere())
+    return _application(receiver)
 
 
 def group_commit(folder: Path) -> ASGIApp:
@@ -142,11 +142,11 @@ def commit_per_request(folder: Path) -> ASGIApp:
     store = _store(folder)
 
     class Alone:
-        def submit(self, events: Sequence[Event], tickets: Sequence[asyncio.Future[None]]) -> None:
+        def submit(self, events: Sequence[Event], tickets: Sequence[Ticket]) -> None:
             for event, ticket in zip(events, tickets, strict=True):
                 asyncio.get_running_loop().run_in_executor(None, self.commit, event, ticket)
 
-        def commit(self, event: Event, ticket: asyncio.Future[None]) -> None:
+        def commit(self, event: Event, ticket: Ticket) -> None:
             store.append([event])
             receiver.deliver([ticket], None)
 

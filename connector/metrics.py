@@ -66,10 +66,11 @@ class Metrics:
 
     # ------------------------------------------------ reports
 
-    def received(self, source: str) -> None:
-        """A webhook was kept and answered 202."""
+    def received(self, sources: Sequence[str]) -> None:
+        """Webhooks were kept and answered 202: the source of each."""
         with self._lock:
-            self._counts["received", source] += 1
+            for source in sources:
+                self._counts["received", source] += 1
 
     def refused(self, reason: str) -> None:
         """A request was answered with an error; *reason* is one of the receiver's fixed words."""

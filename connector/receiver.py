@@ -1,7 +1,9 @@
 """HTTP in: reads a webhook's body, lets its source vouch for it, keeps it, then answers. Knows no platform by name.
 
-The only asynchronous room. The endpoint is an ASGI callable, not a request/response function, because it stands in the
-answer's path: without the opening of the body and the store it costs less than an empty endpoint of Starlette's.
+The only asynchronous room. A webhook that comes whole, as nearly every one does, is taken right from the HTTP parser,
+and the answer is written when its group is safe: a task for each request, and the ASGI messages to and fro, would cost
+a quarter of the path. Any other request (a body in parts, one that asks first, what is no webhook) goes the way of
+ASGI, and gets the same answers.
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from connector import logs
 from connector.core.contract import Event, InboundRequest, Source
@@ -50,7 +52,7 @@ class Intake(Protocol):
 class Counts(Protocol):
     """Who counts requests (metrics)."""
 
-    def received(self, source: str) -> None: ...
+    def received(self, sources: Sequence[str]) -> None: ...
 
     def refused(self, reason: str) -> None: ...
 
@@ -58,7 +60,7 @@ class Counts(Protocol):
 class NoCounts:
     """Counts nothing."""
 
-    def received(self, source: str) -> None:
+    def received(self, sources: Sequence[str]) -> None:
         pass
 
     def refused(self, reason: str) -> None:
@@ -66,27 +68,26 @@ class NoCounts:
 
 
 class Answer:
-    """An answer rendered once: the two ASGI messages of a fixed status and body."""
+    """An answer of JSON.
 
-    __slots__ = ("body", "start", "status")
+    Args:
+        content: the JSON.
+        headers: besides those about the content.
+    """
 
-    def __init__(self, status: int, body: Mapping[str, object], *headers: tuple[bytes, bytes]) -> None:
-        content = msgspec.json.encode(body)
-        self.status = status
-        self.start: dict[str, Any] = {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [_json, (b"content-length", b"%d" % len(content)), *headers],
-        }
-        self.body: dict[str, Any] = {"type": "http.response.body", "body": content}
+    __slots__ = ("content", "headers", "status")
+
+    def __init__(self, status: int, content: bytes, *headers: tuple[bytes, bytes]) -> None:
+        self.status, self.content = status, content
+        self.headers = [_json, (b"content-length", b"%d" % len(content)), *headers]
 
     async def send(self, send: Send) -> None:
-        await send(self.start)
-        await send(self.body)
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.content})
 
 
 def _error(status: int, text: str, *headers: tuple[bytes, bytes]) -> Answer:
-    return Answer(status, {"status": "refused", "error": text}, *headers)
+    return Answer(status, _encode({"status": "refused", "error": text}), *headers)
 
 
 _close: Final = (b"connection", b"close")
@@ -102,15 +103,27 @@ wrong_type = _error(415, "send application/json in UTF-8")
 encoded = _error(415, "send the body without a content-encoding")
 unavailable = _error(503, "the event could not be kept; send it again", (b"retry-after", b"5"))
 broken = _error(500, "a bug of the connector; send it again", (b"retry-after", b"5"))
-alive = Answer(200, {"status": "ok"})
-ready = Answer(200, {"status": "ready"})
+alive = Answer(200, _encode({"status": "ok"}))
+ready = Answer(200, _encode({"status": "ready"}))
 
 
-@lru_cache(maxsize=256)
-def _accepted_of_length(content_length: int) -> dict[str, Any]:
-    """The beginning of the answer to what was kept."""
-    headers = [_json, (b"content-length", b"%d" % content_length)]
-    return {"type": "http.response.start", "status": 202, "headers": headers}
+class Ticket(Protocol):
+    """A request that waits until its event is safe on disk."""
+
+    event: Event
+    size: int
+    """Bytes of the body as it came."""
+
+    def accept(self, content: bytes) -> bool:
+        """Answer 202 with *content*. False: the program stops, and the answer has been another.
+
+        202, not 200: FirstPromoter reads 200 here as "paid out" (docs.firstpromoter.com/webhooks/fulfilment-pending).
+        """
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """The event is not kept."""
+        ...
 
 
 class _Refusal(Exception):
@@ -202,8 +215,7 @@ class Receiver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._json_types: dict[bytes, bool] = {}
         self._events: list[Event] = []  # not handed over yet, with their tickets
-        self._tickets: list[asyncio.Future[None]] = []
-        self._accepted: list[dict[str, object]] = []  # not logged yet
+        self._tickets: list[Ticket] = []
         self.paths = {f"/hooks/{name}": name for name in self._sources}
         """The name of each source by its path."""
         self.keeps = True
@@ -211,41 +223,61 @@ class Receiver:
 
     # ------------------------------------------------------------ the answer's path
 
+    def take(self, scope: Mapping[str, Any], body: bytes, ticket: Ticket) -> None:
+        """Take a request to one of ``paths`` that is here with its whole *body*: *ticket* will hear what came of it.
+
+        Raises:
+            Exception: it is not kept; ``refusal`` says what to answer.
+        """
+        self._judge(scope)
+        self._keep(self.paths[scope["path"]], scope, body, ticket)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI, for a request whose body may still be on its way."""
         name = scope["path_params"]["source"]
-        source = self._sources.get(name)
-        if source is None:
-            # The name is a stranger's text, perhaps a token pasted into the wrong place: not logged.
-            await self._refuse(send, unknown_source, "unknown_source", None)
-            return
         try:
-            if scope["method"] != "POST":
-                raise _Refusal(only_post, "method")  # noqa: TRY301
+            if name not in self._sources:
+                # The name is a stranger's text, perhaps a token pasted into the wrong place: not logged.
+                name = None
+                raise _Refusal(unknown_source, "unknown_source")  # noqa: TRY301
+            self._judge(scope)
             loop = self._loop or self._on_loop()
             body = await self._read(scope["headers"], receive, loop)
-            event = self._vouch(source, InboundRequest(scope["headers"], scope["query_string"], body, _clock(UTC)))
-        except _Refusal as refusal:
-            await self._refuse(send, refusal.answer, refusal.reason, name, refusal.why)
-            return
-        ticket = loop.create_future()
+            ticket = _Awaited(loop)
+            self._keep(name, scope, body, ticket)
+            try:
+                content = await ticket.content
+            except asyncio.CancelledError:
+                # The program stops and the disk did not answer in time. Nothing is acknowledged then.
+                raise StoreUnavailable("the program stops") from None
+            answer = Answer(202, content)
+        except Exception as error:
+            answer = self.refusal(error, name)
+        await answer.send(send)
+
+    def _judge(self, scope: Mapping[str, Any]) -> None:
+        """Refuse what can't be accepted whatever its body is."""
+        if scope["method"] != "POST":
+            raise _Refusal(only_post, "method")
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                if not self._is_json(value):
+                    raise _Refusal(wrong_type, "content_type")
+            elif name == b"content-encoding":
+                raise _Refusal(encoded, "content_encoding")
+
+    def _keep(self, name: str, scope: Mapping[str, Any], body: bytes, ticket: Ticket) -> None:
+        """Vouch for a request and have its event kept; *ticket* hears of it then."""
+        if len(body) > self._max_body_bytes:
+            raise _Refusal(too_large, "too_large")
+        ticket.size = len(body)
+        request = InboundRequest(scope["headers"], scope["query_string"], body, _clock(UTC))
+        ticket.event = self._vouch(self._sources[name], request)
         if not self._events:
+            loop = self._loop or self._on_loop()
             loop.call_soon(self._hand_over)  # after all that came in the same moment
-        self._events.append(event)
+        self._events.append(ticket.event)
         self._tickets.append(ticket)
-        try:
-            await ticket
-        except (StoreUnavailable, asyncio.CancelledError):
-            # Cancelled: the program stops and the disk did not answer in time. Nothing is acknowledged then.
-            await self._refuse(send, unavailable, "store", name)
-            return
-        # 202, not 200: FirstPromoter reads 200 here as "paid out" (docs.firstpromoter.com/webhooks/fulfilment-pending).
-        content = b'{"status":"accepted","event":%b}' % _encode(event.key)
-        await send(_accepted_of_length(len(content)))
-        await send({"type": "http.response.body", "body": content})
-        self._counts.received(name)
-        if not self._accepted:
-            loop.call_soon(self._tell)  # after the others of this group have been answered
-        self._accepted.append({"source": name, "topic": event.topic, "key": event.key, "bytes": len(body)})
 
     def _hand_over(self) -> None:
         """Give the store what came together at once: to wake its thread for each costs both a change of threads."""
@@ -254,13 +286,28 @@ class Receiver:
         try:
             self._intake.submit(events, tickets)
         except Exception as error:  # whatever it is: those who wait must hear of it
-            _resolve(tickets, error)
+            self._settle(tickets, error)
 
-    def _tell(self) -> None:
-        accepted, self._accepted = self._accepted, []
-        logs.say_each(_log, "request.accepted", accepted)
+    def _settle(self, tickets: Sequence[Ticket], error: Exception | None) -> None:
+        """Answer a group."""
+        accepted = []
+        for ticket in tickets:
+            try:
+                if error is not None:
+                    ticket.fail(error)
+                    continue
+                event = ticket.event
+                if ticket.accept(b'{"status":"accepted","event":%b}' % _encode(event.key)):
+                    accepted.append(
+                        {"source": event.source, "topic": event.topic, "key": event.key, "bytes": ticket.size}
+                    )
+            except Exception as bug:  # whatever it is: it must not take the others along
+                logs.say(_log, "receiver.bug", level=logging.ERROR, **describe(bug))
+        if accepted:
+            self._counts.received([str(fields["source"]) for fields in accepted])
+            logs.say_each(_log, "request.accepted", accepted)
 
-    def deliver(self, tickets: Sequence[asyncio.Future[None]], error: StoreUnavailable | None) -> None:
+    def deliver(self, tickets: Sequence[Ticket], error: StoreUnavailable | None) -> None:
         """Called by the store's writer thread, once a group: these events are safe on disk, or (*error*) are not."""
         if error is not None and self.keeps:  # once, not for every sender that is refused meanwhile
             logs.warn(_log, "store.fails", reason=str(error))
@@ -268,7 +315,7 @@ class Receiver:
         loop = self._loop
         assert loop is not None  # a ticket was made on it
         with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
-            loop.call_soon_threadsafe(_resolve, tickets, error)
+            loop.call_soon_threadsafe(self._settle, tickets, error)
 
     def _on_loop(self) -> asyncio.AbstractEventLoop:
         """The loop that all requests run on, asked for once: each time costs a system call."""
@@ -285,11 +332,6 @@ class Receiver:
             if name == b"content-length":
                 # The HTTP parser has refused what is no number; so many digits are nobody's number of bytes.
                 declared = int(value) if len(value) < 19 else self._max_body_bytes + 1
-            elif name == b"content-type":
-                if not self._is_json(value):
-                    raise _Refusal(wrong_type, "content_type")
-            elif name == b"content-encoding":
-                raise _Refusal(encoded, "content_encoding")
             elif name == b"expect":
                 waits = True
         if declared > self._max_body_bytes and waits:
@@ -346,22 +388,49 @@ class Receiver:
                 self._json_types[value] = known
         return known
 
-    async def _refuse(
-        self, send: Send, answer: Answer, reason: str, source: str | None, why: str | None = None
-    ) -> None:
-        await answer.send(send)
+    def refusal(self, error: Exception, name: str | None) -> Answer:
+        """What is answered to a request that was not kept because of *error*; it is counted and told.
+
+        Args:
+            name: the source's.
+        """
+        if isinstance(error, StoreUnavailable):
+            error = _Refusal(unavailable, "store")
+        if not isinstance(error, _Refusal):
+            return broken_by(error)
+        answer, reason = error.answer, error.reason
         self._counts.refused(reason)
         level = logging.WARNING if answer.status == 503 else logging.INFO
-        logs.say(_log, "request.refused", level=level, status=answer.status, reason=reason, source=source, why=why)
+        logs.say(_log, "request.refused", level=level, status=answer.status, reason=reason, source=name, why=error.why)
+        return answer
 
 
-def _resolve(tickets: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
-    for ticket in tickets:
-        if not ticket.done():  # cancelled, when the program stops
-            if error is None:
-                ticket.set_result(None)
-            else:
-                ticket.set_exception(error)
+class _Awaited:
+    """The ticket of a task."""
+
+    __slots__ = ("content", "event", "size")
+
+    event: Event
+    size: int
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.content: asyncio.Future[bytes] = loop.create_future()
+
+    def accept(self, content: bytes) -> bool:
+        if self.content.done():  # cancelled, when the program stops
+            return False
+        self.content.set_result(content)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        if not self.content.done():
+            self.content.set_exception(error)
+
+
+def broken_by(bug: Exception) -> Answer:
+    """What is answered when nobody foresaw *bug*, which is told."""
+    logs.say(_log, "receiver.bug", level=logging.ERROR, **describe(bug))
+    return broken
 
 
 def is_json(content_type: bytes) -> bool:
@@ -446,7 +515,7 @@ class _Application(Starlette):
 
     def __init__(self, receiver: Receiver, routes: Sequence[Route]) -> None:
         super().__init__(routes=routes)
-        self._receiver, self._paths = receiver, receiver.paths
+        self.receiver, self._paths = receiver, receiver.paths
 
     def build_middleware_stack(self) -> ASGIApp:
         return self.router
@@ -459,12 +528,12 @@ class _Application(Starlette):
             name = self._paths.get(scope["path"])
             if name is not None:
                 scope["path_params"] = {"source": name}
-                await self._receiver(scope, receive, send)
+                await self.receiver(scope, receive, send)
             else:
                 await super().__call__(scope, receive, send)
         except Exception as error:
-            logs.say(_log, "receiver.bug", level=logging.ERROR, **describe(error))
-            await broken.send(send)  # it raises when an answer has begun: then the server closes the connection
+            # It raises when an answer has begun: then the server closes the connection.
+            await broken_by(error).send(send)
 
 
 def application(
@@ -481,7 +550,9 @@ def application(
 
     def readiness() -> Answer:
         found = list(reasons())
-        return Answer(503, {"status": "not ready", "reasons": found}, (b"retry-after", b"5")) if found else ready
+        if not found:
+            return ready
+        return Answer(503, _encode({"status": "not ready", "reasons": found}), (b"retry-after", b"5"))
 
     routes = [
         Route("/hooks/{source}", receiver),
@@ -504,10 +575,10 @@ _largest_head_bytes = 65_536
 class _OneWrite:
     """A transport that writes the head of an answer together with its body: apart, each is a call and a packet."""
 
-    __slots__ = ("_head", "_transport", "is_closing")
+    __slots__ = ("_head", "is_closing", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport, self.is_closing = transport, transport.is_closing
+        self.transport, self.is_closing = transport, transport.is_closing
         self._head = b""
 
     def write(self, data: bytes) -> None:
@@ -516,24 +587,60 @@ class _OneWrite:
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
             self._head = data
             return
-        self._transport.write(data)
+        self.transport.write(data)
 
     def flush(self) -> None:
         """Write a head that has no body."""
         if self._head:
             data, self._head = self._head, b""
-            self._transport.write(data)
+            self.transport.write(data)
 
     def close(self) -> None:
         self.flush()
-        self._transport.close()
+        self.transport.close()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+        return getattr(self.transport, name)
+
+
+class _Whole:
+    """The ticket of a request that came whole. It stands among uvicorn's tasks: a stop waits for these."""
+
+    __slots__ = ("_cycle", "_protocol", "event", "size")
+
+    event: Event
+    size: int
+
+    def __init__(self, protocol: PatientProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol, self._cycle = protocol, cycle
+
+    def accept(self, content: bytes) -> bool:
+        self._protocol.tasks.discard(self)
+        if self._cycle.response_complete:
+            return False
+        self._protocol.answer(self._cycle, b"HTTP/1.1 202 Accepted\r\n", _accepted % (len(content), content))
+        return True
+
+    def fail(self, error: Exception) -> None:
+        self._protocol.tasks.discard(self)
+        if not self._cycle.response_complete:
+            self._protocol.refuse(self._cycle, error)
+
+    def cancel(self, msg: object = None) -> None:  # noqa: ARG002 - as a task is cancelled
+        """The program stops and the disk did not answer in time. Nothing is acknowledged then."""
+        self._protocol.refuse(self._cycle, StoreUnavailable("the program stops"))
+
+
+_accepted: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+
+
+def _nothing() -> None:
+    pass
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with one end to the patience with whatever a connection waits for.
+    """uvicorn's HTTP protocol, with one end to the patience with whatever a connection waits for, and a short way for
+    webhooks that come whole.
 
     uvicorn ends a connection that is idle *between* requests, by a timer for each request; one that sends its first
     head, or a body whose answer has been given, at a byte a minute would stay for ever. Here what a connection waits
@@ -547,15 +654,77 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         self._output = _OneWrite(transport)
         super().connection_made(cast(asyncio.Transport, self._output))
+        self._receiver = self.app.receiver if isinstance(self.app, _Application) else None
+        self._held: RequestResponseCycle | None = None
+        self._standing: tuple[object, bytes] = (None, b"")
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._held is not None:  # the rest of it is still to come
+            cycle, self._held = self._held, None
+            super()._start_asgi_task(cycle, self.app)
         if self.cycle is not None and self.cycle.scope is self.scope:
             self._head_bytes = 0
         else:
             self._head_bytes += len(data)
             if self._head_bytes > _largest_head_bytes:
                 self._give_up(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Called at the end of a head: a webhook's waits for its body, which nearly always came with it."""
+        receiver = self._receiver
+        if (
+            receiver is not None
+            and cycle.scope["method"] == "POST"
+            and cycle.scope["path"] in receiver.paths
+            and not cycle.waiting_for_100_continue
+            and not self.flow.write_paused  # nobody reads our answers: ASGI's way waits
+        ):
+            self._held = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._held is not None and self._receiver is not None:
+            cycle, self._held = self._held, None
+            ticket = _Whole(self, cycle)
+            self.tasks.add(ticket)  # type: ignore[arg-type]
+            try:
+                self._receiver.take(cycle.scope, bytes(cycle.body), ticket)
+            except Exception as error:
+                self.tasks.discard(ticket)
+                self.refuse(cycle, error)
+
+    def refuse(self, cycle: RequestResponseCycle, error: Exception) -> None:
+        """Answer a request that came whole, and is not kept because of *error*."""
+        assert self._receiver is not None
+        answer = self._receiver.refusal(error, self._receiver.paths[cycle.scope["path"]])
+        if _close in answer.headers:
+            cycle.keep_alive = False
+        fields = b"".join([b"%b: %b\r\n" % field for field in answer.headers if field != _close])
+        line = b"HTTP/1.1 %d %b\r\n" % (answer.status, HTTPStatus(answer.status).phrase.encode())
+        self.answer(cycle, line, b"%b\r\n%b" % (fields, answer.content))
+
+    def answer(self, cycle: RequestResponseCycle, line: bytes, rest: bytes) -> None:
+        """Answer a request that came whole, as uvicorn would.
+
+        Args:
+            line: with the status.
+            rest: header fields, an empty line, and the content.
+        """
+        cycle.response_started = cycle.response_complete = True
+        cycle.on_response = _nothing  # it leads back to this connection: nothing is to go in circles
+        if cycle.disconnected:
+            return
+        if self._standing[0] is not cycle.default_headers:  # uvicorn makes new ones each second
+            fields = b"".join([b"%b: %b\r\n" % field for field in cycle.default_headers])
+            self._standing = (cycle.default_headers, fields)
+        close = b"" if cycle.keep_alive else b"connection: close\r\n"
+        self._output.transport.write(b"".join((line, self._standing[1], close, rest)))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but for its timer."""
@@ -564,7 +733,7 @@ class PatientProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.flow.resume_reading()
             if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
+                super()._start_asgi_task(*self.pipeline.pop())
 
     def look(self, now: float, timeout_seconds: float) -> None:
         """Close the connection if what it waits for has not come since the first look that found it waiting.

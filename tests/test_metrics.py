@@ -56,7 +56,7 @@ def rendered(found: Metrics) -> Samples:
 def test_reports_are_counted_by_source_reason_route_and_sink() -> None:
     found = metrics()
     for _ in range(3):
-        found.received("firstpromoter")
+        found.received(["firstpromoter"])
     found.refused("credential")
     found.delivered(Delivered("local/all", rows=9, refused=2, calls=1, seconds=0.15))
     found.delivered(Delivered("local/all", calls=3, seconds=3.0, failure="later"))
@@ -96,7 +96,7 @@ def test_counting_from_many_threads_loses_nothing() -> None:
 
     def count() -> None:
         for _ in range(2000):
-            found.received("firstpromoter")
+            found.received(["firstpromoter"])
             found.measured("local", "calls", 1)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
@@ -135,7 +135,7 @@ def test_the_stores_standing_is_looked_up_at_the_scrape() -> None:
 
 def test_a_store_that_cannot_be_read_leaves_the_counts() -> None:
     found = metrics(Standing(None, {}, ("store",)))
-    found.received("firstpromoter")
+    found.received(["firstpromoter"])
     seen = rendered(found)
     assert seen["connector_store_readable", ()] == 0
     assert seen["connector_webhooks_received_total", (("source", "firstpromoter"),)] == 1
