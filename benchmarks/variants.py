@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from benchmarks.servers import TOKEN
@@ -63,6 +63,16 @@ def group_commit(folder: Path) -> ASGIApp:
 def routed(folder: Path) -> ASGIApp:
     """Ours, behind all of Starlette's middleware and its routing."""
     return _starlette(Route("/hooks/{source}", _keeping(folder)))
+
+
+def asgi(folder: Path) -> ASGIApp:
+    """Ours, with a task and ASGI's messages for every request."""
+    ours = _application(_keeping(folder))
+
+    async def hidden(scope: Scope, receive: Receive, send: Send) -> None:
+        await ours(scope, receive, send)
+
+    return hidden
 
 
 def request_response(folder: Path) -> ASGIApp:
@@ -160,6 +170,7 @@ variants: dict[str, Callable[[Path], ASGIApp]] = {
         null,
         no_store,
         group_commit,
+        asgi,
         routed,
         request_response,
         row_per_event,

@@ -187,6 +187,9 @@ class _Patience:
             self._timer = loop.call_later(self._pause, self._look)
 
 
+_longest_gathering_seconds: Final = 0.005  # what has come does not wait longer for what is coming
+
+
 class Receiver:
     """``POST /hooks/{source}``: an ASGI application.
 
@@ -230,6 +233,8 @@ class Receiver:
             Exception: it is not kept; ``refusal`` says what to answer.
         """
         self._judge(scope)
+        if len(body) > self._max_body_bytes:
+            raise _Refusal(too_large, "too_large")
         self._keep(self.paths[scope["path"]], scope, body, ticket)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -268,19 +273,21 @@ class Receiver:
 
     def _keep(self, name: str, scope: Mapping[str, Any], body: bytes, ticket: Ticket) -> None:
         """Vouch for a request and have its event kept; *ticket* hears of it then."""
-        if len(body) > self._max_body_bytes:
-            raise _Refusal(too_large, "too_large")
         ticket.size = len(body)
         request = InboundRequest(scope["headers"], scope["query_string"], body, _clock(UTC))
         ticket.event = self._vouch(self._sources[name], request)
         if not self._events:
             loop = self._loop or self._on_loop()
-            loop.call_soon(self._hand_over)  # after all that came in the same moment
+            loop.call_soon(self._hand_over, loop, 0, loop.time() + _longest_gathering_seconds)
         self._events.append(ticket.event)
         self._tickets.append(ticket)
 
-    def _hand_over(self) -> None:
-        """Give the store what came together at once: to wake its thread for each costs both a change of threads."""
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, latest: float) -> None:
+        """Give the store what came together at once: each group costs a change of threads and a flush, so whatever is
+        there to be read is read first."""
+        if len(self._events) > seen and loop.time() < latest:
+            loop.call_soon(self._hand_over, loop, len(self._events), latest)
+            return
         events, self._events = self._events, []
         tickets, self._tickets = self._tickets, []
         try:
@@ -292,17 +299,17 @@ class Receiver:
         """Answer a group."""
         accepted = []
         for ticket in tickets:
+            if error is not None:
+                ticket.fail(error)
+                continue
+            event = ticket.event
             try:
-                if error is not None:
-                    ticket.fail(error)
-                    continue
-                event = ticket.event
                 if ticket.accept(b'{"status":"accepted","event":%b}' % _encode(event.key)):
                     accepted.append(
                         {"source": event.source, "topic": event.topic, "key": event.key, "bytes": ticket.size}
                     )
             except Exception as bug:  # whatever it is: it must not take the others along
-                logs.say(_log, "receiver.bug", level=logging.ERROR, **describe(bug))
+                ticket.fail(bug)
         if accepted:
             self._counts.received([str(fields["source"]) for fields in accepted])
             logs.say_each(_log, "request.accepted", accepted)
@@ -688,10 +695,11 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_message_complete()
         if self._held is not None and self._receiver is not None:
             cycle, self._held = self._held, None
+            body, cycle.body = bytes(cycle.body), bytearray()  # the cycle stays until the next request
             ticket = _Whole(self, cycle)
             self.tasks.add(ticket)  # type: ignore[arg-type]
             try:
-                self._receiver.take(cycle.scope, bytes(cycle.body), ticket)
+                self._receiver.take(cycle.scope, body, ticket)
             except Exception as error:
                 self.tasks.discard(ticket)
                 self.refuse(cycle, error)
@@ -715,7 +723,7 @@ class PatientProtocol(HttpToolsProtocol):
         """
         cycle.response_started = cycle.response_complete = True
         cycle.on_response = _nothing  # it leads back to this connection: nothing is to go in circles
-        if cycle.disconnected:
+        if cycle.disconnected or self.transport.is_closing():
             return
         if self._standing[0] is not cycle.default_headers:  # uvicorn makes new ones each second
             fields = b"".join([b"%b: %b\r\n" % field for field in cycle.default_headers])

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ClassVar
 
+import httpx2
 import pytest
+import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from connector import plugins
+from connector.app import uvicorn_config
 from connector.core.contract import Event, InboundRequest, Source, SourceOptions
 from connector.core.errors import Forged, StoreUnavailable, UnknownShape, Unreadable
 from connector.core.record import AffiliateUpdate
@@ -56,6 +62,8 @@ class Memory:
         self.refuse_at_once = False
         self.refuse_later = False
         self.breaks = False
+        self.hangs = False
+        self.held: list[tuple[Sequence[Event], Sequence[object]]] = []
         self.deliver: Callable[[Any, StoreUnavailable | None], None] = lambda tickets, error: None
 
     def submit(self, events: Sequence[Event], tickets: Sequence[object]) -> None:
@@ -63,7 +71,15 @@ class Memory:
             raise ZeroDivisionError(f"a bug that quotes {events[0].key}")
         if self.refuse_at_once:
             raise StoreUnavailable("too many wait")
-        threading.Thread(target=self._commit, args=(events, tickets)).start()
+        if self.hangs:
+            self.held.append((events, tickets))
+        else:
+            threading.Thread(target=self._commit, args=(events, tickets)).start()
+
+    def go_on(self) -> None:
+        self.hangs = False
+        for events, tickets in self.held:
+            self._commit(events, tickets)
 
     def _commit(self, events: Sequence[Event], tickets: Sequence[object]) -> None:
         if self.refuse_later:
@@ -73,17 +89,27 @@ class Memory:
         self.deliver(tickets, None)
 
 
+class Counting(Receiver):
+    """Counts the requests that go the way of ASGI."""
+
+    by_asgi = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.by_asgi += 1
+        await super().__call__(scope, receive, send)
+
+
 class House:
     """A receiver with its doubles and a client in front."""
 
     def __init__(self, *, body_timeout_seconds: float = 5.0) -> None:
         self.memory = Memory()
         self.reasons: list[str] = []
-        receiver = Receiver(
+        self.receiver = Counting(
             {"shop": Vouching()}, self.memory, max_body_bytes=2000, body_timeout_seconds=body_timeout_seconds
         )
-        self.memory.deliver = receiver.deliver
-        self.app = application(receiver, lambda: self.reasons)
+        self.memory.deliver = self.receiver.deliver
+        self.app = application(self.receiver, lambda: self.reasons)
 
 
 @pytest.fixture
@@ -91,9 +117,36 @@ def house() -> House:
     return House()
 
 
-@pytest.fixture
-def client(house: House) -> Iterator[TestClient]:
-    with TestClient(house.app) as client:
+class OneSegment(httpx2.BaseTransport):
+    """Sends a request whole, head and body at once, over a connection of its own."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
+        lines += [b"%b: %b" % field for field in request.headers.raw]
+        assert isinstance(request.stream, httpx2.SyncByteStream)
+        parts = list(request.stream)
+        if "transfer-encoding" in request.headers:
+            parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""]]
+        with socket.create_connection(self._address, 5) as connection:
+            connection.sendall(b"\r\n".join([*lines, b"", b"".join(parts)]))
+            answer = http.client.HTTPResponse(connection, method=request.method)
+            answer.begin()
+            return httpx2.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+
+
+@contextmanager
+def whole_requests(house: House) -> Iterator[httpx2.Client]:
+    """A client whose webhooks go the short way."""
+    with listening(house) as address:
+        yield httpx2.Client(base_url="http://{}:{}".format(*address), transport=OneSegment(address))
+
+
+@pytest.fixture(params=["the way of ASGI", "the short way"])
+def client(house: House, request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
+    with TestClient(house.app) if request.param == "the way of ASGI" else whole_requests(house) as client:
         yield client
 
 
@@ -101,14 +154,14 @@ hook = f"/hooks/shop?token={token}"
 as_json = {"content-type": "application/json"}
 
 
-def test_a_genuine_event_is_kept_and_answered_202_with_its_key(house: House, client: TestClient) -> None:
+def test_a_genuine_event_is_kept_and_answered_202_with_its_key(house: House, client: httpx2.Client) -> None:
     answer = client.post(hook, content=b'{"id": 7}', headers=as_json)
     assert (answer.status_code, answer.json()) == (202, {"status": "accepted", "event": "7"})
     assert answer.headers["content-type"] == "application/json"
     assert [event.body for event in house.memory.kept] == [b'{"id": 7}']
 
 
-def test_a_key_of_any_letters_gives_a_readable_answer(client: TestClient) -> None:
+def test_a_key_of_any_letters_gives_a_readable_answer(client: httpx2.Client) -> None:
     key = 'a "quoted" ünï \\ \u2028 \n key'
     answer = client.post(hook, content=json.dumps({"id": key}).encode(), headers=as_json)
     assert answer.json() == {"status": "accepted", "event": key}
@@ -143,7 +196,7 @@ refusals: list[tuple[str, str, str, dict[str, str], bytes, int]] = [
     ("method", "path", "headers", "body", "status"), [row[1:] for row in refusals], ids=[row[0] for row in refusals]
 )
 def test_what_is_refused_is_answered_in_the_4xx_and_not_kept(
-    house: House, client: TestClient, method: str, path: str, headers: dict[str, str], body: bytes, status: int
+    house: House, client: httpx2.Client, method: str, path: str, headers: dict[str, str], body: bytes, status: int
 ) -> None:
     answer = client.request(method, path, content=body, headers=headers)
     assert answer.status_code == status
@@ -154,7 +207,7 @@ def test_what_is_refused_is_answered_in_the_4xx_and_not_kept(
     assert house.memory.kept == []
 
 
-def test_every_wrong_credential_gets_the_same_answer(client: TestClient) -> None:
+def test_every_wrong_credential_gets_the_same_answer(client: httpx2.Client) -> None:
     answers = {
         (answer.status_code, answer.content)
         for query in ("", "?token=", "?token=wrong", f"?token={token}x", f"?tokens={token}")
@@ -163,13 +216,13 @@ def test_every_wrong_credential_gets_the_same_answer(client: TestClient) -> None
     assert len(answers) == 1
 
 
-def test_405_names_the_method_that_is_right(client: TestClient) -> None:
+def test_405_names_the_method_that_is_right(client: httpx2.Client) -> None:
     assert client.get(hook).headers["allow"] == "POST"
     assert client.post("/healthz").headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("largest", [2000, 2001])
-def test_the_limit_counts_what_arrives_without_a_content_length(client: TestClient, largest: int) -> None:
+def test_the_limit_counts_what_arrives_without_a_content_length(client: httpx2.Client, largest: int) -> None:
     def chunks() -> Iterator[bytes]:
         body = b'{"id": 1, "pad": "' + b"x" * (largest - 20) + b'"}'
         assert len(body) == largest
@@ -189,11 +242,11 @@ def test_the_limit_counts_what_arrives_without_a_content_length(client: TestClie
         "application/vnd.api+json",
     ],
 )
-def test_json_by_any_of_its_names_is_taken(client: TestClient, content_type: str) -> None:
+def test_json_by_any_of_its_names_is_taken(client: httpx2.Client, content_type: str) -> None:
     assert client.post(hook, content=b"{}", headers={"content-type": content_type}).status_code == 202
 
 
-def test_a_body_without_a_content_type_is_read_as_json(client: TestClient) -> None:
+def test_a_body_without_a_content_type_is_read_as_json(client: httpx2.Client) -> None:
     # Everflow documents no headers at all, and sends an event once: refusing would lose it.
     request = client.build_request("POST", hook, content=b"{}")
     request.headers.pop("content-type", None)
@@ -205,7 +258,7 @@ def test_any_content_type_is_judged_without_an_error(value: bytes) -> None:
     assert is_json(value) in (True, False)
 
 
-def test_a_store_that_refuses_is_answered_503_and_retry_after(house: House, client: TestClient) -> None:
+def test_a_store_that_refuses_is_answered_503_and_retry_after(house: House, client: httpx2.Client) -> None:
     house.memory.refuse_later = True
     later = client.post(hook, content=b"{}", headers=as_json)
     house.memory.refuse_at_once = True
@@ -216,7 +269,7 @@ def test_a_store_that_refuses_is_answered_503_and_retry_after(house: House, clie
     assert client.post(hook, content=b"{}", headers=as_json).status_code == 202
 
 
-def test_health_is_always_well_and_readiness_names_its_reasons(house: House, client: TestClient) -> None:
+def test_health_is_always_well_and_readiness_names_its_reasons(house: House, client: httpx2.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").status_code == 200
     house.reasons = ["store", "route:local/affiliates"]
@@ -227,7 +280,7 @@ def test_health_is_always_well_and_readiness_names_its_reasons(house: House, cli
 
 
 def test_the_token_and_the_senders_text_are_in_no_log_line(
-    house: House, client: TestClient, caplog: pytest.LogCaptureFixture
+    house: House, client: httpx2.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", logger="connector")
     client.post(hook, content=b'{"id": 1, "email": "ada@example.com"}', headers=as_json)
@@ -244,7 +297,7 @@ def test_the_token_and_the_senders_text_are_in_no_log_line(
 
 
 def test_what_nobody_foresaw_is_answered_500_and_told_without_the_senders_text(
-    house: House, client: TestClient, caplog: pytest.LogCaptureFixture
+    house: House, client: httpx2.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     house.memory.breaks = True
     answer = client.post(hook, content=b'{"id": "ada@example.com"}', headers=as_json)
@@ -257,7 +310,7 @@ def test_what_nobody_foresaw_is_answered_500_and_told_without_the_senders_text(
     assert client.post(hook, content=b'{"id": 1}', headers=as_json).status_code == 202
 
 
-def test_the_log_tells_what_is_wrong_with_a_body(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_tells_what_is_wrong_with_a_body(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="connector")
     client.post(hook, content=b"[]", headers=as_json)
     (line,) = [
@@ -271,11 +324,10 @@ def test_the_log_tells_what_is_wrong_with_a_body(client: TestClient, caplog: pyt
 
 
 @contextmanager
-def listening(house: House) -> Iterator[tuple[str, int]]:
-    """The application behind uvicorn on a free loopback port."""
-    import uvicorn
-
-    config = uvicorn.Config(house.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+def listening(house: House, *, stops_within_seconds: int = 5) -> Iterator[tuple[str, int]]:
+    """The application behind uvicorn, as the program has it, on a free loopback port."""
+    config = uvicorn_config(house.app, keep_alive_seconds=5)
+    config.timeout_graceful_shutdown = stops_within_seconds
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
@@ -323,6 +375,121 @@ def test_a_length_that_is_absurd_is_refused() -> None:
             f"expect: 100-continue\r\ncontent-length: {10**18}\r\n\r\n".encode()
         )
         assert sender.recv(4096).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
+
+
+def _answer(sender: socket.socket) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, header fields without the date, and content of the next answer."""
+    answer = http.client.HTTPResponse(sender, method="POST")
+    answer.begin()
+    fields = sorted((name, value) for name, value in answer.getheaders() if name != "date")
+    return answer.status, fields, answer.read()
+
+
+def _in_parts(house: House, sender: socket.socket, head: bytes, body: bytes) -> None:
+    """Send a body when its head has gone the way of ASGI."""
+    before = house.receiver.by_asgi
+    sender.sendall(head)
+    _wait_until(lambda: house.receiver.by_asgi > before)
+    sender.sendall(body)
+
+
+def _wait_until(happened: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 5
+    while not happened():
+        assert time.monotonic() < ends
+        time.sleep(0.001)
+
+
+bodies: list[tuple[str, bytes, int]] = [
+    ("accepted", b'{"id": "7"}', 202),
+    ("not the envelope", b"[]", 400),
+    ("a bug in the source", b'{"bug": 1}', 400),
+    ("too large", b'"' + b"x" * 2000 + b'"', 413),
+    ("a key that is no Unicode", b'{"id": "\\ud800"}', 500),
+]
+
+
+@pytest.mark.parametrize("extra", ["", "connection: close\r\n"], ids=["kept alive", "closed"])
+@pytest.mark.parametrize(("body", "status"), [row[1:] for row in bodies], ids=[row[0] for row in bodies])
+def test_a_whole_request_gets_the_answer_of_one_in_parts(body: bytes, status: int, extra: str) -> None:
+    house = House()
+    with listening(house) as address:
+        with socket.create_connection(address, 5) as sender:
+            sender.sendall(_head(len(body), extra) + body)
+            whole = _answer(sender)
+        assert house.receiver.by_asgi == 0
+        with socket.create_connection(address, 5) as sender:
+            _in_parts(house, sender, _head(len(body), extra), body)
+            in_parts = _answer(sender)
+        assert house.receiver.by_asgi == 1
+    assert whole == in_parts
+    assert whole[0] == status
+
+
+def test_what_a_whole_request_without_a_right_token_gets_is_what_others_get() -> None:
+    house = House()
+    head = _head(2).replace(token.encode(), b"wrong")
+    with listening(house) as address, socket.create_connection(address, 5) as sender:
+        sender.sendall(head + b"{}")
+        whole = _answer(sender)
+        _in_parts(house, sender, head, b"{}")
+        assert whole == _answer(sender)
+    assert whole[0] == 401
+
+
+def test_requests_that_come_all_at_once_are_answered_in_their_order() -> None:
+    house = House()
+    with listening(house) as address, socket.create_connection(address, 5) as sender:
+        sender.sendall(b"".join(_head(9) + b'{"id": %d}' % number for number in range(1, 4)) + _head(9) + b'{"id"')
+        answers = [_answer(sender)[2] for _ in range(3)]
+        sender.sendall(b": 4}")
+        answers.append(_answer(sender)[2])
+    assert [json.loads(content)["event"] for content in answers] == ["1", "2", "3", "4"]
+
+
+def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
+    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+        sender.sendall(_head(2, "expect: 100-continue\r\n") + b"{}")
+        said = b""
+        while b"accepted" not in said:
+            said += sender.recv(4096) or b"accepted"
+        assert said.startswith(b"HTTP/1.1 100 ")
+        assert b"HTTP/1.1 202 " in said
+
+
+def test_a_sender_that_is_gone_before_its_event_is_safe_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="connector")
+    house = House()
+    house.memory.hangs = True
+    with listening(house) as address, socket.create_connection(address, 5) as stays:
+        with socket.create_connection(address, 5) as gone:
+            gone.sendall(_head(9) + b'{"id": 1}')
+            _wait_until(lambda: len(house.memory.held) == 1)
+        stays.sendall(_head(9) + b'{"id": 2}')
+        _wait_until(lambda: len(house.memory.held) == 2)
+        house.memory.go_on()
+        assert _answer(stays)[0] == 202
+        _wait_until(lambda: len(caplog.records) == 2)
+    assert [event.key for event in house.memory.kept] == ["1", "2"]
+    assert {record.getMessage() for record in caplog.records} == {"request.accepted"}
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "in parts"])
+def test_what_the_disk_has_not_answered_when_the_program_stops_is_not_acknowledged(whole: bool) -> None:
+    house = House()
+    house.memory.hangs = True
+    server = ExitStack()
+    with socket.create_connection(server.enter_context(listening(house, stops_within_seconds=1)), 10) as sender:
+        if whole:
+            sender.sendall(_head(2) + b"{}")
+        else:
+            _in_parts(house, sender, _head(2), b"{}")
+        _wait_until(lambda: bool(house.memory.held))
+        assert house.receiver.by_asgi == (0 if whole else 1)
+        stopping = threading.Thread(target=server.close)
+        stopping.start()
+        assert _answer(sender)[0] == 503
+        stopping.join()
 
 
 hostile = st.one_of(
