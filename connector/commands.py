@@ -14,7 +14,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime
@@ -107,8 +107,9 @@ class Left(Exception):
 def run(words: Sequence[str]) -> int:
     """Do what *words* say and give the exit code. Configuration's and far sides' errors pass through."""
     try:
-        _refuse_misplaced(words)
-        code = typer.main.get_command(app).main(args=list(words), prog_name="connector", standalone_mode=False)
+        group: Any = typer.main.get_command(app)
+        _refuse_misplaced(words, group.commands)
+        code = group.main(args=list(words), prog_name="connector", standalone_mode=False)
     except typer.Abort:
         return 130
     except WrongWords as error:
@@ -128,21 +129,16 @@ def run(words: Sequence[str]) -> int:
     return code if isinstance(code, int) else cli.well
 
 
-def _refuse_misplaced(words: Sequence[str]) -> None:
+def _refuse_misplaced(words: Sequence[str], commands: Mapping[str, Any]) -> None:
     """What typer knows nothing better of than that it is wrong, where we do."""
-    commands = _words_of(app)
     first = words[0] if words else ""
     if first.startswith("-") and first not in ("--help", "-h", "--version"):
         usual = "serve" if first.startswith(("--config", "-c")) else "COMMAND"
         command = next((word for word in words if word in commands), usual)
         others = shlex.join(word for word in words if word != command)
         raise WrongWords(f"the command comes first: connector {command} {others}\nall commands: connector --help")
-    if first not in commands and first in _words_of(letters_app):
+    if first not in commands and first in commands["dead-letters"].commands:
         raise WrongWords(f"this is one of the words of dead-letters: connector dead-letters {shlex.join(words)}")
-
-
-def _words_of(group: typer.Typer) -> set[str]:
-    return set(cast(Any, typer.main.get_command(group)).commands)
 
 
 def _now() -> datetime:
@@ -916,7 +912,7 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
     if as_json:
         _print_json({record_id: [asdict(entry) for entry in entries] for record_id, entries in told.items()})
     for record_id, entries in told.items() if not as_json else ():
-        _say(record_id)
+        _say(_cell_text(record_id))
         for entry in entries:
             _say(_cell_text(f"{_local_time(entry.at)}  {entry.kind}  {entry.about}"))
             for line in _entry_lines(entry):
