@@ -1,19 +1,24 @@
-"""A filter in front of the tables of fingerprints: most new ones are known to be new without a look. Knows no SQL.
+"""What is in memory of the tables of fingerprints: a filter, by which most new ones are known to be new without a look,
+and those that came lately. Knows no SQL.
 
-A Bloom filter with three bits a fingerprint, in 256 slices by the first byte, as the tables are filled. It takes a new
-fingerprint for a known one now and then (one of 200 at a million, one of 5 at five million), never a known one for new.
+A fingerprint has 16 bytes that are anybody's guess. The filter is a Bloom filter with three bits a fingerprint, in 256
+slices by the first byte, as the tables are filled. It takes a new fingerprint for a known one now and then (one of 200
+at a million, one of 5 at five million), never a known one for new.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterable
+import sys
+from array import array
+from collections.abc import Sequence
 from typing import Final
 
+import zstandard
+
 SLICES: Final = 256
+BUCKETS_OF_SLICE: Final = 16  # by the bits that follow
 _slice_bytes: Final = 8192
-_words = struct.Struct(">II").unpack_from
+_key_bytes: Final = 16
 
 
 class SeenFilter:
@@ -25,44 +30,92 @@ class SeenFilter:
     def slice(self, number: int) -> bytes:
         """All that is known of the fingerprints whose first byte is *number*, packed; nothing when there are none."""
         bits = self._bits[number * _slice_bytes : (number + 1) * _slice_bytes]
-        return zlib.compress(bits, 1) if bits.strip(b"\0") else b""
+        return zstandard.ZstdCompressor(1).compress(bits) if bits.strip(b"\0") else b""
 
     def put(self, number: int, packed: bytes) -> None:
         """Know what ``slice`` gave of that slice, and nothing else of it."""
         try:
-            bits = zlib.decompress(packed)
-        except zlib.error:
+            bits = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_slice_bytes) if packed else b""
+        except zstandard.ZstdError:
             bits = b""
         if len(bits) != _slice_bytes:
             bits = b"\xff" * _slice_bytes  # damaged: all are looked for in the tables, as they were without a filter
         self._bits = self._bits or bytearray(SLICES * _slice_bytes)
         self._bits[number * _slice_bytes : (number + 1) * _slice_bytes] = bits
 
-    def add(self, keys: Iterable[bytes]) -> None:
-        """Know these fingerprints (8 bytes or more) from now on."""
+    def add(self, keys: Sequence[bytes]) -> None:
+        """Know these fingerprints from now on."""
         bits = self._bits = self._bits or bytearray(SLICES * _slice_bytes)
-        for key in keys:
-            first, second = _words(key)
-            one = first >> 8  # the slice's eight bits, and sixteen for the place in it
-            start = first >> 24 << 16
-            other, third = start | second >> 16, start | second & 0xFFFF
-            bits[one >> 3] |= 1 << (one & 7)
-            bits[other >> 3] |= 1 << (other & 7)
-            bits[third >> 3] |= 1 << (third & 7)
+        words = _words(keys)
+        for first, second in zip(words[::4], words[1::4], strict=True):
+            start = first >> 24 << 13  # the slice; one bit of three is the first word's, two are the second's
+            bits[first >> 11] |= 1 << (first >> 8 & 7)
+            bits[start | second >> 19] |= 1 << (second >> 16 & 7)
+            bits[start | second >> 3 & 0x1FFF] |= 1 << (second & 7)
 
-    def suspects(self, keys: Iterable[bytes]) -> list[bytes]:
+    def suspects(self, keys: Sequence[bytes]) -> list[bytes]:
         """Those of *keys* that may have been added; the others were not."""
         bits = self._bits
         if not bits:
             return []
+        words = _words(keys)
+        # Most are told by the first bit alone.
+        some = [key for key, first in zip(keys, words[::4], strict=True) if bits[first >> 11] >> (first >> 8 & 7) & 1]
+        words = _words(some)
         found = []
-        for key in keys:
-            first, second = _words(key)
-            one = first >> 8
-            if bits[one >> 3] >> (one & 7) & 1:
-                other = first >> 24 << 16 | second >> 16
-                if bits[other >> 3] >> (other & 7) & 1:
-                    third = first >> 24 << 16 | second & 0xFFFF
-                    if bits[third >> 3] >> (third & 7) & 1:
-                        found.append(key)
+        for key, first, second in zip(some, words[::4], words[1::4], strict=True):
+            start = first >> 24 << 13
+            if (
+                bits[start | second >> 19] >> (second >> 16 & 7)
+                & bits[start | second >> 3 & 0x1FFF] >> (second & 7)
+                & 1
+            ):
+                found.append(key)
         return found
+
+
+class SeenLately:
+    """Fingerprints that came lately, in the buckets that they will lie in."""
+
+    def __init__(self) -> None:
+        self._buckets = [bytearray() for _ in range(SLICES * BUCKETS_OF_SLICE)]
+        self.count = 0
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._buckets[bucket_of(key)]
+
+    def add(self, keys: Sequence[bytes]) -> None:
+        """Keep these, too."""
+        buckets = self._buckets
+        for key, first in zip(keys, _words(keys)[::4], strict=True):
+            buckets[first >> 20] += key
+        self.count += len(keys)
+
+    def take(self, number: int) -> list[tuple[int, bytes]]:
+        """Let go of those whose first byte is *number*; here they are: buckets, and what is in them."""
+        taken = []
+        for bucket in range(number * BUCKETS_OF_SLICE, (number + 1) * BUCKETS_OF_SLICE):
+            keys = self._buckets[bucket]
+            if keys:
+                taken.append((bucket, bytes(keys)))
+                self._buckets[bucket] = bytearray()
+                self.count -= len(keys) // _key_bytes
+        return taken
+
+
+def bucket_of(key: bytes) -> int:
+    """The bucket that a fingerprint lies in."""
+    return key[0] << 4 | key[1] >> 4
+
+
+def split(keys: bytes) -> list[bytes]:
+    """The fingerprints that stand there one behind the other."""
+    return [keys[at : at + _key_bytes] for at in range(0, len(keys), _key_bytes)]
+
+
+def _words(keys: Sequence[bytes]) -> array[int]:
+    """Four whole numbers a fingerprint."""
+    words = array("I", b"".join(keys))
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words

@@ -18,11 +18,13 @@ import sqlite3
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -34,7 +36,7 @@ from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
 from connector.database_file import DatabaseFile, LogMover, Schema, StoreDamaged
 from connector.file_lock import FileLock
-from connector.seen_filter import SLICES, SeenFilter
+from connector.seen_filter import SLICES, SeenFilter, SeenLately, bucket_of, split
 
 Ticket = TypeVar("Ticket")
 Deliver = Callable[[list[Any], StoreUnavailable | None], None]
@@ -339,34 +341,145 @@ CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 )
 
 
-def _make_seen_filters(sql: sqlite3.Connection) -> None:
-    sql.execute("CREATE TABLE seen_filters (slice INTEGER PRIMARY KEY, bits BLOB NOT NULL)")
+class _Seen:
+    """What is in memory of the fingerprints.
+
+    Attributes:
+        upto: the number of the last row of ``seen_lately`` that it knows; behind or ahead of the file it is void.
+        new: a filter of those in ``seen_new`` and *lately*; *old*: of those in ``seen_old``.
+        lately: those that are only in ``seen_lately`` as yet.
+        moved: by slice: up to which row of ``seen_lately`` they have gone on to ``seen_new``.
+    """
+
+    def __init__(self, upto: int) -> None:
+        self.upto = upto
+        self.new, self.old = SeenFilter(), SeenFilter()
+        self.lately = SeenLately()
+        self.moved = [0] * SLICES
+
+    def suspects(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Those of *keys* that may be in one of the tables; the others are not."""
+        return {*self.new.suspects(keys), *self.old.suspects(keys)}
+
+
+def _seen_in(sql: sqlite3.Connection, upto: int) -> _Seen:
+    seen = _Seen(upto)
+    for number, bits, moved in sql.execute("SELECT slice, bits, moved FROM seen_filters"):
+        if bits:
+            (seen.new if number < SLICES else seen.old).put(number % SLICES, bits)
+        if number < SLICES:
+            seen.moved[number] = moved
+    for number, keys in sql.execute("SELECT number, keys FROM seen_lately ORDER BY number"):
+        left = [key for key in split(keys) if seen.moved[key[0]] < number]
+        seen.lately.add(left)
+        seen.new.add(left)
+    return seen
+
+
+# Fingerprints are anybody's guess: one by one each would lie on a page of its own. So they gather first, in the order
+# in which they come, and go on slice by slice, as many at once as fill a row of a bucket.
+_seen_lately_table = "CREATE TABLE seen_lately (number INTEGER PRIMARY KEY, keys BLOB NOT NULL)"
+_seen_new_table = """
+CREATE TABLE seen_new (
+    bucket INTEGER NOT NULL, number INTEGER NOT NULL, keys BLOB NOT NULL, PRIMARY KEY (bucket, number)
+) WITHOUT ROWID"""
+_seen_old_table = _seen_new_table.replace("seen_new", "seen_old")
+_seen_filters_table = """
+CREATE TABLE seen_filters (slice INTEGER PRIMARY KEY, bits BLOB NOT NULL, moved INTEGER NOT NULL)"""
+
+
+def _put_into_buckets(sql: sqlite3.Connection, seen: _Seen, number: int) -> None:
+    """Move that slice of those that came lately."""
+    rows = [(bucket, seen.upto, keys) for bucket, keys in seen.lately.take(number)]
+    sql.executemany("INSERT INTO seen_new VALUES (?, ?, ?)", rows)
+
+
+def _keep_filter(sql: sqlite3.Connection, made: SeenFilter, place: int, number: int) -> None:
+    """That of ``seen_new`` has the first slices of the table (place 0), that of ``seen_old`` those behind them."""
+    rows = [(place + each, made.slice(each), number) for each in range(SLICES)]
+    sql.executemany("INSERT OR REPLACE INTO seen_filters VALUES (?, ?, ?)", [row for row in rows if row[1]])
+
+
+def _into_buckets_and_places(sql: sqlite3.Connection) -> None:
+    _put_keys_into_buckets(sql)
+    _put_records_in_place(sql)
+
+
+def _put_keys_into_buckets(sql: sqlite3.Connection) -> None:
+    """Up to format 4 each fingerprint had a row of its own."""
+    sql.execute("DROP TABLE IF EXISTS seen_filters")
+    for table in ("seen_lately", "seen_new", "seen_old"):
+        sql.execute(f"ALTER TABLE {table} RENAME TO {table}_one_by_one")
+    for statement in (_seen_lately_table, _seen_new_table, _seen_old_table, _seen_filters_table):
+        sql.execute(statement)
+    lately = sql.execute("SELECT key FROM seen_lately_one_by_one").fetchall()
+    sql.execute("INSERT INTO seen_lately VALUES (1, ?)", (b"".join([key for (key,) in lately]),))
     for table, place in (("seen_new", 0), ("seen_old", SLICES)):
         made = SeenFilter()
-        made.add(key for (key,) in sql.execute(f"SELECT key FROM {table}"))  # noqa: S608 - constants
-        _keep_filter(sql, made, place)
+        rows = sql.execute(f"SELECT key FROM {table}_one_by_one ORDER BY key")  # noqa: S608 - constants
+        for bucket, some in groupby((key for (key,) in rows), bucket_of):
+            keys = list(some)
+            made.add(keys)
+            sql.execute(f"INSERT INTO {table} VALUES (?, 0, ?)", (bucket, b"".join(keys)))  # noqa: S608 - constants
+        _keep_filter(sql, made, place, 0)
+    for table in ("seen_lately", "seen_new", "seen_old"):
+        sql.execute(f"DROP TABLE {table}_one_by_one")
+    sql.execute("DELETE FROM state WHERE name IN ('seen_lately', 'seen_slice')")
+    sql.execute("INSERT INTO state VALUES ('seen_upto', 1)")
 
 
-def _keep_filter(sql: sqlite3.Connection, made: SeenFilter, place: int) -> None:
-    """That of ``seen_new`` has the first slices of the table (place 0), that of ``seen_old`` those behind them."""
-    rows = [(place + number, made.slice(number)) for number in range(SLICES)]
-    sql.executemany("INSERT OR REPLACE INTO seen_filters VALUES (?, ?)", [row for row in rows if row[1]])
+# A record lies where its id says (see _place), so that it is found in one page; without that its number is looked up
+# first, in an index that is anywhere, too.
+_records_table = """
+CREATE TABLE records (
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, dictionary INTEGER NOT NULL,
+    facts BLOB NOT NULL
+)"""
+
+
+def _place(record_id: str) -> int:
+    """Where a record lies unless another one lies there: those of one source together, in the order of the platform's
+    numbers, so that who signed up at a time is found together."""
+    source, _, key = record_id.partition(":")
+    if key.isascii() and key.isdigit() and len(key) <= 14:
+        return _shelf(source) | int(key)
+    return _shelf(source) | int.from_bytes(blake2b(key.encode(), digest_size=6).digest())
+
+
+@cache
+def _shelf(source: str) -> int:
+    return (zlib.crc32(source.encode()) & 0x7FFF) << 48
+
+
+def _put_records_in_place(sql: sqlite3.Connection) -> None:
+    """Up to format 4 records lay in the order in which they came."""
+    sql.execute("ALTER TABLE records RENAME TO records_as_they_came")
+    sql.execute(_records_table)
+    sql.create_function("place", 1, _place, deterministic=True)
+    sql.execute(
+        "INSERT OR IGNORE INTO records SELECT place(id), id, version, dictionary, facts FROM records_as_they_came"
+        " ORDER BY id"
+    )
+    misplaced = sql.execute(
+        "INSERT INTO records (id, version, dictionary, facts) SELECT id, version, dictionary, facts"
+        " FROM records_as_they_came WHERE id NOT IN (SELECT id FROM records)"
+    ).rowcount
+    sql.execute("DROP TABLE records_as_they_came")
+    sql.execute("INSERT INTO state VALUES ('misplaced', ?)", (misplaced,))
 
 
 _records_schema = Schema(
-    4,
-    """
+    5,
+    f"""
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO state VALUES ('cursor', 0), ('records', 0), ('generation', 0), ('generation_began', 0),
-    ('owed_by_visitors', 0), ('seen_lately', 0), ('seen_slice', 0);
+    ('owed_by_visitors', 0), ('seen_upto', 0), ('misplaced', 0);
 CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
-CREATE TABLE seen_lately (key BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE seen_old (key BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE seen_filters (slice INTEGER PRIMARY KEY, bits BLOB NOT NULL);
-CREATE TABLE records (
-    id TEXT PRIMARY KEY, version INTEGER NOT NULL, dictionary INTEGER NOT NULL, facts BLOB NOT NULL
-);
+{_seen_lately_table};
+{_seen_new_table};
+{_seen_old_table};
+{_seen_filters_table};
+{_records_table};
 CREATE TABLE mentions (seq INTEGER NOT NULL, record_id TEXT NOT NULL, PRIMARY KEY (seq, record_id)) WITHOUT ROWID;
 CREATE TABLE sources (
     source TEXT PRIMARY KEY, received INTEGER NOT NULL, duplicates INTEGER NOT NULL, about_none INTEGER NOT NULL,
@@ -392,13 +505,13 @@ CREATE TABLE deliveries (
     at INTEGER NOT NULL, kind TEXT NOT NULL, code TEXT NOT NULL, cells TEXT NOT NULL
 );
 CREATE TABLE notes (sink TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (sink, key)) WITHOUT ROWID;
-""",
+""",  # noqa: S608 - the tables above
     {
         1: """
 CREATE TABLE IF NOT EXISTS seen_lately (key BLOB PRIMARY KEY) WITHOUT ROWID;
 INSERT OR IGNORE INTO state VALUES ('seen_lately', 0), ('seen_slice', 0);
 """,
-        3: _make_seen_filters,
+        4: _into_buckets_and_places,
     },
 )
 
@@ -487,9 +600,8 @@ class Store:
         self._foreign = threading.Lock()
         self._closed = False
         self._noticed: tuple[int | None, int] | None = None
-        # Of seen_new and seen_lately, of seen_old; None: not in memory. Only with the records' file held for writing.
-        self._seen_filters: tuple[SeenFilter, SeenFilter] | None = None
-        self._seen_filters_used = False
+        self._seen: _Seen | None = None  # only with the records' file held for writing
+        self._seen_used = False
         if self._lock is not None:
             _hold(self._lock, path)
         opened: list[DatabaseFile] = []
@@ -641,8 +753,9 @@ class Store:
         """Those of the fingerprints that were not seen before."""
         fresh = set(keys)
         with self._records.reading_to_write() as sql:
-            for key in {key for known in self._filters(sql) for key in known.suspects(fresh)}:
-                if sql.execute(_was_seen, {"key": key}).fetchone():
+            seen = self._seen_until_now(sql)
+            for key in seen.suspects(list(fresh)):
+                if key in seen.lately or any(key in some for (some,) in sql.execute(_in_bucket, (bucket_of(key),) * 2)):
                     fresh.remove(key)
         return fresh
 
@@ -650,13 +763,17 @@ class Store:
         """The records of those ids that exist."""
         known: dict[str, Known] = {}
         with self._records.reading_to_write() as sql:
-            for some in _slices(sorted(set(record_ids)), 500):
+            wanted = set(record_ids)
+            by_place = not _state(sql, "misplaced")
+            column = "place" if by_place else "id"
+            for some in _slices(sorted(map(_place, wanted)) if by_place else sorted(wanted), 500):
                 rows = sql.execute(
-                    f"SELECT id, version, dictionary, facts FROM records WHERE id IN ({_marks(some)})",  # noqa: S608
+                    f"SELECT id, version, dictionary, facts FROM records WHERE {column} IN ({_marks(some)})",  # noqa: S608
                     some,
                 )
                 for record_id, version, dictionary, facts in rows:
-                    known[record_id] = Known(version, _expanded(self._facts_codec, dictionary, facts))
+                    if record_id in wanted:
+                        known[record_id] = Known(version, _expanded(self._facts_codec, dictionary, facts))
         return known
 
     def commit(self, batch: Batch) -> None:
@@ -666,14 +783,10 @@ class Store:
             Overtaken: the cursor is no longer at ``batch.after``, or a record was taken away: read again.
         """
         now = _micros(self._now())
-        new: list[tuple[Any, ...]] = []
-        changed: list[tuple[Any, ...]] = []
-        for saved in batch.records:
-            row = (saved.version, *self._facts_codec.shrink(saved.facts), saved.record_id)
-            if saved.before:
-                changed.append((*row, saved.before))
-            else:
-                new.append(row)
+        rows = sorted(
+            [(_place(s.record_id), s, *self._facts_codec.shrink(s.facts)) for s in batch.records],
+            key=lambda row: row[0],
+        )
         owed = [(s.record_id, s.version, now, now) for s in batch.records if s.version != s.before]
         with self._records.writing() as sql:
             if _state(sql, "cursor") != batch.after:
@@ -681,13 +794,7 @@ class Store:
             if batch.events is not None and batch.events != self._count_events(batch.after, batch.upto):
                 raise Overtaken("an event was taken away meanwhile")
             self._note_seen(sql, batch.seen)
-            before = _changes(sql)
-            sql.executemany(
-                "UPDATE records SET version = ?, dictionary = ?, facts = ? WHERE id = ? AND version = ?", changed
-            )
-            sql.executemany("INSERT OR IGNORE INTO records (version, dictionary, facts, id) VALUES (?, ?, ?, ?)", new)
-            if _changes(sql) - before != len(batch.records):
-                raise Overtaken("a record was changed by somebody else meanwhile")
+            self._keep_records(sql, rows)
             if owed:
                 sql.executemany(
                     "INSERT INTO owed (route, record_id, version, due_at, since)"
@@ -708,40 +815,63 @@ class Store:
                         tally.last_at, tally.last_received_at,
                     ),
                 )  # fmt: skip
-            if new:
-                sql.execute("UPDATE state SET value = value + ? WHERE name = 'records'", (len(new),))
             _set_state(sql, "cursor", batch.upto)
         if owed:
             self._owed()
 
-    def _filters(self, sql: sqlite3.Connection) -> tuple[SeenFilter, SeenFilter]:
-        """They may know more than the tables, of a batch that was not committed: then the tables are asked in vain."""
-        self._seen_filters_used = True
-        if self._seen_filters is None:
-            new, old = SeenFilter(), SeenFilter()
-            for number, bits in sql.execute("SELECT slice, bits FROM seen_filters"):
-                (new if number < SLICES else old).put(number % SLICES, bits)
-            new.add(key for (key,) in sql.execute("SELECT key FROM seen_lately"))
-            self._seen_filters = new, old
-        return self._seen_filters
+    def _keep_records(self, sql: sqlite3.Connection, rows: Sequence[tuple[int, Saved, int, bytes]]) -> None:
+        """*rows* are (place, record, dictionary, shrunk facts), in the order of the places."""
+        before = _changes(sql)
+        by_place = not _state(sql, "misplaced")
+        sql.executemany(
+            "UPDATE records SET version = ?, dictionary = ?, facts = ? WHERE"  # noqa: S608 - constants
+            f" {'place' if by_place else 'id'} = ? AND id = ? AND version = ?",
+            [
+                (s.version, dictionary, facts, place if by_place else s.record_id, s.record_id, s.before)
+                for place, s, dictionary, facts in rows
+                if s.before
+            ],
+        )
+        new = [
+            (place, s.record_id, s.version, dictionary, facts) for place, s, dictionary, facts in rows if not s.before
+        ]
+        sql.executemany("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?)", new)
+        if _changes(sql) - before != len(rows):
+            misplaced = sql.executemany(
+                "INSERT OR IGNORE INTO records VALUES (NULL, ?, ?, ?, ?)", [row[1:] for row in new]
+            )
+            if _changes(sql) - before != len(rows):
+                raise Overtaken("a record was changed by somebody else meanwhile")
+            _add_to_state(sql, "misplaced", misplaced.rowcount)
+        if new:
+            _add_to_state(sql, "records", len(new))
+
+    def _seen_until_now(self, sql: sqlite3.Connection) -> _Seen:
+        """Its filters may know more than the tables: then these are asked in vain."""
+        self._seen_used = True
+        upto = _state(sql, "seen_upto")
+        if self._seen is None or self._seen.upto != upto:  # what was noted last was not committed
+            self._seen = _seen_in(sql, upto)
+        return self._seen
 
     def _note_seen(self, sql: sqlite3.Connection, keys: Sequence[bytes]) -> None:
-        """Fingerprints are anybody's guess: in a large table each lies on a page of its own. So they gather in a small
-        one first, and go on from there slice by slice, many to a page."""
-        known, _ = self._filters(sql)
-        known.add(keys)
-        sql.executemany("INSERT OR IGNORE INTO seen_lately VALUES (?)", [(key,) for key in sorted(keys)])
-        gathered, first = _state(sql, "seen_lately") + len(keys), _state(sql, "seen_slice")
-        while gathered > _seen_lately:
-            bounds = bytes((first,)), bytes((first + 1,)) if first < 255 else b"\xff" * 17
-            sql.execute("INSERT OR IGNORE INTO seen_new SELECT key FROM seen_lately WHERE key >= ? AND key < ?", bounds)
-            sql.execute("INSERT OR REPLACE INTO seen_filters VALUES (?, ?)", (first, known.slice(first)))
-            gathered -= sql.execute("DELETE FROM seen_lately WHERE key >= ? AND key < ?", bounds).rowcount
-            first = (first + 1) % SLICES
-            if first == 0:
-                (gathered,) = sql.execute("SELECT count(*) FROM seen_lately").fetchone()
-        _set_state(sql, "seen_lately", gathered)
-        _set_state(sql, "seen_slice", first)
+        if not keys:
+            return
+        seen = self._seen_until_now(sql)
+        seen.upto += 1
+        _set_state(sql, "seen_upto", seen.upto)
+        sql.execute("INSERT INTO seen_lately VALUES (?, ?)", (seen.upto, b"".join(keys)))
+        seen.lately.add(keys)
+        seen.new.add(keys)
+        while seen.lately.count > _most_lately:
+            self._move_slice(sql, seen, seen.moved.index(min(seen.moved)))
+        sql.execute("DELETE FROM seen_lately WHERE number <= ?", (min(seen.moved),))
+
+    def _move_slice(self, sql: sqlite3.Connection, seen: _Seen, number: int) -> None:
+        _put_into_buckets(sql, seen, number)
+        bits = seen.new.slice(number)
+        sql.execute("INSERT OR REPLACE INTO seen_filters VALUES (?, ?, ?)", (number, bits, seen.upto))
+        seen.moved[number] = seen.upto
 
     def _count_events(self, after: int, upto: int) -> int:
         with self._inbox.reading() as sql:
@@ -1138,7 +1268,7 @@ class Store:
                     sql.execute(f"DELETE FROM {table} WHERE record_id = ?", (record_id,))  # noqa: S608 - constants
                 deliveries += sql.execute("DELETE FROM deliveries WHERE record_id = ?", (record_id,)).rowcount
                 records += sql.execute("DELETE FROM records WHERE id = ?", (record_id,)).rowcount
-            sql.execute("UPDATE state SET value = value - ? WHERE name = 'records'", (records,))
+            _add_to_state(sql, "records", -records)
         return Forgotten(events, records, deliveries, {route: tuple(sorted(keys)) for route, keys in rows.items()})
 
     def _take_out(self, sql: sqlite3.Connection, seqs: Set[int]) -> int:
@@ -1229,9 +1359,9 @@ class Store:
         for file in (self._inbox, self._records):
             file.shrink()
         with suppress(StoreUnavailable), self._records.reading_to_write():
-            if not self._seen_filters_used:
-                self._seen_filters = None
-            self._seen_filters_used = False
+            if not self._seen_used:
+                self._seen = None
+            self._seen_used = False
 
     def _rotate(self, sql: sqlite3.Connection, edge: int) -> None:
         """Drop the older generation of fingerprints once all of the newer one is as old as the events kept."""
@@ -1239,16 +1369,16 @@ class Store:
         if began == 0:
             _set_state(sql, "generation_began", _micros(self._now()))
         elif began < edge:
-            sql.execute("INSERT OR IGNORE INTO seen_new SELECT key FROM seen_lately")
+            seen = self._seen_until_now(sql)
+            self._seen = None  # whatever becomes of this transaction
+            for number in range(SLICES):
+                _put_into_buckets(sql, seen, number)
             sql.execute("DELETE FROM seen_lately")
-            _set_state(sql, "seen_lately", 0)
-            known, _ = self._filters(sql)
-            self._seen_filters = None  # whatever becomes of this transaction
             sql.execute("DELETE FROM seen_filters")
-            _keep_filter(sql, known, SLICES)
+            _keep_filter(sql, seen.new, SLICES, seen.upto)
             sql.execute("DROP TABLE seen_old")
             sql.execute("ALTER TABLE seen_new RENAME TO seen_old")
-            sql.execute("CREATE TABLE seen_new (key BLOB PRIMARY KEY) WITHOUT ROWID")
+            sql.execute(_seen_new_table)
             _set_state(sql, "generation_began", _micros(self._now()))
 
     def _owed(self) -> None:
@@ -1303,11 +1433,8 @@ def _owe_all(sql: sqlite3.Connection, route: str, now: int) -> int:
     ).rowcount
 
 
-_seen_lately = 32_768
-_was_seen = (
-    "SELECT 1 FROM seen_lately WHERE key = :key UNION ALL SELECT 1 FROM seen_new WHERE key = :key"
-    " UNION ALL SELECT 1 FROM seen_old WHERE key = :key"
-)
+_most_lately = 65_536  # a mebibyte; twice as many in a turn, so that of a slice 512 go on at once, 32 to a bucket
+_in_bucket = "SELECT keys FROM seen_new WHERE bucket = ? UNION ALL SELECT keys FROM seen_old WHERE bucket = ?"
 
 
 def _route_state(row: tuple[Any, ...]) -> RouteState:
@@ -1335,6 +1462,10 @@ def _state(sql: sqlite3.Connection, name: str) -> int:
 
 def _set_state(sql: sqlite3.Connection, name: str, value: int) -> None:
     sql.execute("UPDATE state SET value = ? WHERE name = ?", (value, name))
+
+
+def _add_to_state(sql: sqlite3.Connection, name: str, value: int) -> None:
+    sql.execute("UPDATE state SET value = value + ? WHERE name = ?", (value, name))
 
 
 def _last_number(sql: sqlite3.Connection, table: str) -> int:

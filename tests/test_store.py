@@ -162,16 +162,41 @@ def as_of_the_second_format(path: Path, gone: Collection[int] = ()) -> None:
     sql.close()
 
 
+def as_of_the_fourth_format(
+    path: Path, lately: Collection[bytes], new: Collection[bytes], old: Collection[bytes]
+) -> None:
+    """Write those records as they were up to format 4: in the order in which they came, a row a fingerprint."""
+    with sqlite3.connect(path) as sql:
+        sql.execute("ALTER TABLE records RENAME TO later")
+        sql.execute(
+            "CREATE TABLE records (id TEXT PRIMARY KEY, version INTEGER NOT NULL, dictionary INTEGER NOT NULL,"
+            " facts BLOB NOT NULL)"
+        )
+        sql.execute("INSERT INTO records SELECT id, version, dictionary, facts FROM later ORDER BY random()")
+        sql.execute("DROP TABLE later")
+        for table, keys in (("seen_lately", lately), ("seen_new", new), ("seen_old", old)):
+            sql.execute(f"DROP TABLE {table}")
+            sql.execute(f"CREATE TABLE {table} (key BLOB PRIMARY KEY) WITHOUT ROWID")
+            sql.executemany(f"INSERT INTO {table} VALUES (?)", [(key,) for key in keys])
+        sql.execute("DROP TABLE seen_filters")
+        sql.execute("CREATE TABLE seen_filters (slice INTEGER PRIMARY KEY, bits BLOB NOT NULL)")
+        sql.execute("INSERT INTO seen_filters VALUES (0, x'77')")
+        sql.execute("DELETE FROM state WHERE name IN ('seen_upto', 'misplaced')")
+        sql.execute("INSERT INTO state VALUES ('seen_lately', ?), ('seen_slice', 3)", (len(lately),))
+        sql.execute("PRAGMA user_version = 4")
+    sql.close()
+
+
 def test_files_of_the_first_format_are_taken_over(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     save(store, Saved("plain:1", 0, 1, b"one"))
     store.close()
     as_of_the_second_format(tmp_path / "c-inbox.db")
+    as_of_the_fourth_format(tmp_path / "c.db", (), [bytes(16)], ())
     for name in ("c.db", "c-inbox.db"):
         with sqlite3.connect(tmp_path / name) as sql:
             sql.execute("PRAGMA user_version = 1")
             if name == "c.db":
-                sql.execute("INSERT INTO seen_new SELECT key FROM seen_lately UNION SELECT zeroblob(16)")
                 sql.execute("DROP TABLE seen_filters")
                 sql.execute("DROP TABLE seen_lately")
                 sql.execute("DELETE FROM state WHERE name LIKE 'seen_%'")
@@ -185,18 +210,29 @@ def test_files_of_the_first_format_are_taken_over(tmp_path: Path) -> None:
         store.close()
 
 
-def test_records_of_the_third_format_are_taken_over(tmp_path: Path) -> None:
-    keys = [fingerprint(event(n)) for n in range(120)]
-    store_at(tmp_path).close()
-    with sqlite3.connect(tmp_path / "c.db") as sql:
-        for table, some in (("seen_old", keys[:40]), ("seen_new", keys[40:80]), ("seen_lately", keys[80:100])):
-            sql.executemany(f"INSERT INTO {table} VALUES (?)", [(key,) for key in some])
-        sql.execute("DROP TABLE seen_filters")
-        sql.execute("PRAGMA user_version = 3")
-    sql.close()
-    for _ in range(2):
+@pytest.mark.parametrize("version", [3, 4])
+def test_records_of_an_older_format_are_taken_over(tmp_path: Path, version: int) -> None:
+    keys = [fingerprint(event(n)) for n in range(12_000)]
+    ids = ["plain:007", "plain:07", "plain:x", "plain:Straße", *(f"plain:{n}" for n in range(600))]
+    store = store_at(tmp_path)
+    store.enroll(["a/b"])
+    save(store, *(Saved(record_id, 0, 3, record_id.encode()) for record_id in ids))
+    store.close()
+    as_of_the_fourth_format(tmp_path / "c.db", keys[:1_000], keys[1_000:6_000], keys[6_000:10_000])
+    if version == 3:
+        with sqlite3.connect(tmp_path / "c.db") as sql:
+            sql.execute("DROP TABLE seen_filters")
+            sql.execute("PRAGMA user_version = 3")
+        sql.close()
+    for turn in range(2):
         store = store_at(tmp_path)
-        assert store.unseen(keys) == set(keys[100:])
+        assert store.unseen(keys) == set(keys[10_000:])
+        assert {who: known.facts for who, known in store.load([*ids, "plain:0007"]).items()} == {
+            who: who.encode() for who in ids
+        }
+        save(store, *(Saved(who, 3 + turn, 4 + turn, who.encode()) for who in ids), Saved(f"plain:{turn}_", 0, 1, b""))
+        assert store.status().records == len(ids) + 1 + turn
+        assert store.record_ids(limit=9_999) == sorted([*ids, *(f"plain:{n}_" for n in range(turn + 1))])
         store.close()
 
 
@@ -674,38 +710,81 @@ def test_a_record_that_says_nothing_new_is_kept_but_not_owed(store: Store) -> No
 
 
 def test_a_fingerprint_stays_known_however_many_come_after_it(tmp_path: Path) -> None:
-    keys = [fingerprint(event(n)) for n in range(80_000)]
+    chance = random.Random(1)
+    keys = [chance.randbytes(16) for _ in range(240_000)]
     store = store_at(tmp_path)
     for start in range(0, len(keys), 10_000):
         some = keys[start : start + 10_000]
         assert store.unseen(some) == set(some)
         store.commit(Batch(store.cursor(), store.cursor(), seen=some + keys[:10]))
-        assert store.unseen(keys[: start + 10_000]) == set()
+        assert store.unseen(keys[: start + 10_000 : 31]) == set()
         store.shrink_memory()
     for _ in range(2):
         store.shrink_memory()  # the second time nobody has asked in between
-        assert store.unseen(keys) == set()
+        assert store.unseen(keys[::3]) == set()
         store.close()
         store = store_at(tmp_path)
     assert store.unseen(keys) == set()
     store.close()
     with sqlite3.connect(tmp_path / "c.db") as sql:
-        counts = [sql.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("seen_lately", "seen_new")]
+        kept = [
+            sum(len(some) // 16 for (some,) in sql.execute(f"SELECT keys FROM {table}"))
+            for table in ("seen_lately", "seen_new")
+        ]
     sql.close()
-    assert counts[0] < 40_000
-    assert sum(counts) >= len(keys)
+    assert kept[0] < 180_000, "what has gone on is let go of"
+    assert kept[1] >= len(keys) - 65_536
 
 
 def test_a_fingerprint_stays_known_when_a_commit_after_it_fails(tmp_path: Path) -> None:
-    keys = [fingerprint(event(n)) for n in range(34_000)]
+    keys = [fingerprint(event(n)) for n in range(68_000)]
     store = store_at(tmp_path)
-    store.commit(Batch(0, 0, seen=keys[:32_000]))
+    store.commit(Batch(0, 0, seen=keys[:64_000]))
+    for _ in range(2):
+        with pytest.raises(Overtaken):
+            store.commit(Batch(0, 0, seen=keys[64_000:], records=[Saved("plain:1", 5, 6, b"{}")]))
+        assert store.unseen(keys) == set(keys[64_000:])
     with pytest.raises(Overtaken):
-        store.commit(Batch(0, 0, seen=keys[32_000:], records=[Saved("plain:1", 5, 6, b"{}")]))
-    assert store.unseen(keys) == set(keys[32_000:])
-    store.commit(Batch(0, 0, seen=keys[32_000:]))
-    assert store.unseen(keys) == set()
+        store.commit(Batch(0, 0, seen=keys[64_000:66_000], records=[Saved("plain:1", 5, 6, b"{}")]))
+    store.commit(Batch(0, 0, seen=keys[66_000:]))
+    assert store.unseen(keys) == set(keys[64_000:66_000])
+    store.commit(Batch(0, 0, seen=keys[64_000:66_000]))
+    for _ in range(2):
+        assert store.unseen(keys) == set()
+        store.close()
+        store = store_at(tmp_path)
     store.close()
+
+
+def test_fingerprints_that_are_all_alike_are_known_again(tmp_path: Path) -> None:
+    keys = [b"%016d" % n for n in range(70_000)]
+    store = store_at(tmp_path)
+    store.commit(Batch(0, 0, seen=keys))
+    for _ in range(2):
+        assert store.unseen([*keys[::700], b"x" * 16]) == {b"x" * 16}
+        store.close()
+        store = store_at(tmp_path)
+    store.close()
+
+
+def test_records_whose_ids_name_one_place_are_kept_apart(store: Store) -> None:
+    store.enroll(["a/b"])
+    save(store, Saved("plain:7", 0, 1, b"7"))
+    save(store, Saved("plain:07", 0, 1, b"07"), Saved("plain:8", 0, 1, b"8"), Saved("plain:007", 0, 1, b"007"))
+    with pytest.raises(Overtaken):
+        save(store, Saved("plain:07", 0, 1, b"twice"))
+    save(store, Saved("plain:07", 1, 2, b"changed"), Saved("plain:9", 0, 1, b"9"))
+    with pytest.raises(Overtaken):
+        save(store, Saved("plain:07", 1, 2, b"late"))
+    said = {"plain:7": b"7", "plain:07": b"changed", "plain:007": b"007", "plain:8": b"8", "plain:9": b"9"}
+    assert {who: known.facts for who, known in store.load([*said, "plain:0007"]).items()} == said
+    assert {owed.record_id: owed.facts for owed in store.take("a/b", 9, lease=LEASE)} == said
+    assert store.status().records == 5
+    store.forget(["plain:7"], [])
+    assert set(store.load(said)) == set(said) - {"plain:7"}
+    save(store, Saved("plain:7", 0, 1, b"again"))
+    assert {who: known.facts for who, known in store.load(said).items()} == {**said, "plain:7": b"again"}
+    assert store.status().records == 5
 
 
 def test_fingerprints_are_forgotten_only_after_the_events_they_belong_to(tmp_path: Path) -> None:
