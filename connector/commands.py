@@ -666,6 +666,9 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return
     _say(f"server: {report['server']}")
     _say(f"affiliates: {report['records']}; events that wait to be read: {report['waiting']}")
+    if report["refused"]:
+        counts = ", ".join(f"{reason} {count}" for reason, count in report["refused"].items())
+        _say(f"webhooks refused since the server's start: {counts}; the log says why")
     _say()
     _print_table(
         "Sources",
@@ -808,6 +811,7 @@ def _status(settings: Config) -> dict[str, Any]:
         )
     return {
         "server": server,
+        "refused": _refusals(settings) if server.startswith(("ready", "not ready")) else {},
         "records": found.records if found else 0,
         "waiting": found.waiting if found else 0,
         "sources": [
@@ -853,22 +857,40 @@ def _server_state(settings: Config) -> str:
 
 
 def _readiness(where: str) -> str | None:
+    status, answer = _asked(where, "/readyz")
+    try:
+        said = json.loads(answer)
+        if status == 200 and said.get("status") == "ready":
+            return "ready"
+        if status == 503:
+            return f"not ready ({', '.join(said['reasons'])})"
+    except (ValueError, KeyError, AttributeError, TypeError):
+        pass
+    return None
+
+
+def _refusals(settings: Config) -> dict[str, int]:
+    """How many webhooks the running server has refused since its start, by reason; none when its metrics are off."""
+    if not settings.metrics.enabled:
+        return {}
+    _, answer = _asked(_local_url(settings).removeprefix("http://"), "/metrics", settings.metrics.token)
+    found = re.findall(rb'^connector_webhooks_refused_total{reason="(\w+)"} (\S+)', answer, re.MULTILINE)
+    return {reason.decode(): int(float(count)) for reason, count in found}
+
+
+def _asked(where: str, path: str, token: str | None = None) -> tuple[int, bytes]:
+    """What the server there answers; 0 and nothing when none does."""
     import http.client
 
     connection = http.client.HTTPConnection(where, timeout=1)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         answer = connection.getresponse()
-        said = json.loads(answer.read())
-        if answer.status == 200 and said.get("status") == "ready":
-            return "ready"
-        if answer.status == 503:
-            return f"not ready ({', '.join(said['reasons'])})"
-    except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError, TypeError):
-        pass
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
     finally:
         connection.close()
-    return None
 
 
 @app.command()

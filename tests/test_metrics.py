@@ -180,11 +180,11 @@ def test_a_program_that_nobody_scrapes_does_not_load_prometheus_or_httpx() -> No
     assert done.stdout.strip() == "[]"
 
 
-def get(connector: Connector, path: str, **headers: str) -> tuple[int, str]:
+def get(connector: Connector, path: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
     assert connector.port is not None
     connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=10)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -241,6 +241,21 @@ def test_with_a_token_only_its_bearer_is_answered(tmp_path: Path, nursery: Nurse
         assert get(connector, f"/metrics?token={token}")[0] == 401
         assert get(connector, "/metrics", authorization=f"Bearer {token}")[0] == 200
         assert token not in connector.log.read_text()
+    finally:
+        connector.kill()
+
+
+@pytest.mark.parametrize("metrics", ["", 'token = "m3trics-t0ken-of-the-tests-Qw"', "enabled = false"])
+def test_status_counts_what_was_refused_while_it_can_ask_for_it(tmp_path: Path, nursery: Nursery, metrics: str) -> None:
+    connector = Connector(tmp_path, nursery, server=f"[metrics]\n{metrics}").start()
+    connector.config.write_text(connector.config.read_text().replace("port = 0", f"port = {connector.port}"))
+    try:
+        for source in ("firstpromoter", "firstpromoter", "everflow", "nobody"):
+            get(connector, f"/hooks/{source}?token=wrong", method="POST", **{"content-type": "application/json"})
+        told = "webhooks refused since the server's start: credential 3, unknown_source 1; the log says why"
+        shown = connector.command("status").stdout
+        assert (told in shown) is ("enabled" not in metrics)
+        assert ("refused" in shown) is ("enabled" not in metrics)
     finally:
         connector.kill()
 
