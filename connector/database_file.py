@@ -64,7 +64,6 @@ class DatabaseFile:
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
-        self._lost = False
         self._uri = f"{path.absolute().as_uri()}?mode=rw"  # where somebody took the file away, no other one is made
         self._prepare(schema, upgrade=upgrade)
         self._identity = self._found()
@@ -77,19 +76,10 @@ class DatabaseFile:
             return None
         return found.st_dev, found.st_ino
 
-    def check_place(self) -> None:
-        """See whether the file is still where it was; until it is again, nothing is read or written.
-
-        What is written into a file that somebody has moved or deleted is lost, and SQLite does not notice.
-
-        Raises:
-            StoreUnavailable: it is not.
-        """
-        self._lost = self._found() != self._identity
-        self._refuse_when_lost()
-
-    def _refuse_when_lost(self) -> None:
-        if self._lost:
+    def _check_place(self) -> None:
+        """Refuse when the file is no longer where it was: what is written into one that somebody has moved or deleted
+        is lost, and SQLite does not notice."""
+        if self._found() != self._identity:
             raise StoreUnavailable(
                 f"{self.path}: the file was moved, deleted or replaced while in use; put it back, or start again"
             )
@@ -184,10 +174,11 @@ class DatabaseFile:
         """A transaction: committed and fsynced at the end, nothing of it on an error.
 
         Raises:
-            StoreUnavailable: it could not be committed. The next one starts with a fresh connection.
+            StoreUnavailable: it could not be committed, and the next one starts with a fresh connection; or the file is
+                not where it was.
         """
         with self._lock:
-            self._refuse_when_lost()
+            self._check_place()
             try:
                 if self._writer is None:
                     self._writer = self._connect(self._cache_kib)
@@ -208,8 +199,9 @@ class DatabaseFile:
                 raise
 
     def write(self, statements: Sequence[tuple[str, Sequence[object]]], *, rows: int) -> None:
-        """``writing`` of *statements*. A single one goes without the two about it, each of which would give other
-        threads their turn.
+        """``writing`` of *statements*, for those who tell others that it is safe: the file is still in its place when
+        they are on the disk. A single one goes without the two about it, each of which would give other threads their
+        turn.
 
         Args:
             rows: how many they count for in the log.
@@ -218,7 +210,7 @@ class DatabaseFile:
             StoreUnavailable: as in ``writing``.
         """
         with self._lock:
-            self._refuse_when_lost()
+            self._check_place()
             try:
                 if self._writer is None:
                     self._writer = self._connect(self._cache_kib)
@@ -236,6 +228,7 @@ class DatabaseFile:
             except BaseException:
                 self._drop_writer()
                 raise
+            self._check_place()
 
     def reading_to_write(self) -> AbstractContextManager[sqlite3.Connection]:
         """``reading``, with the connection that writes: what is written next is in its memory then. Those who write
@@ -282,9 +275,9 @@ class DatabaseFile:
         """One snapshot of what is committed.
 
         Raises:
-            StoreUnavailable: the file can't be read.
+            StoreUnavailable: the file can't be read, or is not where it was.
         """
-        self._refuse_when_lost()
+        self._check_place()
         connection: sqlite3.Connection | None = None
         try:
             try:

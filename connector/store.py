@@ -1345,15 +1345,6 @@ class Store:
             self._rotate(sql, edge)
         return events + lines
 
-    def check_files(self) -> None:
-        """See whether the files are still where they were. Cheap: ask now and then.
-
-        Raises:
-            StoreUnavailable: one is not; so does everything else until it is back.
-        """
-        for file in (self._inbox, self._records):
-            file.check_place()
-
     def shrink_memory(self) -> None:
         """Let go of what is only kept to be quick: after a burst that is tens of megabytes."""
         for file in (self._inbox, self._records):

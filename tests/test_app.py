@@ -385,10 +385,15 @@ def test_readiness_is_looked_at_between_while_very_many_events_are_forgotten(tmp
     program.close()
 
 
-def test_a_data_folder_that_is_taken_away_is_a_503_until_it_is_back(tmp_path: Path, nursery: Nursery) -> None:
+@pytest.mark.parametrize("asked_at_once", [True, False], ids=["at once", "later"])
+def test_a_data_folder_that_is_taken_away_is_a_503_until_it_is_back(
+    tmp_path: Path, nursery: Nursery, asked_at_once: bool
+) -> None:
     connector = Connector(tmp_path, nursery).start()
     connector.send("firstpromoter", json.loads(_event(1)))
     (tmp_path / "data").rename(tmp_path / "elsewhere")
+    if asked_at_once:
+        assert connector.post("firstpromoter", _event(2))[0] == 503
     _wait_until_ready_says(connector, 503, ["store"])
     (told,) = [line["reason"] for line in connector.lines() if line["event"] == "store.fails"]
     assert "was moved, deleted or replaced" in told

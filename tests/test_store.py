@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from connector.blocks import events_in
 from connector.compression import Codec
 from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
-from connector.database_file import StoreDamaged
+from connector.database_file import DatabaseFile, Schema, StoreDamaged
 from connector.store import (
     Batch,
     Later,
@@ -311,20 +311,39 @@ def test_a_file_that_is_taken_away_is_noticed_and_none_is_made_in_its_place(
 ) -> None:
     path, elsewhere = tmp_path / name, tmp_path / "elsewhere"
     store.append([event(1)])
-    store.check_files()
+    store.status()
     path.rename(elsewhere)
-    with pytest.raises(StoreUnavailable, match=f"{name}: the file was moved, deleted or replaced"):
-        store.check_files()
-    with pytest.raises(StoreUnavailable, match="put it back"):
+    with pytest.raises(StoreUnavailable, match=f"{name}: the file was moved, deleted or replaced.*put it back"):
         store.status()
+    with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
+        store.append([event(2)]) if "inbox" in name else store.remember("shop", "key", "value")
     assert not path.exists()
     path.write_bytes(elsewhere.read_bytes())  # another file is not that file
     with pytest.raises(StoreUnavailable):
-        store.check_files()
+        store.status()
     elsewhere.replace(path)
-    store.check_files()
-    store.append([event(2)])
-    assert [stored.seq for stored in store.read_events(0, 10)] == [1, 2]
+    store.status()
+    store.append([event(3)])
+    assert [stored.event.key for stored in store.read_events(0, 10)] == [event(1).key, event(3).key]
+
+
+def test_what_is_committed_while_the_file_is_taken_away_is_not_acknowledged(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "f.db", tmp_path / "elsewhere"
+    file = DatabaseFile(path, Schema(1, "CREATE TABLE t (n INTEGER)"), cache_kib=512, upgrade=True)
+
+    class TakenAway(list[tuple[str, Sequence[object]]]):
+        """Statements during which the file is moved."""
+
+        def __iter__(self) -> Iterator[tuple[str, Sequence[object]]]:
+            yield from super().__iter__()
+            path.rename(elsewhere)
+
+    with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
+        file.write(TakenAway([("INSERT INTO t VALUES (1)", ())]), rows=1)
+    elsewhere.rename(path)
+    with file.reading() as sql:  # it was there to be written, all the same
+        assert sql.execute("SELECT n FROM t").fetchall() == [(1,)]
+    file.close()
 
 
 def test_a_file_where_the_folder_was_is_told_like_a_file_that_is_gone(tmp_path: Path) -> None:
@@ -333,7 +352,7 @@ def test_a_file_where_the_folder_was_is_told_like_a_file_that_is_gone(tmp_path: 
     folder.rename(tmp_path / "elsewhere")
     folder.write_text("not a folder")
     with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
-        store.check_files()
+        store.status()
     store.close()
 
 
