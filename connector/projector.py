@@ -17,8 +17,8 @@ from connector import logs
 from connector.core.contract import API_TOPIC, Event, Source
 from connector.core.errors import StoreUnavailable, UnknownShape
 from connector.core.lenient import micros_of
-from connector.core.merge import join
-from connector.core.record import AffiliateUpdate, Fact, Facts, dump_facts, load_facts, said_something_new
+from connector.core.merge import Said
+from connector.core.record import AffiliateUpdate, KeptFacts, dump_facts, said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
 from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint
@@ -186,16 +186,20 @@ class Projector:
         for record_id, said in work.said.items():
             if record_id not in known and record_id not in work.introduced:
                 continue  # forgotten: a late second delivery must not bring the person back
-            before: dict[str, Fact] = {}
-            version = 0
-            if record_id in known:
-                version = known[record_id].version
-                before = load_facts(known[record_id].facts)
-            after = join(before, said)
-            if not version or said_something_new(before, after):
-                saved.append(Saved(record_id, version, version + 1, dump_facts(after)))
-            elif after != before:
-                saved.append(Saved(record_id, version, version, dump_facts(after)))
+            stored = known.get(record_id)
+            if stored is None:
+                saved.append(Saved(record_id, 0, 1, dump_facts(said.facts)))
+                continue
+            kept = KeptFacts(stored.facts)
+            said.add_kept(kept)
+            version = stored.version + 1
+            if kept.have_values_of(said.facts):
+                before = kept.all()
+                if said.facts == before:
+                    continue
+                if not said_something_new(before, said.facts):
+                    version = stored.version
+            saved.append(Saved(record_id, stored.version, version, dump_facts(said.facts)))
         # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
         # the same batch is read again.
         self._letters.add(work.letters)
@@ -246,7 +250,7 @@ class _Work:
         self.letters: list[Letter] = []
         self.mentions: list[tuple[int, str]] = []
         self.tallies: dict[str, Tally] = {}
-        self.said: dict[str, Facts] = {}
+        self.said: dict[str, Said] = {}
 
     def takes_more(self) -> bool:
         return len(self.said) < _most_records and self._unread_bytes < _most_unread_bytes
@@ -294,8 +298,10 @@ class _Work:
         # By the body's hash, for a batch does not keep its bodies.
         self._folded[key, hash(stored.event.body)] = tuple(update.record_id for update in updates)
         for update in updates:
-            before = self.said.get(update.record_id)
-            self.said[update.record_id] = update.facts if before is None else join(before, update.facts)
+            said = self.said.get(update.record_id)
+            if said is None:
+                said = self.said[update.record_id] = Said()
+            said.add(update.facts, update.at)
             self.mentions.append((stored.seq, update.record_id))
 
     def _normalize(self, event: Event) -> Sequence[AffiliateUpdate] | Letter:

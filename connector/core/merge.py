@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from connector.core.record import Fact, Facts, Value
+from connector.core.record import Fact, Facts, KeptFacts, Value
 
 
 def join(known: Facts, said: Facts) -> dict[str, Fact]:
@@ -16,6 +16,40 @@ def join(known: Facts, said: Facts) -> dict[str, Fact]:
         if mine is None or fact[0] > mine[0] or (fact[0] == mine[0] and later(fact, mine)):
             joined[path] = fact
     return joined
+
+
+class Said:
+    """All that is said of one affiliate: what ``join`` makes of it, in whatever order it comes. Most comes in the order
+    in which it happened, and then whole maps of facts are joined at once."""
+
+    __slots__ = ("_newest", "_oldest", "facts")
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Fact] = {}
+        self._oldest, self._newest = 2**63, -(2**63)
+
+    def add(self, facts: Facts, at: int | None = None) -> None:
+        """Join *facts* to these; *at* is the time of all of them, or None."""
+        if not facts:
+            return
+        if at is None:
+            times = [fact[0] for fact in facts.values()]
+            oldest, newest = min(times), max(times)
+        else:
+            oldest = newest = at
+        if oldest > self._newest:
+            self.facts.update(facts)
+        else:
+            self.facts = join(self.facts, facts)
+        self._oldest, self._newest = min(oldest, self._oldest), max(newest, self._newest)
+
+    def add_kept(self, known: KeptFacts) -> None:
+        """Join what is known to these."""
+        if self._oldest > known.newest:
+            known.complete(self.facts)
+        else:
+            self.facts = join(known.all(), self.facts)
+        self._oldest, self._newest = -(2**63), max(known.newest, self._newest)
 
 
 def later(fact: Fact, than: Fact) -> bool:

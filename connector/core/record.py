@@ -38,10 +38,12 @@ class AffiliateUpdate(msgspec.Struct, frozen=True):
     Args:
         record_id: "firstpromoter:9000800": name of the source, colon, the platform's id.
         facts: by path; never empty text, never a path without something to say.
+        at: the time of all of *facts*, where they have the same: those are joined in a third of the time.
     """
 
     record_id: str
     facts: Facts
+    at: int | None = None
 
 
 class _Part(BaseModel):
@@ -216,17 +218,74 @@ _dump = msgspec.json.Encoder().encode
 # With a bound, though it binds nothing: of short names without one msgspec keeps the last 512 until the end, and each
 # of them would hold the memory around it, long after a burst.
 _Path = Annotated[str, msgspec.Meta(min_length=0)]
-_load = msgspec.json.Decoder(dict[_Path, tuple[int, int, str | int | bool | tuple[str, ...] | None]]).decode
+_KeptValue = str | int | bool | tuple[str, ...] | None
+_load = msgspec.json.Decoder(list[tuple[int, int, dict[_Path, _KeptValue]]]).decode
+_load_one_by_one = msgspec.json.Decoder(dict[_Path, tuple[int, int, _KeptValue]]).decode
 
 
 def dump_facts(facts: Facts) -> bytes:
-    """Facts as compact JSON, ``{"email":[1727955910312000,0,"ada@example.com"]}``; ``load_facts`` gives them back."""
-    return _dump(facts)
+    """Facts as compact JSON, by their stamps: ``[[1727955910312000,0,{"email":"ada@example.com"}]]``, the latest first;
+    ``load_facts`` gives them back."""
+    by_stamp: dict[tuple[int, int], dict[str, Value]] = {}
+    values: dict[str, Value] = {}
+    last_at: int | None = None
+    last_rank = 0
+    for path, (at, rank, value) in facts.items():
+        if at != last_at or rank != last_rank:  # most have the stamp of the one before
+            values = by_stamp.setdefault((at, rank), {})
+            last_at, last_rank = at, rank
+        values[path] = value
+    return _dump([(*stamp, by_stamp[stamp]) for stamp in sorted(by_stamp, reverse=True)])
 
 
 def load_facts(data: bytes) -> dict[str, Fact]:
     """What ``dump_facts`` wrote. Raises ``ValueError`` for anything else."""
-    return _load(data)
+    return KeptFacts(data).all()
+
+
+class KeptFacts:
+    """What ``dump_facts`` wrote, opened as far as it is asked for.
+
+    Attributes:
+        newest: no fact is true as of a later time.
+
+    Raises:
+        ValueError: it is something else.
+    """
+
+    __slots__ = ("_by_stamp", "newest")
+
+    def __init__(self, data: bytes) -> None:
+        if data[:1] == b"{":  # so up to format 4 of the store: each fact with its stamp
+            facts = _load_one_by_one(data)
+            self._by_stamp = [(at, rank, {path: value}) for path, (at, rank, value) in facts.items()]
+            self._by_stamp.sort(key=lambda each: each[:2], reverse=True)
+        else:
+            self._by_stamp = _load(data)
+        self.newest = self._by_stamp[0][0] if self._by_stamp else -(2**63)
+
+    def all(self) -> dict[str, Fact]:
+        """The facts."""
+        return {path: (at, rank, value) for at, rank, values in self._by_stamp for path, value in values.items()}
+
+    def complete(self, facts: dict[str, Fact]) -> None:
+        """Put those of these into *facts* of which they say nothing."""
+        for at, rank, values in self._by_stamp:
+            if not values.keys() <= facts.keys():
+                facts.update({path: (at, rank, value) for path, value in values.items() if path not in facts})
+
+    def have_values_of(self, facts: Facts) -> bool:
+        """Whether *facts*, which speak of all that these do, and these have the same values."""
+        values = (
+            self._by_stamp[0][2] if len(self._by_stamp) == 1 else {path: fact[2] for path, fact in self.all().items()}
+        )
+        if len(values) != len(facts):
+            return False
+        for path, (_, _, value) in facts.items():
+            mine = values[path]
+            if mine != value or type(mine) is not type(value):
+                return False
+        return True
 
 
 def said_something_new(before: Facts, after: Facts) -> bool:

@@ -292,7 +292,7 @@ class FirstPromoter:
             said.lead(data, state or text(data.get("status")))
         elif topic in _REWARDS:
             said.reward(data)
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+        return (AffiliateUpdate(f"{self.name}:{key}", said.facts, event.at),)
 
     # ---------------------------------------------------------------- v2
 
@@ -314,7 +314,7 @@ class FirstPromoter:
         said.promoter(data)
         if event.topic == "promoter.deleted":
             said.put("gone_at", iso(event.at))
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+        return (AffiliateUpdate(f"{self.name}:{key}", said.facts, event.at),)
 
     def _other_v2(self, event: Event, body: Fields, data: Fields) -> Sequence[AffiliateUpdate]:
         """*data* may name a promoter in several places, or none."""
@@ -352,7 +352,7 @@ class FirstPromoter:
             said.lead(data, text(data.get("state")))
         elif event.topic.startswith("commission."):
             said.reward(data)
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+        return (AffiliateUpdate(f"{self.name}:{key}", said.facts, event.at),)
 
 
 class _Said:

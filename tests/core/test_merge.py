@@ -8,8 +8,8 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.core.merge import canonical, join, later
-from connector.core.record import Fact, Facts, Value, dump_facts, load_facts, said_something_new, view
+from connector.core.merge import Said, canonical, join, later
+from connector.core.record import Fact, Facts, KeptFacts, Value, dump_facts, load_facts, said_something_new, view
 
 # Few paths, times and values, so that ties and conflicts are the rule.
 values = (
@@ -50,6 +50,29 @@ def test_the_order_of_two_does_not_matter(a: dict[str, Fact], b: dict[str, Fact]
 @given(said, said, said)
 def test_the_grouping_of_three_does_not_matter(a: dict[str, Fact], b: dict[str, Fact], c: dict[str, Fact]) -> None:
     assert told(join(join(a, b), c)) == told(join(a, join(b, c)))
+
+
+at_once = st.tuples(said, st.integers(0, 4)).map(
+    lambda drawn: {path: (drawn[1], *rest) for path, (_, *rest) in drawn[0].items()}
+)
+
+
+@given(st.lists(said | at_once, max_size=6), said | at_once, st.booleans())
+def test_what_is_gathered_is_what_joining_one_by_one_gives(
+    events: list[dict[str, Fact]], known: dict[str, Fact], is_told: bool
+) -> None:
+    gathered = Said()
+    before = [dict(event) for event in events]
+    for event in events:
+        times = {fact[0] for fact in event.values()}
+        gathered.add(event, times.pop() if is_told and len(times) == 1 else None)
+    assert told(gathered.facts) == told(reduce(join, events, nothing))
+    gathered.add_kept(KeptFacts(dump_facts(known)))
+    assert told(gathered.facts) == told(reduce(join, events, known))
+    for event in events:
+        gathered.add(event)
+    assert told(gathered.facts) == told(reduce(join, events, known))
+    assert events == before
 
 
 @given(said, said)

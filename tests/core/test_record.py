@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from connector.core.record import (
     AffiliateRecord,
     Fact,
     Facts,
+    KeptFacts,
     Value,
     dump_facts,
     load_facts,
@@ -313,10 +315,29 @@ def _has_no_half_characters(said: Facts) -> bool:
 
 @given(anything.filter(_has_no_half_characters))
 def test_facts_come_back_from_their_bytes(said: dict[str, Fact]) -> None:
-    assert repr(load_facts(dump_facts(said))) == repr(said)
+    assert repr(sorted(load_facts(dump_facts(said)).items())) == repr(sorted(said.items()))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"x", b'{"a":1}', b'{"a":[1,0]}', b'{"a":[1,0,1.5]}', b'{"a":[1,0,{}]}'])
+@given(anything.filter(_has_no_half_characters), anything.filter(_has_no_half_characters))
+def test_kept_facts_are_read_as_far_as_needed(said: dict[str, Fact], more: dict[str, Fact]) -> None:
+    for data in (dump_facts(said), msgspec.json.encode(said)):  # as it is written, and as it was up to format 4
+        kept = KeptFacts(data)
+        assert repr(sorted(kept.all().items())) == repr(sorted(said.items()))
+        assert all(fact[0] <= kept.newest for fact in said.values())
+        completed = dict(more)
+        kept.complete(completed)
+        assert repr(sorted(completed.items())) == repr(sorted({**said, **more}.items()))
+        values = repr(sorted((path, fact[2]) for path, fact in said.items()))
+        assert kept.have_values_of(completed) is (
+            values == repr(sorted((path, fact[2]) for path, fact in completed.items()))
+        )
+        assert kept.have_values_of({path: (0, 0, fact[2]) for path, fact in said.items()})
+
+
+@pytest.mark.parametrize("data", [
+        b"", b"[", b"x", b"[1]", b'[[1,0,{"a":1.5}]]', b'[[1,0,{"a":{}}]]', b'[[1,{"a":1}]]', b'[[null,0,{"a":1}]]',
+        b'{"a":1}', b'{"a":[1,0]}', b'{"a":[1,0,1.5]}', b'{"a":[1,0,{}]}',
+    ])  # fmt: skip
 def test_bytes_that_are_no_facts_are_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         load_facts(data)

@@ -199,6 +199,7 @@ class SourcePromises(ABC):
                     assert value != ""
                     assert value is None or type(value) in (str, int, bool, tuple)
                 assert load_facts(dump_facts(update.facts)) == update.facts
+                assert update.at is None or {fact[0] for fact in update.facts.values()} == {update.at}
 
     def test_every_order_with_duplicates_ends_in_the_same_records(self) -> None:
         updates = [update for event in self.events() for update in self.source.normalize(event)]
@@ -243,6 +244,7 @@ class SourcePromises(ABC):
                     for update in updates:
                         view(update.record_id, update.facts)
                         assert load_facts(dump_facts(update.facts)) == update.facts
+                        assert update.at is None or {fact[0] for fact in update.facts.values()} == {update.at}
                         if not isinstance(wrong, dict | list) and update.record_id in whole:
                             self._loses_little(whole[update.record_id], update.facts, body, number)
 
@@ -285,6 +287,7 @@ class SourcePromises(ABC):
         for update in updates:
             view(update.record_id, update.facts)
             assert load_facts(dump_facts(update.facts)) == update.facts
+            assert update.at is None or {fact[0] for fact in update.facts.values()} == {update.at}
 
     def test_unknown_keys_are_welcome(self) -> None:
         for body, query in self.bodies():
