@@ -126,6 +126,9 @@ class RouteWorker:
         self._starts_over = False
         self._leased: dict[str, Owed] = {}
         self._unsaved: list[Result] = []
+        # Processor seconds of the last time; given way for before the next: where requests begin to press, what takes a
+        # second must not come first.
+        self._sending_cost = self._settling_cost = 0.0
         self._void: set[str] = set()
 
     # ------------------------------------------------ a thread's life
@@ -137,7 +140,6 @@ class RouteWorker:
         troubles = 0
         while not self._stop.is_set():
             self.bell.clear()
-            began = time.thread_time()
             try:
                 wait = self.step()
                 troubles = 0
@@ -151,7 +153,6 @@ class RouteWorker:
                 troubles += 1
                 wait = self._backoff(troubles)
                 logs.warn(_log, "delivery.bug", route=self._name, seconds=wait, **describe(error))
-            self._store.give_way(time.thread_time() - began, self._stop.wait)
             self._sleep(wait)
 
     def _sleep(self, seconds: float | None) -> None:
@@ -196,9 +197,19 @@ class RouteWorker:
             self._nap(pace)
             if self._stop.is_set():
                 return 0.0
+        if self._store.give_way(self._sending_cost, self._stop.wait):
+            return 0.0
+        began = time.thread_time()
         jobs = self._gather()
         if jobs:
-            self._deliver(jobs, self._store.route_state(self._name))
+            state = self._store.route_state(self._name)
+            sent = self._send(jobs)
+        self._sending_cost = time.thread_time() - began
+        if jobs:
+            self._store.give_way(self._settling_cost, self._stop.wait)
+            began = time.thread_time()
+            self._conclude(jobs, sent, state)
+            self._settling_cost = time.thread_time() - began
         return 0.0
 
     def _put_right(self) -> None:
@@ -344,10 +355,9 @@ class RouteWorker:
 
     # ------------------------------------------------ sending
 
-    def _deliver(self, jobs: Sequence[_Job], state: RouteState) -> None:
-        """Send the rows of *jobs* and settle what came of them."""
-        tally = _Tally()
-        outcomes, answered, error = self._send(jobs, tally)
+    def _conclude(self, jobs: Sequence[_Job], sent: _Sent, state: RouteState) -> None:
+        """Settle what came of *jobs*."""
+        outcomes, answered, error = sent.outcomes, sent.answered, sent.error
         whole = [job for job in jobs if all(row.key in answered for row in job.rows)]
         failed = [job for job in jobs if any(row.key not in answered for row in job.rows)]
         results = []
@@ -363,31 +373,32 @@ class RouteWorker:
             results += self._failed(failure, failed, outcomes, state)
         self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(answered))
         forget_read()
-        self._tell(jobs, results, tally, failure)
+        self._tell(jobs, results, sent.each, failure)
         if failure is not None and failure.kind == "start_over":
             count = self._store.resync(self._name)
             logs.warn(_log, "route.starts_over", route=self._name, why=failure.reason, records=count)
         if isinstance(error, Stopping):
             raise error
 
-    def _send(self, jobs: Sequence[_Job], tally: _Tally) -> tuple[dict[str, Outcome], set[str], Exception | None]:
-        """The outcomes by row key, the keys that calls with an answer were about, and what ended the last call."""
+    def _send(self, jobs: Sequence[_Job]) -> _Sent:
+        """Send the rows of *jobs*, up to the first call that fails."""
         rows = [row for job in jobs for row in job.rows]
-        outcomes: dict[str, Outcome] = {}
-        answered: set[str] = set()
+        sent = _Sent()
         for start in range(0, len(rows), self._full):
             chunk = rows[start : start + self._full]
             try:
-                outcomes.update((outcome.key, outcome) for outcome in self._call(chunk, tally))
+                sent.outcomes.update((outcome.key, outcome) for outcome in self._call(chunk, sent.each))
             except StoreUnavailable:
                 raise
             except Exception as error:
-                return outcomes, answered, error
-            answered.update(row.key for row in chunk)
-        return outcomes, answered, None
+                sent.error = error
+                break
+            sent.answered.update(row.key for row in chunk)
+        return sent
 
-    def _call(self, rows: Sequence[Row], tally: _Tally) -> Sequence[Outcome]:
-        """One call, repeated a few times where a short wait may heal it. Raises what the last one raised."""
+    def _call(self, rows: Sequence[Row], each: list[float]) -> Sequence[Outcome]:
+        """One call, repeated a few times where a short wait may heal it; *each* gets the seconds of every try. Raises
+        what the last one raised."""
         # Imported by the first call: 15 ms of every start.
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
 
@@ -416,7 +427,7 @@ class RouteWorker:
                 try:
                     return self._sink.write(self._target, rows)
                 finally:
-                    tally.each.append(time.perf_counter() - began)
+                    each.append(time.perf_counter() - began)
         raise AssertionError("tenacity returns or raises")
 
     # ------------------------------------------------ what came of it
@@ -607,15 +618,17 @@ class RouteWorker:
             content={"cells": json.loads(dump_cells(row.cells)), "version": owed.version},
         )  # fmt: skip
 
-    def _tell(self, jobs: Sequence[_Job], results: Sequence[Result], tally: _Tally, failure: _Failure | None) -> None:
+    def _tell(
+        self, jobs: Sequence[_Job], results: Sequence[Result], each: Sequence[float], failure: _Failure | None
+    ) -> None:
         done = Delivered(
             self._name,
             rows=sum(len(result.written) + len(result.removed) for result in results),
             refused=sum(len(job.letters) for job in jobs),
             later=sum(result.later is not None for result in results),
-            calls=len(tally.each),
-            seconds=sum(tally.each),
-            each=tuple(tally.each),
+            calls=len(each),
+            seconds=sum(each),
+            each=tuple(each),
             failure=None if failure is None or failure.kind == "stopping" else failure.kind,
         )
         logs.say(
@@ -636,7 +649,19 @@ def _nap_until(stop: threading.Event) -> Callable[[float], None]:
     return nap
 
 
-class _Tally(Struct):
+class _Sent(Struct):
+    """What the calls of a batch have brought.
+
+    Args:
+        outcomes: by row key.
+        answered: the keys of the rows that calls with an answer were about.
+        error: what the last call raised.
+        each: the seconds of each call.
+    """
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    error: Exception | None = None
     each: list[float] = field(default_factory=list)
 
 

@@ -683,20 +683,26 @@ class Store:
         """Whether requests press: many events were committed within a moment, and that is a moment ago at most."""
         return self._share() < 1.0
 
-    def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> None:
-        """Whoever works behind the answers calls this after each step: while requests press, it takes a tenth of the
+    def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> bool:
+        """Whoever works behind the answers calls this between its steps: while requests press, it takes a tenth of the
         time only; a fiftieth while thousands come in a second. Python runs one thread at a time: what is done now is
         answered later. The inbox keeps it meanwhile.
 
         Args:
-            used_seconds: processor time of the step.
+            used_seconds: processor time of the step before, or what the next is going to take.
             wait: sleeps for so many seconds and tells whether the program stops: the stop event's.
+
+        Returns:
+            Whether the program stops.
         """
         began = time.monotonic()
         while (share := self._share()) < 1.0:
             left = began + used_seconds * (1.0 / share - 1.0) - time.monotonic()
-            if left <= 0 or wait(min(left, _moment_seconds)):
-                return
+            if left <= 0:
+                break
+            if wait(min(left, _moment_seconds)):
+                return True
+        return False
 
     def _share(self) -> float:
         return 1.0 if self._intake is None else self._intake.pressure.share(time.monotonic())
@@ -1524,6 +1530,8 @@ class Pressure:
         self._events += events
         if self._events >= _many_events:
             self._pressed_at = now
+        if self._events > _flood_a_second * _moment_seconds:
+            self._floods = True  # however much of the moment is left
 
     def share(self, now: float) -> float:
         """Of the time: what is left to those who work behind the answers; 1 while nobody presses."""

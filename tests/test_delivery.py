@@ -682,6 +682,44 @@ def test_its_thread_wakes_up_for_what_is_owed_and_stops_when_told(world: World) 
     assert world.owed() == 0
 
 
+def test_it_gives_way_before_it_sends_and_before_it_settles_for_what_each_took_the_last_time(world: World) -> None:
+    log: list[object] = []
+    pressed = _Pressed(world.store, log)
+    world.sink.after = lambda rows: log.append("sent")
+    worker = RouteWorker(
+        world.worker.route, cast(Store, pressed), world.letters, Retry(), stop=world.stop, now=world.clock
+    )
+    world.say(event(1, 1, email="a@example.com"))
+    worker.step()
+    assert log == [0.0, "sent", 0.0]
+    world.say(event(1, 2, email="b@example.com"))
+    worker.step()
+    sending, sent, settling = log[3:]
+    assert sent == "sent"
+    assert isinstance(sending, float)
+    assert isinstance(settling, float)
+    assert min(sending, settling) > 0
+    pressed.stops = True
+    world.say(event(1, 3, email="c@example.com"))
+    worker.step()
+    assert len(log) == 7, "it stops: nothing is begun"
+    assert world.owed() == 1
+
+
+class _Pressed:
+    """A store that notes what somebody gives way for."""
+
+    def __init__(self, store: Store, log: list[object]) -> None:
+        self._store, self._log, self.stops = store, log, False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> bool:
+        self._log.append(used_seconds)
+        return self.stops
+
+
 def test_what_was_written_while_the_store_failed_is_settled_later_without_a_second_call(world: World) -> None:
     world.say(event(1, email="a@example.com"), event(2, email="b@example.com"))
     failing = _FailsToFinish(world.store)

@@ -501,7 +501,7 @@ def test_who_works_behind_the_answers_gives_way_while_requests_press_and_only_th
         naps.append(seconds)
         return True  # the program stops: no second nap
 
-    store.give_way(1.0, nap)
+    assert not store.give_way(1.0, nap)
     assert naps == []
     more = threading.Semaphore(0)
     store.start_intake(lambda tickets, error: more.release(len(tickets)))
@@ -512,7 +512,8 @@ def test_who_works_behind_the_answers_gives_way_while_requests_press_and_only_th
             sent += 1
         for _ in range(100):
             assert more.acquire(timeout=10)
-        store.give_way(0.001, nap)
+        stops = store.give_way(0.001, nap)
+    assert stops
     assert naps in ([pytest.approx(0.009, rel=0.2)], [pytest.approx(0.049, rel=0.2)])
 
 
@@ -530,8 +531,13 @@ def test_the_harder_requests_press_the_less_time_is_left_to_others() -> None:
         pressure.note(500, 1000.6 + step / 20)
     assert pressure.share(1001.15) == 0.02
     assert pressure.share(1001.3) == 1.0, "nothing came for a moment"
-    pressure.note(400, 1009.0)
+    pressure.note(200, 1009.0)
     assert pressure.share(1009.0) == 0.1, "nothing came before"
+    pressure.note(200, 1009.01)
+    assert pressure.share(1009.01) == 0.02, "it is more already than a moment has at three thousand a second"
+    pressure.note(100, 1009.11)
+    pressure.note(100, 1009.22)
+    assert pressure.share(1009.22) == 0.1, "it has become less"
 
 
 _full_disk = """
