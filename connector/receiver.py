@@ -777,7 +777,11 @@ async def watch_connections(connections: Iterable[object], timeout_seconds: floa
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(min(1.0, timeout_seconds / 2))
-        now = loop.time()
-        for connection in list(connections):
-            if isinstance(connection, PatientProtocol):
-                connection.look(now, timeout_seconds)
+        _look_at(connections, loop.time(), timeout_seconds)
+
+
+def _look_at(connections: Iterable[object], now: float, timeout_seconds: float) -> None:
+    """A function of its own: its names go when it ends; else the last connection would be kept, with its request."""
+    for connection in list(connections):
+        if isinstance(connection, PatientProtocol):
+            connection.look(now, timeout_seconds)

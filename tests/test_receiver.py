@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ from connector.app import uvicorn_config
 from connector.core.contract import Event, InboundRequest, Source, SourceOptions
 from connector.core.errors import Forged, StoreUnavailable, UnknownShape, Unreadable
 from connector.core.record import AffiliateUpdate
-from connector.receiver import Receiver, application, is_json
+from connector.receiver import Receiver, application, is_json, watch_connections
 
 token = "the-right-word-for-the-double"
 
@@ -597,3 +598,19 @@ def test_no_body_makes_a_built_in_source_stumble() -> None:
 
         post()
     assert seen == {202, 400}
+
+
+def test_a_connection_that_is_gone_is_not_kept_by_who_watches_them() -> None:
+    class Connection:
+        pass
+
+    async def watched() -> None:
+        connections: set[object] = {Connection()}
+        (gone,) = (weakref.ref(connection) for connection in connections)
+        watching = asyncio.create_task(watch_connections(connections, 0.02))
+        await asyncio.sleep(0.05)
+        connections.clear()
+        assert gone() is None
+        watching.cancel()
+
+    asyncio.run(watched())

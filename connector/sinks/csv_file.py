@@ -10,9 +10,12 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import accumulate, chain
+from operator import sub
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -103,20 +106,23 @@ class _OpenQuote(Exception):
         self.line = line
 
 
-def _records(text: str, delimiter: str) -> Iterable[tuple[str, list[str]]]:
+def _records(text: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
     """Each record: raw text with its line end, and its cells. Raises _OpenQuote, csv.Error."""
-    lines = list(io.StringIO(text, newline=""))
-    start = 0
-    count = len(lines)
-    reader = csv.reader([*lines, _end_mark], delimiter=delimiter)
+    taken: list[str] = []  # the lines of the record at hand
+
+    def lines() -> Iterator[str]:
+        for line in chain(io.StringIO(text, newline=""), (_end_mark,)):
+            taken.append(line)
+            yield line
+
+    reader = csv.reader(lines(), delimiter=delimiter)
     for cells in reader:
-        end = reader.line_num
-        if end > count:
+        if taken[-1] is _end_mark:
             if cells != [_end_mark]:
-                raise _OpenQuote(start + 1)
+                raise _OpenQuote(reader.line_num - len(taken) + 1)
             return
-        yield (lines[start] if end == start + 1 else "".join(lines[start:end])), cells
-        start = end
+        yield "".join(taken), cells
+        taken.clear()
 
 
 def _line_end(raw: str) -> str:
@@ -124,6 +130,52 @@ def _line_end(raw: str) -> str:
         if raw.endswith(end):
             return end
     return ""
+
+
+class _Lines:
+    """Lines by place, nearly all of them in one piece, as they stand in the file: 20,000 strings would take eight
+    megabytes in small pieces, for which Python keeps many times as much after a burst."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._packed = bytearray()
+        self._starts = array("Q", (0,))  # and where the last one ends
+        self._changed: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, place: int) -> str:
+        changed = self._changed.get(place)
+        if changed is not None:
+            return changed
+        return self._packed[self._starts[place] : self._starts[place + 1]].decode(self._encoding)
+
+    def __setitem__(self, place: int, line: str) -> None:
+        self._changed[place] = line
+
+    def append(self, line: str) -> None:
+        self._packed += line.encode(self._encoding)
+        self._starts.append(len(self._packed))
+
+    def pack(self) -> bytearray:
+        """All of them as they stand in the file; not to be changed by others."""
+        if self._changed:
+            parts: list[bytes | bytearray] = []
+            lengths = array("Q", map(sub, self._starts[1:], self._starts))
+            behind = 0
+            for place, line in sorted(self._changed.items()):
+                new = line.encode(self._encoding)
+                parts += (self._packed[self._starts[behind] : self._starts[place]], new)
+                lengths[place], behind = len(new), place + 1
+            parts.append(self._packed[self._starts[behind] :])
+            self._packed = bytearray().join(parts)
+            self._starts = array("Q", accumulate(lengths, initial=0))
+            self._changed.clear()
+        return self._packed
 
 
 class CsvTable:
@@ -137,8 +189,8 @@ class CsvTable:
         self.before = ""  # "sep=;" and blank lines above the header
         self.header_raw = ""
         self.header: list[str] = []
-        self.lines: list[str] = []
-        self._indexes: dict[int, dict[str, list[int]]] = {}
+        self.lines = _Lines(encoding)
+        self._indexes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._needs_quotes = re.compile(r'[,;|\t"\r\n]|^\s|\s$|' + re.escape(delimiter))
 
     # ------------------------------------------------------------ Document
@@ -147,7 +199,7 @@ class CsvTable:
         return self
 
     def dump(self) -> bytes:
-        return self.bom + "".join([self.before, self.header_raw, *self.lines]).encode(self.encoding)
+        return b"".join((self.bom, (self.before + self.header_raw).encode(self.encoding), self.lines.pack()))
 
     def facts(self, target: Target) -> str:  # noqa: ARG002 - one table a file
         delimiter = {",": "comma", ";": "semicolon", "\t": "tab"}.get(self.delimiter, self.delimiter)
@@ -169,7 +221,7 @@ class CsvTable:
                 if position < len(cells):
                     key = canonical_key(unguarded(cells[position]))
                     if key:
-                        index.setdefault(key, []).append(place)
+                        index[key] = (*index.get(key, ()), place)
             self._indexes[position] = index
         return index
 
@@ -218,9 +270,10 @@ class CsvTable:
         self.lines[place] = self._line(values, _line_end(raw))
 
     def append(self, key: str, position: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
-        if self.lines and not _line_end(self.lines[-1]):
-            self.lines[-1] += self.line_end
-        elif not self.lines and not _line_end(self.header_raw):
+        last = len(self.lines) - 1
+        if last >= 0 and not _line_end(self.lines[last]):
+            self.lines[last] += self.line_end
+        elif last < 0 and not _line_end(self.header_raw):
             self.header_raw += self.line_end
         values = [""] * len(self.header)
         for at, (_, text) in cells.items():
@@ -228,12 +281,16 @@ class CsvTable:
         index = self._indexes.get(position)
         self._indexes = {} if index is None else {position: index}
         if index is not None:
-            index.setdefault(key, []).append(len(self.lines))
+            index[key] = (*index.get(key, ()), last + 1)
         self.lines.append(self._line(values, self.line_end))
 
     def drop(self, places: Iterable[int]) -> None:
         gone = set(places)
-        self.lines = [line for place, line in enumerate(self.lines) if place not in gone]
+        kept = _Lines(self.encoding)
+        for place, line in enumerate(self.lines):
+            if place not in gone:
+                kept.append(line)
+        self.lines = kept
         self._indexes = {}
 
     # ------------------------------------------------------------ lines
@@ -320,7 +377,7 @@ class CsvFile(TableFile):
             before.append(sep[0])
             text = text[sep.end() :]
         try:
-            records = iter(_records(text, delimiter))
+            records = _records(text, delimiter)
             for raw, cells in records:
                 if any(cell.strip() for cell in cells):
                     table.header_raw = raw

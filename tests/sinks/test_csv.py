@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from connector.core.contract import Shrinkable, Sink, Target
 from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.row import Cell, Column, Row
-from connector.sinks.csv_file import CsvFile, CsvOptions, guarded, unguarded
+from connector.sinks.csv_file import CsvFile, CsvOptions, CsvTable, guarded, unguarded
 from connector.sinks.table_file import translated
 from tests.sinks import promises
 from tests.sinks.host import TestHost
@@ -309,6 +309,32 @@ def test_whatever_people_keep_in_their_columns_has_the_same_value_after_writes(
         found = list(csv.reader(written, delimiter=delimiter))
     expected = [[first, "new" if updates else name, key, last] for first, name, key, last in people]
     assert found == [header, *expected, ["", "'=new", "b:1", ""]]
+
+
+lines = foreign.map(lambda text: text.replace("\r", "").replace("\n", "") + "\n")
+
+
+@given(
+    st.lists(st.one_of(lines, st.tuples(st.integers(0, 9), lines), st.sampled_from(["dump", "drop"])), max_size=20),
+    st.sampled_from(["utf-8", "utf-16-le"]),
+)
+def test_the_lines_of_a_table_are_a_list_of_lines(steps: list[str | tuple[int, str]], encoding: str) -> None:
+    table = CsvTable(encoding=encoding, bom=b"", delimiter=",", line_end="\n")
+    expected: list[str] = []
+    for step in steps:
+        if step == "drop":
+            table.drop(range(1, len(expected), 3))
+            del expected[1::3]
+        elif isinstance(step, tuple):
+            place, line = step
+            if place < len(expected):
+                expected[place] = table.lines[place] = line
+        elif step != "dump":
+            expected.append(step)
+            table.lines.append(step)
+        if step == "dump":
+            assert table.dump() == "".join(expected).encode(encoding)
+        assert (len(table.lines), list(table.lines)) == (len(expected), expected)
 
 
 # ---------------------------------------------------------------- the file
