@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct, field, structs
 from msgspec.structs import replace
 
-from connector import logs
+from connector import effort, logs
 from connector.core.contract import Outcome, Sink, Target
 from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavailable, TryLater
 from connector.core.mapping import Evaluation
@@ -126,7 +126,7 @@ class RouteWorker:
         self._starts_over = False
         self._leased: dict[str, Owed] = {}
         self._unsaved: list[Result] = []
-        # Processor seconds of the last time; given way for before the next: where requests begin to press, what takes a
+        # Processor time of the last time; given way for before the next: where requests begin to press, what takes a
         # second must not come first.
         self._sending_cost = self._settling_cost = 0.0
         self._void: set[str] = set()
@@ -199,17 +199,17 @@ class RouteWorker:
                 return 0.0
         if self._store.give_way(self._sending_cost, self._stop.wait):
             return 0.0
-        began = time.thread_time()
+        began = effort.used_seconds()
         jobs = self._gather()
         if jobs:
             state = self._store.route_state(self._name)
             sent = self._send(jobs)
-        self._sending_cost = time.thread_time() - began
+        self._sending_cost = effort.used_seconds() - began
         if jobs:
             self._store.give_way(self._settling_cost, self._stop.wait)
-            began = time.thread_time()
+            began = effort.used_seconds()
             self._conclude(jobs, sent, state)
-            self._settling_cost = time.thread_time() - began
+            self._settling_cost = effort.used_seconds() - began
         return 0.0
 
     def _put_right(self) -> None:

@@ -23,7 +23,7 @@ readme = (root / "README.md").read_text(encoding="utf-8")
 # Floors, the lowest first: a room imports only from floors below, or from its own where the own floor is a family.
 floors: list[tuple[str, ...]] = [
     ("core",),
-    ("logs", "faults", "file_lock", "database_file", "compression", "blocks", "seen_filter", "samples"),
+    ("logs", "faults", "effort", "file_lock", "database_file", "compression", "blocks", "seen_filter", "samples"),
     ("sources", "sinks", "store", "dead_letters", "plugins"),
     ("topics",),
     ("config", "projector", "delivery", "receiver", "metrics", "alerts", "readings", "backfill", "people"),

@@ -482,7 +482,8 @@ class Sink(Protocol):
     Life: built (no network) → per route, in the route's own thread: ``pace``, ``write``, ``pace``, ``write`` …, never
     two calls for one route at a time, but routes of one sink run at the same time → ``close``.
     A sink makes one attempt; delivery owns patience. Heavy libraries are imported by the module of the sink, which is
-    imported only when a sink of its type is configured.
+    imported only when a sink of its type is configured. Calls at the same time go through ``effort.together``: what
+    its threads take counts then as the route's, which gives way to requests.
     """
 
     Options: ClassVar[type[SinkOptions]]

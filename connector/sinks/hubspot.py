@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from connector import effort
 from connector.core.contract import (
     Change,
     FarSideUrl,
@@ -220,19 +221,13 @@ class HubSpotCrm:
         if len(batches) == 1:
             run()
             return failures
-        # Daemons: a call that hangs must not hold up the end of the program.
-        threads = [
-            threading.Thread(target=run, name=f"{self._name}-{place}", daemon=True)
-            for place in range(min(self._connections, len(batches)))
-        ]
-        for thread in threads:
-            thread.start()
         try:
-            for thread in threads:
-                thread.join(1.0)
-                while thread.is_alive():
-                    self._host.wait(0.0)  # raises Stopping when the program is asked to stop
-                    thread.join(1.0)
+            effort.together(
+                run,
+                threads=min(self._connections, len(batches)),
+                name=self._name,
+                look=lambda: self._host.wait(0.0),  # raises Stopping when the program is asked to stop
+            )
         finally:
             waiting.clear()
         return failures
