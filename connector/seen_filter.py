@@ -26,11 +26,12 @@ class SeenFilter:
 
     def __init__(self) -> None:
         self._bits = bytearray()
+        self._packer = zstandard.ZstdCompressor(1)
 
     def slice(self, number: int) -> bytes:
         """All that is known of the fingerprints whose first byte is *number*, packed; nothing when there are none."""
         bits = self._bits[number * _slice_bytes : (number + 1) * _slice_bytes]
-        return zstandard.ZstdCompressor(1).compress(bits) if bits.strip(b"\0") else b""
+        return self._packer.compress(bits) if bits.strip(b"\0") else b""
 
     def put(self, number: int, packed: bytes) -> None:
         """Know what ``slice`` gave of that slice, and nothing else of it."""

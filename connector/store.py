@@ -379,19 +379,21 @@ def _seen_in(sql: sqlite3.Connection, upto: int) -> _Seen:
 # Fingerprints are anybody's guess: one by one each would lie on a page of its own. So they gather first, in the order
 # in which they come, and go on slice by slice, as many at once as fill a row of a bucket.
 _seen_lately_table = "CREATE TABLE seen_lately (number INTEGER PRIMARY KEY, keys BLOB NOT NULL)"
-_seen_new_table = """
-CREATE TABLE seen_new (
-    bucket INTEGER NOT NULL, number INTEGER NOT NULL, keys BLOB NOT NULL, PRIMARY KEY (bucket, number)
-) WITHOUT ROWID"""
+_seen_new_table = "CREATE TABLE seen_new (place INTEGER PRIMARY KEY, keys BLOB NOT NULL)"  # see _place_of_keys
 _seen_old_table = _seen_new_table.replace("seen_new", "seen_old")
 _seen_filters_table = """
 CREATE TABLE seen_filters (slice INTEGER PRIMARY KEY, bits BLOB NOT NULL, moved INTEGER NOT NULL)"""
 
 
+def _place_of_keys(bucket: int, number: int = 0) -> int:
+    """A bucket's keys lie together; *number* is that of the row of ``seen_lately`` with which they went on."""
+    return bucket << 40 | number
+
+
 def _put_into_buckets(sql: sqlite3.Connection, seen: _Seen, number: int) -> None:
     """Move that slice of those that came lately."""
-    rows = [(bucket, seen.upto, keys) for bucket, keys in seen.lately.take(number)]
-    sql.executemany("INSERT INTO seen_new VALUES (?, ?, ?)", rows)
+    rows = [(_place_of_keys(bucket, seen.upto), keys) for bucket, keys in seen.lately.take(number)]
+    sql.executemany("INSERT INTO seen_new VALUES (?, ?)", rows)
 
 
 def _keep_filter(sql: sqlite3.Connection, made: SeenFilter, place: int, number: int) -> None:
@@ -414,14 +416,15 @@ def _put_keys_into_buckets(sql: sqlite3.Connection) -> None:
         sql.execute(statement)
     lately = sql.execute("SELECT key FROM seen_lately_one_by_one").fetchall()
     sql.execute("INSERT INTO seen_lately VALUES (1, ?)", (b"".join([key for (key,) in lately]),))
-    for table, place in (("seen_new", 0), ("seen_old", SLICES)):
+    for table, first_slice in (("seen_new", 0), ("seen_old", SLICES)):
         made = SeenFilter()
         rows = sql.execute(f"SELECT key FROM {table}_one_by_one ORDER BY key")  # noqa: S608 - constants
         for bucket, some in groupby((key for (key,) in rows), bucket_of):
             keys = list(some)
             made.add(keys)
-            sql.execute(f"INSERT INTO {table} VALUES (?, 0, ?)", (bucket, b"".join(keys)))  # noqa: S608 - constants
-        _keep_filter(sql, made, place, 0)
+            place = _place_of_keys(bucket)
+            sql.execute(f"INSERT INTO {table} VALUES (?, ?)", (place, b"".join(keys)))  # noqa: S608 - constants
+        _keep_filter(sql, made, first_slice, 0)
     for table in ("seen_lately", "seen_new", "seen_old"):
         sql.execute(f"DROP TABLE {table}_one_by_one")
     sql.execute("DELETE FROM state WHERE name IN ('seen_lately', 'seen_slice')")
@@ -761,7 +764,9 @@ class Store:
         with self._records.reading_to_write() as sql:
             seen = self._seen_until_now(sql)
             for key in seen.suspects(list(fresh)):
-                if key in seen.lately or any(key in some for (some,) in sql.execute(_in_bucket, (bucket_of(key),) * 2)):
+                bucket = bucket_of(key)
+                bounds = (_place_of_keys(bucket), _place_of_keys(bucket + 1))
+                if key in seen.lately or any(key in some for (some,) in sql.execute(_in_bucket, bounds * 2)):
                     fresh.remove(key)
         return fresh
 
@@ -1431,7 +1436,10 @@ def _owe_all(sql: sqlite3.Connection, route: str, now: int) -> int:
 
 
 _most_lately = 65_536  # a mebibyte; twice as many in a turn, so that of a slice 512 go on at once, 32 to a bucket
-_in_bucket = "SELECT keys FROM seen_new WHERE bucket = ? UNION ALL SELECT keys FROM seen_old WHERE bucket = ?"
+_in_bucket = (
+    "SELECT keys FROM seen_new WHERE place >= ? AND place < ?"
+    " UNION ALL SELECT keys FROM seen_old WHERE place >= ? AND place < ?"
+)
 
 
 def _route_state(row: tuple[Any, ...]) -> RouteState:
