@@ -21,7 +21,7 @@ class StoreDamaged(StoreUnavailable):
 
 
 _application_id = 0x61666670  # "affp": tells our files from anybody else's SQLite file
-_reading_cache_kib = 2_048  # a batch of events; whatever is written elsewhere makes all of it void
+_reading_cache_kib = 512  # for a statement: whatever is written elsewhere makes all of it void
 _full_log_rows = 24_000  # some 40 MB where the rows lie far apart
 _rows_of_a_commit = 100  # what a commit of few rows writes besides: pages are written whole
 _longest_log_pages = 16_000  # a commit moves the log all the same when nobody else has
