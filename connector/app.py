@@ -455,15 +455,18 @@ class Program:
 
     def _look(self) -> tuple[str, ...]:
         reasons = list(self._dead)
+        failing = "store" in self.reasons()
         try:
             if self.receiver is not None and not self.receiver.keeps:
                 self.store.remember("connector", "probe", utc_now().isoformat())  # can it commit again?
                 self.receiver.keeps = True
             status = self.store.status()
         except StoreUnavailable as error:
-            if "store" not in self.reasons():  # else it has been told
+            if not failing:  # else it has been told
                 logs.warn(_log, "store.fails", reason=str(error))
             return ("store", *reasons)
+        if failing:
+            logs.say(_log, "store.well")
         if self.projector.failures >= 3:
             reasons.append("projector")  # events wait in the inbox: nobody owes them yet, so nothing grows stale
         stale_before = utc_now() - timedelta(seconds=self.config.server.stale_after_seconds)

@@ -222,7 +222,7 @@ class Receiver:
         self.paths = {f"/hooks/{name}": name for name in self._sources}
         """The name of each source by its path."""
         self.keeps = True
-        """Whether the last event that was to be kept, was."""
+        """False from when an event could not be kept until somebody finds that the store commits again."""
 
     # ------------------------------------------------------------ the answer's path
 
@@ -318,7 +318,7 @@ class Receiver:
         """Called by the store's writer thread, once a group: these events are safe on disk, or (*error*) are not."""
         if error is not None and self.keeps:  # once, not for every sender that is refused meanwhile
             logs.warn(_log, "store.fails", reason=str(error))
-        self.keeps = error is None
+            self.keeps = False
         loop = self._loop
         assert loop is not None  # a ticket was made on it
         with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
