@@ -53,7 +53,9 @@ class Codec:
         """
         if dictionary not in self._dictionaries:
             raise ValueError("an unknown dictionary")
-        decompressors = self._thread.__dict__.setdefault("decompressors", {})
+        decompressors = getattr(self._thread, "decompressors", None)
+        if decompressors is None:
+            decompressors = self._thread.decompressors = {}
         decompressor = decompressors.get(dictionary)
         if decompressor is None:
             decompressor = decompressors[dictionary] = zstandard.ZstdDecompressor(

@@ -68,11 +68,23 @@ class Known(Struct, frozen=True):
 
     Args:
         version: from 1 upwards; goes up whenever the record says something new.
-        facts: as ``core.record.dump_facts`` wrote them.
+        shrunk: its facts, as the store keeps them; *dictionary* and *codec* are what expands them.
     """
 
     version: int
-    facts: bytes
+    dictionary: int
+    shrunk: bytes
+    codec: Codec
+
+    @property
+    def facts(self) -> bytes:
+        """As ``core.record.dump_facts`` wrote them. Expanded each time: a thousand records at once would be a thousand
+        texts that do not stay near the processor.
+
+        Raises:
+            StoreUnavailable: they are damaged.
+        """
+        return _expanded(self.codec, self.dictionary, self.shrunk)
 
 
 class Saved(Struct, frozen=True):
@@ -784,7 +796,7 @@ class Store:
                 )
                 for record_id, version, dictionary, facts in rows:
                     if record_id in wanted:
-                        known[record_id] = Known(version, _expanded(self._facts_codec, dictionary, facts))
+                        known[record_id] = Known(version, dictionary, facts, self._facts_codec)
         return known
 
     def commit(self, batch: Batch) -> None:
