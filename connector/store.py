@@ -695,7 +695,7 @@ class Store:
         self._intake.submit(events, tickets)
 
     def intake_pressed(self) -> bool:
-        """Whether requests press: many events were committed within a moment, and that is a moment ago at most."""
+        """Whether requests press: many events were committed within a moment, just now."""
         return self._share() < 1.0
 
     def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> bool:
@@ -1555,7 +1555,7 @@ class Pressure:
 
     def share(self, now: float) -> float:
         """Of the time: what is left to those who work behind the answers; 1 while nobody presses."""
-        if now - self._pressed_at >= _moment_seconds:
+        if now - self._pressed_at >= _calm_seconds:
             return 1.0
         return 0.02 if self._floods else 0.1
 
@@ -1648,5 +1648,6 @@ def _bytes_of(events: Sequence[Event]) -> int:
 _largest_group = 512  # about: what came at once stays together
 _most_waiting_bytes = 64 * 1024 * 1024
 _moment_seconds = 0.1
+_calm_seconds = 0.25  # without many: a disk that hesitates, or a sender, is no end of a flood
 _many_events = 16  # in a moment
 _flood_a_second = 3_000  # more than who works behind them could keep up with in a tenth of the time

@@ -530,7 +530,8 @@ def test_the_harder_requests_press_the_less_time_is_left_to_others() -> None:
     for step in range(1, 12):  # 10,000
         pressure.note(500, 1000.6 + step / 20)
     assert pressure.share(1001.15) == 0.02
-    assert pressure.share(1001.3) == 1.0, "nothing came for a moment"
+    assert pressure.share(1001.3) == 0.02, "nothing came for a moment"
+    assert pressure.share(1001.45) == 1.0, "nothing came for longer"
     pressure.note(200, 1009.0)
     assert pressure.share(1009.0) == 0.1, "nothing came before"
     pressure.note(200, 1009.01)
