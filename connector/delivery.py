@@ -183,6 +183,7 @@ class RouteWorker:
             return (state.paused_until - now).total_seconds()
         due = self._store.next_due(self._name)
         if due is None:
+            self._after = self._began_after = ""
             return None
         if due > now:
             return (due - now).total_seconds()

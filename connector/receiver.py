@@ -479,7 +479,7 @@ class Page:
         self._render = render
         self._credential = None if token is None else f"Bearer {token}".encode()
         self._one_at_a_time = asyncio.Lock()
-        self._fresh: dict[str, tuple[float, bytes, str]] = {}
+        self._fresh: dict[str, tuple[bytes, str]] = {}  # for a second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         if scope["method"] not in ("GET", "HEAD"):
@@ -499,12 +499,10 @@ class Page:
     async def _content(self, accept: str) -> tuple[bytes, str]:
         form = _openmetrics if "openmetrics" in accept else ""  # two forms, whatever a stranger asks for
         async with self._one_at_a_time:
-            made_at, content, content_type = self._fresh.get(form, (-1.0, b"", ""))
-            now = time.monotonic()
-            if made_at < 0 or now - made_at >= 1.0:
-                content, content_type = await asyncio.to_thread(self._render, form)
-                self._fresh[form] = (now, content, content_type)
-            return content, content_type
+            if form not in self._fresh:
+                self._fresh[form] = await asyncio.to_thread(self._render, form)
+                asyncio.get_running_loop().call_later(1.0, self._fresh.pop, form)
+            return self._fresh[form]
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature

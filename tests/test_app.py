@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec.json
 import msgspec.structs
 import pytest
 
@@ -454,6 +455,23 @@ def test_what_went_in_circles_is_let_go_of_when_memory_shrinks(tmp_path: Path, n
         assert seen() is None
     finally:
         gc.enable()
+        program.close()
+
+
+def test_the_keys_that_were_read_last_are_let_go_of_when_memory_shrinks(tmp_path: Path, nursery: Nursery) -> None:
+    def key_at() -> int:
+        (key,) = msgspec.json.decode(b'{"a_key_of_no_other_test":1}')
+        return id(key)
+
+    program = _program(tmp_path, nursery)
+    try:
+        at = key_at()
+        assert key_at() == at  # it was kept
+        program._shrink_memory()
+        others = [f"{number:022}" for number in range(10_000)]  # as long: they take its place, if it is free
+        assert key_at() != at
+        assert others
+    finally:
         program.close()
 
 
