@@ -10,7 +10,7 @@ What depends on several facts at once (sums, the default campaign, who is gone) 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -215,12 +215,9 @@ class AffiliateRecord(_Part):
 # ---------------------------------------------------------------- facts as bytes
 
 _dump = msgspec.json.Encoder().encode
-# With a bound, though it binds nothing: of short names without one msgspec keeps the last 512 until the end, and each
-# of them would hold the memory around it, long after a burst.
-_Path = Annotated[str, msgspec.Meta(min_length=0)]
 _KeptValue = str | int | bool | tuple[str, ...] | None
-_load = msgspec.json.Decoder(list[tuple[int, int, dict[_Path, _KeptValue]]]).decode
-_load_one_by_one = msgspec.json.Decoder(dict[_Path, tuple[int, int, _KeptValue]]).decode
+_load = msgspec.json.Decoder(list[tuple[int, int, dict[str, _KeptValue]]]).decode
+_load_one_by_one = msgspec.json.Decoder(dict[str, tuple[int, int, _KeptValue]]).decode
 
 
 def dump_facts(facts: Facts) -> bytes:
