@@ -828,6 +828,27 @@ def test_fingerprints_are_forgotten_only_after_the_events_they_belong_to(tmp_pat
     store.close()
 
 
+def test_many_fingerprints_are_forgotten_a_generation_later(tmp_path: Path) -> None:
+    clock = Clock()
+    chance = random.Random(1)
+    keys = [chance.randbytes(16) for _ in range(90_000)]
+    store = store_at(tmp_path, clock=clock)
+    day = timedelta(days=1)
+    store.prune(clock() - day)  # the first generation begins
+    store.commit(Batch(0, 0, seen=keys[:70_000]))  # more than gather before some go on
+    clock.seconds += 2 * 24 * 3600
+    store.prune(clock() - day)
+    for _ in range(2):
+        assert store.unseen(keys[::7]) == set(keys[70_000::7])
+        store.close()
+        store = store_at(tmp_path, clock=clock)
+    store.commit(Batch(0, 0, seen=keys[70_000:]))
+    clock.seconds += 2 * 24 * 3600
+    store.prune(clock() - day)
+    assert store.unseen(keys[::7]) == set(keys[:70_000:7])
+    store.close()
+
+
 def test_pruning_takes_projected_old_events_only(tmp_path: Path) -> None:
     clock = Clock()
     store = store_at(tmp_path, clock=clock)
