@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from connector.core.row import Column, Row
 from connector.sinks.google_sheets_layout import (
     Layout,
@@ -359,7 +361,7 @@ def _column_guards(snapshot: Snapshot, layout: Layout, *, header: bool) -> list[
 
 def _cell_requests(snapshot: Snapshot, updates: Sequence[Update], types: Mapping[int, Column]) -> list[Json]:
     """``updateCells`` of the changed cells, neighbours together; a date in a cell without format gets one."""
-    blocks: list[tuple[int, tuple[int, int], bool, list[Json]]] = []
+    blocks: list[tuple[int, tuple[int, int], bool, list[msgspec.Raw]]] = []
     open_blocks: dict[tuple[tuple[int, int], bool], int] = {}
     for update in updates:
         for formatted in (False, True):
@@ -375,10 +377,10 @@ def _cell_requests(snapshot: Snapshot, updates: Sequence[Update], types: Mapping
                     values.append(cell)
                 index = open_blocks.get((span, formatted))
                 if index is not None and blocks[index][0] + len(blocks[index][3]) == update.at:
-                    blocks[index][3].append({"values": values})
+                    blocks[index][3].append(_row_data(values))
                     continue
                 open_blocks[span, formatted] = len(blocks)
-                blocks.append((update.at, span, formatted, [{"values": values}]))
+                blocks.append((update.at, span, formatted, [_row_data(values)]))
     return [
         {
             "updateCells": {
@@ -389,6 +391,11 @@ def _cell_requests(snapshot: Snapshot, updates: Sequence[Update], types: Mapping
         }
         for at, span, formatted, rows in blocks
     ]
+
+
+def _row_data(values: Sequence[Json]) -> msgspec.Raw:
+    """A RowData, as text already: as objects the cells of a call of 2 MB take 15 MB, and twice the time to write."""
+    return msgspec.Raw(msgspec.json.encode({"values": values}))
 
 
 def _wants_format(snapshot: Snapshot, update: Update, place: int, column: Column) -> bool:
@@ -435,12 +442,14 @@ def _append_requests(
         requests.append({"repeatCell": {"range": area, "cell": cell, "fields": "userEnteredFormat.numberFormat"}})
     for first, last in runs(types):
         rows = []
+        filled = False
         for append in appends:
             values = [typed_value(append.cells.get(place)) for place in range(first, last)]
             while values and not values[-1]:
                 values.pop()
-            rows.append({"values": values})
-        if any(row["values"] for row in rows):
+            filled |= bool(values)
+            rows.append(_row_data(values))
+        if filled:
             start = {"sheetId": sheet, "rowIndex": at, "columnIndex": first}
             requests.append({"updateCells": {"start": start, "rows": rows, "fields": "userEnteredValue"}})
     return requests
