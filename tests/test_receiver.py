@@ -493,6 +493,56 @@ def test_what_the_disk_has_not_answered_when_the_program_stops_is_not_acknowledg
         stopping.join()
 
 
+class Waiting:
+    """A ticket that nobody looks at."""
+
+    event: Event
+    size: int
+
+    def accept(self, content: bytes) -> bool:
+        return True
+
+    def fail(self, error: Exception) -> None:
+        pass
+
+
+class Clocked(asyncio.SelectorEventLoop):
+    """A loop whose clock moves by *step* seconds whenever it is looked at."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+        super().__init__()
+
+    def time(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+@pytest.mark.parametrize(("last", "step"), [(3, 0.0), (None, 0.0001)], ids=["three and no more", "without end"])
+def test_what_comes_while_a_group_is_gathered_goes_with_it_but_does_not_hold_it_up_for_ever(
+    last: int | None, step: float
+) -> None:
+    house = House()
+    house.memory.hangs = True
+    scope = {"method": "POST", "path": "/hooks/shop", "headers": [], "query_string": f"token={token}".encode()}
+
+    async def one_in_each_turn_of_the_loop() -> None:
+        number = 0
+        ends = time.monotonic() + 5
+        while not house.memory.held:
+            assert time.monotonic() < ends
+            if number != last:
+                number += 1
+                house.receiver.take(scope, b'{"id": %d}' % number, Waiting())
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=lambda: Clocked(step)) as runner:
+        runner.run(one_in_each_turn_of_the_loop())
+    ((events, tickets),) = house.memory.held
+    assert len(events) == len(tickets)
+    assert len(events) == 3 if last else len(events) > 3
+
+
 hostile = st.one_of(
     st.binary(max_size=300),
     st.recursive(
