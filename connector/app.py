@@ -464,7 +464,7 @@ class Program:
                 self.receiver.keeps = True
             status = self.store.status()
         except StoreUnavailable as error:
-            if not failing:  # else it has been told
+            if not failing and "store" not in self.reasons():  # else it has been told, by a request meanwhile perhaps
                 logs.warn(_log, "store.fails", reason=str(error))
             return ("store", *reasons)
         if failing:

@@ -158,6 +158,10 @@ def _wait_until_ready_says(connector: Connector, status: int, reasons: list[str]
     connector.wait_until(lambda: _readiness(connector) == (status, reasons))
 
 
+def _wait_until_the_log_says_once(connector: Connector, event: str) -> None:
+    connector.wait_until(lambda: [line["event"] for line in connector.lines()].count(event) == 1)  # lines come late
+
+
 def test_a_route_that_needs_a_person_turns_readiness_red_by_name_and_back(tmp_path: Path, nursery: Nursery) -> None:
     connector = Connector(tmp_path, nursery).start()
     _wait_until_ready_says(connector, 200, [])
@@ -404,7 +408,7 @@ def test_a_data_folder_that_is_taken_away_is_a_503_until_it_is_back(
     for file in (tmp_path / "elsewhere").iterdir():
         file.replace(tmp_path / "data" / file.name)
     _wait_until_ready_says(connector, 200, [])
-    assert [line["event"] for line in connector.lines()].count("store.well") == 1
+    _wait_until_the_log_says_once(connector, "store.well")
     connector.send("firstpromoter", json.loads(_event(3)))
     connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in (1, 3)})
     connector.kill()
@@ -429,7 +433,7 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
     resource.prlimit(connector.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert connector.post("firstpromoter", _event(9))[0] == 202
     _wait_until_ready_says(connector, 200, [])
-    assert [line["event"] for line in connector.lines()].count("store.well") == 1
+    _wait_until_the_log_says_once(connector, "store.well")
     kept = [1, 9, *(number for number, status in zip(range(2, 6), answers, strict=True) if status == 202)]
     connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in kept})
     connector.kill()
