@@ -299,12 +299,11 @@ class Receiver:
         """Answer a group."""
         accepted = []
         for ticket in tickets:
-            if error is not None:
-                ticket.fail(error)
-                continue
             event = ticket.event
             try:
-                if ticket.accept(b'{"status":"accepted","event":%b}' % _encode(event.key)):
+                if error is not None:
+                    ticket.fail(error)
+                elif ticket.accept(b'{"status":"accepted","event":%b}' % _encode(event.key)):
                     accepted.append(
                         {"source": event.source, "topic": event.topic, "key": event.key, "bytes": ticket.size}
                     )
