@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
 import socket
 import threading
@@ -11,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import httpx2
@@ -379,11 +381,19 @@ def test_a_length_that_is_absurd_is_refused() -> None:
 
 
 def _answer(sender: socket.socket) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, header fields without the date, and content of the next answer."""
-    answer = http.client.HTTPResponse(sender, method="POST")
-    answer.begin()
-    fields = sorted((name, value) for name, value in answer.getheaders() if name != "date")
-    return answer.status, fields, answer.read()
+    """Status, header fields without the date, and content of the next answer. What comes after it is left unread."""
+    head, content = b"", b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = sender.recv(1)
+        assert byte, head
+        head += byte
+    line, _, rest = head.partition(b"\r\n")
+    fields = http.client.parse_headers(io.BytesIO(rest))
+    while missing := int(fields["content-length"]) - len(content):
+        part = sender.recv(missing)
+        assert part, content
+        content += part
+    return int(line.split()[1]), sorted((name, value) for name, value in fields.items() if name != "date"), content
 
 
 def _in_parts(house: House, sender: socket.socket, head: bytes, body: bytes) -> None:
@@ -438,9 +448,31 @@ def test_what_a_whole_request_without_a_right_token_gets_is_what_others_get() ->
     assert whole[0] == 401
 
 
-def test_requests_that_come_all_at_once_are_answered_in_their_order() -> None:
-    house = House()
-    with listening(house) as address, socket.create_connection(address, 5) as sender:
+@given(data=st.data())
+def test_requests_that_follow_each_other_are_answered_in_their_order_however_they_are_cut(
+    house_of_pieces: tuple[str, int], data: st.DataObject
+) -> None:
+    bodies = [b'{"id": "%d %s"}' % (number, b"x" * data.draw(st.integers(0, 40))) for number in range(4)]
+    sent = b"".join(_head(len(body)) + body for body in bodies)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(sent) - 1), max_size=6)))
+    with socket.create_connection(house_of_pieces, 5) as sender:
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for begin, end in pairwise([0, *cuts, len(sent)]):
+            sender.sendall(sent[begin:end])
+            if data.draw(st.booleans()):
+                time.sleep(0.001)  # it is read apart, as a rule
+        answers = [_answer(sender)[2] for _ in bodies]
+    assert [json.loads(content)["event"] for content in answers] == [json.loads(body)["id"] for body in bodies]
+
+
+@pytest.fixture(scope="module")
+def house_of_pieces() -> Iterator[tuple[str, int]]:
+    with listening(House()) as address:
+        yield address
+
+
+def test_the_last_of_many_requests_may_come_when_the_others_are_answered() -> None:
+    with listening(House()) as address, socket.create_connection(address, 5) as sender:
         sender.sendall(b"".join(_head(9) + b'{"id": %d}' % number for number in range(1, 4)) + _head(9) + b'{"id"')
         answers = [_answer(sender)[2] for _ in range(3)]
         sender.sendall(b": 4}")
