@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,13 @@ settings.load_profile("repeatable")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, help="SIGKILLs of the server (default 50) and of the engine (default 300)")
     parser.addoption("--seed", default=1, type=int, help="of what tests/chaos does at random (default 1)")
+
+
+def pytest_configure() -> None:
+    # A background job of a shell, as which some runners start the tests, ignores SIGINT, and so do its children: but
+    # some tests interrupt one as Ctrl-C does.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

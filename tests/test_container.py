@@ -262,6 +262,7 @@ def container() -> Iterator[Container]:
     # Not pytest's tmp_path: its parents are closed to other users.
     folder = Path(tempfile.mkdtemp(prefix="connector-container-"))
     folder.chmod(0o755)
+    ours = os.umask(0o022)  # an engine's; with a strict one nobody else may read what is made
     try:
         made = Container(folder)
         made.perform(building)
@@ -277,6 +278,7 @@ def container() -> Iterator[Container]:
                     path.chmod(path.stat().st_mode & ~0o222)
         yield made
     finally:
+        os.umask(ours)
         if os.geteuid() != 0:
             for path in [folder, *folder.rglob("*")]:
                 if path.is_dir() and not path.is_symlink():
