@@ -17,8 +17,16 @@ from connector import logs
 from connector.core.contract import API_TOPIC, Event, Source
 from connector.core.errors import StoreUnavailable, UnknownShape
 from connector.core.lenient import micros_of
-from connector.core.merge import Said
-from connector.core.record import AffiliateUpdate, KeptFacts, dump_facts, said_something_new
+from connector.core.merge import join_stamped
+from connector.core.record import (
+    AffiliateUpdate,
+    Stamped,
+    dump_stamped,
+    facts_of,
+    load_stamped,
+    said_something_new,
+    same_values,
+)
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
 from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint
@@ -190,18 +198,17 @@ class Projector:
                 continue  # forgotten: a late second delivery must not bring the person back
             stored = known.get(record_id)
             if stored is None:
-                saved.append(Saved(record_id, 0, 1, dump_facts(said.facts)))
+                saved.append(Saved(record_id, 0, 1, dump_stamped(said)))
                 continue
-            kept = KeptFacts(stored.facts)
-            said.add_kept(kept)
+            before = load_stamped(stored.facts)
+            after = join_stamped(before, said)
             version = stored.version + 1
-            if kept.have_values_of(said.facts):
-                before = kept.all()
-                if said.facts == before:
+            if same_values(before, after):
+                if after == before:
                     continue
-                if not said_something_new(before, said.facts):
+                if not said_something_new(facts_of(before), facts_of(after)):
                     version = stored.version
-            saved.append(Saved(record_id, stored.version, version, dump_facts(said.facts)))
+            saved.append(Saved(record_id, stored.version, version, dump_stamped(after)))
         # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
         # the same batch is read again.
         self._letters.add(work.letters)
@@ -252,7 +259,7 @@ class _Work:
         self.letters: list[Letter] = []
         self.mentions: list[tuple[int, str]] = []
         self.tallies: dict[str, Tally] = {}
-        self.said: dict[str, Said] = {}
+        self.said: dict[str, Sequence[Stamped]] = {}
 
     def takes_more(self) -> bool:
         return len(self.said) < _most_records and self._unread_bytes < _most_unread_bytes
@@ -300,10 +307,7 @@ class _Work:
         # By the body's hash, for a batch does not keep its bodies.
         self._folded[key, hash(stored.event.body)] = tuple(update.record_id for update in updates)
         for update in updates:
-            said = self.said.get(update.record_id)
-            if said is None:
-                said = self.said[update.record_id] = Said()
-            said.add(update.facts, update.at)
+            self.said[update.record_id] = join_stamped(self.said.get(update.record_id, ()), update.said)
             self.mentions.append((stored.seq, update.record_id))
 
     def _normalize(self, event: Event) -> Sequence[AffiliateUpdate] | Letter:

@@ -73,7 +73,7 @@ class PlainSource:
         facts = {path: (event.at, 0, value) for path, value in body.items() if path != "id"}
         if event.topic == "unfoldable":
             facts["email"] = (event.at, 0, {object()})
-        return [AffiliateUpdate(f"{self.name}:{body['id']}", facts)]
+        return [AffiliateUpdate.of(f"{self.name}:{body['id']}", facts)]
 
 
 def event(affiliate: int | str | None, at: int = 1, *, key: str = "", topic: str = "said", **facts: str) -> Event:

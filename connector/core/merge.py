@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from connector.core.record import Fact, Facts, KeptFacts, Value
+from connector.core.record import Fact, Facts, Stamped, Value, by_stamp, facts_of
 
 
 def join(known: Facts, said: Facts) -> dict[str, Fact]:
@@ -18,38 +19,30 @@ def join(known: Facts, said: Facts) -> dict[str, Fact]:
     return joined
 
 
-class Said:
-    """All that is said of one affiliate: what ``join`` makes of it, in whatever order it comes. Most comes in the order
-    in which it happened, and then whole maps of facts are joined at once."""
+def join_stamped(known: Sequence[Stamped], said: Sequence[Stamped]) -> Sequence[Stamped]:
+    """``join`` of facts by stamp. Most comes in the order in which it happened, and then whole maps are joined at
+    once."""
+    if not known or not said:
+        return known or said
+    if said[-1][0] > known[0][0]:
+        return _over(said, known)
+    if known[-1][0] > said[0][0]:
+        return _over(known, said)
+    return by_stamp(join(facts_of(known), facts_of(said)))
 
-    __slots__ = ("_newest", "_oldest", "facts")
 
-    def __init__(self) -> None:
-        self.facts: dict[str, Fact] = {}
-        self._oldest, self._newest = 2**63, -(2**63)
-
-    def add(self, facts: Facts, at: int | None = None) -> None:
-        """Join *facts* to these; *at* is the time of all of them, or None."""
-        if not facts:
-            return
-        if at is None:
-            times = [fact[0] for fact in facts.values()]
-            oldest, newest = min(times), max(times)
+def _over(newer: Sequence[Stamped], older: Sequence[Stamped]) -> list[Stamped]:
+    """All of *newer*, and what *older* says of other paths."""
+    left = [*newer]
+    for at, rank, values in older:
+        for _, _, said in newer:
+            if values.keys() <= said.keys():
+                break
+            if not values.keys().isdisjoint(said):
+                values = {path: value for path, value in values.items() if path not in said}
         else:
-            oldest = newest = at
-        if oldest > self._newest:
-            self.facts.update(facts)
-        else:
-            self.facts = join(self.facts, facts)
-        self._oldest, self._newest = min(oldest, self._oldest), max(newest, self._newest)
-
-    def add_kept(self, known: KeptFacts) -> None:
-        """Join what is known to these."""
-        if self._oldest > known.newest:
-            known.complete(self.facts)
-        else:
-            self.facts = join(known.all(), self.facts)
-        self._oldest, self._newest = -(2**63), max(known.newest, self._newest)
+            left.append((at, rank, values))
+    return left
 
 
 def later(fact: Fact, than: Fact) -> bool:

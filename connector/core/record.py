@@ -7,7 +7,7 @@ What depends on several facts at once (sums, the default campaign, who is gone) 
 
 # No postponed annotations here: Pydantic would compile each one from its text, a millisecond of every start.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Literal, get_args
@@ -29,6 +29,11 @@ Facts = Mapping[str, Fact]
 gone). Not in the record, only for ``view``: ``campaigns[ID].gone_at``, ``default.promotion_id``, ``default.ref_id``.
 An ID is the membership's, or ``campaign:ID`` where the platform names the campaign only."""
 
+Stamped = tuple[int, int, Mapping[str, Value]]
+"""(at, rank, values by path): the facts of one time and rank, which those of an event nearly always share. Facts lie so
+in an update, while they are folded, and in the store: joining whole maps of values is much quicker than one fact after
+the other, and a tuple for each fact would take as much memory as the values."""
+
 Status = Literal["pending", "active", "inactive", "rejected", "blocked"]
 
 
@@ -37,13 +42,22 @@ class AffiliateUpdate(msgspec.Struct, frozen=True):
 
     Args:
         record_id: "firstpromoter:9000800": name of the source, colon, the platform's id.
-        facts: by path; never empty text, never a path without something to say.
-        at: the time of all of *facts*, where they have the same: those are joined in a third of the time.
+        said: by stamp, the latest first, each stamp and each path once; never empty text, never a path without
+            something to say.
     """
 
     record_id: str
-    facts: Facts
-    at: int | None = None
+    said: Sequence[Stamped]
+
+    @classmethod
+    def of(cls, record_id: str, facts: Facts) -> "AffiliateUpdate":
+        """One that says *facts*."""
+        return cls(record_id, by_stamp(facts))
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What it says, by path."""
+        return facts_of(self.said)
 
 
 class _Part(BaseModel):
@@ -212,7 +226,31 @@ class AffiliateRecord(_Part):
     last_event: LastEvent = LastEvent.model_construct()
 
 
-# ---------------------------------------------------------------- facts as bytes
+# ---------------------------------------------------------------- facts by stamp, and as bytes
+
+
+def by_stamp(facts: Facts) -> list[Stamped]:
+    """*facts* by their stamps, the latest first; ``facts_of`` gives them back."""
+    found: dict[tuple[int, int], dict[str, Value]] = {}
+    for path, (at, rank, value) in facts.items():
+        found.setdefault((at, rank), {})[path] = value
+    return [(*stamp, found[stamp]) for stamp in sorted(found, reverse=True)]
+
+
+def facts_of(said: Iterable[Stamped]) -> dict[str, Fact]:
+    """The facts that *said* has, by path."""
+    return {path: (at, rank, value) for at, rank, values in said for path, value in values.items()}
+
+
+def same_values(said: Sequence[Stamped], other: Sequence[Stamped]) -> bool:
+    """Whether both speak of the same paths, and give them the same values, whatever their stamps are."""
+    mine, theirs = _values(said), _values(other)
+    return mine == theirs and all(type(value) is type(theirs[path]) for path, value in mine.items())  # True is not 1
+
+
+def _values(said: Sequence[Stamped]) -> Mapping[str, Value]:
+    return said[0][2] if len(said) == 1 else {path: value for _, _, values in said for path, value in values.items()}
+
 
 _dump = msgspec.json.Encoder().encode
 _KeptValue = str | int | bool | tuple[str, ...] | None
@@ -220,69 +258,30 @@ _load = msgspec.json.Decoder(list[tuple[int, int, dict[str, _KeptValue]]]).decod
 _load_one_by_one = msgspec.json.Decoder(dict[str, tuple[int, int, _KeptValue]]).decode
 
 
-def dump_facts(facts: Facts) -> bytes:
-    """Facts as compact JSON, by their stamps: ``[[1727955910312000,0,{"email":"ada@example.com"}]]``, the latest first;
-    ``load_facts`` gives them back."""
-    by_stamp: dict[tuple[int, int], dict[str, Value]] = {}
-    values: dict[str, Value] = {}
-    last_at: int | None = None
-    last_rank = 0
-    for path, (at, rank, value) in facts.items():
-        if at != last_at or rank != last_rank:  # most have the stamp of the one before
-            values = by_stamp.setdefault((at, rank), {})
-            last_at, last_rank = at, rank
-        values[path] = value
-    return _dump([(*stamp, by_stamp[stamp]) for stamp in sorted(by_stamp, reverse=True)])
+def dump_stamped(said: Sequence[Stamped]) -> bytes:
+    """Facts as compact JSON: ``[[1727955910312000,0,{"email":"ada@example.com"}]]``, the latest first."""
+    return _dump(said)
 
 
-def load_facts(data: bytes) -> dict[str, Fact]:
-    """What ``dump_facts`` wrote. Raises ``ValueError`` for anything else."""
-    return KeptFacts(data).all()
-
-
-class KeptFacts:
-    """What ``dump_facts`` wrote, opened as far as it is asked for.
-
-    Attributes:
-        newest: no fact is true as of a later time.
+def load_stamped(data: bytes) -> Sequence[Stamped]:
+    """What ``dump_stamped`` wrote.
 
     Raises:
         ValueError: it is something else.
     """
+    if data[:1] == b"{":  # so up to format 4 of the store: each fact with its stamp
+        return by_stamp(_load_one_by_one(data))
+    return _load(data)
 
-    __slots__ = ("_by_stamp", "newest")
 
-    def __init__(self, data: bytes) -> None:
-        if data[:1] == b"{":  # so up to format 4 of the store: each fact with its stamp
-            facts = _load_one_by_one(data)
-            self._by_stamp = [(at, rank, {path: value}) for path, (at, rank, value) in facts.items()]
-            self._by_stamp.sort(key=lambda each: each[:2], reverse=True)
-        else:
-            self._by_stamp = _load(data)
-        self.newest = self._by_stamp[0][0] if self._by_stamp else -(2**63)
+def dump_facts(facts: Facts) -> bytes:
+    """``dump_stamped`` of *facts*; ``load_facts`` gives them back."""
+    return _dump(by_stamp(facts))
 
-    def all(self) -> dict[str, Fact]:
-        """The facts."""
-        return {path: (at, rank, value) for at, rank, values in self._by_stamp for path, value in values.items()}
 
-    def complete(self, facts: dict[str, Fact]) -> None:
-        """Put those of these into *facts* of which they say nothing."""
-        for at, rank, values in self._by_stamp:
-            if not values.keys() <= facts.keys():
-                facts.update({path: (at, rank, value) for path, value in values.items() if path not in facts})
-
-    def have_values_of(self, facts: Facts) -> bool:
-        """Whether *facts*, which speak of all that these do, and these have the same values."""
-        values = (
-            self._by_stamp[0][2] if len(self._by_stamp) == 1 else {path: fact[2] for path, fact in self.all().items()}
-        )
-        if len(values) != len(facts):
-            return False
-        for path, (_, _, value) in facts.items():
-            mine = values[path]
-            if mine != value or type(mine) is not type(value):
-                return False
-        return True
+def load_facts(data: bytes) -> dict[str, Fact]:
+    """What ``dump_facts`` wrote. Raises ``ValueError`` for anything else."""
+    return facts_of(load_stamped(data))
 
 
 def said_something_new(before: Facts, after: Facts) -> bool:

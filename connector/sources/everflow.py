@@ -189,7 +189,7 @@ class Everflow:
             offer = key_text(body.get("offer_id")) or key_text(named.get("network_offer_id"))
             if offer is not None:
                 said.approval(offer, named)
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+        return (AffiliateUpdate.of(f"{self.name}:{key}", said.facts),)
 
     def _listed(self, event: Event) -> Sequence[AffiliateUpdate]:
         """A row of the API. It is no event: ``last_event`` stays as it is."""
@@ -201,7 +201,7 @@ class Everflow:
         if row is None or key is None:
             raise UnknownShape(f'{event.topic}: "{number}" is missing or not a number')
         if event.topic == GONE:
-            return (AffiliateUpdate(f"{self.name}:{key}", {"gone_at": (event.at, 0, iso(event.at))}),)
+            return (AffiliateUpdate(f"{self.name}:{key}", [(event.at, 0, {"gone_at": iso(event.at)})]),)
         said = _Said(event)
         for path in ("last_event.type", "last_event.at"):
             del said.facts[path]
@@ -210,7 +210,7 @@ class Everflow:
         said.seen_at = micros_of(event.received_at)
         said.facts["platform"] = (said.seen_at, said.rank, "everflow")
         said.partner(row)
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+        return (AffiliateUpdate.of(f"{self.name}:{key}", said.facts),)
 
 
 class _Said:

@@ -31,7 +31,7 @@ from connector.core.lenient import (
     text,
 )
 from connector.core.money import exponent, from_minor_with
-from connector.core.record import AffiliateUpdate, Fact, Value
+from connector.core.record import AffiliateUpdate, Value
 from connector.core.shapes import Opener, is_object
 from connector.core.verify import Credentials
 from connector.sources.firstpromoter_api import ROW_V1, ROW_V2, Deliveries, Promoters
@@ -257,12 +257,12 @@ class FirstPromoter:
             raise UnknownShape(f'{event.topic}: "id" is missing or not a number')
         said = _Said(event, "deleted" if event.topic == GONE else event.topic, self._currency, self._decimals)
         for path in ("last_event.type", "last_event.at", "updated_at"):
-            del said.facts[path]
+            del said.values[path]
         if event.topic == GONE:
-            return (AffiliateUpdate(f"{self.name}:{key}", {"gone_at": (event.at, said.rank, iso(event.at))}),)
+            return (AffiliateUpdate(f"{self.name}:{key}", [(event.at, said.rank, {"gone_at": iso(event.at)})]),)
         said.promoter(row)
         said.row(row)
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts),)
+        return (said.update(f"{self.name}:{key}"),)
 
     # ---------------------------------------------------------------- v1
 
@@ -292,7 +292,7 @@ class FirstPromoter:
             said.lead(data, state or text(data.get("status")))
         elif topic in _REWARDS:
             said.reward(data)
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts, event.at),)
+        return (said.update(f"{self.name}:{key}"),)
 
     # ---------------------------------------------------------------- v2
 
@@ -314,7 +314,7 @@ class FirstPromoter:
         said.promoter(data)
         if event.topic == "promoter.deleted":
             said.put("gone_at", iso(event.at))
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts, event.at),)
+        return (said.update(f"{self.name}:{key}"),)
 
     def _other_v2(self, event: Event, body: Fields, data: Fields) -> Sequence[AffiliateUpdate]:
         """*data* may name a promoter in several places, or none."""
@@ -352,48 +352,56 @@ class FirstPromoter:
             said.lead(data, text(data.get("state")))
         elif event.topic.startswith("commission."):
             said.reward(data)
-        return (AffiliateUpdate(f"{self.name}:{key}", said.facts, event.at),)
+        return (said.update(f"{self.name}:{key}"),)
 
 
 class _Said:
     """The facts of one event, as they are gathered."""
 
-    __slots__ = ("at", "decimals", "facts", "moment", "rank")
+    __slots__ = ("at", "decimals", "moment", "rank", "saved_at", "values")
 
     def __init__(self, event: Event, topic: str, currency: str, decimals: int) -> None:
         self.at = event.at
-        self.rank = rank = _RANKS.get(topic.rpartition(".")[2], 0)
+        self.rank = _RANKS.get(topic.rpartition(".")[2], 0)
         self.decimals = decimals
-        self.moment = moment = iso(event.at)
-        self.facts: dict[str, Fact] = {
-            "platform": (event.at, rank, "firstpromoter"),
-            "currency": (event.at, rank, currency),
-            "updated_at": (event.at, rank, moment),
-            "last_event.type": (event.at, rank, topic),
-            "last_event.at": (event.at, rank, moment),
+        self.moment = iso(event.at)
+        self.saved_at = event.at  # what ``updated_at`` is true as of
+        self.values: dict[str, Value] = {
+            "platform": "firstpromoter",
+            "currency": currency,
+            "updated_at": self.moment,
+            "last_event.type": topic,
+            "last_event.at": self.moment,
         }
+
+    def update(self, record_id: str) -> AffiliateUpdate:
+        """What the event says about that affiliate."""
+        if self.saved_at == self.at:
+            return AffiliateUpdate(record_id, [(self.at, self.rank, self.values)])
+        saved = {"updated_at": self.values.pop("updated_at")}
+        return AffiliateUpdate(record_id, [(self.at, self.rank, self.values), (self.saved_at, self.rank, saved)])
 
     def put(self, path: str, value: Value) -> None:
         """One fact; a blank says nothing."""
         if value is not None and value != "":
-            self.facts[path] = (self.at, self.rank, value)
+            self.values[path] = value
 
     def _put_texts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
-        at, rank, facts = self.at, self.rank, self.facts
+        values = self.values
         for name, path in paths:
             value = fields.get(name)
             # Nearly always a text or nothing, so that is told here and not in a call.
             said = value.strip() if type(value) is str else None if value is None else text(value)
             if said:
-                facts[prefix + path] = (at, rank, said)
+                values[prefix + path] = said
 
     def _put_counts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
-        at, rank, facts = self.at, self.rank, self.facts
+        values = self.values
         for name, path in paths:
             value = fields.get(name)
             said = value if type(value) is int or value is None else count(value)
             if said is not None:
-                facts[prefix + path] = (at, rank, said)
+                values[prefix + path] = said
 
     def promoter(self, promoter: Fields) -> None:
         """The affiliate, in v1 and v2 at once."""
@@ -401,7 +409,7 @@ class _Said:
         status = text(promoter.get("status"))
         if status:
             # A word that we don't know clears ours: the old one is not true any more.
-            self.facts["status"] = (self.at, self.rank, _STATUSES.get(status.lower()))
+            self.values["status"] = _STATUSES.get(status.lower())
             self.put("source_status", status)
         joined = micros_of_iso(promoter.get("created_at")) or micros_of_iso(promoter.get("joined_at"))
         self.put("created_at", iso_or_none(joined))
@@ -437,7 +445,7 @@ class _Said:
         """What only the APIs' rows say; of v2's counts, over all campaigns."""
         saved = micros_of_iso(row.get("updated_at"))
         if saved is not None and saved <= self.at:
-            self.facts["updated_at"] = (saved, self.rank, iso(saved))
+            self.values["updated_at"], self.saved_at = iso(saved), saved
         stats = part(row, "stats")
         if stats is not None:
             self._put_counts(stats, _COUNTED)
@@ -487,27 +495,25 @@ class _Said:
 
     def lead(self, lead: Fields, state: str | None) -> None:
         """The last lead, as a whole: what this one lacks must not be read off the one before."""
-        at, rank = self.at, self.rank
-        self.facts["last_lead.email"] = (at, rank, text(lead.get("email")))
-        self.facts["last_lead.state"] = (at, rank, state)
-        self.facts["last_lead.at"] = (at, rank, self.moment)
+        self.values["last_lead.email"] = text(lead.get("email"))
+        self.values["last_lead.state"] = state
+        self.values["last_lead.at"] = self.moment
 
     def reward(self, reward: Fields) -> None:
         """The last reward, as a whole."""
-        at, rank = self.at, self.rank
         unit = text(reward.get("unit"))
         said = reward.get("amount")
-        self.facts["last_reward.amount"] = (at, rank, self._cash(said) if unit in ("cash", None) else _plain(said))
-        self.facts["last_reward.unit"] = (at, rank, unit)
-        self.facts["last_reward.status"] = (at, rank, text(reward.get("status")))
-        self.facts["last_reward.at"] = (at, rank, self.moment)
+        self.values["last_reward.amount"] = self._cash(said) if unit in ("cash", None) else _plain(said)
+        self.values["last_reward.unit"] = unit
+        self.values["last_reward.status"] = text(reward.get("status"))
+        self.values["last_reward.at"] = self.moment
 
     def cleared(self, changes: Fields) -> None:
         """v2 names what changed, ``{field: [old, new]}``: there, a blank does say that the field was cleared."""
         for name, change in changes.items():
             path = _CLEARABLE.get(name)
             if path and isinstance(change, list) and len(change) == 2 and (change[1] is None or change[1] == ""):
-                self.facts[path] = (self.at, self.rank, None)
+                self.values[path] = None
 
     def _cash(self, said: object) -> str | None:
         cents = _bounded(said)

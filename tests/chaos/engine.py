@@ -110,7 +110,7 @@ class Numbered:
             "email": (number, 0, f"{who(number)}@example.com"),
             f"seen.{number}": (number, 0, True),  # the record remembers whom it heard: no event can get lost unseen
         }
-        return (AffiliateUpdate(f"{self.name}:{who(number)}", facts),)
+        return (AffiliateUpdate.of(f"{self.name}:{who(number)}", facts),)
 
 
 # ---------------------------------------------------------------- sinks

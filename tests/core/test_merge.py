@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from functools import reduce
 from itertools import permutations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.core.merge import Said, canonical, join, later
-from connector.core.record import Fact, Facts, KeptFacts, Value, dump_facts, load_facts, said_something_new, view
+from connector.core.merge import canonical, join, join_stamped, later
+from connector.core.record import (
+    Fact,
+    Facts,
+    Stamped,
+    Value,
+    by_stamp,
+    dump_facts,
+    facts_of,
+    load_facts,
+    said_something_new,
+    view,
+)
 
 # Few paths, times and values, so that ties and conflicts are the rule.
 values = (
@@ -57,22 +70,19 @@ at_once = st.tuples(said, st.integers(0, 4)).map(
 )
 
 
-@given(st.lists(said | at_once, max_size=6), said | at_once, st.booleans())
-def test_what_is_gathered_is_what_joining_one_by_one_gives(
-    events: list[dict[str, Fact]], known: dict[str, Fact], is_told: bool
-) -> None:
-    gathered = Said()
-    before = [dict(event) for event in events]
-    for event in events:
-        times = {fact[0] for fact in event.values()}
-        gathered.add(event, times.pop() if is_told and len(times) == 1 else None)
-    assert told(gathered.facts) == told(reduce(join, events, nothing))
-    gathered.add_kept(KeptFacts(dump_facts(known)))
-    assert told(gathered.facts) == told(reduce(join, events, known))
-    for event in events:
-        gathered.add(event)
-    assert told(gathered.facts) == told(reduce(join, events, known))
-    assert events == before
+@given(st.lists(said | at_once, max_size=6))
+def test_by_stamp_is_joined_what_is_joined_path_by_path(events: list[dict[str, Fact]]) -> None:
+    told_apart = [by_stamp(event) for event in events]
+    before = copy.deepcopy(told_apart)
+    forth: Sequence[Stamped] = ()
+    back: Sequence[Stamped] = ()
+    for event in told_apart:
+        forth, back = join_stamped(forth, event), join_stamped(event, back)
+    expected = reduce(join, events, nothing)
+    for joined in (forth, back):
+        assert told(facts_of(joined)) == told(expected)
+        assert list(joined) == by_stamp(expected)  # the latest first, and no path twice
+    assert told_apart == before
 
 
 @given(said, said)

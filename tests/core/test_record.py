@@ -16,11 +16,15 @@ from connector.core.record import (
     AffiliateRecord,
     Fact,
     Facts,
-    KeptFacts,
     Value,
+    by_stamp,
     dump_facts,
+    dump_stamped,
+    facts_of,
     load_facts,
+    load_stamped,
     said_something_new,
+    same_values,
     view,
 )
 
@@ -318,20 +322,28 @@ def test_facts_come_back_from_their_bytes(said: dict[str, Fact]) -> None:
     assert repr(sorted(load_facts(dump_facts(said)).items())) == repr(sorted(said.items()))
 
 
-@given(anything.filter(_has_no_half_characters), anything.filter(_has_no_half_characters))
-def test_kept_facts_are_read_as_far_as_needed(said: dict[str, Fact], more: dict[str, Fact]) -> None:
-    for data in (dump_facts(said), msgspec.json.encode(said)):  # as it is written, and as it was up to format 4
-        kept = KeptFacts(data)
-        assert repr(sorted(kept.all().items())) == repr(sorted(said.items()))
-        assert all(fact[0] <= kept.newest for fact in said.values())
-        completed = dict(more)
-        kept.complete(completed)
-        assert repr(sorted(completed.items())) == repr(sorted({**said, **more}.items()))
-        values = repr(sorted((path, fact[2]) for path, fact in said.items()))
-        assert kept.have_values_of(completed) is (
-            values == repr(sorted((path, fact[2]) for path, fact in completed.items()))
-        )
-        assert kept.have_values_of({path: (0, 0, fact[2]) for path, fact in said.items()})
+@given(anything.filter(_has_no_half_characters))
+def test_facts_by_stamp_come_back_from_their_bytes(said: dict[str, Fact]) -> None:
+    for data in (dump_stamped(by_stamp(said)), msgspec.json.encode(said)):  # as now, and as it was up to format 4
+        kept = load_stamped(data)
+        assert kept == by_stamp(said)
+        assert repr(sorted(facts_of(kept).items())) == repr(sorted(said.items()))
+    stamps = [stamp for *stamp, _ in by_stamp(said)]
+    assert stamps == sorted(stamps, reverse=True)
+    assert all(values for _, _, values in by_stamp(said))
+
+
+@given(anything, st.data())
+def test_values_are_the_same_whatever_their_stamps_are(said: dict[str, Fact], data: st.DataObject) -> None:
+    again = {path: (data.draw(st.integers(0, 3)), 0, value) for path, (_, _, value) in said.items()}
+    assert same_values(by_stamp(said), by_stamp(again))
+    if said:
+        path = data.draw(st.sampled_from(sorted(said)))
+        other = data.draw(st.none() | st.booleans() | st.integers(0, 1) | st.text(max_size=2) | st.just(("a",)))
+        value = said[path][2]
+        same = value == other and type(value) is type(other)
+        assert same_values(by_stamp(said), by_stamp({**again, path: (0, 0, other)})) is same
+        assert not same_values(by_stamp(said), by_stamp({p: fact for p, fact in again.items() if p != path}))
 
 
 @pytest.mark.parametrize("data", [
