@@ -76,32 +76,32 @@ class SeenFilter:
 
 
 class SeenLately:
-    """Fingerprints that came lately, in the buckets that they will lie in."""
+    """Fingerprints that came lately, each slice of them in one piece."""
 
     def __init__(self) -> None:
-        self._buckets = [bytearray() for _ in range(SLICES * BUCKETS_OF_SLICE)]
+        self._slices = [bytearray() for _ in range(SLICES)]
         self.count = 0
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._buckets[bucket_of(key)]
+        return key in self._slices[key[0]]
 
     def add(self, keys: Sequence[bytes]) -> None:
         """Keep these, too."""
-        buckets = self._buckets
-        for key, first in zip(keys, _words(keys)[::4], strict=True):
-            buckets[first >> 20] += key
+        slices = self._slices
+        for key in keys:
+            slices[key[0]] += key
         self.count += len(keys)
 
     def take(self, number: int) -> list[tuple[int, bytes]]:
         """Let go of those whose first byte is *number*; here they are: buckets, and what is in them."""
-        taken = []
-        for bucket in range(number * BUCKETS_OF_SLICE, (number + 1) * BUCKETS_OF_SLICE):
-            keys = self._buckets[bucket]
-            if keys:
-                taken.append((bucket, bytes(keys)))
-                self._buckets[bucket] = bytearray()
-                self.count -= len(keys) // _key_bytes
-        return taken
+        keys = split(bytes(self._slices[number]))
+        self._slices[number] = bytearray()
+        self.count -= len(keys)
+        buckets = [bytearray() for _ in range(BUCKETS_OF_SLICE)]
+        for key in keys:
+            buckets[key[1] >> 4] += key
+        first = number * BUCKETS_OF_SLICE
+        return [(bucket, bytes(some)) for bucket, some in enumerate(buckets, first) if some]
 
 
 def bucket_of(key: bytes) -> int:

@@ -106,16 +106,32 @@ class _OpenQuote(Exception):
         self.line = line
 
 
-def _records(text: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    """Each record: raw text with its line end, and its cells. Raises _OpenQuote, csv.Error."""
+def _first_of(lines: Iterable[str]) -> list[str]:
+    """So many of the first lines as tell the dialect: 65,536 characters below the blank ones."""
+    first: list[str] = []
+    length = 0
+    for line in lines:
+        first.append(line)
+        length += len(line if length else line.lstrip(_blank))
+        if length >= _telling:
+            break
+    return first
+
+
+_blank = "\r\n "
+_telling = 65_536
+
+
+def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """Each record: raw text with its line end, and its cells. Raises _OpenQuote, csv.Error, UnicodeDecodeError."""
     taken: list[str] = []  # the lines of the record at hand
 
-    def lines() -> Iterator[str]:
-        for line in chain(io.StringIO(text, newline=""), (_end_mark,)):
+    def noted() -> Iterator[str]:
+        for line in chain(lines, (_end_mark,)):
             taken.append(line)
             yield line
 
-    reader = csv.reader(lines(), delimiter=delimiter)
+    reader = csv.reader(noted(), delimiter=delimiter)
     for cells in reader:
         if taken[-1] is _end_mark:
             if cells != [_end_mark]:
@@ -359,25 +375,22 @@ class CsvFile(TableFile):
                 encoding, bom = marked, mark
         if content.startswith(b"PK\x03\x04"):
             raise NeedsAction(f'{path} is an Excel workbook: set type = "xlsx" for this sink, or another path')
-        try:
-            text = content[len(bom) :].decode(encoding)
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, len(bom) + error.start) + 1
-            raise NeedsAction(
-                f"{path} is not {encoding.upper()} (line {line}): a program saved it in another encoding. Save it as "
-                '"CSV UTF-8" (Excel: Save As, CSV UTF-8), or set encoding = "cp1252" for the sink; nothing was changed.'
-            ) from None
+        # Decoded a few kilobytes at a time: all of it at once would take up to four bytes a character.
+        file = io.BytesIO(content)
+        file.seek(len(bom))
+        text = io.TextIOWrapper(file, encoding, newline="")
         if options.bom and not bom and encoding == "utf-8":
             bom = codecs.BOM_UTF8
-        sep = _sep_line.match(text)
-        delimiter = sep["delimiter"] if sep else self._delimiter(text, target)
-        table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n")
+        sep = None
         before: list[str] = []
-        if sep:
-            before.append(sep[0])
-            text = text[sep.end() :]
         try:
-            records = _records(text, delimiter)
+            first = _first_of(text)
+            sep = _sep_line.match("".join(first))
+            delimiter = sep["delimiter"] if sep else self._delimiter("".join(first), target)
+            if sep:
+                before.append(first.pop(0))
+            table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n")
+            records = _records(chain(first, text), delimiter)
             for raw, cells in records:
                 if any(cell.strip() for cell in cells):
                     table.header_raw = raw
@@ -392,6 +405,12 @@ class CsvFile(TableFile):
             # Cells to the right of the header are a person's: a new column must not stand in their place.
             if table.header:
                 table.header.extend([""] * (width - len(table.header)))
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, file.tell() - len(error.object) + error.start) + 1
+            raise NeedsAction(
+                f"{path} is not {encoding.upper()} (line {line}): a program saved it in another encoding. Save it as "
+                '"CSV UTF-8" (Excel: Save As, CSV UTF-8), or set encoding = "cp1252" for the sink; nothing was changed.'
+            ) from None
         except _OpenQuote as error:
             where = error.line + (1 if sep else 0)
             raise NeedsAction(
@@ -407,7 +426,7 @@ class CsvFile(TableFile):
 
     def _delimiter(self, text: str, target: Target) -> str:
         """The one under which the header shows the key's column, else the most of our columns, else the most cells."""
-        start = text.lstrip("\r\n ")[:65_536]
+        start = text.lstrip(_blank)[:_telling]
         names = [column.name for column in target.columns]
         best: str = self._options.delimiter
         best_score = (False, 0, 1)

@@ -434,7 +434,7 @@ class TableFileOptions(SinkOptions):
 
 
 _tries = 6
-_planned_at_once = 500  # rows: a plan holds each of their cells three times
+_planned_at_once = 100  # rows: a plan holds each of their cells three times
 _quiet_seconds = 0.5
 _stale_seconds = 600.0
 
