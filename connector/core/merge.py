@@ -38,7 +38,7 @@ def _over(newer: Sequence[Stamped], older: Sequence[Stamped]) -> list[Stamped]:
         for _, _, said in newer:
             if values.keys() <= said.keys():
                 break
-            if not values.keys().isdisjoint(said):
+            if not values.keys().isdisjoint(said.keys()):
                 values = {path: value for path, value in values.items() if path not in said}
         else:
             left.append((at, rank, values))
