@@ -194,6 +194,52 @@ class _Lines:
         return self._packed
 
 
+class _Index:
+    """Where keys stand, by 32 bits of their hashes. In one piece, as the lines are: 20,000 keys would take four
+    megabytes in small pieces."""
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 * 1024))  # hash << 32 | first place + 1; 0 is free
+        self._used = 0
+        self._further: dict[
+            int, list[int]
+        ] = {}  # by hash, where several keys have it or one key stands in several rows
+
+    def add(self, key: str, place: int) -> None:
+        """*place* is behind all others."""
+        short = hash(key) & 0xFFFF_FFFF
+        at = self._slot(short)
+        if self._slots[at]:
+            self._further.setdefault(short, []).append(place)
+            return
+        self._slots[at] = short << 32 | place + 1
+        self._used += 1
+        if 2 * self._used > len(self._slots):
+            there = filter(None, self._slots)
+            self._slots = array("Q", bytes(8 * 4 * len(self._slots)))
+            for entry in there:
+                self._slots[self._slot(entry >> 32)] = entry
+
+    def perhaps(self, key: str) -> list[int]:
+        """The places of *key*, in their order, and now and then one of another key."""
+        short = hash(key) & 0xFFFF_FFFF
+        entry = self._slots[self._slot(short)]
+        return [(entry & 0xFFFF_FFFF) - 1, *self._further.get(short, ())] if entry else []
+
+    def _slot(self, short: int) -> int:
+        """That of this hash, or the free one that is to be its."""
+        slots = self._slots
+        last = len(slots) - 1
+        at = short & last
+        while (entry := slots[at]) and entry >> 32 != short:
+            at = at + 1 & last
+        return at
+
+
+def _key_in(cells: Sequence[str], position: int) -> str:
+    return canonical_key(unguarded(cells[position])) if position < len(cells) else ""
+
+
 class CsvTable:
     """A parsed CSV file. Rows are kept as raw text and taken apart only when they are touched."""
 
@@ -206,7 +252,7 @@ class CsvTable:
         self.header_raw = ""
         self.header: list[str] = []
         self.lines = _Lines(encoding)
-        self._indexes: dict[int, dict[str, tuple[int, ...]]] = {}
+        self._indexes: dict[int, _Index] = {}
         self._needs_quotes = re.compile(r'[,;|\t"\r\n]|^\s|\s$|' + re.escape(delimiter))
 
     # ------------------------------------------------------------ Document
@@ -228,18 +274,20 @@ class CsvTable:
     def headers(self) -> Sequence[str]:
         return self.header
 
-    def places(self, position: int) -> Mapping[str, Sequence[int]]:
+    def keys(self, position: int) -> Iterator[tuple[int, str]]:
+        # Each item is one whole record, so line breaks inside of it are within quotes.
+        for place, cells in enumerate(csv.reader(self.lines, delimiter=self.delimiter)):
+            key = _key_in(cells, position)
+            if key:
+                yield place, key
+
+    def find(self, key: str, position: int) -> Sequence[int]:
         index = self._indexes.get(position)
         if index is None:
-            index = {}
-            # Each item is one whole record, so line breaks inside of it are within quotes.
-            for place, cells in enumerate(csv.reader(self.lines, delimiter=self.delimiter)):
-                if position < len(cells):
-                    key = canonical_key(unguarded(cells[position]))
-                    if key:
-                        index[key] = (*index.get(key, ()), place)
-            self._indexes[position] = index
-        return index
+            index = self._indexes[position] = _Index()
+            for place, there in self.keys(position):
+                index.add(there, place)
+        return [place for place in index.perhaps(key) if _key_in(self.row(place), position) == key]
 
     def row(self, place: int) -> Sequence[str]:
         return self._cells(self.lines[place])
@@ -297,7 +345,7 @@ class CsvTable:
         index = self._indexes.get(position)
         self._indexes = {} if index is None else {position: index}
         if index is not None:
-            index[key] = (*index.get(key, ()), last + 1)
+            index.add(key, last + 1)
         self.lines.append(self._line(values, self.line_end))
 
     def drop(self, places: Iterable[int]) -> None:

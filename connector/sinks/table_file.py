@@ -14,7 +14,8 @@ import stat
 import threading
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 from uuid import uuid4
@@ -51,8 +52,12 @@ class Table(Protocol):
         """The header's texts by position; () for an empty table."""
         ...
 
-    def places(self, position: int) -> Mapping[str, Sequence[int]]:
-        """Canonical key text -> places of the rows whose cell at *position* holds it. Empty cells are left out."""
+    def keys(self, position: int) -> Iterator[tuple[int, str]]:
+        """Places of the rows and the canonical text of their cell at *position*. Empty cells are left out."""
+        ...
+
+    def find(self, key: str, position: int) -> Sequence[int]:
+        """Places, in their order, of the rows whose cell at *position* holds that canonical text."""
         ...
 
     def row(self, place: int) -> Sequence[Any]:
@@ -180,9 +185,8 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
         )
     for column in missing:
         positions[column.name] = max(len(headers), max(positions.values(), default=-1) + 1)
-    places = table.places(positions[target.key]) if headers else {}
     columns = {column.name: column for column in target.columns}
-    plan = Plan(positions, missing, [_plan_row(table, target, columns, positions, places, row) for row in rows])
+    plan = Plan(positions, missing, [_plan_row(table, target, columns, positions, row) for row in rows])
     if headers and missing and plan.rows:
         names = ", ".join(f'"{column.name}"' for column in missing)
         notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
@@ -197,10 +201,9 @@ def _plan_row(
     target: Target,
     columns: Mapping[str, Column],
     positions: Mapping[str, int],
-    places: Mapping[str, Sequence[int]],
     row: Row,
 ) -> RowPlan:
-    found = places.get(canonical_key(row.key), ())
+    found = table.find(canonical_key(row.key), positions[target.key])
     if row.remove:
         # All of them: a person whose record is to go must not stay in a second row.
         return RowPlan(row, remove=tuple(found), outcome=Outcome(row.key, "written"))
@@ -692,7 +695,8 @@ def _check_columns(table: Table, target: Target) -> list[Finding]:
             text, level = "is missing; the first write makes it", "notice"
         findings.append(Finding(level, column.name, text, {"type": column.type, "overwrite": column.overwrite}))
     if target.key in positions:
-        several = sum(1 for places in table.places(positions[target.key]).values() if len(places) > 1)
+        rows_of = Counter(key for _, key in table.keys(positions[target.key]))
+        several = sum(1 for rows in rows_of.values() if rows > 1)
         if several:
             findings.append(
                 Finding("notice", target.key, f"{several} keys stand in more than one row; only the first is updated")

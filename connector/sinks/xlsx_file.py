@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -148,20 +148,23 @@ class XlsxTable:
     def headers(self) -> Sequence[str]:
         return self._header
 
-    def places(self, position: int) -> Mapping[str, Sequence[int]]:
+    def keys(self, position: int) -> Iterator[tuple[int, str]]:
+        column = position + 1
+        if self._last_row > self._header_row:
+            for (cell,) in self._sheet.iter_rows(
+                min_row=self._header_row + 1, max_row=self._last_row, min_col=column, max_col=column
+            ):
+                key = _key_text(_raw(cell))
+                if key:
+                    yield cell.row, key
+
+    def find(self, key: str, position: int) -> Sequence[int]:
         index = self._indexes.get(position)
         if index is None:
-            index = {}
-            column = position + 1
-            if self._last_row > self._header_row:
-                for (cell,) in self._sheet.iter_rows(
-                    min_row=self._header_row + 1, max_row=self._last_row, min_col=column, max_col=column
-                ):
-                    key = _key_text(_raw(cell))
-                    if key:
-                        index.setdefault(key, []).append(cell.row)
-            self._indexes[position] = index
-        return index
+            index = self._indexes[position] = {}
+            for place, there in self.keys(position):
+                index.setdefault(there, []).append(place)
+        return index.get(key, ())
 
     def row(self, place: int) -> Sequence[Any]:
         return [_raw(self._sheet.cell(place, column)) for column in range(1, len(self._header) + 1)]

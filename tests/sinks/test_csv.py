@@ -392,6 +392,39 @@ def test_the_lines_of_a_table_are_a_list_of_lines(steps: list[str | tuple[int, s
         assert (len(table.lines), list(table.lines)) == (len(expected), expected)
 
 
+class FewHashes(str):
+    """A key that meets others of another text."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return len(self) // 3
+
+
+@given(st.lists(st.text("ab", min_size=1), max_size=30), st.lists(st.text("abc", min_size=1), max_size=10))
+def test_keys_are_found_where_they_stand_also_by_hashes_that_others_have(there: list[str], others: list[str]) -> None:
+    table = CsvTable(encoding="utf-8", bom=b"", delimiter=",", line_end="\n")
+    table.add_columns(name_only)
+    assert not table.find("a", 0)  # from now on it knows where keys stand
+    for key in there:
+        table.append(FewHashes(key), 0, {0: (name_only[0], key)})
+    for key in {*there, *others}:
+        assert table.find(FewHashes(key), 0) == [place for place, each in enumerate(there) if each == key]
+
+
+def test_every_one_of_many_keys_is_found() -> None:
+    table = CsvTable(encoding="utf-8", bom=b"", delimiter=",", line_end="\n")
+    table.add_columns(name_only)
+    keys = [f"a:{number % 4_999}" for number in range(10_000)]
+    for half in (keys[:3_000], keys[3_000:]):
+        for key in half:
+            table.append(key, 0, {0: (name_only[0], key)})
+        assert table.find("a:1", 0)
+    assert table.find("a:1", 0) == [1, 5_000, 9_999]
+    assert all(table.find(f"a:{number}", 0) == [number, number + 4_999] for number in range(3, 4_999))
+    assert [key for _, key in table.keys(0)] == keys
+
+
 # ---------------------------------------------------------------- the file
 
 
