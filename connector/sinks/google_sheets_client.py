@@ -27,6 +27,7 @@ from connector.core.outbound import host_of
 from connector.sinks.google_sheets_resources import SheetProperties, Spreadsheet, Updated
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
+_Taken = TypeVar("_Taken")
 
 google_url = "https://sheets.googleapis.com"
 _scopes = ("https://www.googleapis.com/auth/spreadsheets",)
@@ -231,34 +232,50 @@ class Client:
     def tabs(self) -> list[SheetProperties]:
         """Properties of every tab."""
         fields = {"fields": "sheets.properties(sheetId,title,gridProperties(rowCount,columnCount))"}
-        answer = self._call("read", lambda: self._http.request("get", self._url(), params=fields), Spreadsheet)
-        return [sheet.properties for sheet in answer.sheets]
+        return self._call(
+            "read",
+            lambda: self._http.request("get", self._url(), params=fields),
+            Spreadsheet,
+            lambda answer: [sheet.properties for sheet in answer.sheets],
+        )
 
-    def read(self, filters: list[dict[str, Any]], fields: str) -> Spreadsheet:
-        """``getByDataFilter``.
+    def read(self, filters: list[dict[str, Any]], fields: str, take: Callable[[Spreadsheet], _Taken]) -> _Taken:
+        """``getByDataFilter``: what *take* makes of the answer, which is not kept beside it.
 
         Raises:
             Rejected: no such tab, or a range beyond the grid.
             TryLater, NeedsAction: see ``_call``.
         """
         body = {"dataFilters": filters}
-        return self._call("read", lambda: self._post(":getByDataFilter", body, f"sheets({fields})"), Spreadsheet)
+        return self._call("read", lambda: self._post(":getByDataFilter", body, f"sheets({fields})"), Spreadsheet, take)
 
-    def batch(
-        self, requests: list[dict[str, Any]], ranges: Sequence[str] = (), fields: str | None = None
-    ) -> Spreadsheet:
-        """``batchUpdate``, answering with the state after it when *fields* is given.
+    def batch(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """``batchUpdate``, with no look at what it has changed. Raises what ``batch_and_look`` does."""
+        body = {"requests": requests}
+        self._call("write", lambda: self._post(":batchUpdate", body, "spreadsheetId"), Updated, lambda _: None)
+
+    def batch_and_look(
+        self,
+        requests: Sequence[Mapping[str, Any] | msgspec.Raw],
+        ranges: Sequence[str],
+        fields: str,
+        take: Callable[[Spreadsheet], _Taken],
+    ) -> _Taken:
+        """``batchUpdate``: what *take* makes of the state after it.
 
         Raises:
             Unclear: it may have landed.
             Rejected: nothing was written.
             TryLater, NeedsAction: nothing was written.
         """
-        body: dict[str, Any] = {"requests": requests}
-        if fields is not None:
-            body |= {"includeSpreadsheetInResponse": True, "responseIncludeGridData": True, "responseRanges": ranges}
-        shown = "spreadsheetId" if fields is None else f"updatedSpreadsheet(sheets({fields}))"
-        return self._call("write", lambda: self._post(":batchUpdate", body, shown), Updated).updated_spreadsheet
+        look = {"includeSpreadsheetInResponse": True, "responseIncludeGridData": True, "responseRanges": ranges}
+        shown = f"updatedSpreadsheet(sheets({fields}))"
+        return self._call(
+            "write",
+            lambda: self._post(":batchUpdate", {"requests": requests, **look}, shown),
+            Updated,
+            lambda answer: take(answer.updated_spreadsheet),
+        )
 
     def close(self) -> None:
         self._http.session.close()
@@ -279,7 +296,13 @@ class Client:
             headers={"Content-Type": "application/json"},
         )
 
-    def _call(self, kind: Literal["read", "write"], send: Callable[[], Any], shape: type[_Answer]) -> _Answer:
+    def _call(
+        self,
+        kind: Literal["read", "write"],
+        send: Callable[[], Any],
+        shape: type[_Answer],
+        take: Callable[[_Answer], _Taken],
+    ) -> _Taken:
         wait = self._pacer.take(kind, self._a_minute[kind])
         if wait > 0:
             self._host.metric("quota_wait_seconds", wait)
@@ -288,7 +311,8 @@ class Client:
         start = self._host.monotonic()
         try:
             answer = self._once_more_on_a_stale_connection(send) if kind == "read" else send()
-            content = msgspec.json.decode(answer.content, type=shape)
+            # The cells of a row are decoded where it is looked at: what is wrong there is wrong with the answer.
+            taken = take(msgspec.json.decode(answer.content, type=shape))
         except gspread.exceptions.APIError as error:
             raise self._translated(error, kind) from error
         except RefreshError as error:
@@ -309,7 +333,7 @@ class Client:
         finally:
             self._host.metric("call_seconds", self._host.monotonic() - start)
         self._pacer.accepted()
-        return content
+        return taken
 
     @staticmethod
     def _once_more_on_a_stale_connection(send: Callable[[], Any]) -> Any:

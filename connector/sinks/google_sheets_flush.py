@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -213,7 +214,9 @@ class Flush(Reading):
         ranges = batches.answer_ranges(snapshot, layout, self.target.key, shows, whole=whole)
         fields = table.sheet_fields + (table.typed_cells_and_formats if formats else table.typed_cells)
         try:
-            answer = self.client.batch(step.requests, ranges, fields)
+            sheets = self.client.batch_and_look(
+                step.requests, ranges, fields, partial(table.parse_sheets, formats=formats, whole=whole)
+            )
         except (Rejected, Unclear) as error:
             after = self._read_or_make()
             if after.fence is not None and after.fence.value == step.nonce:
@@ -224,7 +227,8 @@ class Flush(Reading):
                 self._count_attempt(error)
             return after
         self._landed(step)
-        for sheet in table.parse_sheets(answer, formats=formats, whole=whole):
+        snapshot.cells.forget()  # what stands there now is known: of a big tab one look is enough to hold
+        for sheet in sheets:
             if sheet.sheet_id == snapshot.sheet_id:
                 self._settle_what_was_written(step, sheet)
                 there, key = self.layout(sheet), self.target.key
@@ -251,7 +255,7 @@ class Flush(Reading):
             if key == table.tidy(update.row.key) and update.row.key not in step.unfinished:
                 self._settle(Outcome(update.row.key, "written", waiting=update.waiting))
         if step.appends:
-            count = Counter(table.canonical_key(cells.get(place)) for cells in after.cells.values())
+            count = Counter(map(table.canonical_key, after.cells.column(place)))
             for append in step.appends:
                 if count[table.tidy(append.row.key)] == 1:
                     self._settle(Outcome(append.row.key, "written", waiting=append.waiting))

@@ -63,8 +63,8 @@ class Inspection(Reading):
         if place is not None:
             level: Literal["problem", "notice"] = "problem" if self.options.on_duplicate_key == "stop" else "notice"
             rows: dict[str, list[int]] = {}
-            for row in sorted(snapshot.cells):
-                key = table.canonical_key(snapshot.value(row, place))
+            for row, value in enumerate(snapshot.cells.column(place)):
+                key = table.canonical_key(value)
                 if key and row != layout.header:
                     rows.setdefault(key, []).append(row)
             found += [

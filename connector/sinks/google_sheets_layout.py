@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from connector.core.row import Column
 from connector.sinks.google_sheets_table import (
@@ -49,7 +50,7 @@ def find_layout(
     """
     names = {tidy(column.name): column.name for column in columns}
     header = _header_row(snapshot, names, tidy(key), header_row)
-    texts = {place: header_text(value) for place, value in snapshot.cells.get(header, {}).items()}
+    texts = {place: header_text(value) for place, value in snapshot.cells.line(header).items()}
     tagged: dict[str, list[int]] = {}
     for at in sorted(snapshot.columns):
         tagged.setdefault(snapshot.columns[at].value, []).append(at)
@@ -91,12 +92,13 @@ def confirmed_name(tag: Tag) -> str:
 
 def _header_row(snapshot: Snapshot, names: Mapping[str, str], key: str, header_row: int | None) -> int:
     def hits(row: int) -> int:
-        texts = {header_text(value) for value in snapshot.cells.get(row, {}).values()}
+        texts = {header_text(value) for value in snapshot.cells.line(row).values()}
         return len(texts & names.keys()) + (key in texts)
 
     tagged = max(snapshot.headers, key=lambda row: (hits(row), -row), default=None)
     said = None if header_row is None else header_row - 1
-    top = [row for row in sorted(snapshot.cells)[:50] if key in map(header_text, snapshot.cells[row].values())]
+    first = islice(snapshot.cells.filled_rows(), 50)
+    top = [row for row in first if key in map(header_text, snapshot.cells.line(row).values())]
     best = max(top, key=lambda row: (hits(row), -row), default=None)
     for row in (tagged, said):
         # A tag is put by place: a person may have inserted rows above at that moment, and values may look like headers.

@@ -128,22 +128,24 @@ def make_plan(
     def is_known(row: int) -> bool:
         return all_known or any(first <= row < end for first, end in whole_rows)
 
-    places: dict[str, list[int]] = {}
+    places: dict[str, int] = {}
+    more_places: dict[str, list[int]] = {}
     last = layout.header
-    for place in sorted(snapshot.cells):
-        value = snapshot.cells[place].get(key_column)
+    for place, value in enumerate(snapshot.cells.column(key_column)):
         if value is None or place == layout.header:
             continue
         text = canonical_key(value)
         if text:
-            places.setdefault(text, []).append(place)
+            if places.setdefault(text, place) != place:
+                more_places.setdefault(text, []).append(place)
             last = max(last, place)
     plan.insert_at = _beyond_merges(snapshot, last + 1)
     size = 0
     ordered = [(column, layout.columns[column.name]) for column in columns if column.name in layout.columns]
     about_columns = column_notices(layout)
     for row in rows:
-        at = places.get(tidy(row.key), [])
+        text = tidy(row.key)
+        at = [places[text], *more_places.get(text, ())] if text in places else []
         if len(at) > 1 and duplicates == "stop":
             reason = (
                 f'"{key}" stands in {place_words(at)} of "{snapshot.title}" with the same value; delete one of them'
@@ -329,8 +331,7 @@ def _fill_blank_rows(plan: Plan, snapshot: Snapshot, last: int) -> None:
     """Through a protected column no row can be inserted: new records take blank rows below, locked like any row."""
     knows_all = len(snapshot.whole_columns()) == snapshot.column_count
     # Where other people's columns were not read, only rows beyond the grid are surely blank.
-    used = max((row for row, cells in snapshot.cells.items() if cells), default=last)
-    used = used if knows_all else snapshot.row_count - 1
+    used = snapshot.cells.height - 1 if knows_all else snapshot.row_count - 1
     forbidden = [protection.rect for protection in snapshot.protections if not protection.whole_height]
     places: list[int] = []
     at = max(used, last) + 1

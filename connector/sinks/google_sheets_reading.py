@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from connector.core.contract import Host, Target
 from connector.core.row import Row
@@ -15,8 +16,7 @@ from connector.sinks.google_sheets_client import Client, Rejected
 from connector.sinks.google_sheets_layout import Layout, find_layout
 from connector.sinks.google_sheets_options import GoogleSheetsOptions, GoogleSheetsTargetOptions
 from connector.sinks.google_sheets_plan import Limits, Plan, make_plan
-from connector.sinks.google_sheets_resources import Spreadsheet
-from connector.sinks.google_sheets_table import Json, Snapshot
+from connector.sinks.google_sheets_table import Cells, Json, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Whereabouts:
 
     @classmethod
     def of(cls, snapshot: Snapshot, layout: Layout, key_column: int) -> Whereabouts:
-        keys = [""] * (max(snapshot.cells, default=-1) + 1)
-        for row, cells in snapshot.cells.items():
-            keys[row] = table.canonical_key(cells.get(key_column)) if row != layout.header else ""
-        header = {layout.header: snapshot.cells.get(layout.header, {})}
+        column = snapshot.cells.column(key_column)
+        keys = [table.canonical_key(value) if row != layout.header else "" for row, value in enumerate(column)]
+        header = Cells()
+        header.put_line(layout.header, snapshot.cells.line(layout.header))
         frame = replace(snapshot, cells=header, tagged={}, formatted=None, blocks=())
         return cls(frame, "\0".join(keys).rstrip("\0"))
 
@@ -212,7 +212,7 @@ class Reading:
         formats = not self.route.is_big
         cells = table.typed_cells_and_formats if formats else table.typed_cells
         try:
-            snapshot = self._one(self.client.read(filters, table.sheet_fields + cells), formats=formats, whole=False)
+            snapshot = self._one(filters, cells, formats=formats, whole=False)
             layout = self.layout(snapshot)
         except Rejected:
             return self._whole(sheet_id)
@@ -224,11 +224,11 @@ class Reading:
         formats = results or not self.route.is_big
         cells = table.typed_cells_and_formats if formats else table.typed_cells
         cells = table.typed_cells_and_results if results else cells
-        answer = self.client.read([{"gridRange": {"sheetId": sheet_id}}], table.sheet_fields + cells)
-        return self._one(answer, formats=formats, whole=True)
+        return self._one([{"gridRange": {"sheetId": sheet_id}}], cells, formats=formats, whole=True)
 
-    def _one(self, answer: Spreadsheet, *, formats: bool, whole: bool) -> Snapshot:
-        sheets = table.parse_sheets(answer, formats=formats, whole=whole)
+    def _one(self, filters: list[Json], cells: str, *, formats: bool, whole: bool) -> Snapshot:
+        parse = partial(table.parse_sheets, formats=formats, whole=whole)
+        sheets = self.client.read(filters, table.sheet_fields + cells, parse)
         if len(sheets) != 1:
             raise Rejected("the tab is gone")
         snapshot = sheets[0]
@@ -239,8 +239,7 @@ class Reading:
         """Where people's formulas make the keys, their results are read too (1 more call)."""
         place = layout.columns.get(self.target.key)
         if place is None or not any(
-            isinstance(value := cells.get(place), table.Formula) and value.shown is None
-            for cells in snapshot.cells.values()
+            isinstance(value, table.Formula) and value.shown is None for value in snapshot.cells.column(place)
         ):
             return snapshot
         return self._whole(snapshot.sheet_id, results=True)

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 from connector.core.row import Cell, ColumnType
@@ -29,6 +30,7 @@ from connector.sinks.google_sheets_resources import (
     LineProperties,
     Sheet,
     Spreadsheet,
+    read_row,
 )
 
 Json = dict[str, Any]
@@ -101,12 +103,74 @@ class Protection:
         return self.rect.holds(row, column) and not any(free.holds(row, column) for free in self.free)
 
 
+class Cells:
+    """The cells of a tab by column, then row, as far as they are known; empty ones are None.
+
+    A list for each column: of a tab with many thousand rows most often the keys alone are looked at, and an object for
+    each row takes several times what the keys do.
+    """
+
+    __slots__ = ("_columns",)
+
+    def __init__(self) -> None:
+        self._columns: dict[int, list[Value]] = {}
+
+    def put(self, row: int, column: int, value: Value) -> None:
+        if value is None:
+            return
+        column_cells = self._columns.setdefault(column, [])
+        if row >= len(column_cells):
+            column_cells.extend([None] * (row + 1 - len(column_cells)))
+        column_cells[row] = value
+
+    def put_line(self, row: int, line: Mapping[int, Value]) -> None:
+        for column, value in line.items():
+            self.put(row, column, value)
+
+    def value(self, row: int, column: int) -> Value:
+        cells = self._columns.get(column, ())
+        return cells[row] if row < len(cells) else None
+
+    def line(self, row: int) -> dict[int, Value]:
+        """The filled cells of *row*, by column."""
+        return {
+            column: value
+            for column, cells in sorted(self._columns.items())
+            if row < len(cells) and (value := cells[row]) is not None
+        }
+
+    def column(self, column: int) -> Sequence[Value]:
+        """The cells of *column*, by row; none below the last that is filled."""
+        return self._columns.get(column, ())
+
+    def filled_rows(self) -> Iterator[int]:
+        """Rows with a filled cell, from the top."""
+        for row, line in enumerate(zip_longest(*self._columns.values())):
+            if any(value is not None for value in line):
+                yield row
+
+    @property
+    def height(self) -> int:
+        """The rows down to the last one with a filled cell."""
+        return max(map(len, self._columns.values()), default=0)
+
+    def __iter__(self) -> Iterator[tuple[int, int, Value]]:
+        """(row, column, value) of each filled cell."""
+        for column, cells in self._columns.items():
+            for row, value in enumerate(cells):
+                if value is not None:
+                    yield row, column, value
+
+    def forget(self) -> None:
+        """Let go of all."""
+        self._columns.clear()
+
+
 @dataclass(slots=True)
 class Snapshot:
     """A tab, or the parts of it that were asked for.
 
     Args:
-        cells: by row, then column; empty cells are absent.
         tagged: the row tags (``c~``) by row.
         headers: rows that bear the header tag.
         columns: tags of managed columns, by column.
@@ -120,7 +184,7 @@ class Snapshot:
     title: str
     row_count: int
     column_count: int
-    cells: dict[int, dict[int, Value]] = field(default_factory=dict)
+    cells: Cells = field(default_factory=Cells)
     tagged: dict[int, Tag] = field(default_factory=dict)
     headers: dict[int, Tag] = field(default_factory=dict)
     columns: dict[int, Tag] = field(default_factory=dict)
@@ -136,8 +200,7 @@ class Snapshot:
         return min(self.fences, key=lambda tag: tag.id, default=None)
 
     def value(self, row: int, column: int) -> Value:
-        line = self.cells.get(row)
-        return None if line is None else line.get(column)
+        return self.cells.value(row, column)
 
     def whole_columns(self) -> set[int]:
         """Columns of which every cell was asked for."""
@@ -163,9 +226,7 @@ class Snapshot:
         return (
             self._frame() == later._frame()
             and self.tagged == later.tagged
-            and all(
-                later.value(row, column) == value for row, line in self.cells.items() for column, value in line.items()
-            )
+            and all(later.value(row, column) == value for row, column, value in self.cells)
         )
 
     def _frame(self) -> tuple[object, ...]:
@@ -174,7 +235,7 @@ class Snapshot:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self.cells.values())
+        return self.cells.height == 0
 
 
 def parse_sheets(answer: Spreadsheet, *, formats: bool = False, whole: bool = False) -> list[Snapshot]:
@@ -209,22 +270,24 @@ def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
     blocks = []
     for data in sheet.data:
         top, left = data.start_row, data.start_column
-        height, width = len(data.row_metadata), len(data.column_metadata)
-        for row, line in enumerate(data.row_data, top):
-            if not line.values:
-                continue
-            height, width = max(height, row - top + 1), max(width, len(line.values))
-            cells = snapshot.cells.setdefault(row, {})
-            for column, cell in enumerate(line.values, left):
-                if cell.user_entered_value is not None:
-                    cells[column] = _value(cell.user_entered_value, cell.effective_value)
-                if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
-                    snapshot.formatted.setdefault(row, set()).add(column)
-        for row, tag in _tags(data.row_metadata, top):
+        row_metadata = data.row_metadata_read()
+        height, width = len(row_metadata), len(data.column_metadata)
+        for row, tag in _tags(row_metadata, top):
             if tag.metadata_key == row_key:
                 snapshot.tagged[row] = _tag(tag)
             elif tag.metadata_key == header_key:
                 snapshot.headers[row] = _tag(tag)
+        del row_metadata
+        for row, text in enumerate(data.row_data, top):
+            values = read_row(text).values
+            if not values:
+                continue
+            height, width = max(height, row - top + 1), max(width, len(values))
+            for column, cell in enumerate(values, left):
+                if cell.user_entered_value is not None:
+                    snapshot.cells.put(row, column, _value(cell.user_entered_value, cell.effective_value))
+                if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
+                    snapshot.formatted.setdefault(row, set()).add(column)
         for column, tag in _tags(data.column_metadata, left):
             if tag.metadata_key == column_key:
                 snapshot.columns[column] = _tag(tag)
