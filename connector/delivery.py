@@ -14,8 +14,9 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field, structs
@@ -75,7 +76,7 @@ class Route(Struct, frozen=True):
     evaluate: Callable[[AffiliateRecord], Evaluation]
 
 
-class _Job(Struct):
+class _Job(Struct, gc=False):
     """A leased record on its way, with the rows that have to be sent for it."""
 
     owed: Owed
@@ -361,25 +362,43 @@ class RouteWorker:
         outcomes, answered, error = sent.outcomes, sent.answered, sent.error
         whole = [job for job in jobs if all(row.key in answered for row in job.rows)]
         failed = [job for job in jobs if any(row.key not in answered for row in job.rows)]
-        results = []
-        for job in whole:
-            results.append(self._result(job, outcomes, state))
-            job.rows = ()  # what is settled takes the place of what was sent, not another such place beside it
+        before = state
         if answered:
             self._succeeded(whole, state)
             state = self._store.route_state(self._name)
         failure: _Failure | None = None
+        given_back: list[Result] = []
         if error is not None:
             failure = self._failure(error)
-            results += self._failed(failure, failed, outcomes, state)
-        self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(answered))
+            given_back = self._failed(failure, failed, outcomes, state)
+        todo = chain(self._results(whole, outcomes, before), zip(given_back, failed, strict=True))
+        done = Delivered(self._name)
+        try:
+            # Some at a time: what is settled must not be in memory beside all that was sent.
+            while part := list(islice(todo, _settled_at_once)):
+                results = [result for result, _ in part]
+                done = _with_results(done, results)
+                self._finish(results, [letter for _, job in part for letter in job.letters], delivered=bool(answered))
+        except StoreUnavailable:
+            for result, job in todo:
+                self._remember([result], job.letters)
+            raise
         forget_read()
-        self._tell(jobs, results, sent.each, failure)
+        self._tell(jobs, done, sent.each, failure)
         if failure is not None and failure.kind == "start_over":
             count = self._store.resync(self._name)
             logs.warn(_log, "route.starts_over", route=self._name, why=failure.reason, records=count)
         if isinstance(error, Stopping):
             raise error
+
+    def _results(
+        self, jobs: Sequence[_Job], outcomes: Mapping[str, Outcome], state: RouteState
+    ) -> Iterator[tuple[Result, _Job]]:
+        """What became of *jobs*, one after the other; lets go of the rows of each."""
+        for job in jobs:
+            result = self._result(job, outcomes, state)
+            job.rows = ()
+            yield result, job
 
     def _send(self, jobs: Sequence[_Job]) -> _Sent:
         """Send the rows of *jobs*, up to the first call that fails."""
@@ -595,15 +614,18 @@ class RouteWorker:
         Dying in between, the record is delivered once more and tells its letters again. The other way round a letter
         would stay open of a row that nobody owes any more.
         """
-        if not results:
-            return
+        if results:
+            self._remember(results, letters)
+            self._settle(results, delivered=delivered)
+
+    def _remember(self, results: Sequence[Result], letters: Sequence[Letter]) -> None:
+        """What a store that fails in the middle leaves to the next step."""
         self._letters.add(letters)
-        self._unsaved = list(results)
+        self._unsaved += results
         open_now = {letter.id for letter in letters}
         for result in results:
             if result.later is None:
                 self._void |= self._letters.ids_about(self._name, result.record_id) - open_now
-        self._settle(results, delivered=delivered)
 
     def _settle(self, results: Sequence[Result], *, delivered: bool = False) -> None:
         self._letters.close(self._void, "delivered")
@@ -619,14 +641,10 @@ class RouteWorker:
             content={"cells": json.loads(dump_cells(row.cells)), "version": owed.version},
         )  # fmt: skip
 
-    def _tell(
-        self, jobs: Sequence[_Job], results: Sequence[Result], each: Sequence[float], failure: _Failure | None
-    ) -> None:
-        done = Delivered(
-            self._name,
-            rows=sum(len(result.written) + len(result.removed) for result in results),
+    def _tell(self, jobs: Sequence[_Job], done: Delivered, each: Sequence[float], failure: _Failure | None) -> None:
+        done = replace(
+            done,
             refused=sum(len(job.letters) for job in jobs),
-            later=sum(result.later is not None for result in results),
             calls=len(each),
             seconds=sum(each),
             each=tuple(each),
@@ -639,6 +657,12 @@ class RouteWorker:
         )  # fmt: skip
         if self._report is not None:
             self._report(done)
+
+
+def _with_results(done: Delivered, results: Sequence[Result]) -> Delivered:
+    rows = sum(len(result.written) + len(result.removed) for result in results)
+    later = sum(result.later is not None for result in results)
+    return replace(done, rows=done.rows + rows, later=done.later + later)
 
 
 def _nap_until(stop: threading.Event) -> Callable[[float], None]:
@@ -675,6 +699,7 @@ class _Failure(Struct, frozen=True):
 
 _taken_at_once = 500
 _most_as_objects = 2_000  # rows; the cells of a larger batch are held as texts
+_settled_at_once = 2_000
 _most_unsent = 1_000  # records that need no call: then they are settled, and it is another batch's turn
 _longest_nap_seconds = 5.0
 _person_seconds = 30.0  # nobody shares a sheet or renews a token faster

@@ -134,7 +134,7 @@ class Batch(Struct, frozen=True):
     events: int | None = None
 
 
-class Owed(Struct, frozen=True):
+class Owed(Struct, frozen=True, gc=False):  # no circles; a batch holds 20,000
     """A record that a route owes, in its latest version, leased to the caller.
 
     Args:
@@ -172,7 +172,7 @@ class Later(Struct, frozen=True):
     alone: bool = False
 
 
-class LogLine(Struct, frozen=True):
+class LogLine(Struct, frozen=True, gc=False):
     """One row's delivery, for ``explain``: *kind* as in Outcome, *cells* those that changed, as dumped."""
 
     key: str
@@ -181,7 +181,7 @@ class LogLine(Struct, frozen=True):
     cells: str = ""
 
 
-class Result(Struct, frozen=True):
+class Result(Struct, frozen=True, gc=False):
     """What became of one leased record.
 
     Args:
@@ -1009,9 +1009,10 @@ class Store:
                 "UPDATE owed SET lease_until = ?, token = ? WHERE route = ? AND record_id = ?",
                 [(until, token, route, row[0]) for row in found],
             )
+        moment = cache(_moment)  # many came to be owed at once: one object for them all
         return [
             Owed(
-                record_id, version, _expanded(self._facts_codec, dictionary, facts), token, tries, _moment(since),
+                record_id, version, _expanded(self._facts_codec, dictionary, facts), token, tries, moment(since),
                 _moment_or_none(failing_since), bool(alone),
             )
             for record_id, version, dictionary, facts, tries, since, failing_since, alone in found

@@ -735,6 +735,27 @@ def test_what_was_written_while_the_store_failed_is_settled_later_without_a_seco
     assert len(world.sink.calls) == 1
 
 
+def test_what_is_left_of_a_large_batch_when_the_store_fails_is_settled_later_without_a_second_call(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, sink=TableSink(batch_rows=5_000))
+    world.sink.answer = lambda row: Outcome(row.key, "refused" if row.cells["Email"] == "bad@" else "written")
+    world.say(*(event(n, email="bad@" if n % 1_000 == 999 else "a@example.com") for n in range(4_500)))
+    failing = _FailsToFinish(world.store, after=1)
+    worker = RouteWorker(
+        world.worker.route, cast(Store, failing), world.letters, Retry(), stop=world.stop, now=world.clock
+    )
+    with pytest.raises(StoreUnavailable):
+        worker.step()
+    assert 0 < world.owed() < 4_500  # what was settled before is
+    assert len(world.letters.list()) == 4
+    failing.broken = False
+    assert worker.step() is None
+    assert world.owed() == 0
+    assert (len(world.sink.calls), len(world.letters.list())) == (1, 4)
+    world.close()
+
+
 def test_a_store_that_fails_in_the_middle_of_a_call_leaves_nothing_leased(world: World) -> None:
     def no_note_kept(rows: Sequence[Row]) -> None:
         if len(world.sink.calls) == 1:
@@ -795,13 +816,15 @@ class _Dies:
 
 
 class _FailsToFinish:
-    """A store on a disk that is full whenever a delivery is to be settled, until it is mended."""
+    """A store on a disk that is full when the deliveries *after* some are to be settled, until it is mended."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, after: int = 0) -> None:
+        self._store, self._works = store, after
         self.broken = True
 
     def __getattr__(self, name: str) -> object:
         if name == "finish" and self.broken:
-            raise StoreUnavailable("database or disk is full")
+            if not self._works:
+                raise StoreUnavailable("database or disk is full")
+            self._works -= 1
         return getattr(self._store, name)

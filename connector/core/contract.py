@@ -376,7 +376,7 @@ class Target(Struct, frozen=True):
         raise KeyError(name)
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False):  # no circles; a batch has 20,000
     """What a sink did with one row; delivery matches it by ``key``.
 
     Args:

@@ -59,7 +59,7 @@ class Column(Struct, frozen=True):
     on_error: Literal["dead_letter", "leave_empty"] = "dead_letter"
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):  # no circles; a batch holds 20,000
     """One record (or one entry of ``for_each``) shaped for one target.
 
     Args:
