@@ -342,6 +342,8 @@ class CsvTable:
         values = [""] * len(self.header)
         for at, (_, text) in cells.items():
             values[at] = text
+        if _key_in(values, position) != key:
+            values[position] = guarded(key)  # as 12.50, or with a time's zone left out, it would not be found again
         index = self._indexes.get(position)
         self._indexes = {} if index is None else {position: index}
         if index is not None:
@@ -409,6 +411,7 @@ class CsvFile(TableFile):
     """Keeps one CSV file equal to the records, and keeps what people made of it."""
 
     Options: ClassVar[type[SinkOptions]] = CsvOptions
+    batch_rows = 1_000  # a workbook's are more: rewriting this file takes some milliseconds
 
     def __init__(self, name: str, options: CsvOptions, host: Any) -> None:
         super().__init__(name, options, host)

@@ -324,6 +324,22 @@ def test_an_edit_that_is_overwritten_is_noticed_without_its_value(harness: CsvHa
     assert [outcome.notices for outcome in outcomes] == [("Name: a person's edit was overwritten",), ()]
 
 
+@pytest.mark.parametrize(
+    ("key", "cell"),
+    [
+        ("12.5", Decimal("12.50")),
+        ("-3", Decimal("-3.0")),
+        ("2026-01-31T23:30:00+00:00", datetime(2026, 1, 31, 23, 30, tzinfo=UTC)),
+        ("2026-01-31", date(2026, 1, 31)),
+        ("=1", " =1"),
+    ],
+)
+def test_a_row_is_found_again_by_a_key_of_any_type(harness: CsvHarness, key: str, cell: Cell) -> None:
+    for name in ("Ada", "Bob", "Cy"):
+        harness.sink().write(harness.target(name_only), [Row("a:1", key, {"Key": cell, "Name": name})])
+    assert [cells["Name"] for cells in harness.rows()] == ["Cy"]
+
+
 def test_a_cell_without_a_place_costs_only_itself_where_the_mapping_says_so(harness: CsvHarness) -> None:
     target = harness.target([Column("Key"), Column("Name"), Column("Bio", on_error="leave_empty")])
     (outcome,) = harness.sink().write(target, [row("a:1", Name="Ada", Bio="\udfff")])
