@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -26,6 +25,7 @@ from connector.sinks.google_sheets_reading import (
     new_id,
     new_nonce,
 )
+from connector.sinks.google_sheets_resources import Spreadsheet
 from connector.sinks.google_sheets_table import Snapshot
 
 most_attempts = 8
@@ -38,6 +38,7 @@ class Flush(Reading):
     def __init__(self, route: Route, target: Target, rows: Sequence[Row]) -> None:
         super().__init__(route, target)
         self.pending: dict[str, Row] = {row.key: row for row in rows}
+        self.held = {key: key for key in self.pending}
         self.outcomes: dict[str, Outcome] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
         self._about_columns: frozenset[str] = frozenset()
@@ -72,6 +73,7 @@ class Flush(Reading):
             else:
                 nonce, columns = new_nonce(), self.target.columns
                 step = batches.write(snapshot, plan, columns, nonce=nonce, new_id=new_id, limits=self.limits)
+                plan.forget_cells()
             snapshot = self._send(snapshot, layout, step)
         layout = self.layout(snapshot)
         if self.target.key in layout.columns:
@@ -213,10 +215,13 @@ class Flush(Reading):
         shows = [row for row in step.shows if row < snapshot.row_count]
         ranges = batches.answer_ranges(snapshot, layout, self.target.key, shows, whole=whole)
         fields = table.sheet_fields + (table.typed_cells_and_formats if formats else table.typed_cells)
+
+        def look(answer: Spreadsheet) -> list[Snapshot]:
+            snapshot.cells.forget()  # the batch has landed; of a big tab one look at a time is enough to hold
+            return table.parse_sheets(answer, formats=formats, whole=whole, held=self.held)
+
         try:
-            sheets = self.client.batch_and_look(
-                step.requests, ranges, fields, partial(table.parse_sheets, formats=formats, whole=whole)
-            )
+            sheets = self.client.batch_and_look(step.requests, ranges, fields, look)
         except (Rejected, Unclear) as error:
             after = self._read_or_make()
             if after.fence is not None and after.fence.value == step.nonce:
@@ -227,7 +232,6 @@ class Flush(Reading):
                 self._count_attempt(error)
             return after
         self._landed(step)
-        snapshot.cells.forget()  # what stands there now is known: of a big tab one look is enough to hold
         for sheet in sheets:
             if sheet.sheet_id == snapshot.sheet_id:
                 self._settle_what_was_written(step, sheet)

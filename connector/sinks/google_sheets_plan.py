@@ -93,6 +93,14 @@ class Plan:
         """Rows that must be locked before anything is written into them."""
         return {update.at for update in self.updates} | set(self.unseen) | set(self.deletes)
 
+    def forget_cells(self) -> None:
+        """Let go of what is to be written where, once a batch's requests say it."""
+        for update in self.updates:
+            update.cells.clear()
+            update.before.clear()
+        for append in self.appends:
+            append.cells.clear()
+
 
 def make_plan(
     snapshot: Snapshot,

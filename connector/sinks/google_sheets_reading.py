@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -137,6 +137,8 @@ class Reading:
         self.client = route.client
         self.unmakable: set[str] = set()
         """Missing columns that a protected range keeps from being added."""
+        self.held: Mapping[str, str] = {}
+        """Texts that are in memory: where the tab says the same, it is not held twice."""
         self._note = f"{route.spreadsheet}/{self.options.tab}"
         self._recall()
 
@@ -227,7 +229,7 @@ class Reading:
         return self._one([{"gridRange": {"sheetId": sheet_id}}], cells, formats=formats, whole=True)
 
     def _one(self, filters: list[Json], cells: str, *, formats: bool, whole: bool) -> Snapshot:
-        parse = partial(table.parse_sheets, formats=formats, whole=whole)
+        parse = partial(table.parse_sheets, formats=formats, whole=whole, held=self.held)
         sheets = self.client.read(filters, table.sheet_fields + cells, parse)
         if len(sheets) != 1:
             raise Rejected("the tab is gone")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
 from connector.core.row import Cell, ColumnType
@@ -238,17 +239,20 @@ class Snapshot:
         return self.cells.height == 0
 
 
-def parse_sheets(answer: Spreadsheet, *, formats: bool = False, whole: bool = False) -> list[Snapshot]:
+def parse_sheets(
+    answer: Spreadsheet, *, formats: bool = False, whole: bool = False, held: Mapping[str, str] = MappingProxyType({})
+) -> list[Snapshot]:
     """Every sheet of an answer that was asked for with ``sheet_fields``.
 
     Args:
         formats: number formats were asked for.
         whole: the whole sheet was asked for.
+        held: texts by themselves, which take the place of the answer's equal ones.
     """
-    return [_parse_sheet(sheet, formats=formats, whole=whole) for sheet in answer.sheets]
+    return [_parse_sheet(sheet, formats=formats, whole=whole, held=held) for sheet in answer.sheets]
 
 
-def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
+def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool, held: Mapping[str, str]) -> Snapshot:
     grid = sheet.properties.grid_properties
     rows, columns = grid.row_count, grid.column_count
     snapshot = Snapshot(sheet.properties.sheet_id, sheet.properties.title, rows, columns)
@@ -285,7 +289,8 @@ def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
             height, width = max(height, row - top + 1), max(width, len(values))
             for column, cell in enumerate(values, left):
                 if cell.user_entered_value is not None:
-                    snapshot.cells.put(row, column, _value(cell.user_entered_value, cell.effective_value))
+                    value = _value(cell.user_entered_value, cell.effective_value)
+                    snapshot.cells.put(row, column, held.get(value, value) if isinstance(value, str) else value)
                 if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
                     snapshot.formatted.setdefault(row, set()).add(column)
         for column, tag in _tags(data.column_metadata, left):
