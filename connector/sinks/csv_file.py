@@ -253,6 +253,7 @@ class CsvTable:
         self.header: list[str] = []
         self.lines = _Lines(encoding)
         self._indexes: dict[int, _Index] = {}
+        self._row: tuple[str, Sequence[str]] = ("", ())  # the last one that was taken apart
         self._needs_quotes = re.compile(r'[,;|\t"\r\n]|^\s|\s$|' + re.escape(delimiter))
 
     # ------------------------------------------------------------ Document
@@ -290,7 +291,10 @@ class CsvTable:
         return [place for place in index.perhaps(key) if _key_in(self.row(place), position) == key]
 
     def row(self, place: int) -> Sequence[str]:
-        return self._cells(self.lines[place])
+        raw = self.lines[place]
+        if raw != self._row[0]:  # the row that was just found is the one that is asked for
+            self._row = raw, self._cells(raw)
+        return self._row[1]
 
     def encode(self, column: Column, cell: Cell) -> str:
         text = cell_text(cell)
