@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 results_folder = Path(__file__).parent / "results"
+cpu_tick_seconds = 1 / os.sysconf("SC_CLK_TCK")
+"""What ``cpu_seconds`` grows by."""
 
 
 def median(values: Sequence[float]) -> float:
@@ -25,7 +27,7 @@ def median(values: Sequence[float]) -> float:
 def cpu_seconds(pid: int) -> float:
     """User and system time that the process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) * cpu_tick_seconds
 
 
 def resident_bytes(pid: int) -> int:
