@@ -36,7 +36,7 @@ _log = logs.get("projector")
 _gathering_seconds = 0.01  # what comes together is projected together, and whether requests press is known by then
 _pressed_batch_events = 50  # some milliseconds of work, in which answers are late
 _slice_events, _slice_bytes = 500, 2 * 1024 * 1024  # read at once; more would not stay near the processor
-_most_records = 1_500  # a batch takes no further slice then: what is said of them is in memory, some 8 KB each
+_most_records = 1_200  # a batch takes no further slice then: what is said of them is in memory, some 5 KB each
 _most_unread_bytes = 8 * 1024 * 1024  # nor then: letters keep their bodies until the batch is committed
 
 

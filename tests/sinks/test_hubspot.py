@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import urllib3
 from pydantic import ValidationError
 
 from connector.core.errors import NeedsAction, Stopping, TryLater
@@ -52,6 +54,13 @@ def contact(server: HubSpotServer, number: int) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------- what it costs
+
+
+def test_no_answer_with_peoples_data_is_kept_after_a_call(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    sink.write(target_of(), [row(1)])
+    gc.collect()
+    kept = [each for each in gc.get_objects() if isinstance(each, urllib3.response.BaseHTTPResponse)]
+    assert kept == []
 
 
 @both_moods
