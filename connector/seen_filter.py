@@ -97,10 +97,10 @@ class SeenLately:
         keys = split(bytes(self._slices[number]))
         self._slices[number] = bytearray()
         self.count -= len(keys)
+        first = number * BUCKETS_OF_SLICE
         buckets = [bytearray() for _ in range(BUCKETS_OF_SLICE)]
         for key in keys:
-            buckets[key[1] >> 4] += key
-        first = number * BUCKETS_OF_SLICE
+            buckets[bucket_of(key) - first] += key
         return [(bucket, bytes(some)) for bucket, some in enumerate(buckets, first) if some]
 
 

@@ -78,8 +78,8 @@ class Known(Struct, frozen=True):
 
     @property
     def facts(self) -> bytes:
-        """As ``core.record.dump_facts`` wrote them. Expanded each time: a thousand records at once would be a thousand
-        texts that do not stay near the processor.
+        """As ``core.record.dump_stamped`` wrote them. Expanded each time: a thousand records at once would be a
+        thousand texts that do not stay near the processor.
 
         Raises:
             StoreUnavailable: they are damaged.

@@ -274,13 +274,8 @@ def load_stamped(data: bytes) -> Sequence[Stamped]:
     return _load(data)
 
 
-def dump_facts(facts: Facts) -> bytes:
-    """``dump_stamped`` of *facts*; ``load_facts`` gives them back."""
-    return _dump(by_stamp(facts))
-
-
 def load_facts(data: bytes) -> dict[str, Fact]:
-    """What ``dump_facts`` wrote. Raises ``ValueError`` for anything else."""
+    """The facts in what ``dump_stamped`` wrote. Raises ``ValueError`` for anything else."""
     return facts_of(load_stamped(data))
 
 

@@ -201,9 +201,8 @@ class _Index:
     def __init__(self) -> None:
         self._slots = array("Q", bytes(8 * 1024))  # hash << 32 | first place + 1; 0 is free
         self._used = 0
-        self._further: dict[
-            int, list[int]
-        ] = {}  # by hash, where several keys have it or one key stands in several rows
+        # By hash, where several keys have it or one key stands in several rows.
+        self._further: dict[int, list[int]] = {}
 
     def add(self, key: str, place: int) -> None:
         """*place* is behind all others."""

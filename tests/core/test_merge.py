@@ -17,7 +17,7 @@ from connector.core.record import (
     Stamped,
     Value,
     by_stamp,
-    dump_facts,
+    dump_stamped,
     facts_of,
     load_facts,
     said_something_new,
@@ -104,7 +104,9 @@ def test_every_order_with_duplicates_ends_in_the_same_record(
         assert told(got) == told(expected)
         assert view("x:1", got) == view("x:1", expected)
         # The store keeps facts as bytes between two events.
-        kept = reduce(lambda known, event: load_facts(dump_facts(join(known, event))), order, dict[str, Fact]())
+        kept = reduce(
+            lambda known, event: load_facts(dump_stamped(by_stamp(join(known, event)))), order, dict[str, Fact]()
+        )
         assert told(kept) == told(expected)
 
 

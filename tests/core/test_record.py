@@ -18,7 +18,6 @@ from connector.core.record import (
     Facts,
     Value,
     by_stamp,
-    dump_facts,
     dump_stamped,
     facts_of,
     load_facts,
@@ -315,11 +314,6 @@ def test_no_facts_make_view_raise(said: dict[str, Fact]) -> None:
 
 def _has_no_half_characters(said: Facts) -> bool:
     return "\\ud" not in ascii(said)  # strict JSON lets none in
-
-
-@given(anything.filter(_has_no_half_characters))
-def test_facts_come_back_from_their_bytes(said: dict[str, Fact]) -> None:
-    assert repr(sorted(load_facts(dump_facts(said)).items())) == repr(sorted(said.items()))
 
 
 @given(anything.filter(_has_no_half_characters))

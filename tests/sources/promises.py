@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from connector.core.contract import Event, InboundRequest, Source, SourceOptions
 from connector.core.errors import Forged, UnknownShape, Unreadable
 from connector.core.merge import join
-from connector.core.record import AffiliateUpdate, Fact, Facts, by_stamp, dump_facts, load_facts, view
+from connector.core.record import AffiliateUpdate, Fact, Facts, by_stamp, dump_stamped, load_facts, view
 
 TOKEN = "tests-only-token-0123456789"
 RECEIVED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -198,7 +198,7 @@ class SourcePromises(ABC):
                     assert type(at) is type(rank) is int
                     assert value != ""
                     assert value is None or type(value) in (str, int, bool, tuple)
-                assert load_facts(dump_facts(update.facts)) == update.facts
+                assert load_facts(dump_stamped(update.said)) == update.facts
                 assert list(update.said) == by_stamp(update.facts)
 
     def test_every_order_with_duplicates_ends_in_the_same_records(self) -> None:
@@ -243,7 +243,7 @@ class SourcePromises(ABC):
                         continue
                     for update in updates:
                         view(update.record_id, update.facts)
-                        assert load_facts(dump_facts(update.facts)) == update.facts
+                        assert load_facts(dump_stamped(update.said)) == update.facts
                         assert list(update.said) == by_stamp(update.facts)
                         if not isinstance(wrong, dict | list) and update.record_id in whole:
                             self._loses_little(whole[update.record_id], update.facts, body, number)
@@ -286,7 +286,7 @@ class SourcePromises(ABC):
             return
         for update in updates:
             view(update.record_id, update.facts)
-            assert load_facts(dump_facts(update.facts)) == update.facts
+            assert load_facts(dump_stamped(update.said)) == update.facts
             assert list(update.said) == by_stamp(update.facts)
 
     def test_unknown_keys_are_welcome(self) -> None:
