@@ -53,7 +53,7 @@ def _source(name: str, url: str) -> Any:
 
 def read(name: str, url: str, folder: Path) -> dict[str, Any]:
     """One reading, as ``connector backfill`` does it beside a server."""
-    from connector import backfill
+    from connector.backfill import reading as backfill
     from connector.file_lock import FileLock
     from connector.store import open_store
 

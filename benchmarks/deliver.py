@@ -18,8 +18,8 @@ from typing import Any
 from benchmarks import far_sides, measure, stores
 from benchmarks.far_sides import FarSide
 from benchmarks.measure import Goal, percentile
-from connector.core.contract import Outcome, Sink, Target
 from connector.core.row import Row
+from connector.core.sink import Outcome, Sink, Target
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, Route, RouteWorker
 from connector.store import Store

@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from connector.core.contract import Sink, Target
 from connector.core.mapping.loader import load
+from connector.core.sink import Sink, Target
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_server import SheetsServer

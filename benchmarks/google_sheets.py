@@ -134,7 +134,7 @@ def burst(folder: Path, records: int = 20_000, events: int = 100_000, seed: int 
 
 _idle = """
 import resource, sys, tempfile, json, pathlib
-import connector.app, connector.cli, connector.sinks.csv_file
+import connector.app, connector.cli, connector.sinks.files.csv_file
 {more}
 print(int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))))
 """
@@ -143,7 +143,7 @@ print(int(next(line.split()[1] for line in open("/proc/self/status") if line.sta
 def memory() -> tuple[int, int]:
     """Resident KiB of an idle process with CSV alone, and with this sink as well."""
     sizes = []
-    for more in ("", "import connector.sinks.google_sheets"):
+    for more in ("", "import connector.sinks.google_sheets.sink"):
         done = subprocess.run(  # noqa: S603 - our own interpreter and code
             [sys.executable, "-c", _idle.format(more=more)], check=True, capture_output=True, text=True
         )

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import keep, median, show
-from connector.core.contract import Target
 from connector.core.mapping.loader import load
 from connector.core.record import AffiliateRecord
 from connector.core.row import Row
-from connector.sinks.hubspot import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
+from connector.core.sink import Target
+from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer, Mode
 from tests.sinks.host import TrueHost
 from tests.sinks.hubspot_campaign import colleagues_edit, everything_at_random

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from benchmarks.bodies import promoter_event
 from benchmarks.servers import TOKEN
-from connector.core.contract import Event, InboundRequest
+from connector.core.source import Event, InboundRequest
 from connector.dead_letters import DeadLetters
 from connector.projector import Projector
-from connector.sources.firstpromoter import FirstPromoter
+from connector.sources.firstpromoter.webhooks import FirstPromoter
 from connector.store import Batch, Saved, Store, Tally, fingerprint, open_store
 
 _query = b"token=" + TOKEN.encode()

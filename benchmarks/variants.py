@@ -28,9 +28,9 @@ from connector import logs
 from connector.app import tame_collector, uvicorn_config
 from connector.blocks import blocks_of
 from connector.core import json_body
-from connector.core.contract import Event, InboundRequest
+from connector.core.source import Event, InboundRequest
 from connector.receiver import Receiver, Ticket, application
-from connector.sources.firstpromoter import FirstPromoter
+from connector.sources.firstpromoter.webhooks import FirstPromoter
 from connector.store import Store, _insert_blocks, _Intake, open_store
 
 

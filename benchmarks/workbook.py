@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks import measure
 from connector import plugins
-from connector.core.contract import Target
 from connector.core.row import Cell, Column, Row
+from connector.core.sink import Target
 from tests.sinks.host import TrueHost
 
 _columns = (

@@ -33,17 +33,19 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from connector import logs
+from connector.backfill.notes import moment_of
 from connector.config import Config, RouteConfig, SinkConfig
-from connector.core.contract import Repair, Shrinkable, Sink, Source
 from connector.core.errors import Stopping, StoreUnavailable
-from connector.core.record import view
+from connector.core.platform_api import Repair
+from connector.core.sink import Shrinkable, Sink
+from connector.core.source import Source
+from connector.core.view import view
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, Route, RouteWorker
 from connector.faults import describe
 from connector.file_lock import FileLock
 from connector.metrics import Metrics, Standing
 from connector.projector import Projector
-from connector.readings import moment_of
 from connector.receiver import Page, PatientProtocol, Receiver, application, watch_connections
 from connector.store import Store, open_store
 
@@ -56,7 +58,7 @@ def utc_now() -> datetime:
 
 
 class LiveHost:
-    """What the program lends to one sink (``Host`` in core/contract.py).
+    """What the program lends to one sink (``Host`` in core/sink.py).
 
     Args:
         sink: its name in the configuration.
@@ -307,7 +309,7 @@ class Program:
             logs.warn(_log, "delivery.bug", route=worker.route.name, **describe(error))
 
     def _repairs(self, name: str, repair: Repair) -> None:
-        from connector import backfill  # with httpx, which a program without repairs need not load
+        from connector.backfill import reading as backfill
 
         lock = reading_lock(self.config, name)
         backfill.Repairs(self.sources[name], self.store, lock, repair.every_seconds, stop=self.stop, now=utc_now).run()

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from connector.compression import Codec
-from connector.core.contract import Event
+from connector.core.source import Event
 
 MOST_EVENTS: Final = 64
 _most_bytes: Final = 256 * 1024  # of bodies; a single event may have more

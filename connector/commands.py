@@ -28,10 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from connector import app as program
-from connector import cli, people, readings, topics
+from connector import cli, people, topics
 from connector import config as configuration
+from connector.backfill import notes as readings
+from connector.backfill.notes import Progress, Report
 from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
-from connector.core.contract import Change, Finding, InboundRequest, NotReadable, Repair, Sink
 from connector.core.errors import (
     ConfigError,
     NeedsAction,
@@ -41,12 +42,15 @@ from connector.core.errors import (
     UnknownShape,
     Unreadable,
 )
+from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.merge import join
-from connector.core.record import AffiliateUpdate, Fact, load_facts, view
+from connector.core.platform_api import NotReadable, Repair
 from connector.core.row import Row
-from connector.core.toml import unknown_word
+from connector.core.sink import Change, Finding, Sink
+from connector.core.source import InboundRequest
+from connector.core.view import view
+from connector.core.words import unknown_word
 from connector.dead_letters import DeadLetters, Letter
-from connector.readings import Progress, Report
 from connector.store import RouteStatus, Store, StoreInUse, open_store, worker_of
 
 _package = Path(__file__).parent
@@ -553,8 +557,8 @@ def backfill(
 
     Stopped in the middle, it goes on there the next time. The running server goes on receiving and delivering.
     """
-    from connector import backfill as room  # with httpx, which no other command needs
     from connector import logs
+    from connector.backfill import reading as room
 
     settings = _load(config)
     logs.set_up(hidden=settings.secrets)

@@ -18,9 +18,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from connector import plugins
 from connector.core import mapping, toml
-from connector.core.contract import Sink, SinkOptions, Source, SourceOptions, Target
 from connector.core.errors import ConfigError, Problem
 from connector.core.outbound import why_not
+from connector.core.problems import keys_at, problems_of
+from connector.core.sink import Sink, SinkOptions, Target
+from connector.core.source import Source, SourceOptions
+from connector.core.words import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[str | int, ...]
@@ -290,7 +293,7 @@ class _Loader:
         try:
             return model.model_validate(data)
         except ValidationError as error:
-            found = toml.problems_of(error, self._document, model, path=path)
+            found = problems_of(error, self._document, model, path=path)
             told = {self._document.problem(place, "") for place in self._broken}
             self._problems += [p for p in found if Problem(p.file, p.line, p.column, "") not in told]
             return None
@@ -326,7 +329,7 @@ class _Loader:
         found = self._environment.get(name)
         if found is None:
             self._broken.add(path)
-            guess = toml.did_you_mean(name, sorted(self._environment)) if name else None
+            guess = did_you_mean(name, sorted(self._environment)) if name else None
             hint = f"; did you mean ${{{guess}}}?" if guess else "; set it before starting, or write the value here"
             self._add(path, f'the environment has no "{name}"{hint}')
             return "${" + name + "}"
@@ -335,7 +338,7 @@ class _Loader:
 
     def _with_files(self, table: dict[str, Any], model: type[BaseModel], path: Steps) -> dict[str, Any]:
         """*table* with ``token = …`` in the place of ``token_file = …`` (container secrets), for any setting."""
-        known = toml.keys_at(model, ())
+        known = keys_at(model, ())
         filled: dict[str, Any] = {}
         for key, value in table.items():
             name = key.removesuffix("_file")

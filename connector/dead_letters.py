@@ -20,8 +20,8 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
-from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
+from connector.core.source import Event
 from connector.file_lock import FileLock
 
 Stage = Literal["normalize", "deliver"]

@@ -23,11 +23,13 @@ from msgspec import Struct, field, structs
 from msgspec.structs import replace
 
 from connector import effort, logs
-from connector.core.contract import Outcome, Sink, Target
 from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavailable, TryLater
+from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
-from connector.core.record import AffiliateRecord, load_facts, view
+from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, HeldCells, Row, dump_cells, forget_read, load_cells, remembered
+from connector.core.sink import Outcome, Sink, Target
+from connector.core.view import view
 from connector.dead_letters import DeadLetters, Letter
 from connector.faults import describe
 from connector.store import Later, LogLine, Owed, Result, RouteKind, RouteState, Store

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from connector.core.contract import Event, Source
 from connector.core.errors import ConnectorError, StoreUnavailable, UnknownShape
+from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.mapping import Evaluation
 from connector.core.merge import join
-from connector.core.record import AffiliateRecord, AffiliateUpdate, Fact, load_facts, view
+from connector.core.record import AffiliateRecord
+from connector.core.source import Event, Source
+from connector.core.view import view
 from connector.dead_letters import DeadLetters, Letter, event_of
 from connector.store import Store, fingerprint
 

@@ -6,8 +6,9 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any, Final, cast
 
-from connector.core.contract import Sink, Source
-from connector.core.toml import unknown_word
+from connector.core.sink import Sink
+from connector.core.source import Source
+from connector.core.words import unknown_word
 
 sources_group = "connector.sources"
 sinks_group = "connector.sinks"

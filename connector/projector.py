@@ -14,19 +14,19 @@ from datetime import datetime
 from msgspec import Struct
 
 from connector import logs
-from connector.core.contract import API_TOPIC, Event, Source
 from connector.core.errors import StoreUnavailable, UnknownShape
-from connector.core.lenient import micros_of
-from connector.core.merge import join_stamped
-from connector.core.record import (
+from connector.core.facts import (
     AffiliateUpdate,
     Stamped,
     dump_stamped,
     facts_of,
     load_stamped,
-    said_something_new,
     same_values,
 )
+from connector.core.lenient import micros_of
+from connector.core.merge import join_stamped
+from connector.core.source import API_TOPIC, Event, Source
+from connector.core.view import said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
 from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint

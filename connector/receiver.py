@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from connector import logs
-from connector.core.contract import Event, InboundRequest, Source
 from connector.core.errors import Forged, StoreUnavailable, Unreadable
+from connector.core.source import Event, InboundRequest, Source
 from connector.faults import describe
 
 _log = logs.get("receiver")

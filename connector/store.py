@@ -32,8 +32,8 @@ from msgspec import Struct, field
 
 from connector.blocks import MOST_EVENTS, Block, blocks_of, events_in
 from connector.compression import Codec
-from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
+from connector.core.source import Event
 from connector.database_file import DatabaseFile, LogMover, Schema, StoreDamaged
 from connector.file_lock import FileLock
 from connector.seen_filter import SLICES, SeenFilter, SeenLately, bucket_of, split

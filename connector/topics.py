@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from connector import logs
-from connector.core.contract import API_TOPIC, Event, Source
+from connector.core.source import API_TOPIC, Event, Source
 from connector.store import Store
 
 _log = logs.get("topics")

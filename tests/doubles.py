@@ -11,21 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from connector.core.contract import (
-    Change,
-    Event,
-    Finding,
-    InboundRequest,
-    Outcome,
-    SinkOptions,
-    SourceOptions,
-    Target,
-    TargetOptions,
-)
 from connector.core.errors import UnknownShape
+from connector.core.facts import AffiliateUpdate
 from connector.core.mapping import Evaluation
-from connector.core.record import AffiliateRecord, AffiliateUpdate
+from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, Row
+from connector.core.sink import Change, Finding, Outcome, SinkOptions, Target, TargetOptions
+from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Delivered, Retry, Route, RouteWorker
 from connector.projector import Projector

@@ -48,8 +48,8 @@ mappings = ["mappings/local_csv.toml"]
 
 _nursery_code = """
 import contextlib, os, pathlib, signal, sys
-import connector.app, connector.cli, connector.config, connector.receiver, connector.sinks.csv_file
-import connector.sources.everflow, connector.sources.firstpromoter, tenacity, uvloop
+import connector.app, connector.cli, connector.config, connector.receiver, connector.sinks.files.csv_file
+import connector.sources.everflow.webhooks, connector.sources.firstpromoter.webhooks, tenacity, uvloop
 warm = False
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:

@@ -24,8 +24,8 @@ import pytest
 
 from connector import app, config
 from connector.app import ClockWatch, LiveHost, Program, believes_clock
-from connector.core.contract import Event
 from connector.core.errors import Stopping
+from connector.core.source import Event
 from connector.store import Later, Result, StoreInUse, open_store
 from tests.doubles import World
 from tests.far_sides.chat import Chat

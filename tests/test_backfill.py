@@ -20,19 +20,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import backfill, cli, readings
-from connector.backfill import Patience, Reading, Repairs
+from connector import cli
+from connector.backfill import notes as readings
+from connector.backfill import reading as backfill
+from connector.backfill.notes import Report
+from connector.backfill.reading import Patience, Reading, Repairs
 from connector.core import paging
-from connector.core.contract import Answer, Event, InboundRequest, NotReadable, Source
 from connector.core.errors import NeedsAction, Stopping, TryLater, UnknownShape, Unreadable
+from connector.core.facts import Fact, load_facts
 from connector.core.merge import join
-from connector.core.record import AffiliateRecord, Fact, load_facts, view
+from connector.core.platform_api import Answer, NotReadable
+from connector.core.record import AffiliateRecord
+from connector.core.source import Event, InboundRequest, Source
+from connector.core.view import view
 from connector.dead_letters import DeadLetters
 from connector.file_lock import FileLock
 from connector.projector import Projector
-from connector.readings import Report
-from connector.sources.everflow import Everflow as EverflowSource
-from connector.sources.firstpromoter import FirstPromoter
+from connector.sources.everflow.webhooks import Everflow as EverflowSource
+from connector.sources.firstpromoter.webhooks import FirstPromoter
 from connector.store import Store, open_store
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.platform_servers import (

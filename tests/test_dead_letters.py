@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
+from connector.core.source import Event
 from connector.dead_letters import DeadLetters, Letter, event_of, letter_of_event
 from tests.doubles import START, Clock
 

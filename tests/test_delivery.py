@@ -14,11 +14,11 @@ from typing import cast
 import pytest
 from msgspec.structs import replace
 
-from connector.core.contract import Outcome, TargetOptions
 from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavailable, TryLater
 from connector.core.mapping import Evaluation, Unshaped
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, HeldCells, Row, load_cells
+from connector.core.sink import Outcome, TargetOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, RouteWorker
 from connector.store import Store

@@ -26,15 +26,18 @@ import jsonschema
 import pytest
 import typer
 
-from connector import backfill, cli, commands, config, plugins
+from connector import cli, commands, config, plugins
+from connector.backfill import reading as backfill
 from connector.core import mapping
-from connector.core.contract import ApiOptions, Event, InboundRequest, NotReadable, Source, SourceOptions
 from connector.core.errors import ConfigError, Forged, UnknownShape, Unreadable
+from connector.core.platform_api import ApiOptions, NotReadable
+from connector.core.source import Event, InboundRequest, Source, SourceOptions
 from connector.dead_letters import DeadLetters
 from connector.file_lock import FileLock
 from connector.metrics import described
 from connector.projector import Projector
-from connector.sources import everflow, firstpromoter
+from connector.sources.everflow import webhooks as everflow
+from connector.sources.firstpromoter import webhooks as firstpromoter
 from connector.store import open_store
 from tests.far_sides import platform_servers
 from tests.far_sides.hubspot_server import HubSpotServer

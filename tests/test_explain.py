@@ -6,10 +6,10 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from connector.core.contract import Outcome
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row
+from connector.core.sink import Outcome
 from connector.people import Entry, explain, whom
 from tests.doubles import World, as_row, event
 from tests.running import Connector, Nursery

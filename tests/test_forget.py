@@ -15,9 +15,9 @@ import pytest
 from connector import people
 from connector.blocks import events_in
 from connector.compression import Codec
-from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
-from connector.core.record import AffiliateUpdate
+from connector.core.facts import AffiliateUpdate
+from connector.core.source import Event
 from connector.people import Busy, Gone, forget, whom
 from connector.store import LogLine, Overtaken, Owed, Result, open_store
 from tests.doubles import PlainSource, World, event

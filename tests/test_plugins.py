@@ -13,8 +13,8 @@ from connector import plugins
 
 stranger = """
 from typing import ClassVar
-from connector.core.contract import Event, SourceOptions
 from connector.core.errors import Forged
+from connector.core.source import Event, SourceOptions
 
 class Shop:
     class Options(SourceOptions):
@@ -104,10 +104,13 @@ def test_only_the_modules_of_what_is_configured_are_imported(folder: Path) -> No
         "import sys; from pathlib import Path; from connector import config;"
         "config.load(Path('config.toml'), {});"
         "print(sorted(m for m in sys.modules if m.startswith(('connector.sinks.', 'connector.sources.', 'gspread',"
-        " 'hubspot', 'openpyxl', 'googleapiclient')) and m.count('.') < 3))"
+        " 'hubspot', 'openpyxl', 'googleapiclient')) and m.count('.') < 4))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
-    assert done.stdout.strip() == "['connector.sinks.csv_file', 'connector.sinks.table_file']", done.stderr
+    assert (
+        done.stdout.strip()
+        == "['connector.sinks.files', 'connector.sinks.files.csv_file', 'connector.sinks.files.table']"
+    ), done.stderr

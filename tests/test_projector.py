@@ -11,9 +11,10 @@ from typing import cast
 
 import pytest
 
-from connector.core.contract import Event
+from connector.core.facts import AffiliateUpdate, load_facts
 from connector.core.lenient import micros_of
-from connector.core.record import AffiliateUpdate, load_facts, view
+from connector.core.source import Event
+from connector.core.view import view
 from connector.projector import Projected, Projector
 from connector.store import Batch, Store, open_store
 from tests.doubles import START, PlainSource, World, event

@@ -25,9 +25,9 @@ from starlette.types import Receive, Scope, Send
 
 from connector import plugins
 from connector.app import uvicorn_config
-from connector.core.contract import Event, InboundRequest, Source, SourceOptions
 from connector.core.errors import Forged, StoreUnavailable, UnknownShape, Unreadable
-from connector.core.record import AffiliateUpdate
+from connector.core.facts import AffiliateUpdate
+from connector.core.source import Event, InboundRequest, Source, SourceOptions
 from connector.receiver import Receiver, application, is_json, watch_connections
 
 token = "the-right-word-for-the-double"

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from connector import app, config
-from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
+from connector.core.source import Event
 from connector.store import open_store
 from tests.doubles import World
 from tests.running import root

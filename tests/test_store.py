@@ -23,8 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from connector.blocks import events_in
 from connector.compression import Codec
-from connector.core.contract import Event
 from connector.core.errors import StoreUnavailable
+from connector.core.source import Event
 from connector.database_file import DatabaseFile, Schema, StoreDamaged
 from connector.store import (
     Batch,

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from connector import logs
-from connector.core.contract import Event, SourceOptions
-from connector.sources.everflow import Everflow
-from connector.sources.firstpromoter import FirstPromoter
+from connector.core.source import Event, SourceOptions
+from connector.sources.everflow.webhooks import Everflow
+from connector.sources.firstpromoter.webhooks import FirstPromoter
 from connector.store import Store, open_store
 from connector.topics import StrangeTopics, is_strange, met
 

@@ -20,10 +20,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from connector import config, metrics, plugins
-from connector.core.contract import TargetOptions
 from connector.core.mapping import PATHS, json_schema
 from connector.core.mapping.model import ExampleModel, FieldModel, KeyModel, MappingModel, Step, StepName, Test
 from connector.core.record import AffiliateRecord
+from connector.core.sink import TargetOptions
 
 root = Path(__file__).parent.parent
 Schema = dict[str, Any]

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from connector.core.contract import API_TOPIC, Event, Listed
 from connector.core.errors import Unreadable
 from connector.core.json_body import open_body
 from connector.core.lenient import micros_of
+from connector.core.platform_api import Listed
+from connector.core.source import API_TOPIC, Event
 
 GONE: Final = f"{API_TOPIC}gone"
 """The topic of what ``gone`` makes."""

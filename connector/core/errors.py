@@ -10,7 +10,7 @@
     ├── NeedsAction        a person               the batch stays owed, the route pauses and says what to do
     └── Stopping           nobody                 the program was asked to stop; the batch stays owed
 
-One row that the far side will not take is not an error but an ``Outcome`` (see contract.py).
+One row that the far side will not take is not an error but an ``Outcome`` (see sink.py).
 """
 
 from __future__ import annotations

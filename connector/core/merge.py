@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from connector.core.record import Fact, Facts, Stamped, Value, by_stamp, facts_of
+from connector.core.facts import Fact, Facts, Stamped, Value, by_stamp, facts_of
 
 
 def join(known: Facts, said: Facts) -> dict[str, Fact]:

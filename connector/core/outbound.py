@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Annotated
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
 
 
 def why_not(url: str) -> str | None:
@@ -32,3 +35,14 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _safe_url(value: str) -> str:
+    problem = why_not(value)
+    if problem is not None:
+        raise ValueError(problem)
+    return value.rstrip("/")
+
+
+DestinationUrl = Annotated[str, AfterValidator(_safe_url)]
+"""Where credentials are sent: https, or this machine. Without a slash at the end."""

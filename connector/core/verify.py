@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 from urllib.parse import unquote_to_bytes
 
-from connector.core.contract import InboundRequest, SourceOptions
 from connector.core.errors import Forged
+from connector.core.source import InboundRequest, SourceOptions
 
 
 class Credentials:

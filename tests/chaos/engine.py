@@ -24,27 +24,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from connector.app import LiveHost
-from connector.core.contract import (
-    Change,
-    Event,
-    Finding,
-    InboundRequest,
-    Outcome,
-    Sink,
-    SinkOptions,
-    SourceOptions,
-    Target,
-    TargetOptions,
-)
 from connector.core.errors import UnknownShape
+from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.mapping import Evaluation
-from connector.core.record import AffiliateRecord, AffiliateUpdate, Fact, load_facts
+from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, Row
+from connector.core.sink import Change, Finding, Outcome, Sink, SinkOptions, Target, TargetOptions
+from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.dead_letters import DeadLetters, Letter
 from connector.delivery import Retry, Route, RouteWorker
 from connector.projector import Projector
 from connector.receiver import Receiver
-from connector.sinks.csv_file import CsvFile, CsvOptions
+from connector.sinks.files.csv_file import CsvFile, CsvOptions
 from connector.store import Batch, Owed, Result, Store
 
 logging.getLogger("connector").addHandler(logging.NullHandler())  # else its warnings go to stderr
@@ -138,11 +129,11 @@ def target_for(kind: Kind) -> Target:
                     for name in _columns[kind])  # fmt: skip
     options: TargetOptions
     if kind == "hubspot":
-        from connector.sinks.hubspot import HubSpotTargetOptions
+        from connector.sinks.hubspot.sink import HubSpotTargetOptions
 
         options = HubSpotTargetOptions()
     elif kind == "sheets":
-        from connector.sinks.google_sheets import GoogleSheetsTargetOptions
+        from connector.sinks.google_sheets.sink import GoogleSheetsTargetOptions
 
         options = GoogleSheetsTargetOptions(tab="Affiliates")
     else:
@@ -152,7 +143,7 @@ def target_for(kind: Kind) -> Target:
 
 def sink_for(kind: Kind, folder: Path, far_side: Mapping[str, str], host: LiveHost) -> Sink:
     if kind == "hubspot":
-        from connector.sinks.hubspot import HubSpotCrm, HubSpotOptions
+        from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions
 
         return HubSpotCrm(
             "sink",
@@ -163,7 +154,7 @@ def sink_for(kind: Kind, folder: Path, far_side: Mapping[str, str], host: LiveHo
             host,
         )  # fmt: skip
     if kind == "sheets":
-        from connector.sinks.google_sheets import GoogleSheets, GoogleSheetsOptions
+        from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsOptions
 
         return GoogleSheets(
             "sink",

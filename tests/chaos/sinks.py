@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from connector.core.contract import Event, Outcome
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.row import Row
+from connector.core.sink import Outcome
+from connector.core.source import Event
 from tests.chaos.engine import scratch
 from tests.doubles import START, TableSink, World, as_row, event
 

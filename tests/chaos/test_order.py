@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from connector.core import mapping
-from connector.core.contract import Event, InboundRequest, Source
 from connector.core.row import Cell
+from connector.core.source import Event, InboundRequest, Source
 from connector.projector import Projector
-from connector.sinks.csv_file import CsvFile
-from connector.sources.everflow import Everflow
-from connector.sources.firstpromoter import FirstPromoter
+from connector.sinks.files.csv_file import CsvFile
+from connector.sources.everflow.webhooks import Everflow
+from connector.sources.firstpromoter.webhooks import FirstPromoter
 from tests.chaos.engine import memory
 from tests.doubles import World
 from tests.running import root, tokens

@@ -10,8 +10,7 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.core.merge import canonical, join, join_stamped, later
-from connector.core.record import (
+from connector.core.facts import (
     Fact,
     Facts,
     Stamped,
@@ -20,9 +19,9 @@ from connector.core.record import (
     dump_stamped,
     facts_of,
     load_facts,
-    said_something_new,
-    view,
 )
+from connector.core.merge import canonical, join, join_stamped, later
+from connector.core.view import said_something_new, view
 
 # Few paths, times and values, so that ties and conflicts are the rule.
 values = (

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.core.merge import join
-from connector.core.record import (
-    AffiliateRecord,
+from connector.core.facts import (
     Fact,
     Facts,
     Value,
@@ -22,10 +20,11 @@ from connector.core.record import (
     facts_of,
     load_facts,
     load_stamped,
-    said_something_new,
     same_values,
-    view,
 )
+from connector.core.merge import join
+from connector.core.record import AffiliateRecord
+from connector.core.view import said_something_new, view
 
 
 def at(time: int, **values: Value) -> dict[str, Fact]:

@@ -17,7 +17,8 @@ from benchmarks.bodies import promoter_event
 from connector.core.errors import Unreadable
 from connector.core.json_body import _open_exactly, open_body
 from connector.core.shapes import Members, Opener, is_object
-from connector.sources import everflow, firstpromoter
+from connector.sources.everflow import webhooks as everflow
+from connector.sources.firstpromoter import webhooks as firstpromoter
 from tests.core.test_json_body import SECRETS, keys, scalars, spelled
 
 PAYLOADS = Path(__file__).parents[3] / "shared" / "payloads"

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from connector.core.errors import ConfigError
-from connector.core.toml import Place, did_you_mean, keys_at, parse, problems_of, unknown_word
+from connector.core.problems import keys_at, problems_of
+from connector.core.toml import Place, parse
+from connector.core.words import did_you_mean, unknown_word
 
 _text = '''\
 a = 1

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.core.contract import InboundRequest, SourceOptions
 from connector.core.errors import Forged
+from connector.core.source import InboundRequest, SourceOptions
 from connector.core.verify import Credentials
 
 TOKEN = "a-token-of-ours-0123456789"

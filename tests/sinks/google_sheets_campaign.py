@@ -24,11 +24,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from connector.core.contract import Target
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
-from connector.sinks.google_sheets import GoogleSheets, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets_table import as_cell, same, value_of
+from connector.core.sink import Target
+from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsTargetOptions
+from connector.sinks.google_sheets.snapshot import as_cell, same, value_of
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_book import Area, Book, Json, Line, Tab
 from tests.sinks.google_sheets_file import SheetsFile

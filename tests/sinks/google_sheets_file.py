@@ -9,9 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from connector.core.contract import Target
 from connector.core.row import Cell, Column, Row
-from connector.sinks.google_sheets import GoogleSheets, GoogleSheetsOptions, GoogleSheetsTargetOptions
+from connector.core.sink import Target
+from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsOptions, GoogleSheetsTargetOptions
 from tests.far_sides.loopback import Call
 from tests.far_sides.sheets_book import Book, Tab
 from tests.far_sides.sheets_server import SheetsServer

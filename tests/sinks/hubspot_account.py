@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.core.contract import Host, Outcome, Target
 from connector.core.row import Cell, Column, Overwrite, Row
-from connector.sinks.hubspot import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
+from connector.core.sink import Host, Outcome, Target
+from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.sinks.host import TestHost
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from connector.core.contract import Outcome
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Row
-from connector.sinks.hubspot import HubSpotCrm
+from connector.core.sink import Outcome
+from connector.sinks.hubspot.sink import HubSpotCrm
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, Record, definition
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.sinks.host import TestHost

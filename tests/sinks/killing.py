@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from connector.core.contract import Sink, Target
 from connector.core.row import Cell, Column
+from connector.core.sink import Sink, Target
 from tests.sinks.promises import row
 
 two_columns = (Column("Key"), Column("Name"))

@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from connector.core.contract import Outcome, Sink, Target
 from connector.core.row import Cell, Column, Row
+from connector.core.sink import Outcome, Sink, Target
 from tests.sinks.host import TestHost
 
 columns = (

@@ -22,11 +22,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from connector.core.contract import Shrinkable, Sink, Target
 from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.row import Cell, Column, Row
-from connector.sinks.csv_file import CsvFile, CsvOptions, CsvTable, guarded, unguarded
-from connector.sinks.table_file import translated
+from connector.core.sink import Shrinkable, Sink, Target
+from connector.sinks.files.csv_file import CsvFile, CsvOptions, CsvTable, guarded, unguarded
+from connector.sinks.files.table import translated
 from tests.sinks import promises
 from tests.sinks.host import TestHost
 from tests.sinks.killing import kill_writers

@@ -21,14 +21,14 @@ from msgspec.structs import replace
 from pydantic import SecretStr
 
 from benchmarks.google_sheets import burst
-from connector.core.contract import Finding, Outcome
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.mapping import load
 from connector.core.row import Cell, Column, Row
-from connector.sinks.google_sheets import GoogleSheets, GoogleSheetsOptions
-from connector.sinks.google_sheets_plan import Limits
-from connector.sinks.google_sheets_resources import Spreadsheet
-from connector.sinks.google_sheets_table import as_cell, parse_sheets, same, typed_value, value_of
+from connector.core.sink import Finding, Outcome
+from connector.sinks.google_sheets.answers import Spreadsheet
+from connector.sinks.google_sheets.plan import Limits
+from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsOptions
+from connector.sinks.google_sheets.snapshot import as_cell, parse_sheets, same, typed_value, value_of
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply
 from tests.far_sides.sheets_book import Area, Book
 from tests.far_sides.sheets_server import account
@@ -944,7 +944,7 @@ def test_a_resync_into_a_half_filled_sheet_ends_with_each_record_in_one_row(file
 def test_gspread_is_imported_by_this_sink_only_and_googles_big_client_not_at_all() -> None:
     code = (
         "import sys, connector.app, connector.cli; assert 'gspread' not in sys.modules; "
-        "import connector.sinks.google_sheets; assert 'gspread' in sys.modules; "
+        "import connector.sinks.google_sheets.sink; assert 'gspread' in sys.modules; "
         "assert not any(name.startswith('googleapiclient') for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from connector.core.errors import NeedsAction, Stopping, TryLater
 from connector.core.row import Option
-from connector.sinks.hubspot import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
+from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, Record, definition
 from tests.far_sides.loopback import Fault, Reply
 from tests.sinks.host import TestHost
@@ -945,9 +945,9 @@ def test_a_stop_ends_a_write_while_calls_hang(server: HubSpotServer) -> None:
 def test_the_client_is_imported_only_by_its_sink() -> None:
     code = (
         "import sys\n"
-        "import connector.plugins, connector.delivery, connector.receiver, connector.sinks.csv_file\n"
+        "import connector.plugins, connector.delivery, connector.receiver, connector.sinks.files.csv_file\n"
         "assert not [name for name in sys.modules if name.split('.')[0] in ('hubspot', 'urllib3')]\n"
-        "import connector.sinks.hubspot\n"
+        "import connector.sinks.hubspot.sink\n"
         "assert not [name for name in sys.modules if name.startswith(('hubspot.marketing', 'hubspot.cms'))]\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).stderr == b""

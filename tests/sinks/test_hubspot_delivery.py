@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from connector.core.contract import Target
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.row import Row
+from connector.core.sink import Target
 from connector.delivery import Route, RouteWorker
-from connector.sinks.hubspot import HubSpotCrm, HubSpotTargetOptions
+from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotTargetOptions
 from tests.doubles import Clock, World, event
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, definition
 from tests.far_sides.loopback import Fault, Reply

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from connector.core.contract import Target
 from connector.core.errors import ConfigError
 from connector.core.mapping.loader import load
 from connector.core.mapping.mapping import Mapping
 from connector.core.record import AffiliateRecord
-from connector.sinks.hubspot import HubSpotTargetOptions
+from connector.core.sink import Target
+from connector.sinks.hubspot.sink import HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer, Mode
 from tests.sinks.hubspot_account import FILE, kinds, sink_of
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from connector.core.contract import Sink, Target
 from connector.core.row import Cell, Column
-from connector.sinks.hubspot import HubSpotCrm, HubSpotTargetOptions
+from connector.core.sink import Sink, Target
+from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, definition
 from tests.sinks.hubspot_account import FILE, sink_of
 from tests.sinks.promises import Harness, SinkPromises

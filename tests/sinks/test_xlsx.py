@@ -19,10 +19,10 @@ from openpyxl.comments import Comment
 from openpyxl.styles import Font
 from openpyxl.worksheet.table import Table
 
-from connector.core.contract import Sink, Target
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
-from connector.sinks.xlsx_file import XlsxFile, XlsxOptions
+from connector.core.sink import Sink, Target
+from connector.sinks.files.xlsx_file import XlsxFile, XlsxOptions
 from tests.sinks import promises
 from tests.sinks.killing import kill_writers
 from tests.sinks.promises import Harness, SinkPromises, full_row

@@ -18,8 +18,8 @@ from openpyxl.styles import Alignment, Font
 from openpyxl.worksheet.formula import ArrayFormula
 from openpyxl.worksheet.hyperlink import Hyperlink
 
-from connector.sinks.xlsx_file import _looked_through
-from connector.sinks.xlsx_writing import dump
+from connector.sinks.files.xlsx_file import _looked_through
+from connector.sinks.files.xlsx_writing import dump
 
 
 def parts(content: bytes) -> dict[str, str]:

@@ -20,10 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.core.contract import Event, InboundRequest, Source, SourceOptions
 from connector.core.errors import Forged, UnknownShape, Unreadable
+from connector.core.facts import AffiliateUpdate, Fact, Facts, by_stamp, dump_stamped, load_facts
 from connector.core.merge import join
-from connector.core.record import AffiliateUpdate, Fact, Facts, by_stamp, dump_stamped, load_facts, view
+from connector.core.source import Event, InboundRequest, Source, SourceOptions
+from connector.core.view import view
 
 TOKEN = "tests-only-token-0123456789"
 RECEIVED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

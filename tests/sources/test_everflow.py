@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from connector.core.contract import InboundRequest, Source
 from connector.core.errors import UnknownShape, Unreadable
-from connector.sources.everflow import APPROVED, CREATED, SIGNED_UP, UPDATED, VERDICT, Everflow
+from connector.core.source import InboundRequest, Source
+from connector.sources.everflow.webhooks import APPROVED, CREATED, SIGNED_UP, UPDATED, VERDICT, Everflow
 from tests.sources.promises import TOKEN, Body, SourcePromises, fold, read, request, told
 
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z

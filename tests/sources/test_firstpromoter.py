@@ -10,10 +10,10 @@ from zlib import crc32
 
 import pytest
 
-from connector.core.contract import Source
 from connector.core.errors import UnknownShape, Unreadable
-from connector.core.record import AffiliateUpdate
-from connector.sources.firstpromoter import FirstPromoter
+from connector.core.facts import AffiliateUpdate
+from connector.core.source import Source
+from connector.sources.firstpromoter.webhooks import FirstPromoter
 from tests.sources.promises import TOKEN, Body, SourcePromises, fold, read, request, told
 
 AT = "2026-01-01T10:00:00.250Z"

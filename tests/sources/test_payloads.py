@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from connector.core.contract import Source
-from connector.core.record import AffiliateUpdate, view
-from connector.sources.everflow import Everflow
-from connector.sources.firstpromoter import FirstPromoter
+from connector.core.facts import AffiliateUpdate
+from connector.core.source import Source
+from connector.core.view import view
+from connector.sources.everflow.webhooks import Everflow
+from connector.sources.firstpromoter.webhooks import FirstPromoter
 from tests.sources.promises import TOKEN, fold, request, told
 
 PAYLOADS = Path(__file__).parents[3] / "shared" / "payloads"

@@ -10,7 +10,7 @@ from typing import Any
 from connector.core.mapping.cells import Unfit, is_empty, shaper, text_of
 from connector.core.mapping.paths import Kind, Reader
 from connector.core.record import AffiliateRecord
-from connector.core.toml import unknown_word
+from connector.core.words import unknown_word
 
 Passes = Callable[[AffiliateRecord, Any], bool]
 """(record, entry of ``for_each`` or None) -> whether the test holds."""

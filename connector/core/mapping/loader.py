@@ -15,7 +15,6 @@ from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 
-from connector.core.contract import RecordPath, TargetOptions
 from connector.core.errors import ConfigError, Problem
 from connector.core.mapping.cells import (
     Shaper,
@@ -32,9 +31,12 @@ from connector.core.mapping.mapping import Example, Field, Lookup, Mapping
 from connector.core.mapping.model import ExampleModel, FieldModel, MappingModel, OptionModel, Test
 from connector.core.mapping.paths import Holds, Kind, Paths, Reader, UnknownPath
 from connector.core.mapping.steps import Change, Misfit, compile_step
+from connector.core.problems import problems_of
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, ColumnType, Option
-from connector.core.toml import Document, Path, did_you_mean, parse, problems_of, unknown_word
+from connector.core.sink import RecordPath, TargetOptions
+from connector.core.toml import Document, Path, parse
+from connector.core.words import did_you_mean, unknown_word
 
 _test_names = tuple(field.alias or name for name, field in Test.model_fields.items())
 _built_in_platforms = ("firstpromoter", "everflow")

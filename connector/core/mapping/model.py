@@ -32,13 +32,13 @@ StepName = Literal["trim", "lower", "upper", "title", "tidy_spaces", "sort", "un
 map_description = 'Words to words: { active = "Active", "*" = "Check" }; "*" is anything else. Case does not count.'
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     # Built when a file is read: a start need not wait for one of each part.
     # Strict: a number in quotes is a mistake that is better told than guessed at.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False, defer_build=True)
 
 
-class Step(_Part):
+class Step(Part):
     """A step of ``then`` that needs a value; exactly one key."""
 
     join: str | None = Field(None, description="The entries of a list as one text, with this between them.")
@@ -55,7 +55,7 @@ def _table_or_name(step: Any) -> str:
     return "table" if isinstance(step, dict | Step) else "name"
 
 
-class Test(_Part):
+class Test(Part):
     """Tests of one path; all must hold. Case does not count; on a list one fitting entry is enough."""
 
     is_: Scalar | None = Field(None, alias="is", description="Equal to this.")
@@ -77,7 +77,7 @@ class Test(_Part):
 When = dict[str, Scalar | list[Scalar] | Test]
 
 
-class OptionModel(_Part):
+class OptionModel(Part):
     """One choice of an enumeration property."""
 
     value: Word = Field(description="What is written.")
@@ -90,7 +90,7 @@ _AnyStep = Annotated[
 ]
 
 
-class FieldModel(_Part):
+class FieldModel(Part):
     """One column or property: where its value comes from and how it is shaped.
 
     Order: when → from | value | template → then → map → type → default → the overwrite rule at the sink.
@@ -144,7 +144,7 @@ class KeyModel(BaseModel):
     field: Word = Field(description="The column or property that finds the row again; one of [fields].")
 
 
-class ExampleModel(_Part):
+class ExampleModel(Part):
     """A record, and the row that it must give; only the columns named are compared."""
 
     name: str = Field("", description="What the example shows.")
@@ -153,7 +153,7 @@ class ExampleModel(_Part):
     rows: list[dict[str, Any]] | None = Field(None, description="With for_each: one table of cells a row, in order.")
 
 
-class MappingModel(_Part):
+class MappingModel(Part):
     """One target: a tab of a spreadsheet, HubSpot contacts, a CSV file."""
 
     name: str | None = Field(None, description="What people call it; the file's name when not given.")

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from connector.core.record import AffiliateRecord
-from connector.core.toml import did_you_mean
+from connector.core.words import did_you_mean
 
 Holds = Literal["text", "integer", "decimal", "boolean", "datetime", "any", "table"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from connector.core.contract import TargetOptions
 from connector.core.errors import ConfigError
 from connector.core.mapping import Mapping, load
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row
+from connector.core.sink import TargetOptions
 
 sources = ("firstpromoter", "everflow")
 

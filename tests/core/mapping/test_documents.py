@@ -10,10 +10,10 @@ from typing import Any, get_args
 import pytest
 
 from connector import plugins
-from connector.core.contract import TargetOptions
 from connector.core.mapping import PATHS, json_schema, load
 from connector.core.mapping.model import FieldModel, MappingModel
 from connector.core.row import ColumnType
+from connector.core.sink import TargetOptions
 from tests.core.mapping.support import sources
 
 _root = Path(__file__).parents[3]

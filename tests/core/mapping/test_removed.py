@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from connector.core.contract import RecordPath, TargetOptions
 from connector.core.errors import ConfigError
 from connector.core.mapping import Mapping, load
 from connector.core.row import Column
+from connector.core.sink import RecordPath, TargetOptions
 from tests.core.mapping.support import mapping, record, told
 
 _gone = datetime(2026, 5, 31, 23, 0, tzinfo=UTC)

@@ -13,8 +13,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from connector.core.api_rows import GONE
-from connector.core.contract import API_TOPIC, ApiOptions, Event, InboundRequest, Listing, NotReadable, SourceOptions
 from connector.core.errors import UnknownShape, Unreadable
+from connector.core.facts import AffiliateUpdate, Value
 from connector.core.lenient import (
     Fields,
     amount,
@@ -31,10 +31,11 @@ from connector.core.lenient import (
     text,
 )
 from connector.core.money import exponent, from_minor_with
-from connector.core.record import AffiliateUpdate, Value
+from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.shapes import Opener, is_object
+from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.verify import Credentials
-from connector.sources.firstpromoter_api import ROW_V1, ROW_V2, Deliveries, Promoters
+from connector.sources.firstpromoter.api import ROW_V1, ROW_V2, Deliveries, Promoters
 
 SECRETS = frozenset(
     {"auth_token", "temp_password", "w8_form_url", "w9_form_url", "password_setup_url", "default_webhook_url"}
@@ -171,7 +172,7 @@ class FirstPromoterOptions(ApiOptions):
 
 
 class FirstPromoter:
-    """See ``Source`` in core/contract.py."""
+    """See ``Source`` in core/source.py."""
 
     Options: ClassVar[type[SourceOptions]] = FirstPromoterOptions
     topics: ClassVar[Sequence[str]] = ()

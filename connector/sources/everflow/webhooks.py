@@ -16,8 +16,8 @@ from hashlib import blake2b
 from typing import Any, ClassVar
 
 from connector.core.api_rows import GONE
-from connector.core.contract import API_TOPIC, ApiOptions, Event, InboundRequest, Listing, NotReadable, SourceOptions
 from connector.core.errors import UnknownShape, Unreadable
+from connector.core.facts import AffiliateUpdate, Fact, Value
 from connector.core.lenient import (
     Fields,
     fields_of,
@@ -33,10 +33,11 @@ from connector.core.lenient import (
     stamp,
     text,
 )
-from connector.core.record import AffiliateUpdate, Fact, Value
+from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.shapes import Object, Opener, is_object
+from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.verify import Credentials
-from connector.sources.everflow_api import ROW, Partners
+from connector.sources.everflow.api import ROW, Partners
 
 SECRETS = frozenset({"tax_id", "user_ip", "user_agent"})
 
@@ -106,7 +107,7 @@ class EverflowOptions(ApiOptions):
 
 
 class Everflow:
-    """See ``Source`` in core/contract.py."""
+    """See ``Source`` in core/source.py."""
 
     Options: ClassVar[type[SourceOptions]] = EverflowOptions
     topics: ClassVar[Sequence[str]] = (CREATED, UPDATED, SIGNED_UP, VERDICT, APPROVED)

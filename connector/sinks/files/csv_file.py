@@ -21,10 +21,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
-from connector.core.contract import SinkOptions, Target
 from connector.core.errors import NeedsAction
 from connector.core.row import Cell, Column
-from connector.sinks.table_file import CellRefused, Document, TableFile, TableFileOptions, canonical_key, locate
+from connector.core.sink import SinkOptions, Target
+from connector.sinks.files.table import CellRefused, Document, TableFile, TableFileOptions, canonical_key, locate
 
 # ---------------------------------------------------------------- cells
 

@@ -12,10 +12,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from connector.core.contract import Outcome
 from connector.core.errors import NeedsAction
-from connector.sinks.hubspot_api import Answer, HubSpotApi, listed, most_inputs
-from connector.sinks.hubspot_plan import Failure, Item, Plan, Refusal, emails_of, failure_of, item_of, refusal, to_send
+from connector.core.sink import Outcome
+from connector.sinks.hubspot.client import Answer, HubSpotApi, listed, most_inputs
+from connector.sinks.hubspot.properties import (
+    Failure,
+    Item,
+    Plan,
+    Refusal,
+    emails_of,
+    failure_of,
+    item_of,
+    refusal,
+    to_send,
+)
 
 _many = 10  # rows: fewer may well be refused for the same reason by chance
 

@@ -1,5 +1,5 @@
 """What is kept of readings of the platforms' APIs: where one stands, and what the last one found. Notes in the store;
-no network (backfill.py reads).
+no network (reading.py reads).
 """
 
 from __future__ import annotations

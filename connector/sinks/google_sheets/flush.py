@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from connector.core.contract import Outcome, Target
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Row
-from connector.sinks import google_sheets_batches as batches
-from connector.sinks import google_sheets_table as table
-from connector.sinks.google_sheets_batches import Step
-from connector.sinks.google_sheets_client import Rejected, Unclear
-from connector.sinks.google_sheets_layout import Layout
-from connector.sinks.google_sheets_plan import Append, Update, column_notices
-from connector.sinks.google_sheets_reading import (
+from connector.core.sink import Outcome, Target
+from connector.sinks.google_sheets import batches
+from connector.sinks.google_sheets import snapshot as table
+from connector.sinks.google_sheets.answers import Spreadsheet
+from connector.sinks.google_sheets.batches import Step
+from connector.sinks.google_sheets.client import Rejected, Unclear
+from connector.sinks.google_sheets.layout import Layout
+from connector.sinks.google_sheets.plan import Append, Update, column_notices
+from connector.sinks.google_sheets.reading import (
     Reading,
     Route,
     Whereabouts,
@@ -25,8 +26,7 @@ from connector.sinks.google_sheets_reading import (
     new_id,
     new_nonce,
 )
-from connector.sinks.google_sheets_resources import Spreadsheet
-from connector.sinks.google_sheets_table import Snapshot
+from connector.sinks.google_sheets.snapshot import Snapshot
 
 most_attempts = 8
 """Batches of one flush that people's edits may foil before it is put off."""

@@ -21,10 +21,10 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Ref
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2.service_account import Credentials as ServiceAccount
 
-from connector.core.contract import Host
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
-from connector.sinks.google_sheets_resources import SheetProperties, Spreadsheet, Updated
+from connector.core.sink import Host
+from connector.sinks.google_sheets.answers import SheetProperties, Spreadsheet, Updated
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
 _Taken = TypeVar("_Taken")

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any
 
 from connector.core.row import Cell, ColumnType
-from connector.sinks.google_sheets_resources import (
+from connector.sinks.google_sheets.answers import (
     DeveloperMetadata,
     ExtendedValue,
     GridRange,

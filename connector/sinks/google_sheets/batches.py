@@ -15,20 +15,20 @@ from typing import Literal
 import msgspec
 
 from connector.core.row import Column, Row
-from connector.sinks.google_sheets_layout import (
+from connector.sinks.google_sheets.layout import (
     Layout,
     column_tag_id,
     confirmed_name,
     fence_tag_id,
 )
-from connector.sinks.google_sheets_plan import (
+from connector.sinks.google_sheets.plan import (
     Append,
     Limits,
     Plan,
     Update,
     size_of,
 )
-from connector.sinks.google_sheets_table import (
+from connector.sinks.google_sheets.snapshot import (
     Json,
     Rect,
     Snapshot,

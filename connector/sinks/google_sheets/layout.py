@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from connector.core.row import Column
-from connector.sinks.google_sheets_table import (
+from connector.sinks.google_sheets.snapshot import (
     Snapshot,
     Tag,
     header_text,

@@ -23,10 +23,10 @@ from uuid import uuid4
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from connector.core.contract import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
 from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.overwrite import decide, is_empty
 from connector.core.row import Cell, Column, Row
+from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
 
 # ---------------------------------------------------------------- the table
 

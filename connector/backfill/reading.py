@@ -29,26 +29,18 @@ from typing import Any, Self
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
 
-from connector import logs, readings
-from connector.core.contract import (
-    API_TOPIC,
-    Answer,
-    Ask,
-    Event,
-    Listed,
-    Listing,
-    NotReadable,
-    Page,
-    Roll,
-    Source,
-)
+from connector import logs
+from connector.backfill import notes as readings
+from connector.backfill.notes import Progress, Report
 from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater, UnknownShape, Unreadable
+from connector.core.facts import AffiliateUpdate, Facts, load_facts
 from connector.core.merge import join
 from connector.core.outbound import host_of
-from connector.core.record import AffiliateUpdate, Facts, load_facts, said_something_new, view
+from connector.core.platform_api import Answer, Ask, Listed, Listing, NotReadable, Page, Roll
+from connector.core.source import API_TOPIC, Event, Source
+from connector.core.view import said_something_new, view
 from connector.faults import describe
 from connector.file_lock import FileLock
-from connector.readings import Progress, Report
 from connector.store import Store, fingerprint
 
 _log = logs.get("backfill")

@@ -19,9 +19,9 @@ from hubspot.crm.associations.v4.exceptions import ApiException as AssociationsE
 from hubspot.crm.objects.exceptions import ApiException as ObjectsError
 from hubspot.crm.properties.exceptions import ApiException as PropertiesError
 
-from connector.core.contract import Host
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
+from connector.core.sink import Host
 
 most_inputs = 100
 """Objects in one call of batch/upsert, batch/update or batch/read."""

@@ -23,11 +23,11 @@ from openpyxl.utils import get_column_letter, range_boundaries
 from openpyxl.utils.exceptions import InvalidFileException
 from pydantic import field_validator
 
-from connector.core.contract import SinkOptions, Target, TargetOptions
 from connector.core.errors import NeedsAction
 from connector.core.row import Cell, Column
-from connector.sinks.table_file import CellRefused, Document, TableFile, TableFileOptions, canonical_key
-from connector.sinks.xlsx_writing import dump
+from connector.core.sink import SinkOptions, Target, TargetOptions
+from connector.sinks.files.table import CellRefused, Document, TableFile, TableFileOptions, canonical_key
+from connector.sinks.files.xlsx_writing import dump
 
 # ---------------------------------------------------------------- cells
 

@@ -14,9 +14,10 @@ from urllib.parse import quote
 
 from connector.core import paging
 from connector.core.api_rows import gone, listed, open_answer, rows_of, text_of
-from connector.core.contract import API_TOPIC, Answer, ApiOptions, Ask, Event, Listed, NotReadable, Page, Roll
 from connector.core.errors import Unreadable
 from connector.core.lenient import key_text, micros_of, micros_of_iso
+from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
+from connector.core.source import API_TOPIC, Event
 
 ROW_V1 = f"{API_TOPIC}v1.promoter"
 ROW_V2 = f"{API_TOPIC}v2.promoter"

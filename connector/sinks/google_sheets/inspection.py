@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from connector.core.contract import Change, Finding
 from connector.core.row import Row
-from connector.sinks import google_sheets_table as table
-from connector.sinks.google_sheets_client import Rejected, Unclear
-from connector.sinks.google_sheets_layout import Layout
-from connector.sinks.google_sheets_reading import Reading, guards_note, guards_trouble
-from connector.sinks.google_sheets_table import Snapshot
+from connector.core.sink import Change, Finding
+from connector.sinks.google_sheets import snapshot as table
+from connector.sinks.google_sheets.client import Rejected, Unclear
+from connector.sinks.google_sheets.layout import Layout
+from connector.sinks.google_sheets.reading import Reading, guards_note, guards_trouble
+from connector.sinks.google_sheets.snapshot import Snapshot
 
 
 class Inspection(Reading):

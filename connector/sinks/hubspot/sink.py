@@ -15,23 +15,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from connector import effort
-from connector.core.contract import (
-    Change,
-    FarSideUrl,
-    Finding,
-    HeaderSecret,
-    Host,
-    Outcome,
-    RecordPath,
-    SinkOptions,
-    Target,
-    TargetOptions,
-)
 from connector.core.errors import NeedsAction, Stopping, TryLater
+from connector.core.outbound import DestinationUrl
+from connector.core.platform_api import HeaderSecret
 from connector.core.row import Cell, Row
-from connector.sinks.hubspot_api import Answer, HubSpotApi, InFlight, MissingScopes, listed, most_inputs, most_pairs
-from connector.sinks.hubspot_batch import Batch, Claims
-from connector.sinks.hubspot_plan import (
+from connector.core.sink import Change, Finding, Host, Outcome, RecordPath, SinkOptions, Target, TargetOptions
+from connector.sinks.hubspot.batch import Batch, Claims
+from connector.sinks.hubspot.client import Answer, HubSpotApi, InFlight, MissingScopes, listed, most_inputs, most_pairs
+from connector.sinks.hubspot.properties import (
     Item,
     Plan,
     Property,
@@ -51,7 +42,7 @@ class HubSpotOptions(SinkOptions):
 
     access_token: HeaderSecret = Field(repr=False)
     """Of a private app or a service key; ``access_token_file`` names a file instead."""
-    base_url: FarSideUrl = "https://api.hubapi.com"
+    base_url: DestinationUrl = "https://api.hubapi.com"
     """Another host for a proxy or a test."""
     requests_per_10_seconds: int | None = Field(None, ge=1)
     """A fixed pace; by default 90 % of what HubSpot's answers say."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from connector.core import paging
 from connector.core.api_rows import gone, listed, open_answer, rows_of
-from connector.core.contract import API_TOPIC, Answer, ApiOptions, Ask, Event, Listed, NotReadable, Page, Roll
 from connector.core.errors import Unreadable
 from connector.core.lenient import key_text, micros_of, micros_of_seconds
+from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
+from connector.core.source import API_TOPIC, Event
 
 ROW = f"{API_TOPIC}partner"
 

@@ -8,15 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from connector.core.contract import Host, Target
 from connector.core.row import Row
-from connector.sinks import google_sheets_batches as batches
-from connector.sinks import google_sheets_table as table
-from connector.sinks.google_sheets_client import Client, Rejected
-from connector.sinks.google_sheets_layout import Layout, find_layout
-from connector.sinks.google_sheets_options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets_plan import Limits, Plan, make_plan
-from connector.sinks.google_sheets_table import Cells, Json, Snapshot
+from connector.core.sink import Host, Target
+from connector.sinks.google_sheets import batches
+from connector.sinks.google_sheets import snapshot as table
+from connector.sinks.google_sheets.client import Client, Rejected
+from connector.sinks.google_sheets.layout import Layout, find_layout
+from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
+from connector.sinks.google_sheets.plan import Limits, Plan, make_plan
+from connector.sinks.google_sheets.snapshot import Cells, Json, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,16 @@ import threading
 from collections.abc import Sequence
 from typing import ClassVar
 
-from connector.core import contract
-from connector.core.contract import Change, Finding, Host, Outcome, SinkOptions, Target
+from connector.core import sink as contract
 from connector.core.errors import NeedsAction
 from connector.core.row import Row
-from connector.sinks.google_sheets_client import Client, Pacer, SignIn, pacer_for
-from connector.sinks.google_sheets_flush import Flush
-from connector.sinks.google_sheets_inspection import Inspection
-from connector.sinks.google_sheets_options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets_plan import Limits
-from connector.sinks.google_sheets_reading import Route
+from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
+from connector.sinks.google_sheets.client import Client, Pacer, SignIn, pacer_for
+from connector.sinks.google_sheets.flush import Flush
+from connector.sinks.google_sheets.inspection import Inspection
+from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
+from connector.sinks.google_sheets.plan import Limits
+from connector.sinks.google_sheets.reading import Route
 
 __all__ = ["GoogleSheets", "GoogleSheetsOptions", "GoogleSheetsTargetOptions"]
 

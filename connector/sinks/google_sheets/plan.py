@@ -8,14 +8,14 @@ from typing import Literal
 
 import msgspec
 
-from connector.core.contract import Outcome
 from connector.core.errors import NeedsAction
 from connector.core.overwrite import decide
 from connector.core.row import Column, Row
-from connector.sinks.google_sheets_layout import (
+from connector.core.sink import Outcome
+from connector.sinks.google_sheets.layout import (
     Layout,
 )
-from connector.sinks.google_sheets_table import (
+from connector.sinks.google_sheets.snapshot import (
     Rect,
     Snapshot,
     Value,

@@ -1,0 +1,234 @@
+"""What a sink promises, and what the program lends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from msgspec import Struct, field
+from pydantic import BaseModel, ConfigDict
+
+from connector.core.row import Cell, Column, Overwrite, Row
+
+# ---------------------------------------------------------------- rows out
+
+
+class TargetOptions(BaseModel):
+    """``[target]`` of a mapping file: what every sink understands. A sink's own ``TargetOptions`` adds to it.
+
+    A field annotated ``Annotated[str, RecordPath()]`` names a path of the record; the mapping loader checks it and
+    each row carries its value in ``extras`` under the option's dotted name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    in_key_table: ClassVar[frozenset[str]] = frozenset()
+    """Fields that the file gives under ``[key]``, beside ``field``, because they say how a row is found again."""
+
+    overwrite: Overwrite = "never_clear"
+    """The rule of every field that sets none."""
+    missing_columns: Literal["create", "stop"] = "create"
+    """Make the columns or properties that are missing, or write nothing until a person has made them."""
+    # `mark` is done by the mapping: a managed column. Only `delete` reaches a sink, as `Row.remove`.
+    removed_records: Literal["mark", "leave_alone", "delete"] = "leave_alone"
+    """What becomes of a row whose record no longer passes ``when`` or is gone at the platform: ``leave_alone``, it
+    stays; ``mark``, it stays, with the day in the column ``removed_column``; ``delete``, it goes (not in HubSpot, where
+    nothing is deleted)."""
+    removed_column: str = "Removed"
+    """Where ``mark`` writes the day, and empties it when the affiliate is back; in HubSpot the default is
+    ``affiliate_removed``."""
+
+
+class RecordPath(Struct, frozen=True):
+    """Marks a target option whose value is a path of the record."""
+
+
+class Target(Struct, frozen=True):
+    """One route's destination: a sink together with one mapping file.
+
+    Args:
+        route: the route's name, ``sink/mapping`` (``sheets/affiliates``): for logs, metrics and the command line.
+        columns: what the mapping manages, in file order, the key's column included.
+        key: the name of the key's column.
+        options: an instance of the sink's ``TargetOptions``.
+        file: the mapping file, for people.
+    """
+
+    route: str
+    columns: tuple[Column, ...]
+    key: str
+    options: Any
+    file: str
+
+    def column(self, name: str) -> Column:
+        """The managed column of that name (KeyError when there is none)."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+class Outcome(Struct, frozen=True, gc=False):  # no circles; a batch has 20,000
+    """What a sink did with one row; delivery matches it by ``key``.
+
+    Args:
+        key: the row's key.
+        kind: ``written`` (also when the far side was equal already) · ``refused`` (a person must act; dead-lettered
+            at once) · ``later`` (this row alone waits; counts as a try).
+        reason: for refused and later: plain words, what to do. It may quote the offending value, because it goes
+            only into the dead-letter file; logs get ``code`` instead.
+        code: a short stable word for logs and metrics (``INVALID_EMAIL``, ``cell_too_long``).
+        column: the column to blame, if one is: delivery adds the mapping's line.
+        waiting: columns of a written row that could not be written now (a column that a person took away).
+        after: for later: seconds to wait, if known.
+        notices: things a person may want to know (an edit that was overwritten); logged without values.
+    """
+
+    key: str
+    kind: Literal["written", "refused", "later"]
+    reason: str = ""
+    code: str = ""
+    column: str | None = None
+    waiting: tuple[str, ...] = ()
+    after: float | None = None
+    notices: tuple[str, ...] = ()
+
+
+class Finding(Struct, frozen=True):
+    """One line of ``check --live`` or ``provision``.
+
+    Args:
+        level: ``ok`` · ``notice`` · ``problem`` (the command exits 1).
+        subject: what it is about: a column, a tab, a scope.
+        text: plain words; for a problem, what to do.
+        facts: more cells for the printed table, by heading.
+    """
+
+    level: Literal["ok", "notice", "problem"]
+    subject: str
+    text: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Change(Struct, frozen=True):
+    """What ``preview --live`` says of one row.
+
+    Args:
+        key: the row's key.
+        found_by: how the row was found (``key``, ``email``), or None: it would be created.
+        cells: by column: what is there now and what would be there.
+        note: why nothing would change, or why it would be refused.
+    """
+
+    key: str
+    found_by: str | None
+    cells: Mapping[str, tuple[Cell, Cell]]
+    note: str = ""
+
+
+class Host(Protocol):
+    """What the program lends to one sink. Tests lend their own, with their own clock."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds, for measuring and pacing."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Nap in a sink's own pacing. Raises Stopping as soon as the program is asked to stop."""
+        ...
+
+    def recall(self, key: str) -> str | None:
+        """What ``remember`` last kept for this sink under *key*; survives restarts."""
+        ...
+
+    def remember(self, key: str, value: str | None) -> None:
+        """Keep a small note (a tab's sheetId) durably; None forgets it."""
+        ...
+
+    def metric(self, name: str, value: float) -> None:
+        """Report a measurement: ``calls`` (1 each call), ``quota_wait_seconds``, ``call_seconds``."""
+        ...
+
+
+class SinkOptions(BaseModel):
+    """``[sinks.NAME]``: what every sink understands. A sink's own ``Options`` adds to it.
+
+    The loader makes an option of type ``Path`` absolute (it is relative to the configuration file), fills ``NAME`` from
+    a file when the configuration says ``NAME_file``, and has logs blot out what is ``repr=False`` or ``SecretStr``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    type: str
+    mappings: tuple[str, ...]
+    """Mapping files, relative to the configuration file; one route each."""
+
+
+class Sink(Protocol):
+    """One destination. Built by ``Class(name, options, host)``, once for all its routes.
+
+    Life: built (no network) → per route, in the route's own thread: ``pace``, ``write``, ``pace``, ``write`` …, never
+    two calls for one route at a time, but routes of one sink run at the same time → ``close``.
+    A sink makes one attempt; delivery owns patience. Heavy libraries are imported by the module of the sink, which is
+    imported only when a sink of its type is configured. Calls at the same time go through ``effort.together``: what
+    its threads take counts then as the route's, which gives way to requests.
+    """
+
+    Options: ClassVar[type[SinkOptions]]
+    TargetOptions: ClassVar[type[TargetOptions]]
+    batch_rows: int
+    """The most rows that ``write`` takes at once."""
+
+    def pace(self, target: Target) -> float:
+        """Seconds until the far side's quota is ready for the next ``write``; 0.0 for at once.
+
+        Delivery waits *before* it takes a batch, so that a batch holds the latest state.
+        """
+        ...
+
+    def write(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
+        """Upsert *rows* by key: an outcome for each, in any order. Writing the same rows again does no harm.
+
+        Raises:
+            TryLater: time heals; all of the batch stays owed (rows that were written are written again: harmless).
+            NeedsAction: a person must act; the route pauses, all of the batch stays owed.
+            StartOver: what was written before is gone; every record of the route is owed again, at once.
+            Stopping: from ``host.wait``.
+            Anything else is a bug: the route pauses with growing waits, nothing is lost.
+        """
+        ...
+
+    def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:
+        """Credentials, tab, columns, properties against the far side; writes nothing (*probe*: but scratch space).
+
+        Raises:
+            NeedsAction, TryLater: the far side refuses us or can't be reached, so there is nothing to find; the same
+                for ``provision`` and ``preview``.
+        """
+        ...
+
+    def provision(self, target: Target) -> Sequence[Finding]:
+        """Create what is missing (columns, properties); safe to repeat."""
+        ...
+
+    def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
+        """What ``write`` would change, read from the far side; writes nothing."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections; called once, when no thread uses the sink any more."""
+        ...
+
+
+@runtime_checkable
+class Shrinkable(Protocol):
+    """A sink that keeps much between two writes only to be quick."""
+
+    def shrink_memory(self) -> None:
+        """Let go of it; called every few seconds, from any thread. Never blocks: what is in use just now stays."""
+        ...
