@@ -55,7 +55,7 @@ def read(name: str, url: str, folder: Path) -> dict[str, Any]:
     """One reading, as ``connector backfill`` does it beside a server."""
     from connector.backfill import reading as backfill
     from connector.file_lock import FileLock
-    from connector.store import open_store
+    from connector.store.store import open_store
 
     source = _source(name, url)
     store = open_store(str(folder / "c.db"), worker=False, now=_now)
@@ -74,7 +74,7 @@ def project(name: str, url: str, folder: Path) -> dict[str, Any]:
     """What the server makes of it, with two routes."""
     from connector.dead_letters import DeadLetters
     from connector.projector import Projector
-    from connector.store import open_store
+    from connector.store.store import open_store
 
     source = _source(name, url)
     store = open_store(str(folder / "c.db"), worker=True, now=_now)
@@ -87,8 +87,8 @@ def project(name: str, url: str, folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     status = store.status()
     store.close()
-    owed = {route.route: route.owed for route in status.routes}
-    return {"records": status.records, "owed": owed, "seconds": seconds}
+    pending = {route.route: route.pending for route in status.routes}
+    return {"records": status.records, "pending": pending, "seconds": seconds}
 
 
 parts: Mapping[str, Callable[[str, str, Path], dict[str, Any]]] = {"read": read, "project": project}
@@ -113,8 +113,8 @@ def _measured(name: str, count: int) -> dict[str, dict[str, Any]]:
         server.join(10)
         if server.is_alive():
             server.terminate()
-    if found["projected"]["records"] != count or set(found["projected"]["owed"].values()) != {count}:
-        raise RuntimeError(f"{name}: not all of {count} are recorded and owed: {found['projected']}")
+    if found["projected"]["records"] != count or set(found["projected"]["pending"].values()) != {count}:
+        raise RuntimeError(f"{name}: not all of {count} are recorded and pending: {found['projected']}")
     if any(found["again"][word] for word in ("new", "changed", "gone")):
         raise RuntimeError(f"{name}: an unchanged platform was not found unchanged: {found['again']}")
     return found

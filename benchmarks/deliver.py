@@ -22,7 +22,7 @@ from connector.core.row import Row
 from connector.core.sink import Outcome, Sink, Target
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, Route, RouteWorker
-from connector.store import Store
+from connector.store.store import Store
 
 limits = {"hubspot": (100, 10.0), "sheets": (60, 60.0)}
 """Calls per seconds: HubSpot's for a private app of the smaller accounts, Google's writes per user and project."""
@@ -113,7 +113,7 @@ class Line:
             pass
 
     def deliver_all(self) -> None:
-        """Until nothing is owed."""
+        """Until nothing is pending."""
         while (wait := self.worker.step()) is not None:
             self.host.wait(wait)
 
@@ -121,7 +121,7 @@ class Line:
         """Both in threads, as in the program."""
         bell = threading.Event()
         self.store.on_append(bell.set)
-        self.store.on_owed(self.worker.bell.set)
+        self.store.on_pending(self.worker.bell.set)
 
         def project() -> None:
             while not self.stop.is_set():
@@ -142,7 +142,7 @@ class Line:
 
     def quiet(self) -> bool:
         status = self.store.status()
-        return not status.waiting and not any(route.owed for route in status.routes)
+        return not status.waiting and not any(route.pending for route in status.routes)
 
     def close(self) -> None:
         self.stop.set()
@@ -216,7 +216,7 @@ def _side(kind: str, folder: Path, given: Any) -> Any:
 
 
 def burst(kind: str, folder: Path, given: Any, *, reads: bool) -> dict[str, Any]:
-    """Everything came in and is owed (an outage has ended, a sync was asked for): how soon is the far side right?"""
+    """Everything came in and is pending (an outage has ended, a sync was asked for): how soon is the far side right?"""
     with _side(kind, folder, given) as side:
         line = Line(side, folder, given.scale, reads=reads)
         _append(line.store, given.events, given.affiliates)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks import measure, stores
 from benchmarks.measure import Goal
-from connector.store import LogLine, Result, Store
+from connector.store.model import LogLine, Result
+from connector.store.store import Store
 
 _kept_days = 3
 
@@ -87,7 +88,7 @@ def _settle(store: Store) -> None:
         '"Link":"https://shop.example.com?via=ref800000001","Visitors":51,"Leads":13,"Customers":7,"Sales":"62.50",'
         '"Earned":"7000000.01","Country":"United Kingdom","Joined":"2025-11-03"}'
     )
-    while owed := store.take("csv/local_csv", 1_000, lease=timedelta(minutes=1)):
+    while pending := store.take("csv/local_csv", 1_000, lease=timedelta(minutes=1)):
         store.finish(
             "csv/local_csv",
             [
@@ -95,7 +96,7 @@ def _settle(store: Store) -> None:
                     one.record_id, one.version, one.token, {one.record_id: cells},
                     log=[LogLine(one.record_id, "written", cells=cells)],
                 )
-                for one in owed
+                for one in pending
             ],
             delivered=True,
         )  # fmt: skip

@@ -99,7 +99,7 @@ class Burst:
 
 
 def burst(folder: Path, records: int = 20_000, events: int = 100_000, seed: int = 1) -> Burst:
-    """*events* on *records* affiliates at once, delivered as delivery does: the latest state of all that is owed."""
+    """*events* on *records* affiliates at once, delivered as delivery does: the latest state of all that is pending."""
     dice = random.Random(seed)  # noqa: S311 - seeded, to be repeated
     with SheetsFile(folder, quota=60) as file:
         sink, target = file.sink(timeout_seconds=180), file.target(columns)
@@ -110,17 +110,17 @@ def burst(folder: Path, records: int = 20_000, events: int = 100_000, seed: int 
         changes = [0] * records
         for _ in range(events):
             changes[dice.randrange(records)] += 1
-        owed = {number for number in range(records) if changes[number]}
+        pending = {number for number in range(records) if changes[number]}
         start, calls = file.host.monotonic(), len(file.server.kinds())
-        while owed:
+        while pending:
             file.host.advance(sink.pace(target))
-            batch = sorted(owed)[: sink.batch_rows]
+            batch = sorted(pending)[: sink.batch_rows]
             try:
                 outcomes = sink.write(target, [changed(number, changes[number]) for number in batch])
             except TryLater as error:
                 file.host.advance(error.after or 1)
                 continue
-            owed -= {int(outcome.key.split(":")[1]) - 9_000_000 for outcome in outcomes if outcome.kind == "written"}
+            pending -= {int(outcome.key.split(":")[1]) - 9_000_000 for outcome in outcomes if outcome.kind == "written"}
         table = file.table()
         right = [row["Visitors"] == number + changes[number] for number, row in enumerate(table)]
         return Burst(

@@ -154,7 +154,8 @@ def pacing(contacts: int, limit: int, latency_ms: int) -> dict[str, Any]:
 _idle = """
 import sys, types
 from connector.plugins import sink_class
-from connector import receiver, store, delivery, projector
+from connector.store import store
+from connector import receiver, delivery, projector
 from connector.core.mapping import loader
 from tests.sinks.host import TestHost
 sink_class("csv")

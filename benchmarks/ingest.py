@@ -50,7 +50,7 @@ def main(words: list[str]) -> None:
     asked.add_argument("--seconds", type=float, default=2.0)
     asked.add_argument("--connections", type=int, nargs="+", default=[1, 64, 256])
     asked.add_argument("--flush-ms", type=float, default=2.0, help="of the simulated slow disk")
-    asked.add_argument("--backlog", type=int, default=20_000, help="records owed while the rate is measured")
+    asked.add_argument("--backlog", type=int, default=20_000, help="records pending while the rate is measured")
     asked.add_argument("--only", choices=["null", "disk", "drain"], help="one of the comparisons, nothing is kept")
     asked.add_argument("--explain", action="store_true", help="instead: the receiver built in other ways")
     given = asked.parse_args(words)

@@ -87,7 +87,7 @@ def _send(server: servers.Server, events: int, *, connections: int, first: int =
 
 
 def _is_quiet(server: servers.Server) -> bool:
-    """Nothing waits in the inbox, nothing is owed: as /metrics says."""
+    """Nothing waits in the inbox, nothing is pending: as /metrics says."""
     with urllib.request.urlopen(f"{server.url.split('/hooks')[0]}/metrics", timeout=30) as answer:  # noqa: S310 - loopback
         lines = answer.read().decode().splitlines()
     values = [line.rsplit(" ", 1) for line in lines if line.startswith(_gauges)]

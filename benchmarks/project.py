@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import measure, stores
 from benchmarks.measure import Goal, median
 from connector.app import tame_collector
-from connector.store import Store
+from connector.store.store import Store
 
 _affiliates_of_a_round = 1_000
 

@@ -13,7 +13,8 @@ from connector.core.source import Event, InboundRequest
 from connector.dead_letters import DeadLetters
 from connector.projector import Projector
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store import Batch, Saved, Store, Tally, fingerprint, open_store
+from connector.store.model import Batch, Saved, Tally, fingerprint
+from connector.store.store import Store, open_store
 
 _query = b"token=" + TOKEN.encode()
 _at_once = 10_000

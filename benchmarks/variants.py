@@ -26,12 +26,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from benchmarks.servers import TOKEN
 from connector import logs
 from connector.app import tame_collector, uvicorn_config
-from connector.blocks import blocks_of
 from connector.core import json_body
 from connector.core.source import Event, InboundRequest
 from connector.receiver import Receiver, Ticket, application
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store import Store, _insert_blocks, _Intake, open_store
+from connector.store.blocks import blocks_of
+from connector.store.store import Store, _insert_blocks, _Intake, open_store
 
 
 def null(_: Path) -> ASGIApp:

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from connector import logs
 from connector.core.errors import StoreUnavailable
 from connector.core.outbound import why_not
-from connector.store import RouteStatus, Status
+from connector.store.model import RouteStatus, Status
 
 _log = logs.get("alerts")
 
@@ -156,7 +156,7 @@ def _routes(told: Told, status: Status, rules: Rules, now: datetime, messages: l
     failing: dict[str, str] = {}
     for route in status.routes:
         kind, before = route.state.kind, told.failing.get(route.route)
-        if kind == "well":
+        if kind == "ok":
             if before is not None:
                 text = f"Route {route.route} delivers again; {_owed(route)}."
                 messages.append(Message("route_well", route.route, text))
@@ -175,24 +175,24 @@ def _routes(told: Told, status: Status, rules: Rules, now: datetime, messages: l
 
 def _why(route: RouteStatus) -> str:
     reason = route.state.reason.strip().rstrip(".")
-    owed = _owed(route)
+    pending = _owed(route)
     if route.state.kind == "needs_action":
         return (
-            f"Route {route.route} waits for you: {reason}. Nothing is lost; {owed}. It tries again by itself. "
+            f"Route {route.route} waits for you: {reason}. Nothing is lost; {pending}. It tries again by itself. "
             "To check: connector check --live"
         )
     if route.state.kind == "bug":
         return (
-            f"Route {route.route} met a bug: {reason}. Nothing is lost; {owed}. "
+            f"Route {route.route} met a bug: {reason}. Nothing is lost; {pending}. "
             "Please report it with the log's lines about it. Look: connector status"
         )
-    return f"Route {route.route} can't reach its far side: {reason}. Nothing is lost; {owed}. Look: connector status"
+    return f"Route {route.route} can't reach its far side: {reason}. Nothing is lost; {pending}. Look: connector status"
 
 
 def _owed(route: RouteStatus) -> str:
-    if not route.owed:
-        return "nothing is owed"
-    return "1 record is owed" if route.owed == 1 else f"{route.owed} records are owed"
+    if not route.pending:
+        return "nothing is pending"
+    return "1 record is pending" if route.pending == 1 else f"{route.pending} records are pending"
 
 
 def _letters(

@@ -9,7 +9,7 @@
     alerts         tells a person (only when configured)
     repair NAME    one each: reads a platform's API now and then (only when configured)
 
-A stop (SIGTERM, SIGINT) ends them in the order of an event's way; what is owed then is owed at the next start.
+A stop (SIGTERM, SIGINT) ends them in the order of an event's way; what is pending then is pending at the next start.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from connector.file_lock import FileLock
 from connector.metrics import Metrics, Standing
 from connector.projector import Projector
 from connector.receiver import Page, PatientProtocol, Receiver, application, watch_connections
-from connector.store import Store, open_store
+from connector.store.store import Store, open_store
 
 _log = logs.get("app")
 
@@ -255,7 +255,7 @@ class Program:
                 for route in found.routes
             ]
             for worker in self.workers:
-                self.store.on_owed(worker.bell.set)
+                self.store.on_pending(worker.bell.set)
         except BaseException:
             self.store.close()
             raise
@@ -268,7 +268,7 @@ class Program:
         if known == route.mapping.digest:
             return
         if known is not None:
-            logs.say(_log, "mapping.changed", route=route.name, owed=self.store.owe_all(route.name))
+            logs.say(_log, "mapping.changed", route=route.name, pending=self.store.enqueue_all(route.name))
         self.store.remember("connector", _digest_note(route), route.mapping.digest)
 
     # ------------------------------------------------ threads
@@ -373,7 +373,7 @@ class Program:
             self._stop_by = time.monotonic() + self.stop_within_seconds
 
     def close(self) -> None:
-        """Stop everything that ``start`` started, and let go of the store; what is owed stays owed."""
+        """Stop everything that ``start`` started, and let go of the store; what is pending stays pending."""
         self.stop_soon()
         ends, self._stop_by = self._stop_by or 0.0, None
         self.stop.set()
@@ -677,10 +677,10 @@ _worth_waiting_seconds = 5.0
 
 
 def drain(config: Config) -> dict[str, int]:
-    """Project what came in and deliver what is owed and due, then stop. Nothing is received meanwhile.
+    """Project what came in and deliver what is pending and due, then stop. Nothing is received meanwhile.
 
     Returns:
-        By route: how many records stay owed, because their next try is later or the route is paused.
+        By route: how many records stay pending, because their next try is later or the route is paused.
 
     Raises:
         StoreUnavailable: see ``Program``.
@@ -689,6 +689,6 @@ def drain(config: Config) -> dict[str, int]:
     try:
         program.projector.catch_up()
         program.drain_routes()
-        return {route.route: route.owed for route in program.store.status().routes}
+        return {route.route: route.pending for route in program.store.status().routes}
     finally:
         program.close()

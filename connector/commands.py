@@ -51,7 +51,8 @@ from connector.core.source import InboundRequest
 from connector.core.view import view
 from connector.core.words import unknown_word
 from connector.dead_letters import DeadLetters, Letter
-from connector.store import RouteStatus, Store, StoreInUse, open_store, worker_of
+from connector.store.model import RouteStatus, StoreInUse
+from connector.store.store import Store, open_store, worker_of
 
 _package = Path(__file__).parent
 
@@ -410,18 +411,18 @@ def serve(
 
 @app.command()
 def drain(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Deliver what is owed, then leave. For when the server is stopped: receives nothing meanwhile."""
+    """Deliver what is pending, then leave. For when the server is stopped: receives nothing meanwhile."""
     from connector import logs
 
     settings = _load(config)
     logs.set_up(hidden=settings.secrets)
-    owed = program.drain(settings)
+    pending = program.drain(settings)
     if as_json:
-        _print_json({"owed": owed})
+        _print_json({"pending": pending})
     else:
-        for route, count in owed.items():
-            _say(f"{route}: {'all delivered' if not count else f'{count} still owed (see connector status)'}")
-    if any(owed.values()):
+        for route, count in pending.items():
+            _say(f"{route}: {'all delivered' if not count else f'{count} still pending (see connector status)'}")
+    if any(pending.values()):
         raise Left(cli.found_problems)
 
 
@@ -488,8 +489,10 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
         while time.monotonic() < ends and store.cursor() < last:
             time.sleep(0.05)
         # A route that waits for a person, or met a bug, is not waited for: it is told below.
-        on_their_way = ("well", "waiting")
-        while time.monotonic() < ends and any(r.owed and r.state.kind in on_their_way for r in store.status().routes):
+        on_their_way = ("ok", "waiting")
+        while time.monotonic() < ends and any(
+            r.pending and r.state.kind in on_their_way for r in store.status().routes
+        ):
             time.sleep(0.05)
         unwell = False
         letters = _letters(settings)
@@ -497,14 +500,14 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
             if not store.load([record_id]):
                 _say(f"{record_id}: not recorded yet; is the server running with the same configuration?")
                 raise Left(cli.found_problems)
-            owed = {to.route for to in store.owed_of(record_id)}
+            pending = {to.route for to in store.pending_of(record_id)}
             for route in settings.routes:
                 rows = [row.key for row in store.written(route.name, [record_id])]
-                if route.name in owed:  # rows that an earlier sample wrote say nothing of this one
+                if route.name in pending:  # rows that an earlier sample wrote say nothing of this one
                     unwell = True
                     state = store.route_state(route.name)
-                    why = "it waits for its turn" if state.kind == "well" else state.reason or state.kind
-                    _say(f"{route.name}: owed ({why.rstrip('.')}); it is written as soon as possible")
+                    why = "it waits for its turn" if state.kind == "ok" else state.reason or state.kind
+                    _say(f"{route.name}: pending ({why.rstrip('.')}); it is written as soon as possible")
                 elif stopped := letters.ids_about(route.name, record_id):
                     unwell = True
                     _say(f"{route.name}: a dead letter; see: connector dead-letters show {min(stopped)}")
@@ -662,7 +665,7 @@ def _shown_progress(name: str, *, quiet: bool) -> Iterator[Callable[[Progress], 
 
 @app.command()
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """What came in, what is owed where, and why."""
+    """What came in, what is pending where, and why."""
     settings = _load(config)
     report = _status(settings)
     if as_json:
@@ -679,7 +682,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         ["source", "received", "twice", "about none", "unreadable", "last received", "last event"],
         [
             (
-                s["source"], s["received"], s["duplicates"], s["about_none"], s["unreadable"],
+                s["source"], s["received"], s["duplicates"], s["no_affiliate"], s["unreadable"],
                 _ago(s["last_received_at"]), _ago(s["last_event_at"]),
             )
             for s in report["sources"]
@@ -688,10 +691,10 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _say()
     _print_table(
         "Routes",
-        ["route", "state", "owed", "oldest", "retrying", "rows", "dead letters", "last delivery", "why"],
+        ["route", "state", "pending", "oldest", "retrying", "rows", "dead letters", "last delivery", "why"],
         [
             (
-                r["route"], r["state"], r["owed"],
+                r["route"], r["state"], r["pending"],
                 "" if r["oldest_owed_seconds"] is None else _duration(r["oldest_owed_seconds"]),
                 r["retrying"], r["rows"], r["dead_letters"], _ago(r["delivered_at"]), r["reason"],
             )
@@ -803,7 +806,7 @@ def _status(settings: Config) -> dict[str, Any]:
                 "route": route.name,
                 "state": word,
                 "reason": state.reason if state else "",
-                "owed": known.owed if known else 0,
+                "pending": known.pending if known else 0,
                 "retrying": known.retrying if known else 0,
                 "oldest_owed_seconds": None if oldest is None else max(0.0, (_now() - oldest).total_seconds()),
                 "paused_until": state.paused_until if state else None,
@@ -823,7 +826,7 @@ def _status(settings: Config) -> dict[str, Any]:
                 "source": name,
                 "received": sources[name].received if name in sources else 0,
                 "duplicates": sources[name].duplicates if name in sources else 0,
-                "about_none": sources[name].about_none if name in sources else 0,
+                "no_affiliate": sources[name].no_affiliate if name in sources else 0,
                 "unreadable": sources[name].unreadable if name in sources else 0,
                 "last_event_at": sources[name].last_event_at if name in sources else None,
                 "last_received_at": sources[name].last_received_at if name in sources else None,
@@ -841,9 +844,9 @@ def _status(settings: Config) -> dict[str, Any]:
 def _state_word(route: RouteStatus | None, *, running: bool) -> str:
     if route is None:
         return "not started"
-    if route.state.kind != "well":
+    if route.state.kind != "ok":
         return route.state.kind.replace("_", " ")
-    if not route.owed:
+    if not route.pending:
         return "up to date"
     return "delivering" if running else "to be delivered"
 

@@ -97,7 +97,7 @@ class Memory(Protocol):
 
     def append(self, events: Sequence[Event]) -> None: ...
 
-    def owe(self, route: str, record_ids: Iterable[str]) -> int: ...
+    def enqueue(self, route: str, record_ids: Iterable[str]) -> int: ...
 
 
 class _Entry(Struct, frozen=True):
@@ -200,7 +200,7 @@ class DeadLetters:
             if letter.stage == "normalize":
                 memory.append([event_of(letter)])
             else:
-                memory.owe(letter.place, [letter.subject])
+                memory.enqueue(letter.place, [letter.subject])
             replayed += self.close([letter_id], "replayed")
         return replayed
 

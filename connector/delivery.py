@@ -32,7 +32,8 @@ from connector.core.sink import Outcome, Sink, Target
 from connector.core.view import view
 from connector.dead_letters import DeadLetters, Letter
 from connector.faults import describe
-from connector.store import Later, LogLine, Owed, Result, RouteKind, RouteState, Store
+from connector.store.model import Later, LogLine, Pending, Result, RouteKind, RouteState
+from connector.store.store import Store
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -81,7 +82,7 @@ class Route(Struct, frozen=True):
 class _Job(Struct, gc=False):
     """A leased record on its way, with the rows that have to be sent for it."""
 
-    owed: Owed
+    pending: Pending
     rows: tuple[Row, ...]  # a list would be twice as large, and there are 20,000 of these
     letters: tuple[Letter, ...] = ()
 
@@ -90,7 +91,7 @@ class RouteWorker:
     """Delivers one route. ``run`` is a thread's life; ``step`` is one batch, for tests and ``drain``.
 
     Args:
-        stop: ends naps within a second; what is owed stays owed.
+        stop: ends naps within a second; what is pending stays pending.
         now: aware UTC.
         nap: sleeps that many seconds, less when *stop* is set.
         chance: spreads retries in time.
@@ -127,7 +128,7 @@ class RouteWorker:
         self._just_started = True
         self._doubted: set[str] = set()
         self._starts_over = False
-        self._leased: dict[str, Owed] = {}
+        self._leased: dict[str, Pending] = {}
         self._unsaved: list[Result] = []
         # Processor time of the last time; given way for before the next: where requests begin to press, what takes a
         # second must not come first.
@@ -170,11 +171,11 @@ class RouteWorker:
         """One batch, or a look at when there will be one.
 
         Returns:
-            Seconds until the next step makes sense: 0.0 for at once; None: when something new is owed.
+            Seconds until the next step makes sense: 0.0 for at once; None: when something new is pending.
 
         Raises:
             StoreUnavailable: what was delivered meanwhile is remembered, and settled by the next step.
-            Stopping: the sink was asked to stop; all stays owed.
+            Stopping: the sink was asked to stop; all stays pending.
         """
         self._put_right()
         now = self._now()
@@ -221,7 +222,7 @@ class RouteWorker:
         if self._unsaved or self._leased:
             results = [*self._unsaved]
             settled = {result.record_id for result in results}
-            results += [self._back(owed) for owed in self._leased.values() if owed.record_id not in settled]
+            results += [self._back(pending) for pending in self._leased.values() if pending.record_id not in settled]
             self._settle(results)
             self._leased.clear()
 
@@ -237,7 +238,7 @@ class RouteWorker:
         return []
 
     def _gather_lonely(self) -> list[_Job]:
-        jobs, settled = self._shape(self._take(1, alone=True), room=1, taken=set())
+        jobs, settled = self._shape(self._take(1, isolated=True), room=1, taken=set())
         self._finish_unsent(settled)
         return jobs
 
@@ -249,11 +250,11 @@ class RouteWorker:
         self._began_after = self._after
         while room > 0 and len(settled) < _most_unsent:
             # A batch may be 20,000 records: their texts must not all be in memory at once.
-            owed = self._take(min(room, _taken_at_once), alone=False)
-            if not owed:
+            pending = self._take(min(room, _taken_at_once), isolated=False)
+            if not pending:
                 break
-            self._after = owed[-1].record_id
-            more, done = self._shape(owed, room=room, taken=keys)
+            self._after = pending[-1].record_id
+            more, done = self._shape(pending, room=room, taken=keys)
             jobs += more
             settled += done
             room -= sum(len(job.rows) for job in more)
@@ -268,21 +269,21 @@ class RouteWorker:
         if unchanged and self._report is not None:
             self._report(Delivered(self._name, unchanged=unchanged))
 
-    def _take(self, limit: int, *, alone: bool) -> list[Owed]:
-        owed = self._store.take(self._name, limit, lease=self._lease, after=self._after, alone=alone)
-        self._leased.update((one.record_id, one) for one in owed)
-        return owed
+    def _take(self, limit: int, *, isolated: bool) -> list[Pending]:
+        pending = self._store.take(self._name, limit, lease=self._lease, after=self._after, isolated=isolated)
+        self._leased.update((one.record_id, one) for one in pending)
+        return pending
 
-    def _shape(self, owed: Sequence[Owed], *, room: int, taken: set[str]) -> tuple[list[_Job], list[Result]]:
+    def _shape(self, pending: Sequence[Pending], *, room: int, taken: set[str]) -> tuple[list[_Job], list[Result]]:
         """Turn records into the rows that have to be sent; *taken* are the keys in the batch, and grows.
 
         Returns:
             Records with rows to send, and the results of those that need no call.
         """
-        shaped: list[tuple[Owed, Evaluation]] = []
+        shaped: list[tuple[Pending, Evaluation]] = []
         settled: list[Result] = []
         fault: dict[str, str] = {}
-        for one in owed:
+        for one in pending:
             try:
                 evaluation = self.route.evaluate(view(one.record_id, load_facts(one.facts)))
             except Exception as error:  # this record's fault or the mapping's; the others go on
@@ -314,7 +315,7 @@ class RouteWorker:
                 settled.append(self._settled(job))
         return jobs, settled
 
-    def _job(self, owed: Owed, shape: Evaluation, written: Mapping[str, str], before: Sequence[str]) -> _Job:
+    def _job(self, pending: Pending, shape: Evaluation, written: Mapping[str, str], before: Sequence[str]) -> _Job:
         """The rows of *shape* that the far side does not hold yet, and the letters of those that can't be made.
 
         Args:
@@ -326,7 +327,7 @@ class RouteWorker:
         if all(trouble.key for trouble in shape.problems):
             kept = {row.key for row in rows} | {trouble.key for trouble in shape.problems}
             gone = ((key, load_cells(written[key])) for key in before if key not in kept)
-            rows += [row for key, last in gone if (row := self._left_over(owed, key, last))]
+            rows += [row for key, last in gone if (row := self._left_over(pending, key, last))]
         for row in rows:
             text = written.get(row.key)
             last = None if text is None else load_cells(text)
@@ -340,21 +341,21 @@ class RouteWorker:
                     send.append(replace(row, last=last))
         letters = []
         for trouble in shape.problems:
-            row = Row(owed.record_id, trouble.key, trouble.cells)
-            letters.append(self._letter(owed, row, trouble.reason, trouble.code, trouble.where))
-        return _Job(owed, tuple(send), tuple(letters))
+            row = Row(pending.record_id, trouble.key, trouble.cells)
+            letters.append(self._letter(pending, row, trouble.reason, trouble.code, trouble.where))
+        return _Job(pending, tuple(send), tuple(letters))
 
-    def _left_over(self, owed: Owed, key: str, last: Mapping[str, Cell]) -> Row | None:
+    def _left_over(self, pending: Pending, key: str, last: Mapping[str, Cell]) -> Row | None:
         """How to remove a row that was written for a record which has no such row any more: its key is another now, or
-        an entry of ``for_each`` is gone. None when it is to be left alone, or marked already."""
+        an entry of ``for_each`` is gone. None when it is to be left as it is, or marked already."""
         what = getattr(self._target.options, "removed_records", "leave_alone")
         cells: dict[str, Cell] = {self._target.key: last.get(self._target.key, key)}
         if what == "delete":
-            return Row(owed.record_id, key, cells, remove=True)
+            return Row(pending.record_id, key, cells, remove=True)
         if what == "mark":
             column = self._target.options.removed_column
             if last.get(column) is None:
-                return Row(owed.record_id, key, cells | {column: self._now().date()})
+                return Row(pending.record_id, key, cells | {column: self._now().date()})
         return None
 
     # ------------------------------------------------ sending
@@ -456,54 +457,54 @@ class RouteWorker:
 
     def _result(self, job: _Job, outcomes: Mapping[str, Outcome], state: RouteState) -> Result:
         """What became of a record all of whose rows were sent; adds its letters to *job*."""
-        owed = job.owed
+        pending = job.pending
         written, removed = _taken_over(job, outcomes)
         log: list[LogLine] = []
         waits: list[float] = []
         reason = ""
         for row in job.rows:
             outcome = outcomes.get(row.key)
-            if outcome is None:  # a bug of the sink: the row stays owed, however long it takes
+            if outcome is None:  # a bug of the sink: the row stays pending, however long it takes
                 outcome = Outcome(row.key, "later", code="no_outcome")
-            elif outcome.kind == "later" and self._gives_up(owed, state):
+            elif outcome.kind == "later" and self._gives_up(pending, state):
                 outcome = Outcome(
-                    row.key, "refused", f"given up after {owed.tries + 1} tries: {outcome.reason}", outcome.code
+                    row.key, "refused", f"given up after {pending.tries + 1} tries: {outcome.reason}", outcome.code
                 )
             if outcome.kind == "refused":
                 where = _where(self._target, outcome.column)
-                job.letters += (self._letter(owed, row, outcome.reason, outcome.code, where),)
+                job.letters += (self._letter(pending, row, outcome.reason, outcome.code, where),)
             if outcome.kind == "later":
-                waits.append(max(outcome.after or 0.0, self._backoff(owed.tries + 1)))
+                waits.append(max(outcome.after or 0.0, self._backoff(pending.tries + 1)))
                 reason = outcome.code or "later"
             else:
                 cells = written[row.key] if row.last is None and row.key in written else dump_cells(_changed(row))
                 log.append(LogLine(row.key, outcome.kind, outcome.code, cells))
             if outcome.notices:
-                logs.say(_log, "row.notice", route=self._name, record=owed.record_id, notices=list(outcome.notices))
+                logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
         later = Later(self._now() + timedelta(seconds=max(waits)), reason) if waits else None
-        return Result(owed.record_id, owed.version, owed.token, written, removed, tuple(log), later)
+        return Result(pending.record_id, pending.version, pending.token, written, removed, tuple(log), later)
 
-    def _gives_up(self, owed: Owed, state: RouteState) -> bool:
-        """Whether *owed* has failed for too long while other records get through: an outage is nobody's fault."""
-        if owed.failing_since is None or state.delivered_at is None:
+    def _gives_up(self, pending: Pending, state: RouteState) -> bool:
+        """Whether *pending* has failed for too long while other records get through: an outage is nobody's fault."""
+        if pending.failing_since is None or state.delivered_at is None:
             return False
         now = self._now()
         lately = now - timedelta(seconds=2 * self._retry.longest_wait_seconds)
-        return now - owed.failing_since >= timedelta(
+        return now - pending.failing_since >= timedelta(
             hours=self._retry.give_up_after_hours
-        ) and state.delivered_at > max(owed.failing_since, lately)
+        ) and state.delivered_at > max(pending.failing_since, lately)
 
     def _succeeded(self, jobs: Sequence[_Job], state: RouteState) -> None:
-        """The far side took a call: whatever failed alone before is at fault itself."""
-        guilty = self._doubted - {job.owed.record_id for job in jobs}
+        """The far side took a call: what failed alone before is at fault itself."""
+        guilty = self._doubted - {job.pending.record_id for job in jobs}
         if guilty:
-            self._store.set_aside(self._name, guilty, self._now() + timedelta(seconds=self._backoff(1)))
-            logs.warn(_log, "records.set_aside", route=self._name, count=len(guilty))
+            self._store.isolate(self._name, guilty, self._now() + timedelta(seconds=self._backoff(1)))
+            logs.warn(_log, "records.isolate", route=self._name, count=len(guilty))
         self._doubted.clear()
         self._starts_over = False
         self._quota_waits = 0
         self._size = min(self._full, self._size * 4)
-        if state.kind != "well" or state.failures:
+        if state.kind != "ok" or state.failures:
             self._store.set_route_state(self._name, RouteState())
             logs.say(_log, "route.well", route=self._name)
 
@@ -518,15 +519,15 @@ class RouteWorker:
             later = self._blame(failure, jobs, state)
         results = []
         for job in jobs:
-            owed = job.owed
+            pending = job.pending
             written, removed = _taken_over(job, outcomes)
-            if owed.alone and failure.kind == "later" and self._gives_up(owed, state):
-                reason = f"given up after {owed.tries + 1} tries: {failure.reason}"
-                job.letters += tuple(self._letter(owed, row, reason, failure.code, "") for row in job.rows)
-                results.append(Result(owed.record_id, owed.version, owed.token, written, removed))
+            if pending.isolated and failure.kind == "later" and self._gives_up(pending, state):
+                reason = f"given up after {pending.tries + 1} tries: {failure.reason}"
+                job.letters += tuple(self._letter(pending, row, reason, failure.code, "") for row in job.rows)
+                results.append(Result(pending.record_id, pending.version, pending.token, written, removed))
                 continue
-            mine = Later(later.due_at, later.reason, later.failed, alone=later.alone or owed.alone)
-            results.append(Result(owed.record_id, owed.version, owed.token, written, removed, later=mine))
+            mine = Later(later.due_at, later.reason, later.failed, isolated=later.isolated or pending.isolated)
+            results.append(Result(pending.record_id, pending.version, pending.token, written, removed, later=mine))
         return results
 
     def _blame(self, failure: _Failure, jobs: Sequence[_Job], state: RouteState) -> Later:
@@ -537,12 +538,12 @@ class RouteWorker:
             self._after = self._began_after  # the same records again, fewer of them
             self._note(state, failure)
             return Later(now, failure.code, failed=False)
-        (owed,) = (job.owed for job in jobs)
-        own_turn = now + timedelta(seconds=max(failure.after or 0.0, self._backoff(owed.tries + 1)))
-        if owed.alone:
-            return Later(own_turn, failure.code, alone=True)
+        (pending,) = (job.pending for job in jobs)
+        own_turn = now + timedelta(seconds=max(failure.after or 0.0, self._backoff(pending.tries + 1)))
+        if pending.isolated:
+            return Later(own_turn, failure.code, isolated=True)
         self._size = 1
-        self._doubted.add(owed.record_id)
+        self._doubted.add(pending.record_id)
         if len(self._doubted) == 1:
             self._note(state, failure)
             return Later(own_turn, failure.code)
@@ -603,12 +604,14 @@ class RouteWorker:
 
     # ------------------------------------------------ settling
 
-    def _back(self, owed: Owed, *, wait: float = 0.0, reason: str = "", failed: bool = False) -> Result:
+    def _back(self, pending: Pending, *, wait: float = 0.0, reason: str = "", failed: bool = False) -> Result:
         due = self._now() + timedelta(seconds=wait)
-        return Result(owed.record_id, owed.version, owed.token, later=Later(due, reason, failed, owed.alone))
+        return Result(
+            pending.record_id, pending.version, pending.token, later=Later(due, reason, failed, pending.isolated)
+        )
 
     def _settled(self, job: _Job) -> Result:
-        return Result(job.owed.record_id, job.owed.version, job.owed.token)
+        return Result(job.pending.record_id, job.pending.version, job.pending.token)
 
     def _finish(self, results: Sequence[Result], letters: Sequence[Letter] = (), *, delivered: bool = False) -> None:
         """First the new letters on disk, then those away that are void now, then the results.
@@ -637,10 +640,10 @@ class RouteWorker:
         for result in results:
             self._leased.pop(result.record_id, None)
 
-    def _letter(self, owed: Owed, row: Row, reason: str, code: str, where: str) -> Letter:
+    def _letter(self, pending: Pending, row: Row, reason: str, code: str, where: str) -> Letter:
         return Letter(
-            "deliver", self._name, owed.record_id, reason, code, row=row.key, where=where, tries=owed.tries + 1,
-            content={"cells": json.loads(dump_cells(row.cells)), "version": owed.version},
+            "deliver", self._name, pending.record_id, reason, code, row=row.key, where=where, tries=pending.tries + 1,
+            content={"cells": json.loads(dump_cells(row.cells)), "version": pending.version},
         )  # fmt: skip
 
     def _tell(self, jobs: Sequence[_Job], done: Delivered, each: Sequence[float], failure: _Failure | None) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from msgspec import Struct, field
 
 from connector.delivery import Delivered
-from connector.store import RouteKind, Status
+from connector.store.model import RouteKind, Status
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -200,12 +200,12 @@ def _of_standing(standing: Standing, now: datetime) -> Iterator[Metric]:
     yield gauge("records", "Affiliates on record.", (), {(): float(status.records)})
     routes = status.routes
     yield gauge("route_owed", "Records that the route has still to deliver.", ("route",),
-                {(r.route,): float(r.owed) for r in routes})  # fmt: skip
-    yield gauge("route_retrying", "Owed records that have failed before.", ("route",),
+                {(r.route,): float(r.pending) for r in routes})  # fmt: skip
+    yield gauge("route_retrying", "Pending records that have failed before.", ("route",),
                 {(r.route,): float(r.retrying) for r in routes})  # fmt: skip
     yield gauge("route_rows", "Rows that the far side holds by our last word.", ("route",),
                 {(r.route,): float(r.rows) for r in routes})  # fmt: skip
-    yield gauge("route_oldest_owed_seconds", "Age of the oldest owed record; 0 when nothing is owed.", ("route",),
+    yield gauge("route_oldest_owed_seconds", "Age of the oldest pending record; 0 when nothing is pending.", ("route",),
                 {(r.route,): _age(r.oldest_since, now) for r in routes})  # fmt: skip
     states: dict[tuple[str, ...], float] = {
         (r.route, kind): float(r.state.kind == kind) for r in routes for kind in get_args(RouteKind)
@@ -233,7 +233,7 @@ _of_sinks: Final[Mapping[str, tuple[str, str]]] = {
 _of_sources: Final[Mapping[str, str]] = {
     "": "Events projected, duplicates included; survives restarts.",
     "_duplicates": "Events that had come before.",
-    "_about_none": "Events that concern no affiliate.",
+    "_no_affiliate": "Events that concern no affiliate.",
     "_unreadable": "Events that no normalizer understood.",
 }
 

@@ -21,7 +21,8 @@ from connector.core.record import AffiliateRecord
 from connector.core.source import Event, Source
 from connector.core.view import view
 from connector.dead_letters import DeadLetters, Letter, event_of
-from connector.store import Store, fingerprint
+from connector.store.model import fingerprint
+from connector.store.store import Store
 
 Evaluate = Callable[[AffiliateRecord], Evaluation]
 _page = 1000
@@ -240,12 +241,12 @@ def _standing(
     now: datetime,
 ) -> Iterator[Entry]:
     """How each route stands; *stopped* are those with a dead letter about the record."""
-    owed = {one.route: one for one in store.owed_of(record_id)}
+    pending = {one.route: one for one in store.pending_of(record_id)}
     record = view(record_id, facts)
     for route, evaluate in evaluations.items():
-        one = owed.get(route)
+        one = pending.get(route)
         if one is not None:
-            text = f"owed since {one.since.isoformat(timespec='seconds')}"
+            text = f"pending since {one.since.isoformat(timespec='seconds')}"
             if one.tries:
                 text += f", {one.tries} tries failed ({one.reason})"
             if one.due_at > now:
@@ -342,7 +343,7 @@ def forget(
         if more:
             store.forget(meant.record_ids, more)
         lost += letters.forget(is_theirs)
-    whole = store.scrub(rebuild_inbox_up_to_bytes=None if alone else inbox_rebuilt_while_serving_bytes)
+    whole = store.erase(rebuild_inbox_up_to_bytes=None if alone else inbox_rebuilt_while_serving_bytes)
     return Gone(gone.events, gone.records, gone.deliveries, lost, gone.rows, meant.elsewhere, whole)
 
 

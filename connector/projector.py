@@ -29,7 +29,8 @@ from connector.core.source import API_TOPIC, Event, Source
 from connector.core.view import said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
-from connector.store import Batch, Overtaken, Saved, Store, StoredEvent, Tally, fingerprint
+from connector.store.model import Batch, Overtaken, Saved, StoredEvent, Tally, fingerprint
+from connector.store.store import Store
 from connector.topics import StrangeTopics
 
 _log = logs.get("projector")
@@ -283,7 +284,7 @@ class _Work:
             self._unread_bytes += len(event.body)
             return False  # not seen: its replay must not look like a duplicate
         if not updates:
-            tally.about_none += 1
+            tally.no_affiliate += 1
             return True  # not seen: the longer form of its body may name somebody
         self._now_seen.add(key)
         self.seen.append(key)

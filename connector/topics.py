@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from connector import logs
 from connector.core.source import API_TOPIC, Event, Source
-from connector.store import Store
+from connector.store.store import Store
 
 _log = logs.get("topics")
 _place = "connector.topics"

@@ -21,7 +21,7 @@ from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Delivered, Retry, Route, RouteWorker
 from connector.projector import Projector
-from connector.store import Store, open_store
+from connector.store.store import Store, open_store
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -211,7 +211,7 @@ class World:
         raise AssertionError("the route never rests")
 
     def deliver_for(self, seconds: float) -> None:
-        """Step, and let time go by whenever the route waits, until *seconds* have passed or nothing is owed."""
+        """Step, and let time go by whenever the route waits, until *seconds* have passed or nothing is pending."""
         end = self.clock.seconds + seconds
         while self.clock.seconds < end:
             wait = self.deliver()
@@ -223,5 +223,5 @@ class World:
         """What the far side holds."""
         return {key.removeprefix("plain:"): row["Email"] for key, row in self.sink.rows.items()}
 
-    def owed(self) -> int:
-        return self.store.status().routes[0].owed
+    def pending(self) -> int:
+        return self.store.status().routes[0].pending

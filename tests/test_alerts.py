@@ -30,7 +30,7 @@ from connector.alerts import (
 )
 from connector.core.errors import StoreUnavailable
 from connector.core.outbound import why_not
-from connector.store import RouteKind, RouteState, RouteStatus, SourceStatus, Status
+from connector.store.model import RouteKind, RouteState, RouteStatus, SourceStatus, Status
 from tests.doubles import START
 from tests.far_sides.chat import Chat
 from tests.far_sides.loopback import Fault, Reply
@@ -38,8 +38,8 @@ from tests.far_sides.loopback import Fault, Reply
 rules = Rules(waiting=timedelta(minutes=5), quiet=timedelta(days=3))
 
 
-def route(kind: RouteKind = "well", reason: str = "", *, since: datetime = START, owed: int = 0) -> RouteStatus:
-    return RouteStatus("sheets/all", owed, 0, None, 0, RouteState(kind, reason, since=since))
+def route(kind: RouteKind = "ok", reason: str = "", *, since: datetime = START, pending: int = 0) -> RouteStatus:
+    return RouteStatus("sheets/all", pending, 0, None, 0, RouteState(kind, reason, since=since))
 
 
 def view(*routes: RouteStatus, letters: Mapping[tuple[str, str], int] | None = None, came: datetime = START) -> View:
@@ -59,11 +59,11 @@ def kinds(messages: Sequence[Message]) -> list[str]:
 
 
 def test_a_route_that_needs_a_person_is_told_once_and_once_when_it_is_well() -> None:
-    failing = view(route("needs_action", "share the sheet with bot@x.iam.gserviceaccount.com as editor", owed=3))
+    failing = view(route("needs_action", "share the sheet with bot@x.iam.gserviceaccount.com as editor", pending=3))
     messages, told = decide(Told(), failing, rules, START)
     assert kinds(messages) == ["route_failing"]
     assert "share the sheet with" in messages[0].text
-    assert "3 records are owed" in messages[0].text
+    assert "3 records are pending" in messages[0].text
     assert "connector check --live" in messages[0].text
     again, told = decide(told, failing, rules, after(hours=9))
     assert again == []
@@ -191,7 +191,7 @@ def test_dead_letters_that_can_not_be_counted_are_neither_gone_nor_the_stores_fa
 
 states = st.builds(
     route,
-    st.sampled_from(["well", "waiting", "needs_action", "bug"]),
+    st.sampled_from(["ok", "waiting", "needs_action", "bug"]),
     st.just("why"),
     since=st.integers(0, 600).map(lambda minutes: after(minutes=minutes)),
 )

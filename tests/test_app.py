@@ -26,7 +26,8 @@ from connector import app, config
 from connector.app import ClockWatch, LiveHost, Program, believes_clock
 from connector.core.errors import Stopping
 from connector.core.source import Event
-from connector.store import Later, Result, StoreInUse, open_store
+from connector.store.model import Later, Result, StoreInUse
+from connector.store.store import open_store
 from tests.doubles import World
 from tests.far_sides.chat import Chat
 from tests.running import Connector, Nursery, now, tokens
@@ -328,9 +329,9 @@ def test_a_clock_that_is_set_back_is_noticed_and_what_is_owed_is_due(tmp_path: P
     program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, now(), _event(1))])
     program.projector.step()
     route = program.workers[0].route.name
-    (owed,) = program.store.take(route, 1, lease=timedelta(0))
+    (pending,) = program.store.take(route, 1, lease=timedelta(0))
     later = Later(now() + timedelta(hours=3))
-    program.store.finish(route, [Result(owed.record_id, owed.version, owed.token, later=later)])
+    program.store.finish(route, [Result(pending.record_id, pending.version, pending.token, later=later)])
     for moment, steady, is_due in ((1e9 + 5, 5.0, False), (1e9 + 900, 10.0, False), (1e9 - 3_000, 15.0, True)):
         clock.update(now=moment, steady=steady)
         program._mind_the_clock()

@@ -38,7 +38,7 @@ from connector.file_lock import FileLock
 from connector.projector import Projector
 from connector.sources.everflow.webhooks import Everflow as EverflowSource
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store import Store, open_store
+from connector.store.store import Store, open_store
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.platform_servers import (
     ACCOUNT,
@@ -146,12 +146,12 @@ class World:
         return event
 
     def settle(self) -> None:
-        """Everything that is owed is delivered."""
+        """Everything that is pending is delivered."""
         for route in self.store.routes():
-            while owed := self.store.take(route, 500, lease=timedelta(minutes=1)):
-                from connector.store import Result
+            while pending := self.store.take(route, 500, lease=timedelta(minutes=1)):
+                from connector.store.model import Result
 
-                self.store.finish(route, [Result(each.record_id, each.version, each.token) for each in owed])
+                self.store.finish(route, [Result(each.record_id, each.version, each.token) for each in pending])
 
     def ids(self) -> set[int]:
         found: list[str] = []
@@ -173,8 +173,8 @@ class World:
         records = [view(record_id, load_facts(each.facts)) for record_id, each in known.items()]
         return {int(record.id.partition(":")[2]): record for record in records}
 
-    def owed(self) -> dict[str, int]:
-        return {route.route: route.owed for route in self.store.status().routes}
+    def pending(self) -> dict[str, int]:
+        return {route.route: route.pending for route in self.store.status().routes}
 
     def inbox(self) -> list[Event]:
         found, after = [], 0
@@ -210,7 +210,7 @@ def test_everybody_is_in_the_store_and_owed_to_every_route(world: Callable[..., 
     report = here.read()
     assert (report.kind, report.read, report.new, report.changed, report.gone) == ("whole", 310, 310, 0, 0)
     assert here.ids() == set(range(1, 311))
-    assert here.owed() == {"table/all": 310, "table/more": 310}
+    assert here.pending() == {"table/all": 310, "table/more": 310}
     record = here.record(7)
     assert record.email == "p7@example.com"
     assert record.status == "active"
@@ -231,7 +231,7 @@ def test_a_reading_of_an_unchanged_platform_writes_nothing(world: Callable[..., 
         here.later()
         report = here.read()
         assert (report.read, report.new, report.changed, report.gone) == (120, 0, 0, 0)
-    assert here.owed() == {"table/all": 0, "table/more": 0}
+    assert here.pending() == {"table/all": 0, "table/more": 0}
     assert here.end_state() == before
     assert here.store.load(everybody) == versions
     assert len(here.inbox()) == 120
@@ -251,7 +251,7 @@ def test_only_what_changed_is_owed(world: Callable[..., World], kind: str) -> No
     here.later()
     report = here.read()
     assert (report.new, report.changed) == (1, 1)
-    assert here.owed() == {"table/all": 2, "table/more": 2}
+    assert here.pending() == {"table/all": 2, "table/more": 2}
     assert here.record(5).email == "new@example.com"
 
 
@@ -571,7 +571,7 @@ def test_killed_at_any_page_it_goes_on_there(world: Callable[..., World], kind: 
         report = here.read()
         assert (report.read, report.pages) == (count, pages)
         assert here.end_state() == expected
-        assert here.owed() == {"table/all": count, "table/more": count}
+        assert here.pending() == {"table/all": count, "table/more": count}
         assert max(here.platform.reads.values()) <= 2
         assert sum(here.platform.reads.values()) == pages + (moment != "after it")
 
@@ -634,11 +634,11 @@ def test_who_is_gone_is_marked_and_who_comes_back_is_not(world: Callable[..., Wo
     assert (report.read, report.gone) == (149, 1)
     assert here.record(77).status == "inactive"
     assert here.record(77).gone_at is not None
-    assert here.owed() == {"table/all": 1, "table/more": 1}
+    assert here.pending() == {"table/all": 1, "table/more": 1}
     here.settle()
     here.later()
     assert here.read().gone == 0  # it is marked already
-    assert here.owed() == {"table/all": 0, "table/more": 0}
+    assert here.pending() == {"table/all": 0, "table/more": 0}
     here.platform.rows[77] = row
     here.later()
     assert here.read().changed == 1

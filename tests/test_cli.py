@@ -21,7 +21,7 @@ import pytest
 
 from connector import cli, config
 from connector.dead_letters import DeadLetters, Letter
-from connector.store import open_store
+from connector.store.store import open_store
 from tests.chaos.server import event
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Fault
@@ -370,7 +370,7 @@ def test_status_before_the_first_start_makes_no_files(started: Shell, tmp_path: 
     said = started.type_for_json("status")
     assert said["server"] == "not running"
     assert [source["source"] for source in said["sources"]] == ["firstpromoter", "everflow"]
-    assert [(route["route"], route["state"], route["owed"]) for route in said["routes"]] == [
+    assert [(route["route"], route["state"], route["pending"]) for route in said["routes"]] == [
         ("local/local_csv", "not started", 0)
     ]
     assert started.type("status") == 0
@@ -399,7 +399,7 @@ def test_drain_delivers_what_is_owed_and_leaves(started: Shell, tmp_path: Path) 
     assert "local/local_csv: all delivered" in started.out
     assert "firstpromoter:41" in (tmp_path / "data" / "affiliates.csv").read_text()
     (route,) = started.type_for_json("status")["routes"]
-    assert (route["state"], route["owed"], route["rows"]) == ("up to date", 0, 1)
+    assert (route["state"], route["pending"], route["rows"]) == ("up to date", 0, 1)
 
 
 def test_a_topic_with_a_slip_is_told_by_status_and_by_preview(started: Shell, tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_drain_with_a_far_side_that_refuses_leaves_it_owed_and_is_1(started: She
     (tmp_path / "data" / "affiliates.csv").mkdir()
     assert started.type("drain") == 1
     (route,) = started.type_for_json("status")["routes"]
-    assert route["owed"] == 1
+    assert route["pending"] == 1
     assert route["reason"]
     (tmp_path / "data" / "affiliates.csv").rmdir()
     assert started.type("resync", "local/local_csv") == 0
@@ -574,7 +574,7 @@ def test_sample_does_not_take_an_earlier_row_for_its_own(
         assert shell.type("sample") == 0
         connector.table.write_text(connector.table.read_text().replace("Affiliate ID", "Number"))
         assert shell.type("sample") == 1
-        assert "local/local_csv: owed (" in shell.out
+        assert "local/local_csv: pending (" in shell.out
         assert 'no column "Affiliate ID"' in shell.out
         assert "is written\n" not in shell.out
     finally:
@@ -612,7 +612,7 @@ def test_a_server_that_listens_elsewhere_is_running_all_the_same(
         assert shell.type_for_json("status")["server"] == told
         assert shell.type("resync", "local/local_csv") == 0
         assert "the running server begins within a second" in shell.out
-        connector.wait_until(lambda: not connector.status().routes[0].owed)
+        connector.wait_until(lambda: not connector.status().routes[0].pending)
     finally:
         connector.kill()
     assert shell.type_for_json("status")["server"] == "not running"

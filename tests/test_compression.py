@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.compression import Codec
+from connector.store.compression import Codec
 
 
 @given(st.binary(max_size=5000))

@@ -21,7 +21,7 @@ from connector.core.row import Cell, HeldCells, Row, load_cells
 from connector.core.sink import Outcome, TargetOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, RouteWorker
-from connector.store import Store
+from connector.store.store import Store
 from tests.doubles import TableSink, World, as_row, event
 
 
@@ -37,7 +37,7 @@ def test_a_thousand_events_on_one_affiliate_are_one_row_in_one_call(world: World
     assert world.deliver() is None
     assert world.emails() == {"1": "1000@example.com"}
     assert len(world.sink.calls) == 1
-    assert world.owed() == 0
+    assert world.pending() == 0
 
 
 def test_a_clock_that_was_ahead_holds_nothing_up(world: World) -> None:
@@ -116,9 +116,9 @@ def test_a_row_equal_to_what_was_written_costs_no_call(world: World) -> None:
     world.say(event(1, 1, email="a@example.com"))
     world.deliver()
     world.say(event(1, 2, company="not in any column"))
-    assert world.owed() == 1
+    assert world.pending() == 1
     assert world.deliver() is None
-    assert world.owed() == 0
+    assert world.pending() == 0
     assert len(world.sink.calls) == 1
 
 
@@ -165,10 +165,10 @@ def test_a_change_during_delivery_stays_owed(world: World) -> None:
     world.say(event(1, 1, email="old@example.com"))
     world.worker.step()
     assert world.emails() == {"1": "old@example.com"}
-    assert world.owed() == 1
+    assert world.pending() == 1
     world.deliver()
     assert world.emails() == {"1": "new@example.com"}
-    assert world.owed() == 0
+    assert world.pending() == 0
 
 
 def test_a_lost_answer_ends_in_the_same_row(world: World) -> None:
@@ -181,7 +181,7 @@ def test_a_lost_answer_ends_in_the_same_row(world: World) -> None:
     world.deliver_for(60)
     assert world.emails() == {"1": "a@example.com"}
     assert len(world.sink.calls) == 3
-    assert world.owed() == 0
+    assert world.pending() == 0
 
 
 def test_a_refused_row_is_a_letter_at_once_and_the_rest_is_written(world: World) -> None:
@@ -257,7 +257,7 @@ def test_a_mapping_that_breaks_on_one_record_keeps_it_owed_and_delivers_the_othe
     assert wait is not None
     assert wait > 0
     assert set(world.emails()) == {"0", "2"}
-    assert world.owed() == 1
+    assert world.pending() == 1
     assert world.letters.list() == []
     world.close()
 
@@ -268,9 +268,9 @@ def test_a_row_without_an_outcome_stays_owed_and_comes_again_later(world: World)
     wait = world.deliver()
     assert wait is not None
     assert wait > 0
-    assert world.owed() == 1
+    assert world.pending() == 1
     world.deliver_for(10)
-    assert world.owed() == 0
+    assert world.pending() == 0
 
 
 def test_a_row_that_has_to_wait_waits_as_long_as_the_far_side_asks(world: World) -> None:
@@ -314,13 +314,13 @@ def test_an_outage_leaves_all_owed_and_calls_follow_the_back_off(tmp_path: Path)
     world.sink.before = down
     world.say(*(event(n, email="a@example.com") for n in range(300)))
     world.deliver_for(1790)
-    assert world.owed() == 300
+    assert world.pending() == 300
     assert 5 < len(world.sink.calls) < 40
     world.deliver_for(3600)
     assert len(world.sink.rows) == 300
-    assert world.owed() == 0
+    assert world.pending() == 0
     assert world.letters.list() == []
-    assert world.store.route_state("table/all").kind == "well"
+    assert world.store.route_state("table/all").kind == "ok"
     world.close()
 
 
@@ -353,7 +353,7 @@ def test_rows_that_make_calls_fail_do_not_hold_up_the_others(
     world.say(*(event(n, email="a@example.com") for n in range(200)))
     world.deliver_for(15)
     assert len(world.sink.rows) == 200 - len(poisonous)
-    assert world.owed() == len(poisonous)
+    assert world.pending() == len(poisonous)
     assert world.letters.list() == []
     # From now on they are sent by themselves: the others are not in their way, nor they in the others'.
     world.sink.calls.clear()
@@ -366,7 +366,7 @@ def test_rows_that_make_calls_fail_do_not_hold_up_the_others(
     world.sink.before = lambda rows: None
     world.deliver_for(3600)
     assert len(world.sink.rows) == 200
-    assert world.owed() == 0
+    assert world.pending() == 0
 
 
 def test_a_lone_row_that_fails_does_not_delay_one_that_comes_after_it(world: World) -> None:
@@ -400,7 +400,7 @@ def test_a_row_that_alone_fails_for_too_long_is_dead_lettered_when_others_got_th
     (letter,) = world.letters.list()
     assert (letter.subject, letter.code) == ("plain:1", "later")
     assert letter.tries > 3
-    assert world.owed() == 0
+    assert world.pending() == 0
     world.close()
 
 
@@ -409,7 +409,7 @@ def test_a_bug_never_dead_letters_and_loses_nothing(tmp_path: Path) -> None:
     world.sink.before = _always(ZeroDivisionError("secret@example.com"))
     world.say(*(event(n, email="a@example.com") for n in range(120)))
     world.deliver_for(3 * 3600)
-    assert world.owed() == 120
+    assert world.pending() == 120
     assert world.letters.list() == []
     state = world.store.route_state("table/all")
     assert state.kind == "bug"
@@ -433,7 +433,7 @@ def test_a_record_on_which_our_code_breaks_is_never_dead_lettered_though_others_
         world.say(*(event(n, at, email=f"{at}@example.com") for n in range(3)))
         world.deliver_for(1200)
     assert set(world.emails().values()) == {"4@example.com"}
-    assert world.owed() == 1
+    assert world.pending() == 1
     assert world.letters.list() == []
     world.close()
 
@@ -451,7 +451,7 @@ def test_a_row_that_the_far_side_puts_off_for_too_long_is_dead_lettered_when_oth
     (letter,) = world.letters.list()
     assert (letter.subject, letter.code) == ("plain:1", "locked")
     assert "locked by somebody" in letter.reason
-    assert world.owed() == 0
+    assert world.pending() == 0
     world.close()
 
 
@@ -466,7 +466,7 @@ def test_what_needs_a_person_pauses_the_route_and_heals_by_itself(world: World) 
     world.sink.before = lambda rows: None
     world.deliver_for(3600)
     assert len(world.sink.rows) == 120
-    assert world.store.route_state("table/all").kind == "well"
+    assert world.store.route_state("table/all").kind == "ok"
 
 
 @pytest.mark.parametrize(("error", "calls_at_once"), [(NeedsAction("share the sheet"), 1), (TryLater("down"), 0)])
@@ -494,13 +494,13 @@ def test_a_stop_leaves_the_batch_owed_and_blames_nobody(world: World) -> None:
     world.say(event(1, email="a@example.com"))
     with pytest.raises(Stopping):
         world.worker.step()
-    assert world.owed() == 1
-    assert world.store.route_state("table/all").kind == "well"
+    assert world.pending() == 1
+    assert world.store.route_state("table/all").kind == "ok"
     world.close()
     world.open()
     world.sink.before = lambda rows: None
     world.deliver()
-    assert world.owed() == 0
+    assert world.pending() == 0
 
 
 def test_two_records_with_one_key_never_stand_in_one_batch(tmp_path: Path) -> None:
@@ -523,7 +523,7 @@ def test_a_record_with_more_rows_than_a_call_takes_is_settled_when_all_are_writt
     world.say(event(1, email="a@example.com"))
     world.deliver()
     assert [len(call) for call in world.sink.calls] == [10, 10, 5]
-    assert world.owed() == 0
+    assert world.pending() == 0
     world.close()
 
 
@@ -589,7 +589,7 @@ def test_what_is_gone_is_written_again_with_all_that_stood_in_it(world: World) -
     world.say(event(9, email="new@example.com"))
     world.deliver()
     assert sorted(world.emails()) == ["0", "1", "2", "3", "4", "9"]
-    assert (world.owed(), world.letters.list(), world.clock.naps) == (0, [], [])
+    assert (world.pending(), world.letters.list(), world.clock.naps) == (0, [], [])
 
 
 def test_a_sink_that_starts_over_for_ever_is_a_bug_and_costs_no_storm_of_calls(world: World) -> None:
@@ -638,7 +638,7 @@ def test_everything_arrives_whatever_fails(tmp_path: Path) -> None:
             world.say(*(event(n, at, email=f"{at}@example.com") for n in range(60)))
             world.deliver_for(5)
         world.deliver_for(10 * 24 * 3600)
-        assert world.owed() == 0, seed
+        assert world.pending() == 0, seed
         refused = {letter.subject for letter in world.letters.list()}
         assert refused == {f"plain:{n}" for n in range(60) if n % 10 == 7}
         assert world.emails() == {str(n): "3@example.com" for n in range(60) if n % 10 != 7}
@@ -670,7 +670,7 @@ def _by_email(record: AffiliateRecord) -> Evaluation:
 def test_its_thread_wakes_up_for_what_is_owed_and_stops_when_told(world: World) -> None:
     written = threading.Event()
     world.sink.after = lambda rows: written.set()
-    world.store.on_owed(world.worker.bell.set)
+    world.store.on_pending(world.worker.bell.set)
     thread = threading.Thread(target=world.worker.run)
     thread.start()
     time.sleep(0.1)  # by now it sleeps, without an end: nothing but the bell wakes it
@@ -679,7 +679,7 @@ def test_its_thread_wakes_up_for_what_is_owed_and_stops_when_told(world: World) 
     world.stop.set()
     thread.join(30)
     assert not thread.is_alive()
-    assert world.owed() == 0
+    assert world.pending() == 0
 
 
 def test_it_gives_way_before_it_sends_and_before_it_settles_for_what_each_took_the_last_time(world: World) -> None:
@@ -703,7 +703,7 @@ def test_it_gives_way_before_it_sends_and_before_it_settles_for_what_each_took_t
     world.say(event(1, 3, email="c@example.com"))
     worker.step()
     assert len(log) == 7, "it stops: nothing is begun"
-    assert world.owed() == 1
+    assert world.pending() == 1
 
 
 class _Pressed:
@@ -728,10 +728,10 @@ def test_what_was_written_while_the_store_failed_is_settled_later_without_a_seco
     )
     with pytest.raises(StoreUnavailable):
         worker.step()
-    assert world.owed() == 2
+    assert world.pending() == 2
     failing.broken = False
     assert worker.step() is None
-    assert world.owed() == 0
+    assert world.pending() == 0
     assert len(world.sink.calls) == 1
 
 
@@ -747,11 +747,11 @@ def test_what_is_left_of_a_large_batch_when_the_store_fails_is_settled_later_wit
     )
     with pytest.raises(StoreUnavailable):
         worker.step()
-    assert 0 < world.owed() < 4_500  # what was settled before is
+    assert 0 < world.pending() < 4_500  # what was settled before is
     assert len(world.letters.list()) == 4
     failing.broken = False
     assert worker.step() is None
-    assert world.owed() == 0
+    assert world.pending() == 0
     assert (len(world.sink.calls), len(world.letters.list())) == (1, 4)
     world.close()
 
@@ -766,7 +766,7 @@ def test_a_store_that_fails_in_the_middle_of_a_call_leaves_nothing_leased(world:
     with pytest.raises(StoreUnavailable):
         world.worker.step()
     assert world.deliver() is None
-    assert world.owed() == 0
+    assert world.pending() == 0
     assert [len(call) for call in world.sink.calls] == [3, 3]
 
 
@@ -789,7 +789,7 @@ def test_a_death_around_the_settling_leaves_no_letter_open_of_a_row_that_was_del
     world.open()
     world.deliver()
     assert world.emails() == {"1": "good@example.com"}
-    assert (world.owed(), world.letters.list()) == (0, [])
+    assert (world.pending(), world.letters.list()) == (0, [])
 
 
 class _LightsOut(BaseException):

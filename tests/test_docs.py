@@ -38,7 +38,7 @@ from connector.metrics import described
 from connector.projector import Projector
 from connector.sources.everflow import webhooks as everflow
 from connector.sources.firstpromoter import webhooks as firstpromoter
-from connector.store import open_store
+from connector.store.store import open_store
 from tests.far_sides import platform_servers
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Reply

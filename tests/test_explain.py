@@ -110,7 +110,9 @@ def test_what_is_owed_and_fails_is_told_with_the_next_try(tmp_path: Path) -> Non
     world.deliver()
     route = told(world)[-1]
     assert route.kind == "route"
-    assert route.text.startswith("owed since 2026-11-20T12:00:00+00:00, 1 tries failed (BUSY), next try at 2026-11-20T")
+    assert route.text.startswith(
+        "pending since 2026-11-20T12:00:00+00:00, 1 tries failed (BUSY), next try at 2026-11-20T"
+    )
     world.close()
 
 
@@ -167,7 +169,7 @@ def test_the_command_prints_a_time_line_for_people_and_for_programs(tmp_path: Pa
         head = {"id": 1, "type": "promoter_signed_up", "created_at": "2026-11-20T10:00:00Z"}
         connector.send("firstpromoter", {"event": head, "data": {"promoter": person}})
         connector.wait_for({"firstpromoter:41": {"Email": "ada@example.com"}})
-        connector.wait_until(lambda: not any(route.owed for route in connector.status().routes))
+        connector.wait_until(lambda: not any(route.pending for route in connector.status().routes))
         shown = connector.command("explain", "ada@example.com")
         assert shown.returncode == 0
         for word in ("firstpromoter:41", "promoter_signed_up", "email = ada@example.com", "local/local_csv", "written"):

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from connector import people
-from connector.blocks import events_in
-from connector.compression import Codec
 from connector.core.errors import StoreUnavailable
 from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event
 from connector.people import Busy, Gone, forget, whom
-from connector.store import LogLine, Overtaken, Owed, Result, open_store
+from connector.store.blocks import events_in
+from connector.store.compression import Codec
+from connector.store.model import LogLine, Overtaken, Pending, Result
+from connector.store.store import open_store
 from tests.doubles import PlainSource, World, event
 from tests.running import Connector, Nursery
 
@@ -118,7 +119,7 @@ def test_the_search_finds_what_taking_rows_away_alone_leaves_behind(tmp_path: Pa
     known = pieces(blobs_of(tmp_path, 7)) - pieces(b for n in range(9) if n != 7 for b in blobs_of(tmp_path, n))
     world.store.forget(["plain:7"], world.store.mentions_of(["plain:7"]))
     assert left_over(tmp_path, known, ["person7@example.com"])  # in the write-ahead logs, if nowhere else
-    world.store.scrub()
+    world.store.erase()
     assert left_over(tmp_path, known, ["person7@example.com"]) == set()
     world.close()
 
@@ -131,7 +132,7 @@ def test_a_large_inbox_is_overwritten_in_its_free_pages_rather_than_written_anew
     world.deliver()
     known = pieces(blobs_of(tmp_path, 7)) - pieces(b for n in range(20) if n != 7 for b in blobs_of(tmp_path, n))
     world.store.forget(["plain:7"], world.store.mentions_of(["plain:7"]))
-    assert world.store.scrub(rebuild_inbox_up_to_bytes=10_000) is False
+    assert world.store.erase(rebuild_inbox_up_to_bytes=10_000) is False
     assert left_over(tmp_path, known, ["person7@example.com"]) == set()
     world.close()
 
@@ -252,7 +253,7 @@ def test_a_projection_on_its_way_does_not_bring_the_person_back(tmp_path: Path) 
 def test_it_waits_for_a_delivery_on_its_way_and_gives_up_if_that_never_ends(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.say(event(7, 1, email="ada@example.com"))
-    (owed,) = world.store.take("table/all", 10, lease=timedelta(minutes=30), after="", alone=False)
+    (pending,) = world.store.take("table/all", 10, lease=timedelta(minutes=30), after="", isolated=False)
     meant = whom(world.store, ["plain"], "plain:7")
     naps: list[float] = []
     with pytest.raises(Busy):
@@ -261,25 +262,29 @@ def test_it_waits_for_a_delivery_on_its_way_and_gives_up_if_that_never_ends(tmp_
     assert world.store.load(["plain:7"])
 
     def settle(seconds: float) -> None:
-        world.store.finish("table/all", [settled(owed)])
+        world.store.finish("table/all", [settled(pending)])
 
     gone = forget(world.store, {"plain": world.source}, world.letters, meant, alone=False, wait=settle)
     assert gone.records == 1
     world.close()
 
 
-def settled(owed: Owed) -> Result:
-    return Result(owed.record_id, owed.version, owed.token)
+def settled(pending: Pending) -> Result:
+    return Result(pending.record_id, pending.version, pending.token)
 
 
 def test_a_late_answer_of_a_delivery_leaves_nothing_of_a_forgotten_person(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.say(event(7, 1, email="ada@example.com"))
-    (owed,) = world.store.take("table/all", 10, lease=timedelta(minutes=30), after="", alone=False)
+    (pending,) = world.store.take("table/all", 10, lease=timedelta(minutes=30), after="", isolated=False)
     remove(world, "plain:7")
     cells = '{"Email":"ada@example.com"}'
     late = Result(
-        owed.record_id, owed.version, owed.token, {"plain:7": cells}, log=(LogLine("plain:7", "written", "", cells),)
+        pending.record_id,
+        pending.version,
+        pending.token,
+        {"plain:7": cells},
+        log=(LogLine("plain:7", "written", "", cells),),
     )
     world.store.finish("table/all", [late], delivered=True)
     assert world.store.deliveries_of("plain:7") == []

@@ -22,7 +22,7 @@ readme = (root / "README.md").read_text(encoding="utf-8")
 # Floors, the lowest first: a room imports only from floors below, or from its own where the own floor is a family.
 floors: list[tuple[str, ...]] = [
     ("core",),
-    ("logs", "faults", "effort", "file_lock", "database_file", "compression", "blocks", "seen_filter", "samples"),
+    ("logs", "faults", "effort", "file_lock", "samples"),
     ("sources", "sinks", "store", "dead_letters", "plugins"),
     ("topics",),
     ("config", "projector", "delivery", "receiver", "metrics", "alerts", "backfill", "people"),
@@ -135,10 +135,10 @@ def test_only_delivery_and_backfill_have_patience() -> None:
 
 
 def test_only_the_store_and_its_files_speak_sql() -> None:
-    assert users_of("sqlite3") == {"store", "database_file"}
+    assert users_of("sqlite3") == {"store"}
     speaks = re.compile(r"\"(SELECT|INSERT|UPDATE|DELETE|CREATE TABLE|PRAGMA) ")
     speakers = {room_of(path) for path in modules if speaks.search(path.read_text(encoding="utf-8"))}
-    assert speakers == {"store", "database_file"}
+    assert speakers == {"store"}
 
 
 def test_only_the_configuration_reads_the_environment() -> None:

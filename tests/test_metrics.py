@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from connector.delivery import Delivered
 from connector.metrics import Metrics, Standing, described
-from connector.store import RouteState, RouteStatus, SourceStatus, Status
+from connector.store.model import RouteState, RouteStatus, SourceStatus, Status
 from tests.doubles import START, World, event
 from tests.running import Connector, Nursery, tokens
 
@@ -119,7 +119,7 @@ def test_the_stores_standing_is_looked_up_at_the_scrape() -> None:
     assert seen["connector_records", ()] == 7
     assert seen["connector_events_total", source] == 40
     assert seen["connector_events_duplicates_total", source] == 3
-    assert seen["connector_events_about_none_total", source] == 2
+    assert seen["connector_events_no_affiliate_total", source] == 2
     assert seen["connector_events_unreadable_total", source] == 1
     assert seen["connector_last_event_timestamp_seconds", source] == START.timestamp()
     assert seen["connector_route_owed", route] == 5
@@ -127,7 +127,7 @@ def test_the_stores_standing_is_looked_up_at_the_scrape() -> None:
     assert seen["connector_route_rows", route] == 6
     assert seen["connector_route_oldest_owed_seconds", route] == 90
     assert seen["connector_route_state", (*route, ("state", "waiting"))] == 1
-    assert seen["connector_route_state", (*route, ("state", "well"))] == 0
+    assert seen["connector_route_state", (*route, ("state", "ok"))] == 0
     assert seen["connector_dead_letters", (("place", "local/all"), ("stage", "deliver"))] == 4
     assert seen["connector_ready", ()] == 0
     assert seen["connector_not_ready", (("reason", "stale"),)] == 1

@@ -16,7 +16,8 @@ from connector.core.lenient import micros_of
 from connector.core.source import Event
 from connector.core.view import view
 from connector.projector import Projected, Projector
-from connector.store import Batch, Store, open_store
+from connector.store.model import Batch
+from connector.store.store import Store, open_store
 from tests.doubles import START, PlainSource, World, event
 
 
@@ -36,7 +37,7 @@ def test_events_become_one_record_an_affiliate(world: World) -> None:
     world.say(event(1, 1, email="a@example.com"), event(2, 1, email="b@example.com"), event(1, 2, company="c"))
     assert world.store.record_ids() == ["plain:1", "plain:2"]
     assert email(world.store, 1) == "a@example.com"
-    assert world.owed() == 2
+    assert world.pending() == 2
 
 
 def test_any_order_ends_in_the_same_record(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_duplicate_changes_nothing_and_is_counted(world: World) -> None:
     world.say(event(1, email="a@example.com"), event(1, email="a@example.com"))
     world.deliver()
     world.say(event(1, email="a@example.com"))
-    assert world.owed() == 0
+    assert world.pending() == 0
     (status,) = world.store.status().sources
     assert (status.received, status.duplicates) == (3, 2)
 
@@ -84,7 +85,7 @@ def test_bodies_that_share_a_key_end_in_the_same_record_in_any_order(tmp_path: P
                 world.say(one)
         ends.append(facts_of(world, 1))
         (status,) = world.store.status().sources
-        assert (status.received, status.duplicates + status.about_none) == (4, 3)
+        assert (status.received, status.duplicates + status.no_affiliate) == (4, 3)
         world.close()
     assert all(end == ends[0] for end in ends)
     assert ends[0].keys() >= {"email", "company", "first_name"}
@@ -94,9 +95,9 @@ def test_a_fuller_second_delivery_is_owed_and_an_equal_one_is_not(world: World) 
     world.say(event(1, key="k", email="a@example.com"))
     world.deliver()
     world.say(event(1, key="k", email="a@example.com"))
-    assert world.owed() == 0
+    assert world.pending() == 0
     world.say(event(1, key="k", email="a@example.com", company="c"))
-    assert world.owed() == 1
+    assert world.pending() == 1
     assert [stored.seq for stored in world.store.events_of("plain:1")] == [1, 2, 3]
 
 
@@ -143,8 +144,8 @@ def test_the_same_key_of_another_source_is_no_duplicate(world: World) -> None:
 def test_an_event_about_nobody_is_counted_and_owes_nothing(world: World) -> None:
     world.say(event(None, note="test delivery"))
     (status,) = world.store.status().sources
-    assert (status.about_none, status.unreadable) == (1, 0)
-    assert world.owed() == 0
+    assert (status.no_affiliate, status.unreadable) == (1, 0)
+    assert world.pending() == 0
     assert world.letters.list() == []
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from connector import app, config
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
-from connector.store import open_store
+from connector.store.store import open_store
 from tests.doubles import World
 from tests.running import root
 

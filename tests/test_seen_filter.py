@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.seen_filter import SLICES, SeenFilter, SeenLately, bucket_of, split
+from connector.store.seen_filter import SLICES, SeenFilter, SeenLately, bucket_of, split
 
 keys = st.binary(min_size=16, max_size=16)
 

@@ -21,27 +21,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from connector.blocks import events_in
-from connector.compression import Codec
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
-from connector.database_file import DatabaseFile, Schema, StoreDamaged
-from connector.store import (
+from connector.store.blocks import events_in
+from connector.store.compression import Codec
+from connector.store.database_file import DatabaseFile, Schema, StoreDamaged
+from connector.store.model import (
     Batch,
     Later,
     LogLine,
     Overtaken,
-    Owed,
-    Pressure,
+    Pending,
     Result,
     RouteState,
     Saved,
-    Store,
     StoreInUse,
     Tally,
     fingerprint,
-    open_store,
 )
+from connector.store.store import Pressure, Store, open_store
 from tests.doubles import START, Clock, event
 
 LEASE = timedelta(minutes=1)
@@ -545,7 +543,7 @@ _full_disk = """
 import json, resource, signal, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from connector.store import open_store
+from connector.store.store import open_store
 from tests.doubles import Clock, event
 store = open_store(sys.argv[1] + "/c.db", worker=True, now=Clock())
 answers = {}
@@ -593,7 +591,7 @@ def test_a_full_disk_is_answered_and_left_behind_without_a_restart(tmp_path: Pat
 
 _killed = """
 import sys, threading
-from connector.store import open_store
+from connector.store.store import open_store
 sys.path.insert(0, sys.argv[3])
 from tests.doubles import Clock, event
 store = open_store(sys.argv[1] + "/c.db", worker=True, now=Clock())
@@ -709,7 +707,7 @@ def test_a_batch_is_committed_whole(store: Store) -> None:
     assert store.unseen([key, b"x" * 16]) == {b"x" * 16}
     assert store.load(["plain:1", "plain:2"])["plain:1"].facts == b"{}"
     status = store.status()
-    assert (status.records, status.waiting, status.routes[0].owed) == (1, 0, 1)
+    assert (status.records, status.waiting, status.routes[0].pending) == (1, 0, 1)
     assert [stored.event for stored in store.events_of("plain:1")] == [event(1)]
 
 
@@ -728,11 +726,11 @@ def test_a_batch_that_somebody_else_overtook_changes_nothing(store: Store) -> No
 def test_a_record_that_says_nothing_new_is_kept_but_not_owed(store: Store) -> None:
     store.enroll(["a/b"])
     save(store, Saved("plain:1", 0, 1, b"one"))
-    (owed,) = store.take("a/b", 9, lease=LEASE)
-    store.finish("a/b", [Result("plain:1", owed.version, owed.token)])
+    (pending,) = store.take("a/b", 9, lease=LEASE)
+    store.finish("a/b", [Result("plain:1", pending.version, pending.token)])
     save(store, Saved("plain:1", 1, 1, b"two"))
     assert store.load(["plain:1"])["plain:1"].facts == b"two"
-    assert store.status().routes[0].owed == 0
+    assert store.status().routes[0].pending == 0
 
 
 def test_a_fingerprint_stays_known_however_many_come_after_it(tmp_path: Path) -> None:
@@ -804,7 +802,7 @@ def test_records_whose_ids_name_one_place_are_kept_apart(store: Store) -> None:
         save(store, Saved("plain:07", 1, 2, b"late"))
     said = {"plain:7": b"7", "plain:07": b"changed", "plain:007": b"007", "plain:8": b"8", "plain:9": b"9"}
     assert {who: known.facts for who, known in store.load([*said, "plain:0007"]).items()} == said
-    assert {owed.record_id: owed.facts for owed in store.take("a/b", 9, lease=LEASE)} == said
+    assert {pending.record_id: pending.facts for pending in store.take("a/b", 9, lease=LEASE)} == said
     assert store.status().records == 5
     store.forget(["plain:7"], [])
     assert set(store.load(said)) == set(said) - {"plain:7"}
@@ -872,7 +870,7 @@ def test_a_new_route_owes_every_record_and_a_dropped_one_is_forgotten(store: Sto
     save(store, Saved("plain:1", 0, 1, b"{}"), Saved("plain:2", 0, 1, b"{}"))
     assert store.enroll(["a/b"]) == ["a/b"]
     assert store.enroll(["a/b"]) == []
-    assert [owed.record_id for owed in store.take("a/b", 9, lease=LEASE)] == ["plain:1", "plain:2"]
+    assert [pending.record_id for pending in store.take("a/b", 9, lease=LEASE)] == ["plain:1", "plain:2"]
     store.enroll([])
     assert store.status().routes == ()
     assert store.enroll(["a/b"]) == ["a/b"]
@@ -882,9 +880,9 @@ def test_a_new_route_owes_every_record_and_a_dropped_one_is_forgotten(store: Sto
 def test_records_are_taken_in_key_order_going_round(store: Store) -> None:
     store.enroll(["a/b"])
     save(store, *(Saved(f"plain:{n}", 0, 1, b"{}") for n in range(6)))
-    first = [owed.record_id for owed in store.take("a/b", 4, lease=LEASE, after="plain:3")]
+    first = [pending.record_id for pending in store.take("a/b", 4, lease=LEASE, after="plain:3")]
     assert first == ["plain:4", "plain:5", "plain:0", "plain:1"]
-    assert [owed.record_id for owed in store.take("a/b", 9, lease=LEASE)] == ["plain:2", "plain:3"]
+    assert [pending.record_id for pending in store.take("a/b", 9, lease=LEASE)] == ["plain:2", "plain:3"]
 
 
 def test_a_late_answer_can_not_settle_newer_work_and_the_row_is_written_again(tmp_path: Path) -> None:
@@ -896,9 +894,9 @@ def test_a_late_answer_can_not_settle_newer_work_and_the_row_is_written_again(tm
     clock.seconds = 61
     (theirs,) = store.take("a/b", 9, lease=LEASE)
     store.finish("a/b", [Result("plain:1", 1, theirs.token, written={"plain:1": "{}"})])
-    assert store.status().routes[0].owed == 0
+    assert store.status().routes[0].pending == 0
     store.finish("a/b", [Result("plain:1", 1, mine.token, written={"plain:1": "{}"})])
-    assert store.status().routes[0].owed == 1
+    assert store.status().routes[0].pending == 1
     assert store.written("a/b", ["plain:1"]) == []
     store.close()
 
@@ -917,9 +915,9 @@ def test_leases_of_a_killed_worker_are_free_after_the_next_start(tmp_path: Path)
 def test_a_resync_on_the_way_is_not_settled_by_the_delivery_before_it(store: Store) -> None:
     store.enroll(["a/b"])
     save(store, Saved("plain:1", 0, 1, b"{}"))
-    (owed,) = store.take("a/b", 9, lease=LEASE)
+    (pending,) = store.take("a/b", 9, lease=LEASE)
     store.resync("a/b")
-    store.finish("a/b", [Result("plain:1", 1, owed.token, written={"plain:1": "{}"})])
+    store.finish("a/b", [Result("plain:1", 1, pending.token, written={"plain:1": "{}"})])
     assert len(store.take("a/b", 9, lease=LEASE)) == 1
     assert store.written("a/b", ["plain:1"]) == []
     with pytest.raises(KeyError):
@@ -929,9 +927,9 @@ def test_a_resync_on_the_way_is_not_settled_by_the_delivery_before_it(store: Sto
 def test_a_row_that_another_record_wrote_is_found_by_its_key(store: Store) -> None:
     store.enroll(["a/b"])
     save(store, Saved("plain:1", 0, 1, b"{}"))
-    (owed,) = store.take("a/b", 9, lease=LEASE)
+    (pending,) = store.take("a/b", 9, lease=LEASE)
     store.finish(
-        "a/b", [Result("plain:1", 1, owed.token, written={"shared": "{}"}, log=[LogLine("shared", "written")])]
+        "a/b", [Result("plain:1", 1, pending.token, written={"shared": "{}"}, log=[LogLine("shared", "written")])]
     )
     (found,) = store.written("a/b", ["plain:2"], ["shared"])
     assert found.record_id == "plain:1"
@@ -958,7 +956,7 @@ def test_a_worker_notices_what_a_visitor_did(store: Store, tmp_path: Path) -> No
     rung: list[str] = []
     store.enroll(["a/b"])
     store.on_append(lambda: rung.append("append"))
-    store.on_owed(lambda: rung.append("owed"))
+    store.on_pending(lambda: rung.append("pending"))
     store.notice_others()
     rung.clear()
     assert not store.notice_others()
@@ -967,13 +965,13 @@ def test_a_worker_notices_what_a_visitor_did(store: Store, tmp_path: Path) -> No
     assert store.notice_others()
     visitor.resync("a/b")
     assert store.notice_others()
-    assert rung == ["append", "owed"] * 2
+    assert rung == ["append", "pending"] * 2
     visitor.close()
 
 
 class OwedMachine(RuleBasedStateMachine):
     """Whatever the order of changes, leases, answers, crashes and restarts: what is settled is the latest version, and
-    what is not is owed."""
+    what is not is pending."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -983,7 +981,7 @@ class OwedMachine(RuleBasedStateMachine):
         self.store.enroll(["a/b"])
         self.versions: dict[str, int] = {}
         self.delivered: dict[str, int] = {}
-        self.leases: list[Owed] = []
+        self.leases: list[Pending] = []
 
     @rule(name=st.sampled_from("abc"))
     def change(self, name: str) -> None:
@@ -993,26 +991,33 @@ class OwedMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3), after=st.sampled_from(["", "a", "b", "c"]))
     def take(self, limit: int, after: str) -> None:
-        for owed in self.store.take("a/b", limit, lease=LEASE, after=after):
-            assert owed.version == self.versions[owed.record_id]
-            assert owed.facts == b"%d" % owed.version
-            self.leases.append(owed)
+        for pending in self.store.take("a/b", limit, lease=LEASE, after=after):
+            assert pending.version == self.versions[pending.record_id]
+            assert pending.facts == b"%d" % pending.version
+            self.leases.append(pending)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
-        owed = data.draw(st.sampled_from(self.leases))
-        self.leases.remove(owed)
+        pending = data.draw(st.sampled_from(self.leases))
+        self.leases.remove(pending)
         self.store.finish(
-            "a/b", [Result(owed.record_id, owed.version, owed.token, written={owed.record_id: f"{owed.version}"})]
+            "a/b",
+            [
+                Result(
+                    pending.record_id, pending.version, pending.token, written={pending.record_id: f"{pending.version}"}
+                )
+            ],
         )
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        owed = data.draw(st.sampled_from(self.leases))
-        self.leases.remove(owed)
-        self.store.finish("a/b", [Result(owed.record_id, owed.version, owed.token, later=Later(self.clock(), "no"))])
+        pending = data.draw(st.sampled_from(self.leases))
+        self.leases.remove(pending)
+        self.store.finish(
+            "a/b", [Result(pending.record_id, pending.version, pending.token, later=Later(self.clock(), "no"))]
+        )
 
     @rule()
     def time_goes_by(self) -> None:
@@ -1030,9 +1035,9 @@ class OwedMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_not_owed_is_written_in_its_latest_version(self) -> None:
         written = {row.record_id: int(row.cells) for row in self.store.written("a/b", list(self.versions))}
-        owed = self.store.status().routes[0].owed
+        pending = self.store.status().routes[0].pending
         behind = [name for name, version in self.versions.items() if written.get(name) != version]
-        assert len(behind) <= owed
+        assert len(behind) <= pending
 
     def teardown(self) -> None:
         self.clock.seconds += 61
@@ -1040,7 +1045,7 @@ class OwedMachine(RuleBasedStateMachine):
             self.store.finish("a/b", [Result(o.record_id, o.version, o.token, written={o.record_id: f"{o.version}"})])
         written = {row.record_id: int(row.cells) for row in self.store.written("a/b", list(self.versions))}
         assert written == self.versions
-        assert self.store.status().routes[0].owed == 0
+        assert self.store.status().routes[0].pending == 0
         self.store.close()
         self.folder.cleanup()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from connector.dead_letters import DeadLetters
-from connector.store import open_store
+from connector.store.store import open_store
 from tests.running import Connector, Nursery, now, root
 
 payloads = root.parent / "shared" / "payloads"
@@ -181,12 +181,12 @@ def test_a_promoter_in_three_campaigns_keeps_three_memberships(connector: Connec
 
 
 def _counted(connector: Connector) -> tuple[int, int, int]:
-    """Events that were read, how many of them were duplicates, and what is owed."""
+    """Events that were read, how many of them were duplicates, and what is pending."""
     status = connector.status()
     return (
         sum(source.received for source in status.sources),
         sum(source.duplicates for source in status.sources),
-        sum(route.owed for route in status.routes),
+        sum(route.pending for route in status.routes),
     )
 
 
@@ -296,7 +296,7 @@ def test_a_table_that_somebody_deleted_comes_back_whole_with_the_next_event(conn
     for number in (1, 2, 3):
         signs_up(number)
     connector.wait_for({f"firstpromoter:{number}": {"Email": f"p{number}@example.com"} for number in (1, 2, 3)})
-    connector.wait_until(lambda: connector.status().routes[0].owed == 0)
+    connector.wait_until(lambda: connector.status().routes[0].pending == 0)
     connector.table.unlink()
     signs_up(4)
     connector.wait_for({f"firstpromoter:{number}": {"Email": f"p{number}@example.com"} for number in (1, 2, 3, 4)})
@@ -471,7 +471,7 @@ def test_sigkill_at_any_moment_loses_no_answered_event_and_halves_no_file(
     # An event whose answer the kill cut off may be kept as well: then its successor stands there.
     expected = {f"firstpromoter:{record}": {"Email": f"p{record}@example.com"} for record in last}
     connector.wait_for(expected, seconds=60)
-    # What is still owed at a stop is written after the next start: wait until nothing is.
+    # What is still pending at a stop is written after the next start: wait until nothing is.
     connector.wait_until(lambda: connector.status().waiting == 0 == _counted(connector)[2], seconds=60)
     connector.stop()
     store = open_store(f"sqlite:///{tmp_path / 'data' / 'connector.db'}", worker=False, now=now)

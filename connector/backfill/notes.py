@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from connector.store import Store
+from connector.store.store import Store
 
 goes_on_within = timedelta(hours=6)
 """A reading that was stopped longer ago starts afresh: its pages have moved."""

@@ -41,7 +41,8 @@ from connector.core.source import API_TOPIC, Event, Source
 from connector.core.view import said_something_new, view
 from connector.faults import describe
 from connector.file_lock import FileLock
-from connector.store import Store, fingerprint
+from connector.store.model import fingerprint
+from connector.store.store import Store
 
 _log = logs.get("backfill")
 

@@ -6,9 +6,9 @@
     ├── Unreadable         the sender             400; nothing kept
     ├── UnknownShape       a developer            kept, dead-lettered, 202
     ├── StoreUnavailable   the operator           503 + Retry-After; nothing acknowledged
-    ├── TryLater           time                   the batch stays owed
-    ├── NeedsAction        a person               the batch stays owed, the route pauses and says what to do
-    └── Stopping           nobody                 the program was asked to stop; the batch stays owed
+    ├── TryLater           time                   the batch stays pending
+    ├── NeedsAction        a person               the batch stays pending, the route pauses and says what to do
+    └── Stopping           nobody                 the program was asked to stop; the batch stays pending
 
 One row that the far side will not take is not an error but an ``Outcome`` (see sink.py).
 """
@@ -78,7 +78,7 @@ class StoreUnavailable(ConnectorError):
 
 
 class TryLater(ConnectorError):
-    """Time heals this: nothing of the batch is known to be written, all of it stays owed.
+    """Time heals this: nothing of the batch is known to be written, all of it stays pending.
 
     Args:
         reason: plain words, no people's data.
@@ -94,7 +94,7 @@ class TryLater(ConnectorError):
 
 
 class NeedsAction(ConnectorError):
-    """Nothing of this route can be written until a person acts (401, 403, a missing tab); all stays owed.
+    """Nothing of this route can be written until a person acts (401, 403, a missing tab); all stays pending.
 
     Args:
         reason: what to do, in plain words, with the thing to click or the command to type.
@@ -106,7 +106,7 @@ class NeedsAction(ConnectorError):
 
 
 class StartOver(ConnectorError):
-    """What the route had written is gone from the far side (somebody deleted the file): all of it is owed again.
+    """What the route had written is gone from the far side (somebody deleted the file): all of it is pending again.
 
     Raised once; the next ``write`` of the route makes what is missing.
 

@@ -195,9 +195,9 @@ class Sink(Protocol):
         """Upsert *rows* by key: an outcome for each, in any order. Writing the same rows again does no harm.
 
         Raises:
-            TryLater: time heals; all of the batch stays owed (rows that were written are written again: harmless).
-            NeedsAction: a person must act; the route pauses, all of the batch stays owed.
-            StartOver: what was written before is gone; every record of the route is owed again, at once.
+            TryLater: time heals; all of the batch stays pending (rows that were written are written again: harmless).
+            NeedsAction: a person must act; the route pauses, all of the batch stays pending.
+            StartOver: what was written before is gone; every record of the route is pending again, at once.
             Stopping: from ``host.wait``.
             Anything else is a bug: the route pauses with growing waits, nothing is lost.
         """

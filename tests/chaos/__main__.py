@@ -77,7 +77,7 @@ def _outage(seed: int, folder: Path) -> Row:
     return {
         "what": "a far side that is down, or answers 429, for 30 simulated minutes while 1,800 events come in",
         "came": f"calls made in vain: {calls}; dead letters {sum(one.letters for one in done.values())}, rows missing"
-        f" afterwards {sum(one.records - one.rows + one.owed for one in done.values())}",
+        f" afterwards {sum(one.records - one.rows + one.pending for one in done.values())}",
         "command": f"python -m tests.chaos outage --seed {seed}",
     }
 

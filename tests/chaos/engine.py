@@ -36,7 +36,8 @@ from connector.delivery import Retry, Route, RouteWorker
 from connector.projector import Projector
 from connector.receiver import Receiver
 from connector.sinks.files.csv_file import CsvFile, CsvOptions
-from connector.store import Batch, Owed, Result, Store
+from connector.store.model import Batch, Pending, Result
+from connector.store.store import Store
 
 logging.getLogger("connector").addHandler(logging.NullHandler())  # else its warnings go to stderr
 Kind = Literal["csv", "hubspot", "sheets"]
@@ -216,10 +217,10 @@ class PointedStore(Store):
         self._point("after projection commit")
 
     def take(
-        self, route: str, limit: int, *, lease: timedelta, after: str = "", alone: bool = False
-    ) -> list[Owed]:  # fmt: skip
+        self, route: str, limit: int, *, lease: timedelta, after: str = "", isolated: bool = False
+    ) -> list[Pending]:  # fmt: skip
         self._point("before claim")
-        taken = super().take(route, limit, lease=lease, after=after, alone=alone)
+        taken = super().take(route, limit, lease=lease, after=after, isolated=isolated)
         self._point("after claim")
         return taken
 
@@ -429,8 +430,8 @@ def faults(engine: Engine, rows: Sequence[Mapping[str, Any]], accepted: set[int]
         elif record_id in refused:
             wrong.append(f"the letter of {record_id} is open though its row was delivered")
     status = engine.store.status()
-    wrong += [f"{status.waiting} events wait, {status.routes[0].owed} records are owed"] * bool(
-        status.waiting or status.routes[0].owed
+    wrong += [f"{status.waiting} events wait, {status.routes[0].pending} records are pending"] * bool(
+        status.waiting or status.routes[0].pending
     )
     return wrong
 

@@ -93,7 +93,7 @@ def campaign(folder: Path, kind: str, probability: float, *, events: int, seed: 
         world.say(*said[start : start + step])
         world.deliver_for(20)
     world.deliver_for(3600)
-    figures.owed_while_failing = world.owed()
+    figures.owed_while_failing = world.pending()
     letters = len(world.letters.list())
     if kind not in ("refusal", "all of them") and letters:
         figures.wrong.append(f"{letters} dead letters though nothing was refused")
@@ -101,11 +101,11 @@ def campaign(folder: Path, kind: str, probability: float, *, events: int, seed: 
         world.deliver_for(10 * 24 * 3600)
     else:
         if kind != "all of them" and figures.owed_while_failing != len(last):
-            figures.wrong.append(f"{figures.owed_while_failing} records owed while every call failed")
+            figures.wrong.append(f"{figures.owed_while_failing} records pending while every call failed")
         failing.probability = 0.0
         world.deliver_for(24 * 3600)
-    if world.owed():
-        figures.wrong.append(f"{world.owed()} records are owed for ever")
+    if world.pending():
+        figures.wrong.append(f"{world.pending()} records are pending for ever")
     lettered = {letter.subject: letter.content["cells"]["Email"] for letter in world.letters.list()}
     for record_id, email in last.items():
         held = world.sink.rows.get(record_id, {}).get("Email")
@@ -140,14 +140,14 @@ class Outage:
 
     Args:
         waits: seconds between the calls that were made in vain.
-        letters, owed: afterwards.
+        letters, pending: afterwards.
     """
 
     waits: list[float]
     records: int
     rows: int
     letters: int
-    owed: int
+    pending: int
 
 
 def outage(folder: Path, answer: str, seed: int) -> Outage:
@@ -174,7 +174,7 @@ def outage(folder: Path, answer: str, seed: int) -> Outage:
     world.deliver_for(905)
     done = Outage(
         [later - earlier for earlier, later in pairwise(in_vain)], len(world.store.record_ids()),
-        len(world.sink.rows), len(world.letters.list()), world.owed(),
+        len(world.sink.rows), len(world.letters.list()), world.pending(),
     )  # fmt: skip
     world.close()
     return done
@@ -215,7 +215,7 @@ def poison(folder: Path, culprit: str, seed: int, *, seconds: int = 600) -> Pois
     for at in range(1, seconds + 1):
         said = [_about("poison", at, topic)] if chance.random() < 0.2 else []
         for affiliate in chance.sample(range(40), 4):
-            since, _ = came.get(f"plain:a{affiliate}", (world.clock.seconds, ""))  # owed since the first not written
+            since, _ = came.get(f"plain:a{affiliate}", (world.clock.seconds, ""))  # pending since the first not written
             came[f"plain:a{affiliate}"] = (since, f"{at}@example.com")
             said.append(_about(f"a{affiliate}", at, "said"))
         chance.shuffle(said)

@@ -37,7 +37,7 @@ def test_a_far_side_that_is_down_for_half_an_hour_costs_no_letter_and_few_calls(
         assert all(later > earlier for earlier, later in pairwise(told)), done.waits
         assert len(done.waits) <= 25, done.waits
     assert max(done.waits) <= 900 + 10
-    assert (done.letters, done.owed) == (0, 0)
+    assert (done.letters, done.pending) == (0, 0)
     assert done.rows == done.records > 280
 
 

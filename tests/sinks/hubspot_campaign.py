@@ -115,15 +115,15 @@ _columns = {
 }
 
 
-def deliver(sink: HubSpotCrm, target: Any, owed: dict[str, Row], host: TestHost, figures: Figures,
+def deliver(sink: HubSpotCrm, target: Any, pending: dict[str, Row], host: TestHost, figures: Figures,
             server: HubSpotServer) -> dict[str, Outcome]:  # fmt: skip
-    """What delivery does, as little of it as matters: batches until nothing is owed; what was refused, by key."""
+    """What delivery does, as little of it as matters: batches until nothing is pending; what was refused, by key."""
     refused: dict[str, Outcome] = {}
     tries = 0
-    while owed:
+    while pending:
         tries += 1
-        assert tries < 500, f"{len(owed)} rows are owed for ever"
-        rows = list(owed.values())[: sink.batch_rows]
+        assert tries < 500, f"{len(pending)} rows are pending for ever"
+        rows = list(pending.values())[: sink.batch_rows]
         before = len(server.calls)
         try:
             outcomes = sink.write(target, rows)
@@ -139,7 +139,7 @@ def deliver(sink: HubSpotCrm, target: Any, owed: dict[str, Row], host: TestHost,
             if outcome.kind == "refused":
                 refused[outcome.key] = outcome
             if outcome.kind != "later":
-                del owed[outcome.key]
+                del pending[outcome.key]
     return refused
 
 
@@ -168,7 +168,7 @@ def everything_at_random(
         round_ = 0
         while done < batches:
             round_ += 1
-            owed: dict[str, Row] = {}
+            pending: dict[str, Row] = {}
             changed = chance.sample(range(people), min(people, chance.choice((3, 60, 250, 400))))
             bad = set(chance.sample(changed, chance.choice((0, 0, 1, 2))))
             for number in changed:
@@ -183,9 +183,9 @@ def everything_at_random(
                 cells["website"] = f"https://{number}.example.com/{round_}"
                 created_with.setdefault(number, cells["website"])
                 sent = dict(cells, email=f"ada{number}@example.con") if number in bad else dict(cells)
-                owed[f"firstpromoter:{number}"] = Row(f"firstpromoter:{number}", f"firstpromoter:{number}", sent)
-            done += -(-len(owed) // 100)
-            refused = deliver(sink, target, owed, host, figures, server)
+                pending[f"firstpromoter:{number}"] = Row(f"firstpromoter:{number}", f"firstpromoter:{number}", sent)
+            done += -(-len(pending) // 100)
+            refused = deliver(sink, target, pending, host, figures, server)
             expected = {f"firstpromoter:{number}" for number in bad}
             if set(refused) != expected:
                 figures.wrong.append(f"round {round_}: refused {sorted(set(refused) ^ expected)}")
@@ -299,7 +299,7 @@ def colleagues_edit(mode: Mode, *, seed: int, people: int = 4, steps: int = 12) 
             if chance.random() < 0.1:
                 sink.close()
                 sink = sink_of(server, host, timeout_seconds=_patience_seconds)
-            owed = {}
+            pending = {}
             for number in chance.sample(range(people), chance.randrange(1, people + 1)):
                 key = f"firstpromoter:{number}"
                 truth[number] = chance.choice(_stages)
@@ -310,8 +310,8 @@ def colleagues_edit(mode: Mode, *, seed: int, people: int = 4, steps: int = 12) 
                     "jobtitle": f"Affiliate {step}",
                     "affiliate_stage": truth[number],
                 }
-                owed[key] = Row(key, key, cells)
-            refused = deliver(sink, target, owed, host, Figures(), server)
+                pending[key] = Row(key, key, cells)
+            refused = deliver(sink, target, pending, host, Figures(), server)
             wrong += [f"step {step}: {key} was refused" for key in refused]
             wrong += [f"step {step}: {each}" for each in _lost(server, pinned)]
         sink.close()

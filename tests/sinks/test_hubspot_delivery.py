@@ -97,7 +97,7 @@ def test_through_faults_every_affiliate_arrives_and_the_bad_ones_are_letters(
         office.say(*(event(n, turn, email=f"a{n}.{turn}@example.com", company=f"c{turn}") for n in range(250)))
         office.say(event(1, turn, key=f"bad{turn}", email=f"z1.{turn}@example.con"))  # later by the tie-break
         office.deliver_for(10 * 86_400)
-        assert office.owed() == 0
+        assert office.pending() == 0
         (letter,) = office.letters.list()
         assert letter.where == f"{FILE}:15"
         assert "(INVALID_EMAIL)" in letter.reason
@@ -110,12 +110,12 @@ def test_one_row_that_hubspot_falls_over_holds_up_no_other(server: HubSpotServer
     office.say(*(event(n, 1, email=f"a{n}@example.com") for n in range(300)))
     office.deliver_for(3600)
     assert len(emails(server)) == 299
-    assert office.owed() == 1
+    assert office.pending() == 1
     assert office.letters.list() == []
     server.poison = lambda item: False
     office.deliver_for(86_400)
     assert len(emails(server)) == 300
-    assert office.owed() == 0
+    assert office.pending() == 0
 
 
 def test_a_token_without_a_scope_loses_nothing_and_the_route_goes_on_by_itself(
@@ -127,7 +127,7 @@ def test_a_token_without_a_scope_loses_nothing_and_the_route_goes_on_by_itself(
     state = office.store.route_state("table/all")
     assert state.kind == "needs_action"
     assert "crm.objects.contacts.write" in state.reason
-    assert office.owed() == 10
+    assert office.pending() == 10
     server.scopes.add("crm.objects.contacts.write")
     office.deliver_for(86_400)
     assert len(emails(server)) == 10
@@ -138,7 +138,7 @@ def test_a_day_without_quota_is_no_dead_letter(server: HubSpotServer, office: Of
     server.daily = 0
     office.say(*(event(n, 1, email=f"a{n}@example.com") for n in range(10)))
     office.deliver_for(4 * 86_400)
-    assert office.owed() == 10
+    assert office.pending() == 10
     assert office.letters.list() == []
     assert len(server.calls) <= 4 * 100
     server.daily = None

@@ -352,7 +352,7 @@ class HubSpotApi:
             look = (now + timedelta(seconds=wait)).strftime("%H:%M UTC")
             why = (
                 "HubSpot's daily quota is used up until midnight in the account's time zone; "
-                f"everything stays owed; next look at {look}"
+                f"everything stays pending; next look at {look}"
             )
         else:
             try:

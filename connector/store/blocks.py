@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from connector.compression import Codec
 from connector.core.source import Event
+from connector.store.compression import Codec
 
 MOST_EVENTS: Final = 64
 _most_bytes: Final = 256 * 1024  # of bodies; a single event may have more

@@ -17,7 +17,7 @@ from connector.core.errors import StoreUnavailable
 
 
 class StoreDamaged(StoreUnavailable):
-    """A file of the store is no store, damaged, or made by a newer version; the message names it. It is left alone."""
+    """A file of the store is no store, damaged, or made by a newer version; the message names it. It is not changed."""
 
 
 _application_id = 0x61666670  # "affp": tells our files from anybody else's SQLite file

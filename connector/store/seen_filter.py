@@ -60,7 +60,7 @@ class SeenFilter:
         if not bits:
             return []
         words = _words(keys)
-        # Most are told by the first bit alone.
+        # Most are told by the first bit.
         some = [key for key, first in zip(keys, words[::4], strict=True) if bits[first >> 11] >> (first >> 8 & 7) & 1]
         words = _words(some)
         found = []

@@ -1,14 +1,4 @@
-"""The memory: inbox, records, and what is owed to each route. Knows no source and no sink. SQL is
-here and in database_file.py only.
-
-Two SQLite files stand behind this face: the inbox (append-only, so that an answer never waits for a projection) and
-everything that is computed from it. PostgreSQL can stand behind the same face: nothing of SQLite leaks out of it.
-
-    receiver   start_intake · submit                        many requests, one transaction, one callback a group
-    projector  read_events · unseen · load · commit         inbox -> records; one transaction a batch
-    delivery   take · finish · route_state · set_route_state
-    app, cli   open_store · enroll · resync · status · append · prune
-"""
+"""The store on two SQLite files: inbox and records, and what is pending for each route."""
 
 from __future__ import annotations
 
@@ -19,285 +9,47 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
-from msgspec import Struct, field
-
-from connector.blocks import MOST_EVENTS, Block, blocks_of, events_in
-from connector.compression import Codec
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
-from connector.database_file import DatabaseFile, LogMover, Schema, StoreDamaged
 from connector.file_lock import FileLock
-from connector.seen_filter import SLICES, SeenFilter, SeenLately, bucket_of, split
+from connector.store.blocks import MOST_EVENTS, Block, blocks_of, events_in
+from connector.store.compression import Codec
+from connector.store.database_file import DatabaseFile, LogMover, Schema
+from connector.store.model import (
+    Batch,
+    DeliveryLine,
+    Forgotten,
+    Known,
+    Overtaken,
+    Pending,
+    PendingFor,
+    Result,
+    RouteState,
+    RouteStatus,
+    Saved,
+    SourceStatus,
+    Status,
+    StoredEvent,
+    StoreInUse,
+    Written,
+    expanded,
+    unreadable,
+)
+from connector.store.seen_filter import SLICES, SeenFilter, SeenLately, bucket_of, split
 
 Ticket = TypeVar("Ticket")
 Deliver = Callable[[list[Any], StoreUnavailable | None], None]
 """Called from the writer thread once a group: the tickets whose events are safe on disk (error None), or those whose
 events are not. Must be quick and must not raise: ``loop.call_soon_threadsafe(resolve, tickets, error)``."""
-
-
-class StoreInUse(StoreUnavailable):
-    """Another process works on this store; the message says which."""
-
-
-class Overtaken(StoreUnavailable):
-    """Somebody else moved the projection on (another process, ``forget``): read again and repeat the batch."""
-
-
-# ---------------------------------------------------------------- what travels
-# Structs: as dataclasses these classes would lengthen every start by 15 ms, and take three times as long to fill.
-
-
-class StoredEvent(Struct, frozen=True):
-    """An event of the inbox with its place there."""
-
-    seq: int
-    event: Event
-
-
-class Known(Struct, frozen=True):
-    """A record as it is kept.
-
-    Args:
-        version: from 1 upwards; goes up whenever the record says something new.
-        shrunk: its facts, as the store keeps them; *dictionary* and *codec* are what expands them.
-    """
-
-    version: int
-    dictionary: int
-    shrunk: bytes
-    codec: Codec
-
-    @property
-    def facts(self) -> bytes:
-        """As ``core.record.dump_stamped`` wrote them. Expanded each time: a thousand records at once would be a
-        thousand texts that do not stay near the processor.
-
-        Raises:
-            StoreUnavailable: they are damaged.
-        """
-        return _expanded(self.codec, self.dictionary, self.shrunk)
-
-
-class Saved(Struct, frozen=True):
-    """A record as it stands after a batch.
-
-    Args:
-        before: the version that it was loaded with; 0 for a new record.
-        version: *before* + 1 when it says something new, so that every route owes it; else the same.
-    """
-
-    record_id: str
-    before: int
-    version: int
-    facts: bytes
-
-
-class Tally(Struct):
-    """What a batch counts of one source; times in microseconds of Unix time."""
-
-    received: int = 0
-    duplicates: int = 0
-    about_none: int = 0
-    unreadable: int = 0
-    last_at: int = 0
-    last_received_at: int = 0
-
-
-class Batch(Struct, frozen=True):
-    """What one step of the projector changes; all of it is committed, or nothing.
-
-    Args:
-        events: how many events it was made from; None: not checked.
-        after: the cursor that the batch was read at.
-        upto: the seq of its last event: the new cursor.
-        seen: fingerprints of the events that count as seen from now on (not those that could not be read).
-        records: the records as they stand now.
-        mentions: (seq, record_id): which event spoke of whom.
-        tallies: by source.
-    """
-
-    after: int
-    upto: int
-    seen: Sequence[bytes] = ()
-    records: Sequence[Saved] = ()
-    mentions: Sequence[tuple[int, str]] = ()
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
-    events: int | None = None
-
-
-class Owed(Struct, frozen=True, gc=False):  # no circles; a batch holds 20,000
-    """A record that a route owes, in its latest version, leased to the caller.
-
-    Args:
-        token: the lease; what ``Result.token`` must say.
-        version: the version of *facts*; what ``Result.version`` must say.
-        tries: failed tries of this record alone so far.
-        since: when it came to be owed.
-        failing_since: when the first of *tries* failed, or None.
-        alone: it made whole calls fail while others succeeded: to be sent in a call of its own.
-    """
-
-    record_id: str
-    version: int
-    facts: bytes
-    token: str
-    tries: int
-    since: datetime
-    failing_since: datetime | None
-    alone: bool
-
-
-class Later(Struct, frozen=True):
-    """Why a record stays owed.
-
-    Args:
-        due_at: not before.
-        reason: a code, no people's data.
-        failed: counts as a try of this record.
-        alone: see ``Owed.alone``.
-    """
-
-    due_at: datetime
-    reason: str = ""
-    failed: bool = True
-    alone: bool = False
-
-
-class LogLine(Struct, frozen=True, gc=False):
-    """One row's delivery, for ``explain``: *kind* as in Outcome, *cells* those that changed, as dumped."""
-
-    key: str
-    kind: str
-    code: str = ""
-    cells: str = ""
-
-
-class Result(Struct, frozen=True, gc=False):
-    """What became of one leased record.
-
-    Args:
-        version, token: what ``Owed`` said.
-        written: by row key: the cells that the far side now holds, as ``core.row.dump_cells`` wrote them.
-        removed: keys of rows that are no longer there.
-        log: for ``explain``.
-        later: None when all of this version's rows are settled, else why it stays owed.
-    """
-
-    record_id: str
-    version: int
-    token: str
-    written: Mapping[str, str] = field(default_factory=dict)
-    removed: Sequence[str] = ()
-    log: Sequence[LogLine] = ()
-    later: Later | None = None
-
-
-class Written(Struct, frozen=True):
-    """A row that a route has written: whose it is, and the dumped cells that the far side was given last."""
-
-    key: str
-    record_id: str
-    cells: str
-
-
-RouteKind = Literal["well", "waiting", "needs_action", "bug"]
-
-
-class RouteState(Struct, frozen=True):
-    """How a route fares; survives restarts.
-
-    Args:
-        kind: ``waiting``: the far side is down or limits us; ``needs_action``: a person must act; ``bug``: ours.
-        reason: plain words for people; no people's data.
-        paused_until: no call before that, or None.
-        failures: failed calls in a row; quota answers don't count.
-        since: when the present kind began.
-        delivered_at: the last successful call, or None.
-    """
-
-    kind: RouteKind = "well"
-    reason: str = ""
-    paused_until: datetime | None = None
-    failures: int = 0
-    since: datetime | None = None
-    delivered_at: datetime | None = None
-
-
-class SourceStatus(Struct, frozen=True):
-    source: str
-    received: int
-    duplicates: int
-    about_none: int
-    unreadable: int
-    last_event_at: datetime | None
-    last_received_at: datetime | None
-
-
-class RouteStatus(Struct, frozen=True):
-    """*owed* counts records; *oldest_since* is when the oldest of them came to be owed."""
-
-    route: str
-    owed: int
-    retrying: int
-    oldest_since: datetime | None
-    rows: int
-    state: RouteState
-
-
-class Status(Struct, frozen=True):
-    """*waiting*: events in the inbox that are not projected yet."""
-
-    records: int
-    waiting: int
-    last_seq: int
-    sources: tuple[SourceStatus, ...]
-    routes: tuple[RouteStatus, ...]
-
-
-class DeliveryLine(Struct, frozen=True):
-    """One row's delivery as ``explain`` shows it."""
-
-    route: str
-    record_id: str
-    key: str
-    version: int
-    at: datetime
-    kind: str
-    code: str
-    cells: str
-
-
-class OwedTo(Struct, frozen=True):
-    """What a route still owes of one record. *reason*: a code, or "" when it was not tried yet."""
-
-    route: str
-    since: datetime
-    due_at: datetime
-    tries: int
-    reason: str
-
-
-class Forgotten(Struct, frozen=True):
-    """What ``forget`` took away; *rows*: by route, the keys of rows that the far side was given."""
-
-    events: int
-    records: int
-    deliveries: int
-    rows: Mapping[str, tuple[str, ...]]
-
-
-def fingerprint(event: Event) -> bytes:
-    """16 bytes that stand for (source, key): by these a second delivery of an event is known."""
-    return blake2b(f"{event.source}\x00{event.key}".encode(), digest_size=16).digest()
 
 
 # ---------------------------------------------------------------- the files
@@ -312,7 +64,7 @@ CREATE TABLE blocks (
 
 
 def _into_blocks(sql: sqlite3.Connection) -> None:
-    """Up to format 2 each event had a row of its own, shrunk alone."""
+    """Up to format 2 each event had a row of its own, compressed by itself."""
     codec = Codec(sql.execute("SELECT id, content FROM dictionaries ORDER BY id").fetchall())
     sql.execute(_blocks_table)
     rows = sql.execute("SELECT seq, source, key, topic, at, received_at, dictionary, body FROM events ORDER BY seq")
@@ -322,7 +74,7 @@ def _into_blocks(sql: sqlite3.Connection) -> None:
         if run and (seq != expected or len(run) == MOST_EVENTS):
             _keep(sql, codec, expected - 1, run)
             run.clear()
-        run.append(Event(source, key, topic, at, _moment(received_at), _expanded(codec, dictionary, body)))
+        run.append(Event(source, key, topic, at, _moment(received_at), expanded(codec, dictionary, body)))
         expected = seq + 1
     if run:
         _keep(sql, codec, expected - 1, run)
@@ -497,17 +249,17 @@ CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 {_records_table};
 CREATE TABLE mentions (seq INTEGER NOT NULL, record_id TEXT NOT NULL, PRIMARY KEY (seq, record_id)) WITHOUT ROWID;
 CREATE TABLE sources (
-    source TEXT PRIMARY KEY, received INTEGER NOT NULL, duplicates INTEGER NOT NULL, about_none INTEGER NOT NULL,
+    source TEXT PRIMARY KEY, received INTEGER NOT NULL, duplicates INTEGER NOT NULL, no_affiliate INTEGER NOT NULL,
     unreadable INTEGER NOT NULL, last_at INTEGER NOT NULL, last_received_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE routes (
-    route TEXT PRIMARY KEY, kind TEXT NOT NULL DEFAULT 'well', reason TEXT NOT NULL DEFAULT '', paused_until INTEGER,
+    route TEXT PRIMARY KEY, kind TEXT NOT NULL DEFAULT 'ok', reason TEXT NOT NULL DEFAULT '', paused_until INTEGER,
     failures INTEGER NOT NULL DEFAULT 0, since INTEGER, delivered_at INTEGER
 ) WITHOUT ROWID;
-CREATE TABLE owed (
+CREATE TABLE pending (
     route TEXT NOT NULL, record_id TEXT NOT NULL, version INTEGER NOT NULL, due_at INTEGER NOT NULL,
     since INTEGER NOT NULL, lease_until INTEGER NOT NULL DEFAULT 0, token TEXT, tries INTEGER NOT NULL DEFAULT 0,
-    failing_since INTEGER, reason TEXT NOT NULL DEFAULT '', alone INTEGER NOT NULL DEFAULT 0,
+    failing_since INTEGER, reason TEXT NOT NULL DEFAULT '', isolated INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (route, record_id)
 ) WITHOUT ROWID;
 CREATE TABLE written (
@@ -566,7 +318,7 @@ def open_store(url: str, *, worker: bool, now: Callable[[], datetime]) -> Store:
 
     Raises:
         StoreInUse: another worker has it.
-        StoreDamaged: a file is damaged or not ours; it is left alone.
+        StoreDamaged: a file is damaged or not ours; it is not changed.
         StoreUnavailable: it can't be opened or made.
     """
     path = Path(url.removeprefix("sqlite:///"))
@@ -611,7 +363,7 @@ class Store:
         self._intake: _Intake[Any] | None = None
         self._mover: LogMover | None = None
         self._on_append: list[Callable[[], None]] = []
-        self._on_owed: list[Callable[[], None]] = []
+        self._on_pending: list[Callable[[], None]] = []
         self._foreign = threading.Lock()
         self._closed = False
         self._noticed: tuple[int | None, int] | None = None
@@ -659,21 +411,21 @@ class Store:
         """Call *callback* (quick, must not raise) whenever events have been committed to the inbox."""
         self._on_append.append(callback)
 
-    def on_owed(self, callback: Callable[[], None]) -> None:
+    def on_pending(self, callback: Callable[[], None]) -> None:
         """Call *callback* (quick, must not raise) whenever routes may owe more than before."""
-        self._on_owed.append(callback)
+        self._on_pending.append(callback)
 
     def notice_others(self) -> bool:
         """Whether another process has written since the last call; if so the callbacks run. Cheap: ask now and then."""
         with self._inbox.reading() as sql:
             (last,) = sql.execute("SELECT max(last) FROM blocks").fetchone()
         with self._records.reading() as sql:
-            owed = _state(sql, "owed_by_visitors")
+            pending = _state(sql, "owed_by_visitors")
         with self._foreign:
-            before, self._noticed = self._noticed, (last, owed)
+            before, self._noticed = self._noticed, (last, pending)
         if before == self._noticed:
             return False
-        for callback in (*self._on_append, *self._on_owed):
+        for callback in (*self._on_append, *self._on_pending):
             callback()
         return True
 
@@ -750,7 +502,7 @@ class Store:
         try:
             events = events_in(self._codec, dictionary, content)
         except ValueError as error:
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
         return [StoredEvent(seq, event) for seq, event in enumerate(events, last - len(events) + 1)]
 
     def _insert(self, events: Sequence[Event]) -> None:
@@ -810,7 +562,7 @@ class Store:
             [(_place(s.record_id), s, *self._facts_codec.shrink(s.facts)) for s in batch.records],
             key=lambda row: row[0],
         )
-        owed = [(s.record_id, s.version, now, now) for s in batch.records if s.version != s.before]
+        pending = [(s.record_id, s.version, now, now) for s in batch.records if s.version != s.before]
         with self._records.writing() as sql:
             if _state(sql, "cursor") != batch.after:
                 raise Overtaken("the projection has moved on")
@@ -818,28 +570,29 @@ class Store:
                 raise Overtaken("an event was taken away meanwhile")
             self._note_seen(sql, batch.seen)
             self._keep_records(sql, rows)
-            if owed:
+            if pending:
                 sql.executemany(
-                    "INSERT INTO owed (route, record_id, version, due_at, since)"
+                    "INSERT INTO pending (route, record_id, version, due_at, since)"
                     " SELECT route, ?, ?, ?, ? FROM routes WHERE true"
                     " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version",
-                    owed,
+                    pending,
                 )
             sql.executemany("INSERT OR IGNORE INTO mentions VALUES (?, ?)", batch.mentions)
             for source, tally in batch.tallies.items():
                 sql.execute(
                     "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET"
                     " received = received + excluded.received, duplicates = duplicates + excluded.duplicates,"
-                    " about_none = about_none + excluded.about_none, unreadable = unreadable + excluded.unreadable,"
+                    " no_affiliate = no_affiliate + excluded.no_affiliate,"
+                    " unreadable = unreadable + excluded.unreadable,"
                     " last_at = max(last_at, excluded.last_at),"
                     " last_received_at = max(last_received_at, excluded.last_received_at)",
                     (
-                        source, tally.received, tally.duplicates, tally.about_none, tally.unreadable,
+                        source, tally.received, tally.duplicates, tally.no_affiliate, tally.unreadable,
                         tally.last_at, tally.last_received_at,
                     ),
                 )  # fmt: skip
             _set_state(sql, "cursor", batch.upto)
-        if owed:
+        if pending:
             self._owed()
 
     def _keep_records(self, sql: sqlite3.Connection, rows: Sequence[tuple[int, Saved, int, bytes]]) -> None:
@@ -908,9 +661,9 @@ class Store:
     # ------------------------------------------------ routes
 
     def enroll(self, routes: Sequence[str]) -> list[str]:
-        """Make *routes* the ones that are owed to.
+        """Make *routes* the ones that are pending to.
 
-        A new one owes every record (a full sync); one that is not named any more is dropped with what it owed.
+        A new one owes every record (a full sync); one that is not named any more is dropped with what it pending.
 
         Returns:
             The new ones.
@@ -919,7 +672,7 @@ class Store:
         with self._records.writing() as sql:
             known = {route for (route,) in sql.execute("SELECT route FROM routes")}
             for route in sorted(known - set(routes)):
-                for table in ("owed", "written", "deliveries", "routes"):
+                for table in ("pending", "written", "deliveries", "routes"):
                     sql.execute(f"DELETE FROM {table} WHERE route = ?", (route,))  # noqa: S608 - constant names
             new = [route for route in routes if route not in known]
             for route in new:
@@ -952,7 +705,7 @@ class Store:
         self._owed()
         return count
 
-    def owe_all(self, route: str) -> int:
+    def enqueue_all(self, route: str) -> int:
         """Owe every record to *route* again, due now; what it has written stays known, so equal rows cost no call.
 
         Returns:
@@ -963,32 +716,34 @@ class Store:
         self._owed()
         return count
 
-    def owe(self, route: str, record_ids: Iterable[str]) -> int:
+    def enqueue(self, route: str, record_ids: Iterable[str]) -> int:
         """Owe those records to *route* again, due now, even if nothing is new; unknown ids and routes are passed over.
 
         Returns:
-            How many are owed now because of this call.
+            How many are pending now because of this call.
         """
         now = _micros(self._now())
         count = 0
         with self._records.writing() as sql:
             for record_id in record_ids:
                 count += sql.execute(
-                    "INSERT INTO owed (route, record_id, version, due_at, since)"
+                    "INSERT INTO pending (route, record_id, version, due_at, since)"
                     " SELECT routes.route, records.id, records.version, ?, ? FROM routes, records"
                     " WHERE routes.route = ? AND records.id = ?"
                     " ON CONFLICT (route, record_id) DO UPDATE SET"
-                    " due_at = excluded.due_at, tries = 0, failing_since = NULL, alone = 0",
+                    " due_at = excluded.due_at, tries = 0, failing_since = NULL, isolated = 0",
                     (now, now, route, record_id),
                 ).rowcount
             _set_state(sql, "owed_by_visitors", _state(sql, "owed_by_visitors") + 1)
         self._owed()
         return count
 
-    def take(self, route: str, limit: int, *, lease: timedelta, after: str = "", alone: bool = False) -> list[Owed]:
+    def take(
+        self, route: str, limit: int, *, lease: timedelta, after: str = "", isolated: bool = False
+    ) -> list[Pending]:
         """Lease up to *limit* due records, in the order of their ids, beginning behind *after* and going round.
 
-        Going round keeps a few busy records at the head from starving the rest. *alone*: those that have to be sent in
+        Going round keeps a few busy records at the head from starving the rest. *isolated*: those that are sent in
         calls of their own, or the others.
         """
         now = self._now()
@@ -999,35 +754,37 @@ class Store:
                 if len(found) < limit and first < last:
                     found += sql.execute(
                         "SELECT record_id, r.version, r.dictionary, r.facts, tries, since, failing_since,"
-                        " alone FROM owed CROSS JOIN records r ON r.id = record_id"
+                        " isolated FROM pending CROSS JOIN records r ON r.id = record_id"
                         " WHERE route = ? AND record_id > ? AND record_id <= ? AND due_at <= ? AND lease_until <= ?"
-                        " AND alone = ? ORDER BY record_id LIMIT ?",
-                        (route, first, last, at, at, int(alone), limit - len(found)),
+                        " AND isolated = ? ORDER BY record_id LIMIT ?",
+                        (route, first, last, at, at, int(isolated), limit - len(found)),
                     ).fetchall()
             until = _micros(now + lease)
             sql.executemany(
-                "UPDATE owed SET lease_until = ?, token = ? WHERE route = ? AND record_id = ?",
+                "UPDATE pending SET lease_until = ?, token = ? WHERE route = ? AND record_id = ?",
                 [(until, token, route, row[0]) for row in found],
             )
-        moment = cache(_moment)  # many came to be owed at once: one object for them all
+        moment = cache(_moment)  # many came to be pending at once: one object for them all
         return [
-            Owed(
-                record_id, version, _expanded(self._facts_codec, dictionary, facts), token, tries, moment(since),
-                _moment_or_none(failing_since), bool(alone),
+            Pending(
+                record_id, version, expanded(self._facts_codec, dictionary, facts), token, tries, moment(since),
+                _moment_or_none(failing_since), bool(isolated),
             )
-            for record_id, version, dictionary, facts, tries, since, failing_since, alone in found
+            for record_id, version, dictionary, facts, tries, since, failing_since, isolated in found
         ]  # fmt: skip
 
     def next_due(self, route: str) -> datetime | None:
-        """When ``take`` will find something next: now or past when it would at once; None when nothing is owed."""
+        """When ``take`` will find something next: now or past when it would at once; None when nothing is pending."""
         with self._records.reading() as sql:
-            (at,) = sql.execute("SELECT min(max(due_at, lease_until)) FROM owed WHERE route = ?", (route,)).fetchone()
+            (at,) = sql.execute(
+                "SELECT min(max(due_at, lease_until)) FROM pending WHERE route = ?", (route,)
+            ).fetchone()
         return None if at is None else _moment(at)
 
     def finish(self, route: str, results: Sequence[Result], *, delivered: bool = False) -> None:
-        """Settle what was sent, keep owed what was not; one transaction. *delivered*: the far side took a call.
+        """Settle what was sent, keep pending what was not; one transaction. *delivered*: the far side took a call.
 
-        Only the version that was sent is settled: what changed meanwhile stays owed. A record whose lease somebody
+        Only the version that was sent is settled: what changed meanwhile stays pending. A record whose lease somebody
         else has taken since is not settled, and what it has written is forgotten: our late answer can't tell which of
         two writes came last, so the next delivery writes it in full.
         """
@@ -1035,15 +792,17 @@ class Store:
         with self._records.writing() as sql:
             for result in results:
                 record_id = result.record_id
-                owed = sql.execute(
-                    "SELECT version, token FROM owed WHERE route = ? AND record_id = ?", (route, record_id)
+                pending = sql.execute(
+                    "SELECT version, token FROM pending WHERE route = ? AND record_id = ?", (route, record_id)
                 ).fetchone()
-                if owed is None or owed[1] != result.token:
+                if pending is None or pending[1] != result.token:
                     for key in result.written:
                         sql.execute("DELETE FROM written WHERE route = ? AND key = ?", (route, key))
-                    if owed is None:  # settled by the other holder; INSERT finds nothing when the record is forgotten
+                    if (
+                        pending is None
+                    ):  # settled by the other holder; INSERT finds nothing when the record is forgotten
                         sql.execute(
-                            "INSERT INTO owed (route, record_id, version, due_at, since)"
+                            "INSERT INTO pending (route, record_id, version, due_at, since)"
                             " SELECT routes.route, records.id, records.version, ?, ? FROM routes, records"
                             " WHERE routes.route = ? AND records.id = ?",
                             (now, now, route, record_id),
@@ -1065,7 +824,7 @@ class Store:
                         for line in result.log
                     ],
                 )
-                self._settle(sql, route, result, changed=owed[0] > result.version, now=now)
+                self._settle(sql, route, result, changed=pending[0] > result.version, now=now)
             if delivered:
                 sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (now, route))
 
@@ -1076,21 +835,21 @@ class Store:
         at, limit = _micros(now), _micros(now + ahead_by)
         with self._records.writing() as sql:
             for table, column in (
-                ("routes", "paused_until"), ("routes", "since"), ("owed", "due_at"), ("owed", "since"),
-                ("owed", "failing_since"), ("sources", "last_received_at"),
+                ("routes", "paused_until"), ("routes", "since"), ("pending", "due_at"), ("pending", "since"),
+                ("pending", "failing_since"), ("sources", "last_received_at"),
             ):  # fmt: skip
                 sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (at, limit))  # noqa: S608 - constants
             sql.execute("UPDATE state SET value = ? WHERE name = 'generation_began' AND value > ?", (at, limit))
         self._owed()
 
-    def set_aside(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
+    def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
         """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while
         another record's succeeded."""
         now, due = _micros(self._now()), _micros(due_at)
         with self._records.writing() as sql:
             sql.executemany(
-                "UPDATE owed SET alone = 1, due_at = ?, tries = max(tries, 1), failing_since = ?"
-                " WHERE route = ? AND record_id = ? AND alone = 0",
+                "UPDATE pending SET isolated = 1, due_at = ?, tries = max(tries, 1), failing_since = ?"
+                " WHERE route = ? AND record_id = ? AND isolated = 0",
                 [(due, now, route, record_id) for record_id in record_ids],
             )
 
@@ -1098,22 +857,22 @@ class Store:
         where = (route, result.record_id)
         if result.later is not None:
             sql.execute(
-                "UPDATE owed SET lease_until = 0, token = NULL, due_at = ?, reason = ?, tries = tries + ?,"
-                " alone = ?, failing_since = CASE WHEN ? THEN coalesce(failing_since, ?) ELSE failing_since END"
+                "UPDATE pending SET lease_until = 0, token = NULL, due_at = ?, reason = ?, tries = tries + ?,"
+                " isolated = ?, failing_since = CASE WHEN ? THEN coalesce(failing_since, ?) ELSE failing_since END"
                 " WHERE route = ? AND record_id = ?",
                 (
                     _micros(result.later.due_at), result.later.reason, int(result.later.failed),
-                    int(result.later.alone), result.later.failed, now, *where,
+                    int(result.later.isolated), result.later.failed, now, *where,
                 ),
             )  # fmt: skip
         elif changed:
             sql.execute(
-                "UPDATE owed SET lease_until = 0, token = NULL, due_at = ?, since = ?, tries = 0, reason = '',"
-                " failing_since = NULL, alone = 0 WHERE route = ? AND record_id = ?",
+                "UPDATE pending SET lease_until = 0, token = NULL, due_at = ?, since = ?, tries = 0, reason = '',"
+                " failing_since = NULL, isolated = 0 WHERE route = ? AND record_id = ?",
                 (now, now, *where),
             )
         else:
-            sql.execute("DELETE FROM owed WHERE route = ? AND record_id = ?", where)
+            sql.execute("DELETE FROM pending WHERE route = ? AND record_id = ?", where)
 
     def written(self, route: str, record_ids: Iterable[str], keys: Iterable[str] = ()) -> list[Written]:
         """What *route* last wrote for those records, and under those row keys whoever wrote them."""
@@ -1167,14 +926,14 @@ class Store:
     # ------------------------------------------------ for people
 
     def status(self) -> Status:
-        """How everything stands. Counts what is owed, never the events."""
+        """How everything stands. Counts what is pending, never the events."""
         with self._inbox.reading() as sql:
             last = _last_number(sql, "blocks")
         with self._records.reading() as sql:
-            owed = {
+            pending = {
                 route: (count, retrying, since)
                 for route, count, retrying, since in sql.execute(
-                    "SELECT route, count(*), sum(tries > 0), min(since) FROM owed GROUP BY route"
+                    "SELECT route, count(*), sum(tries > 0), min(since) FROM pending GROUP BY route"
                 )
             }
             routes = []
@@ -1182,14 +941,14 @@ class Store:
                 "SELECT route, (SELECT count(*) FROM written w WHERE w.route = r.route), kind, reason, paused_until,"
                 " failures, since, delivered_at FROM routes r ORDER BY route"
             ):
-                count, retrying, since = owed.get(route, (0, 0, None))
+                count, retrying, since = pending.get(route, (0, 0, None))
                 routes.append(
                     RouteStatus(route, count, retrying, _moment_or_none(since), rows, _route_state(tuple(state)))
                 )
             sources = tuple(
                 SourceStatus(name, received, duplicates, none, unreadable, _moment_or_none(at), _moment_or_none(came))
                 for name, received, duplicates, none, unreadable, at, came in sql.execute(
-                    "SELECT source, received, duplicates, about_none, unreadable, last_at, last_received_at"
+                    "SELECT source, received, duplicates, no_affiliate, unreadable, last_at, last_received_at"
                     " FROM sources ORDER BY source"
                 )
             )
@@ -1241,13 +1000,16 @@ class Store:
             for route, whose, key, version, at, kind, code, cells in rows
         ]
 
-    def owed_of(self, record_id: str) -> list[OwedTo]:
+    def pending_of(self, record_id: str) -> list[PendingFor]:
         """Which routes still owe that record."""
         with self._records.reading() as sql:
             rows = sql.execute(
-                "SELECT route, since, due_at, tries, reason FROM owed WHERE record_id = ? ORDER BY route", (record_id,)
+                "SELECT route, since, due_at, tries, reason FROM pending WHERE record_id = ? ORDER BY route",
+                (record_id,),
             ).fetchall()
-        return [OwedTo(route, _moment(since), _moment(due), tries, reason) for route, since, due, tries, reason in rows]
+        return [
+            PendingFor(route, _moment(since), _moment(due), tries, reason) for route, since, due, tries, reason in rows
+        ]
 
     # ------------------------------------------------ forgetting a person
 
@@ -1265,7 +1027,8 @@ class Store:
         with self._records.reading() as sql:
             return any(
                 sql.execute(
-                    "SELECT 1 FROM owed WHERE record_id = ? AND token IS NOT NULL AND lease_until > ?", (record_id, now)
+                    "SELECT 1 FROM pending WHERE record_id = ? AND token IS NOT NULL AND lease_until > ?",
+                    (record_id, now),
                 ).fetchone()
                 for record_id in record_ids
             )
@@ -1275,7 +1038,7 @@ class Store:
 
         The events go first: a projection on its way finds that they are gone and begins anew (see ``commit``). That
         an event was seen stays known, by a hash, so that its second delivery does not bring the person back.
-        What the files still hold in unused places goes with ``scrub``.
+        What the files still hold in unused places goes with ``erase``.
         """
         gone = sorted(set(seqs))
         events = deliveries = records = 0
@@ -1288,7 +1051,7 @@ class Store:
             for record_id in record_ids:
                 for route, key in sql.execute("SELECT route, key FROM written WHERE record_id = ?", (record_id,)):
                     rows.setdefault(route, set()).add(key)
-                for table in ("mentions", "owed", "written"):
+                for table in ("mentions", "pending", "written"):
                     sql.execute(f"DELETE FROM {table} WHERE record_id = ?", (record_id,))  # noqa: S608 - constants
                 deliveries += sql.execute("DELETE FROM deliveries WHERE record_id = ?", (record_id,)).rowcount
                 records += sql.execute("DELETE FROM records WHERE id = ?", (record_id,)).rowcount
@@ -1313,7 +1076,7 @@ class Store:
                 _keep(sql, self._codec, block[-1].seq, run)
         return taken
 
-    def scrub(self, *, rebuild_inbox_up_to_bytes: int | None = None) -> bool:
+    def erase(self, *, rebuild_inbox_up_to_bytes: int | None = None) -> bool:
         """Leave nothing of what was deleted in the files: they are written anew and their logs emptied.
 
         Args:
@@ -1397,7 +1160,7 @@ class Store:
             _set_state(sql, "generation_began", _micros(self._now()))
 
     def _owed(self) -> None:
-        for callback in self._on_owed:
+        for callback in self._on_pending:
             callback()
 
     def _mend(self) -> None:
@@ -1405,7 +1168,7 @@ class Store:
         with self._records.writing() as sql:
             cursor = _state(sql, "cursor")
             # Only a dead worker can have left these: we hold the lock.
-            sql.execute("UPDATE owed SET lease_until = 0, token = NULL WHERE token IS NOT NULL")
+            sql.execute("UPDATE pending SET lease_until = 0, token = NULL WHERE token IS NOT NULL")
         with self._inbox.writing() as sql:
             if _last_number(sql, "blocks") < cursor:
                 # The files are from different backups: new events must get numbers that were not projected yet.
@@ -1440,10 +1203,10 @@ def _hold(lock: FileLock, path: Path) -> None:
 def _owe_all(sql: sqlite3.Connection, route: str, now: int) -> int:
     # The token goes: a delivery on its way was made from what is now forgotten, and must not settle this.
     return sql.execute(
-        "INSERT INTO owed (route, record_id, version, due_at, since)"
+        "INSERT INTO pending (route, record_id, version, due_at, since)"
         " SELECT ?, id, version, ?, ? FROM records WHERE true"
         " ON CONFLICT (route, record_id) DO UPDATE SET due_at = excluded.due_at, lease_until = 0, token = NULL,"
-        " tries = 0, failing_since = NULL, reason = '', alone = 0",
+        " tries = 0, failing_since = NULL, reason = '', isolated = 0",
         (route, now, now),
     ).rowcount
 
@@ -1460,17 +1223,6 @@ def _route_state(row: tuple[Any, ...]) -> RouteState:
     return RouteState(
         kind, reason, _moment_or_none(paused_until), failures, _moment_or_none(since), _moment_or_none(delivered_at)
     )
-
-
-def _expanded(codec: Codec, dictionary: int, shrunk: bytes) -> bytes:
-    try:
-        return codec.expand(dictionary, shrunk)
-    except ValueError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: ValueError) -> StoreDamaged:
-    return StoreDamaged(f"a text in the store can't be read ({error}): the file is damaged; put a backup back")
 
 
 def _state(sql: sqlite3.Connection, name: str) -> int:
