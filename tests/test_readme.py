@@ -1,0 +1,61 @@
+"""What README says is so: its commands, its mapping, its links."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+from connector import commands
+from connector.core import mapping
+from tests.running import root
+
+package = root / "connector"
+readme = (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    commands_in_readme = re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    first, second = (text.strip() for text in commands_in_readme[:2])
+    start = "python3 -m venv .venv && .venv/bin/pip install "
+    assert first == start + ". && .venv/bin/connector init && .venv/bin/connector serve"
+    assert second == start + "-e '.[dev]' && .venv/bin/pytest"
+
+
+def test_readme_tells_things_in_the_order_of_a_newcomers_questions() -> None:
+    wanted = [
+        "Start", "What you see", "Connect FirstPromoter and Everflow", "Write a mapping", "Add a source or a sink",
+    ]  # fmt: skip
+    assert [heading for heading in re.findall(r"^## (.*)$", readme, re.MULTILINE) if heading in wanted] == wanted
+
+
+def test_every_command_in_readme_exists_and_every_command_is_in_readme() -> None:
+    words = typer.main.get_command(commands.app)
+    known = set(getattr(words, "commands"))  # noqa: B009 - a group's; typer's type does not say so
+    named = set(re.findall(r"(?:`|/)connector ([a-z][a-z-]+)", readme))
+    assert named <= known, f"README names {named - known}"
+    assert known <= named, f"README lacks {known - named}"
+
+
+def test_every_toml_block_in_readme_is_a_mapping_whose_examples_hold() -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        loaded = mapping.load(block, file=f"README.md block {number}")
+        assert loaded.run_examples() == []
+
+
+def test_the_tree_in_readme_is_the_tree_on_disk() -> None:
+    tree = re.search(r"^```text\nconnector/\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    entries = re.findall(r"^[├└]── (.*?)(?: {3,}|$)", tree[1], re.MULTILINE)
+    shown = {name.rstrip("/") for entry in entries for name in entry.split()}
+    found = {path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert shown == found - {"__init__.py", "__main__.py"}
+
+
+def test_every_file_that_readme_names_is_there() -> None:
+    for name in re.findall(r"`((?:connector|tests|mappings)/[\w/.]+)`", readme):
+        assert (root / name).exists(), f"README names {name}"
+    for name in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
+        assert (root / name).exists(), f"README links to {name}"
