@@ -22,6 +22,12 @@ def exponent(code: str) -> int:
     return _EXPONENTS.get(code.upper(), 2)
 
 
+def number_pattern(code: str | None) -> str:
+    """How Google Sheets and Excel show amounts: "#,##0.00", and "#,##0" for JPY; 2 decimals where none is known."""
+    decimals = exponent(code or "")
+    return "#,##0." + "0" * decimals if decimals else "#,##0"
+
+
 def from_minor(amount: int | Decimal, code: str) -> str:
     """An amount in minor units as exact decimal text: 50744 USD -> "507.44", -1000 JPY -> "-1000", 5 KWD -> "0.005"."""
     return from_minor_with(amount, exponent(code))

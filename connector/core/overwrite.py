@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from connector.core.row import Cell, Column
 
@@ -59,11 +59,11 @@ def decide(column: Column, there: Cell, new: Cell, *, created: bool) -> Decision
     return "write" if stage_new >= stage_there else "keep"
 
 
-def is_empty(cell: Cell) -> bool:
+def is_empty(value: Any) -> bool:
     """None, blank text and the empty list are empty; 0 and false are values."""
-    if isinstance(cell, str):
-        return not cell or cell.isspace()
-    return cell is None or cell == ()
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or value == ()
 
 
 def stage(cell: Cell) -> str:

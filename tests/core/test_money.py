@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.core.money import exponent, from_minor
+from connector.core.money import exponent, from_minor, number_pattern
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,19 @@ def test_no_amount_is_rounded(amount: int, code: str) -> None:
     assert -int(shift) == exponent(code)
     assert int("".join(map(str, digits))) * (-1 if sign else 1) == amount
     assert from_minor(Decimal(amount), code) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "pattern"),
+    [
+        ("EUR", "#,##0.00"),
+        (None, "#,##0.00"),
+        ("JPY", "#,##0"),
+        ("UYI", "#,##0"),
+        ("KWD", "#,##0.000"),
+        ("CLF", "#,##0.0000"),
+        ("UYW", "#,##0.0000"),
+    ],
+)
+def test_tables_show_the_decimals_of_the_currency(code: str | None, pattern: str) -> None:
+    assert number_pattern(code) == pattern

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
@@ -11,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from connector.core.keys import text_of
 from connector.core.money import exponent
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, ColumnType
@@ -28,43 +28,6 @@ Shaper = Callable[[Any, AffiliateRecord | None], Cell]
 """(value that is not empty, its record or None for a constant) -> cell. Raises Unfit."""
 
 _wide = Context(prec=100)  # amounts are rounded to the currency's decimals, never to a number of digits
-
-
-def is_empty(value: Any) -> bool:
-    """Missing, null, blank text and the empty list are empty; 0 and false are values."""
-    return value is None or value == () or (type(value) is str and (not value or value.isspace()))
-
-
-def canonical_key(cell: Cell) -> str:
-    """The text that a key cell is known by everywhere: NFC, trimmed, whole numbers without ``.0``; "" when empty."""
-    text = text_of(cell)
-    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
-
-
-def text_of(value: Any) -> str:
-    """Any value as the text that people expect: true, 12, 0.5, 2026-11-20, a list with commas."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Decimal):
-        return _plain_number(value)
-    if isinstance(value, float):
-        return _plain_number(Decimal(repr(value)))
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, tuple | list):
-        return ", ".join(text for text in map(text_of, value) if text)
-    return str(value)
-
-
-def _plain_number(number: Decimal) -> str:
-    if not number.is_finite() or not -100 < number.adjusted() < 100:
-        return str(number)  # in full it would be a megabyte of zeros
-    text = format(number, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _quoted(value: Any) -> str:

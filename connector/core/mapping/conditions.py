@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from connector.core.mapping.cells import Unfit, is_empty, shaper, text_of
+from connector.core.keys import text_of
+from connector.core.mapping.cells import Unfit, shaper
 from connector.core.mapping.paths import Kind, Reader
+from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.words import unknown_word
 

@@ -16,21 +16,21 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 
 from connector.core.errors import ConfigError, Problem
+from connector.core.keys import text_of
 from connector.core.mapping.cells import (
     Shaper,
     Unfit,
     country_code,
     country_codes,
     currency_codes,
-    is_empty,
     shaper,
-    text_of,
 )
 from connector.core.mapping.conditions import Passes, Wrong, check_operand, compile_test
 from connector.core.mapping.mapping import Example, Field, Lookup, Mapping
 from connector.core.mapping.model import ExampleModel, FieldModel, MappingModel, OptionModel, Test
 from connector.core.mapping.paths import Holds, Kind, Paths, Reader, UnknownPath
 from connector.core.mapping.steps import Change, Misfit, compile_step
+from connector.core.overwrite import is_empty
 from connector.core.problems import problems_of
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, ColumnType, Option

@@ -12,9 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from connector.core.errors import Problem
-from connector.core.mapping.cells import Shaper, Unfit, canonical_key, is_empty, text_of
+from connector.core.keys import canonical_key, text_of
+from connector.core.mapping.cells import Shaper, Unfit
 from connector.core.mapping.conditions import Passes
 from connector.core.mapping.paths import Reader
+from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, ColumnType, Row
 from connector.core.sink import Target, TargetOptions

@@ -8,9 +8,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from connector.core.mapping.cells import is_empty, text_of
+from connector.core.keys import text_of
 from connector.core.mapping.model import Step
 from connector.core.mapping.paths import Kind
+from connector.core.overwrite import is_empty
 
 Change = Callable[[Any], Any]
 """From a value to a value; an empty one stays as it is, except that an empty list counts 0."""

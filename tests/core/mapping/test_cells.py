@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from connector.core.mapping.cells import canonical_key
 from connector.core.row import Cell
 from tests.core.mapping.support import cell, refusal
 
@@ -220,21 +219,3 @@ def test_without_a_type_a_cell_is_what_its_path_holds(field: str, fields: dict[s
     found = cell(field, **fields)
     assert found == expected
     assert type(found) is type(expected)
-
-
-@pytest.mark.parametrize(
-    ("key", "canonical"),
-    [
-        ("firstpromoter:41", "firstpromoter:41"),
-        (" 41 ", "41"),
-        (41, "41"),
-        (Decimal("41.0"), "41"),
-        (Decimal("41.50"), "41.5"),
-        ("e\u0301", "\u00e9"),
-        (date(2026, 1, 2), "2026-01-02"),
-        (None, ""),
-        ("  ", ""),
-    ],
-)
-def test_a_key_has_one_canonical_text(key: Cell, canonical: str) -> None:
-    assert canonical_key(key) == canonical

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.core.errors import ConfigError
+from connector.core.keys import canonical_key
 from connector.core.mapping import Evaluation, load
-from connector.core.mapping.cells import _odd_url, _plain_address, _plain_url, canonical_key
+from connector.core.mapping.cells import _odd_url, _plain_address, _plain_url
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, HeldCells, dump_cells, load_cells
 from tests.core.mapping.support import mapping, sources

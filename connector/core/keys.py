@@ -1,0 +1,47 @@
+"""Values as text, and the text that a key is compared by: one rule for mappings and for all sinks."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+
+def tidy(text: str) -> str:
+    """*text* in Unicode's composed form (NFC), trimmed: how people see it."""
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
+
+
+def canonical_key(cell: Any) -> str:
+    """The text that a key cell is known by everywhere; "" when it is empty.
+
+    A typed cell and what a table gives back for it have the same key: 42, 42.0, "42 " and Decimal("42.0") are "42".
+    """
+    return tidy(text_of(cell))
+
+
+def text_of(value: Any) -> str:
+    """Any value as the text that people expect: true, 12, 0.5, 2026-11-20, a list with commas."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return _plain_number(value)
+    if isinstance(value, float):
+        return _plain_number(Decimal(repr(value)))
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return ", ".join(text for text in map(text_of, value) if text)
+    return str(value)
+
+
+def _plain_number(number: Decimal) -> str:
+    if not number.is_finite() or not -100 < number.adjusted() < 100:
+        return str(number)  # in full it would be a megabyte of zeros
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,33 @@
+"""A key reads the same wherever it is compared."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from connector.core.keys import canonical_key
+
+
+@pytest.mark.parametrize(
+    ("key", "canonical"),
+    [
+        ("firstpromoter:41", "firstpromoter:41"),
+        (" 41 ", "41"),
+        (41, "41"),
+        (Decimal("41.0"), "41"),
+        (Decimal("41.50"), "41.5"),
+        ("e\u0301", "\u00e9"),
+        (42.0, "42"),
+        (1e-07, "0.0000001"),
+        (Decimal("0.0000001"), "0.0000001"),
+        (1e22, "1" + "0" * 22),
+        (date(2026, 1, 2), "2026-01-02"),
+        (None, ""),
+        ("  ", ""),
+    ],
+)
+def test_a_key_has_one_canonical_text(key: Any, canonical: str) -> None:
+    assert canonical_key(key) == canonical
