@@ -24,83 +24,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from connector import logs
+from connector.assembly import build_sink, build_sources, mapping_in_use, note_mapping, reading_lock, utc_now
 from connector.backfill.notes import moment_of
-from connector.config import Config, RouteConfig, SinkConfig
+from connector.config import Config, RouteConfig
 from connector.core.errors import Stopping, StoreUnavailable
 from connector.core.platform_api import Repair
-from connector.core.sink import Shrinkable, Sink
-from connector.core.source import Source
+from connector.core.sink import Shrinkable
 from connector.core.view import view
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, Route, RouteWorker
 from connector.faults import describe
-from connector.file_lock import FileLock
 from connector.metrics import Metrics, Standing
 from connector.projector import Projector
 from connector.receiver import Page, PatientProtocol, Receiver, application, watch_connections
 from connector.store.store import Store, open_store
 
 _log = logs.get("app")
-
-
-def utc_now() -> datetime:
-    """The clock of the whole program."""
-    return datetime.now(UTC)
-
-
-class LiveHost:
-    """What the program lends to one sink (``Host`` in core/sink.py).
-
-    Args:
-        sink: its name in the configuration.
-        store: keeps its notes; None: they are kept in memory, for commands that look but don't touch.
-        stop: ends naps.
-        measured: takes what the sink measures: its name, what, how much.
-    """
-
-    def __init__(
-        self,
-        sink: str,
-        store: Store | None,
-        stop: threading.Event,
-        measured: Callable[[str, str, float], None] | None = None,
-    ) -> None:
-        self._sink, self._store, self._stop, self._measured = sink, store, stop, measured
-        self._notes: dict[str, str] = {}
-
-    def now(self) -> datetime:
-        return utc_now()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wait(self, seconds: float) -> None:
-        if self._stop.wait(max(0.0, seconds)):
-            raise Stopping("the program stops")
-
-    def recall(self, key: str) -> str | None:
-        return self._notes.get(key) if self._store is None else self._store.recall(self._sink, key)
-
-    def remember(self, key: str, value: str | None) -> None:
-        if self._store is not None:
-            self._store.remember(self._sink, key, value)
-        elif value is None:
-            self._notes.pop(key, None)
-        else:
-            self._notes[key] = value
-
-    def metric(self, name: str, value: float) -> None:
-        if self._measured is not None:
-            self._measured(self._sink, name, value)
 
 
 class ClockWatch:
@@ -173,41 +120,6 @@ def _of_libc(name: str) -> Callable[..., int] | None:
     return getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, name, None)
 
 
-def build_sources(config: Config) -> dict[str, Source]:
-    """The configured sources by name."""
-    return {found.name: _source(found.source_class)(found.name, found.options) for found in config.sources}
-
-
-def reading_lock(config: Config, source: str) -> FileLock:
-    """What a process holds while it reads that source's API."""
-    store = Path(config.store.url.removeprefix("sqlite:///"))
-    return FileLock(store.with_name(f"{store.name}.{source}.lock"))
-
-
-def build_sink(
-    found: SinkConfig,
-    store: Store | None,
-    stop: threading.Event,
-    measured: Callable[[str, str, float], None] | None = None,
-) -> Sink:
-    """One configured sink; no network yet."""
-    make: Callable[..., Sink] = found.sink_class
-    return make(found.name, found.options, LiveHost(found.name, store, stop, measured))
-
-
-def _source(source_class: type[Source]) -> Callable[..., Source]:
-    return source_class
-
-
-def mapping_in_use(store: Store, route: RouteConfig) -> str | None:
-    """The digest of the mapping file that *route* was last started with; None: it never was."""
-    return store.recall("connector", _digest_note(route))
-
-
-def _digest_note(route: RouteConfig) -> str:
-    return f"digest {route.name}"
-
-
 class Program:
     """All rooms of one configuration, but the receiver. Made without touching the network.
 
@@ -269,7 +181,7 @@ class Program:
             return
         if known is not None:
             logs.say(_log, "mapping.changed", route=route.name, pending=self.store.enqueue_all(route.name))
-        self.store.remember("connector", _digest_note(route), route.mapping.digest)
+        note_mapping(self.store, route)
 
     # ------------------------------------------------ threads
 

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connector import app as program
-from connector import cli, people, topics
+from connector import assembly, cli, people, topics
 from connector import config as configuration
 from connector.backfill import notes as readings
 from connector.backfill.notes import Progress, Report
@@ -478,7 +478,7 @@ def sample(
 
 def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> None:
     """Wait until the running server has done with that event, and say what came of it."""
-    built = program.build_sources(settings)[source.name]
+    built = assembly.build_sources(settings)[source.name]
     updates = built.normalize(built.accept(request))
     if not _store_exists(settings):
         cli.complain(f"{_store_path(settings)} is not there; is the server running with the same configuration?")
@@ -566,12 +566,12 @@ def backfill(
     settings = _load(config)
     logs.set_up(hidden=settings.secrets)
     named = _named_source(settings, source)
-    built = program.build_sources(settings)[named.name]
+    built = assembly.build_sources(settings)[named.name]
     reading = room.Reading(None if since is None else _day(since), deliveries)
     try:
         with _visited(settings) as store, _shown_progress(named.name, quiet=as_json) as progress:
             report = room.read(
-                built, reading, store, program.reading_lock(settings, named.name),
+                built, reading, store, assembly.reading_lock(settings, named.name),
                 stop=threading.Event(), now=_now, dry_run=dry_run, accept_gone=accept_gone, progress=progress,
             )  # fmt: skip
     except NotReadable as error:
@@ -719,7 +719,7 @@ def _edited(settings: Config) -> set[str]:
         return set()
     with suppress(StoreUnavailable), _visited(settings) as store:
         routes = settings.routes
-        return {route.name for route in routes if program.mapping_in_use(store, route) != route.mapping.digest}
+        return {route.name for route in routes if assembly.mapping_in_use(store, route) != route.mapping.digest}
     return set()
 
 
@@ -931,7 +931,7 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
     _expect_a_store(settings, affiliate)
     with _visited(settings) as store:
         meant = people.whom(store, [source.name for source in settings.sources], affiliate)
-        sources, letters = program.build_sources(settings), _letters(settings)
+        sources, letters = assembly.build_sources(settings), _letters(settings)
         evaluations = {route.name: route.mapping.evaluate for route in settings.routes}
         told = {
             record_id: people.explain(store, sources, letters, evaluations, record_id, _now())
@@ -1005,7 +1005,7 @@ def forget(
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Forget {who} for ever?")):
             cli.complain(f"{who} is not forgotten; to do it without a question: connector forget {affiliate} --yes")
             raise Left(cli.found_problems)
-        gone = people.forget(store, program.build_sources(settings), _letters(settings), meant, alone=alone)
+        gone = people.forget(store, assembly.build_sources(settings), _letters(settings), meant, alone=alone)
     finally:
         store.close()
     if as_json:
@@ -1057,7 +1057,7 @@ def _sink_of(settings: Config, route: RouteConfig) -> SinkConfig:
 def _built_sink(settings: Config, found: SinkConfig) -> Iterator[Sink]:
     """The sink, for a command beside a running server; with the notes that the server keeps for it, if it ran yet."""
     with _visited_if_there(settings) as store:
-        sink = program.build_sink(found, store, threading.Event())
+        sink = assembly.build_sink(found, store, threading.Event())
         try:
             yield sink
         finally:
@@ -1287,7 +1287,7 @@ def preview(
         content = sys.stdin.buffer.read() if body == "-" else Path(body).read_bytes()
     except OSError as error:
         raise WrongWords(f"{body}: {error.strerror}") from None
-    built = program.build_sources(settings)[named.name]
+    built = assembly.build_sources(settings)[named.name]
     try:
         event = built.accept(_signed(named, content, topic))
         updates = built.normalize(event)

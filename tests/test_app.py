@@ -22,8 +22,9 @@ import msgspec.json
 import msgspec.structs
 import pytest
 
-from connector import app, config
-from connector.app import ClockWatch, LiveHost, Program, believes_clock
+from connector import config
+from connector.app import ClockWatch, Program, believes_clock
+from connector.assembly import LiveHost, utc_now
 from connector.core.errors import Stopping
 from connector.core.source import Event
 from connector.store.model import Later, Result, StoreInUse
@@ -441,7 +442,7 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
 
 
 def test_the_clock_is_aware() -> None:
-    assert app.utc_now().tzinfo is not None
+    assert utc_now().tzinfo is not None
 
 
 def test_what_went_in_circles_is_let_go_of_when_memory_shrinks(tmp_path: Path, nursery: Nursery) -> None:

@@ -380,7 +380,7 @@ def test_status_before_the_first_start_makes_no_files(started: Shell, tmp_path: 
 
 def _append(folder: Path, *bodies: dict[str, Any], name: str = "firstpromoter", query: bytes = b"") -> None:
     """Events in the inbox, as a server that was killed leaves them."""
-    from connector.app import build_sources
+    from connector.assembly import build_sources
     from connector.core.source import InboundRequest
 
     settings = config.load(folder / "config.toml", {})

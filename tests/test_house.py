@@ -23,6 +23,7 @@ floors: list[tuple[str, ...]] = [
     ("sources", "sinks", "store", "dead_letters", "plugins"),
     ("topics",),
     ("config", "projector", "delivery", "receiver", "metrics", "alerts", "backfill", "affiliates", "people"),
+    ("assembly",),
     ("page",),
     ("app",),
     ("serve",),

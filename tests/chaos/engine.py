@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from connector.app import LiveHost
+from connector.assembly import LiveHost
 from connector.core.errors import UnknownShape
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.mapping import Evaluation

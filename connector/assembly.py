@@ -1,0 +1,107 @@
+"""Config -> the sources and sinks that it names, for the program and for single commands. Starts no thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from connector.config import Config, RouteConfig, SinkConfig
+from connector.core.errors import Stopping
+from connector.core.sink import Sink
+from connector.core.source import Source
+from connector.file_lock import FileLock
+from connector.store.store import Store
+
+
+def utc_now() -> datetime:
+    """The clock of the whole program."""
+    return datetime.now(UTC)
+
+
+def build_sources(config: Config) -> dict[str, Source]:
+    """The configured sources by name."""
+    made: dict[str, Source] = {}
+    for found in config.sources:
+        make: Callable[..., Source] = found.source_class
+        made[found.name] = make(found.name, found.options)
+    return made
+
+
+def build_sink(
+    found: SinkConfig,
+    store: Store | None,
+    stop: threading.Event,
+    measured: Callable[[str, str, float], None] | None = None,
+) -> Sink:
+    """One configured sink; no network yet."""
+    make: Callable[..., Sink] = found.sink_class
+    return make(found.name, found.options, LiveHost(found.name, store, stop, measured))
+
+
+class LiveHost:
+    """What the program lends to one sink (``Host`` in core/sink.py).
+
+    Args:
+        sink: its name in the configuration.
+        store: keeps its notes; None: they are kept in memory, for commands that look but don't touch.
+        stop: ends naps.
+        measured: takes what the sink measures: its name, what, how much.
+    """
+
+    def __init__(
+        self,
+        sink: str,
+        store: Store | None,
+        stop: threading.Event,
+        measured: Callable[[str, str, float], None] | None = None,
+    ) -> None:
+        self._sink, self._store, self._stop, self._measured = sink, store, stop, measured
+        self._notes: dict[str, str] = {}
+
+    def now(self) -> datetime:
+        return utc_now()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        if self._stop.wait(max(0.0, seconds)):
+            raise Stopping("the program stops")
+
+    def recall(self, key: str) -> str | None:
+        return self._notes.get(key) if self._store is None else self._store.recall(self._sink, key)
+
+    def remember(self, key: str, value: str | None) -> None:
+        if self._store is not None:
+            self._store.remember(self._sink, key, value)
+        elif value is None:
+            self._notes.pop(key, None)
+        else:
+            self._notes[key] = value
+
+    def metric(self, name: str, value: float) -> None:
+        if self._measured is not None:
+            self._measured(self._sink, name, value)
+
+
+def reading_lock(config: Config, source: str) -> FileLock:
+    """What a process holds while it reads that source's API."""
+    store = Path(config.store.url.removeprefix("sqlite:///"))
+    return FileLock(store.with_name(f"{store.name}.{source}.lock"))
+
+
+def mapping_in_use(store: Store, route: RouteConfig) -> str | None:
+    """The digest of the mapping file that *route* was last started with; None: it never was."""
+    return store.recall("connector", _digest_note(route))
+
+
+def note_mapping(store: Store, route: RouteConfig) -> None:
+    """Remember that *route* runs with its mapping file as it is now."""
+    store.remember("connector", _digest_note(route), route.mapping.digest)
+
+
+def _digest_note(route: RouteConfig) -> str:
+    return f"digest {route.name}"
