@@ -28,8 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from connector import app as program
-from connector import assembly, cli, people, topics
+from connector import assembly, cli, topics
 from connector import config as configuration
+from connector.affiliates.explain import Entry
+from connector.affiliates.explain import explain as explain_affiliate
+from connector.affiliates.find import whom
+from connector.affiliates.forget import Gone
+from connector.affiliates.forget import forget as forget_affiliate
 from connector.backfill import notes as readings
 from connector.backfill.notes import Progress, Report
 from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
@@ -144,6 +149,9 @@ def _refuse_misplaced(words: Sequence[str], commands: Mapping[str, Any]) -> None
         raise WrongWords(f"the command comes first: connector {command} {others}\nall commands: connector --help")
     if first not in commands and first in commands["dead-letters"].commands:
         raise WrongWords(f"this is one of the words of dead-letters: connector dead-letters {shlex.join(words)}")
+
+
+_asdict = msgspec.structs.asdict
 
 
 def _now() -> datetime:
@@ -930,16 +938,16 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
     settings = _load(config)
     _expect_a_store(settings, affiliate)
     with _visited(settings) as store:
-        meant = people.whom(store, [source.name for source in settings.sources], affiliate)
+        meant = whom(store, [source.name for source in settings.sources], affiliate)
         sources, letters = assembly.build_sources(settings), _letters(settings)
         evaluations = {route.name: route.mapping.evaluate for route in settings.routes}
         told = {
-            record_id: people.explain(store, sources, letters, evaluations, record_id, _now())
+            record_id: explain_affiliate(store, sources, letters, evaluations, record_id, _now())
             for record_id in meant.record_ids
         }
     told = {record_id: entries for record_id, entries in told.items() if entries}
     if as_json:
-        _print_json({record_id: [asdict(entry) for entry in entries] for record_id, entries in told.items()})
+        _print_json({record_id: [_asdict(entry) for entry in entries] for record_id, entries in told.items()})
     for record_id, entries in told.items() if not as_json else ():
         _say(_cell_text(record_id))
         for entry in entries:
@@ -965,7 +973,7 @@ def _local_time(moment: datetime) -> str:
     return moment.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def _entry_lines(entry: people.Entry) -> list[str]:
+def _entry_lines(entry: Entry) -> list[str]:
     changes = [
         f"  {path}: {_word(old)} → {_word(new)}" if _word(old) != "nothing" else f"  {path} = {_word(new)}"
         for path, (old, new) in entry.changes.items()
@@ -993,11 +1001,11 @@ def forget(
     settings = _load(config)
     _expect_a_store(settings, affiliate)
     try:
-        store, alone = open_store(settings.store.url, worker=True, now=_now), True
+        store, exclusive = open_store(settings.store.url, worker=True, now=_now), True
     except StoreInUse:
-        store, alone = open_store(settings.store.url, worker=False, now=_now), False
+        store, exclusive = open_store(settings.store.url, worker=False, now=_now), False
     try:
-        meant = people.whom(store, [source.name for source in settings.sources], affiliate)
+        meant = whom(store, [source.name for source in settings.sources], affiliate)
         if not meant.record_ids and not meant.addresses:
             cli.complain(f"nobody is known by {affiliate}")
             raise Left(cli.found_problems)
@@ -1005,11 +1013,11 @@ def forget(
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Forget {who} for ever?")):
             cli.complain(f"{who} is not forgotten; to do it without a question: connector forget {affiliate} --yes")
             raise Left(cli.found_problems)
-        gone = people.forget(store, assembly.build_sources(settings), _letters(settings), meant, alone=alone)
+        gone = forget_affiliate(store, assembly.build_sources(settings), _letters(settings), meant, exclusive=exclusive)
     finally:
         store.close()
     if as_json:
-        _print_json({"record_ids": meant.record_ids, **asdict(gone)})
+        _print_json({"record_ids": meant.record_ids, **_asdict(gone)})
     else:
         _say_gone(who, gone)
         _say_how_they_return(settings, meant.record_ids)
@@ -1017,7 +1025,7 @@ def forget(
         raise Left(cli.found_problems)
 
 
-def _say_gone(who: str, gone: people.Gone) -> None:
+def _say_gone(who: str, gone: Gone) -> None:
     counts = (
         _many(gone.events, "event"), _many(gone.records, "record"), _many(gone.deliveries, "delivery line"),
         _many(gone.letters, "dead letter"),

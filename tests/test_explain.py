@@ -6,11 +6,12 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+from connector.affiliates.explain import Entry, explain
+from connector.affiliates.find import whom
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row
 from connector.core.sink import Outcome
-from connector.people import Entry, explain, whom
 from tests.doubles import World, as_row, event
 from tests.running import Connector, Nursery
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from connector import people
+from connector.affiliates.find import whom
+from connector.affiliates.forget import Busy, Gone, forget
 from connector.core.errors import StoreUnavailable
 from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event
-from connector.people import Busy, Gone, forget, whom
 from connector.store.blocks import events_in
 from connector.store.compression import Codec
 from connector.store.model import LogLine, Overtaken, Pending, Result
@@ -66,7 +66,7 @@ def left_over(folder: Path, known: set[bytes], words: Sequence[str]) -> set[str]
 
 def remove(world: World, word: str) -> Gone:
     meant = whom(world.store, ["plain"], word)
-    return forget(world.store, {"plain": world.source}, world.letters, meant, alone=True)
+    return forget(world.store, {"plain": world.source}, world.letters, meant, exclusive=True)
 
 
 # ---------------------------------------------------------------- the bytes
@@ -257,14 +257,14 @@ def test_it_waits_for_a_delivery_on_its_way_and_gives_up_if_that_never_ends(tmp_
     meant = whom(world.store, ["plain"], "plain:7")
     naps: list[float] = []
     with pytest.raises(Busy):
-        forget(world.store, {"plain": world.source}, world.letters, meant, alone=False, wait=naps.append)
+        forget(world.store, {"plain": world.source}, world.letters, meant, exclusive=False, wait=naps.append)
     assert sum(naps) == pytest.approx(90)
     assert world.store.load(["plain:7"])
 
     def settle(seconds: float) -> None:
         world.store.finish("table/all", [settled(pending)])
 
-    gone = forget(world.store, {"plain": world.source}, world.letters, meant, alone=False, wait=settle)
+    gone = forget(world.store, {"plain": world.source}, world.letters, meant, exclusive=False, wait=settle)
     assert gone.records == 1
     world.close()
 
@@ -352,5 +352,5 @@ def test_a_store_that_cannot_be_written_is_told_and_it_can_be_run_again(tmp_path
     holder.execute("ROLLBACK")
     holder.close()
     assert remove(world, "plain:7").records == 1
-    assert people.whom(world.store, ["plain"], "7").record_ids == ()
+    assert whom(world.store, ["plain"], "7").record_ids == ()
     world.close()

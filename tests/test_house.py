@@ -22,7 +22,7 @@ floors: list[tuple[str, ...]] = [
     ("logs", "faults", "effort", "file_lock", "samples"),
     ("sources", "sinks", "store", "dead_letters", "plugins"),
     ("topics",),
-    ("config", "projector", "delivery", "receiver", "metrics", "alerts", "backfill", "affiliates", "people"),
+    ("config", "projector", "delivery", "receiver", "metrics", "alerts", "backfill", "affiliates"),
     ("assembly",),
     ("page",),
     ("app",),
@@ -42,7 +42,7 @@ public_in_spite_of_their_names = {"os._exit"}
 not_done = (
     "connector/alerts", "connector/app", "connector/backfill", "connector/cli", "connector/commands",
     "connector/config", "connector/core", "connector/dead_letters", "connector/delivery", "connector/effort",
-    "connector/affiliates", "connector/logs", "connector/metrics", "connector/people", "connector/plugins",
+    "connector/affiliates", "connector/logs", "connector/metrics", "connector/plugins",
     "connector/projector", "connector/receiver", "connector/samples", "connector/serve", "connector/sinks",
     "connector/sources", "connector/store", "README.md", "config.example.toml", "docs",
 )  # fmt: skip

@@ -1,0 +1,186 @@
+"""What happened to one affiliate, and what each route has of it now. Knows no sink; the command line prints it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from connector.affiliates.find import normalized
+from connector.core.facts import Fact, load_facts
+from connector.core.mapping import Evaluation
+from connector.core.merge import join
+from connector.core.record import AffiliateRecord
+from connector.core.source import Event, Source
+from connector.core.view import view
+from connector.dead_letters import DeadLetters
+from connector.store.store import Store
+
+Evaluate = Callable[[AffiliateRecord], Evaluation]
+
+
+class Entry(Struct, frozen=True):
+    """One line of an affiliate's history.
+
+    Args:
+        kind: ``event`` · ``delivery`` · ``letter`` · ``route`` (what a route has now).
+        about: topic and key, or the route.
+        text: the outcome in a few words.
+        changes: of an event: what it changed in the record, by path: (before, after); before is "?" where an event
+            that is deleted by now may have said it.
+        cells: of a delivery: the row that was sent.
+    """
+
+    at: datetime
+    kind: Literal["event", "delivery", "letter", "route"]
+    about: str
+    text: str
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    cells: Mapping[str, Any] = field(default_factory=dict)
+
+
+def explain(
+    store: Store,
+    sources: Mapping[str, Source],
+    letters: DeadLetters,
+    evaluations: Mapping[str, Evaluate],
+    record_id: str,
+    now: datetime,
+) -> list[Entry]:
+    """What is still known to have happened to that affiliate, the oldest first, then what each route has now.
+
+    Args:
+        evaluations: each route's mapping, by the route's name.
+    """
+    known = store.load([record_id]).get(record_id)
+    facts = load_facts(known.facts) if known is not None else {}
+    entries = list(_events(store, sources, record_id, facts))
+    entries += _deliveries(store, record_id)
+    stopped = [letter for letter in letters.list() if letter.stage == "deliver" and letter.subject == record_id]
+    entries += [
+        Entry(
+            letter.at or now, "letter", f"{letter.place} {letter.id}",
+            f"{letter.why}; to try again: connector dead-letters replay {letter.id}",
+        )
+        for letter in stopped
+    ]  # fmt: skip
+    entries.sort(key=lambda entry: entry.at)
+    if known is not None:
+        entries += _routes_now(store, evaluations, record_id, facts, {letter.place for letter in stopped}, now)
+    return entries
+
+
+def _events(store: Store, sources: Mapping[str, Source], record_id: str, facts: Mapping[str, Fact]) -> Iterator[Entry]:
+    kept = [(stored, _said(sources, stored.event, record_id)) for stored in store.events_of(record_id)]
+    still_said = {(path, fact) for _, said in kept if said is not None for path, fact in said.items()}
+    # A fact that no kept event says is from an event that is deleted by now: the kept events began with it.
+    state: dict[str, Fact] = {path: fact for path, fact in facts.items() if (path, fact) not in still_said}
+    began_before = bool(state)
+    for stored, said in kept:
+        event = stored.event
+        about = f"{event.topic} {event.key}"
+        if said is None:
+            yield Entry(event.received_at, "event", about, "can't be read any more; see the dead letters")
+            continue
+        after = join(state, said)
+        changes = _changes(view(record_id, state), view(record_id, after))
+        if began_before:
+            changes = {path: ("?" if old is None else old, new) for path, (old, new) in changes.items()}
+        text = f"changed {len(changes)} of its fields" if changes else "said nothing new"
+        if event.at // 1_000_000 != int(event.received_at.timestamp()):
+            text += f"; true as of {_moment(event.at).isoformat(timespec='seconds')}"
+        yield Entry(event.received_at, "event", about, text, changes)
+        state = after
+
+
+def _said(sources: Mapping[str, Source], event: Event, record_id: str) -> dict[str, Fact] | None:
+    updates = normalized(sources, event)
+    if updates is None:
+        return None
+    said: dict[str, Fact] = {}
+    for update in updates:
+        if update.record_id == record_id:
+            said = join(said, update.facts)
+    return said
+
+
+def _changes(before: AffiliateRecord, after: AffiliateRecord) -> dict[str, tuple[Any, Any]]:
+    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    paths = [*new, *(path for path in old if path not in new)]
+    empty: tuple[Any, ...] = (None, [], {})
+    return {
+        path: (old.get(path), new.get(path))
+        for path in paths
+        if old.get(path) != new.get(path) and not (old.get(path) in empty and new.get(path) in empty)
+    }
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """A record's values by path; entries of lists by their id."""
+    if isinstance(value, dict) and value:
+        return {
+            inner_path: inner
+            for key, part in value.items()
+            for inner_path, inner in _flat(part, f"{path}.{key}" if path else str(key)).items()
+        }
+    if isinstance(value, list) and value and all(isinstance(entry, dict) and "id" in entry for entry in value):
+        return {
+            inner_path: inner for entry in value for inner_path, inner in _flat(entry, f"{path}[{entry['id']}]").items()
+        }
+    return {path: value}
+
+
+def _deliveries(store: Store, record_id: str) -> Iterator[Entry]:
+    words = {
+        "written": "written",
+        "refused": "refused",
+        "unchanged": "the same as before; no call was needed",
+        "skipped": "left out",
+    }
+    for line in store.deliveries_of(record_id):
+        text = words.get(line.kind, line.kind) + (f" ({line.code})" if line.code else "")
+        about = line.route + (f" row {line.key}" if line.key else "")
+        cells = json.loads(line.cells) if line.cells else {}
+        if line.key in cells.values():  # a new row: what is empty in it was empty before
+            cells = {column: cell for column, cell in cells.items() if cell not in (None, "")}
+        yield Entry(line.at, "delivery", about, text, cells=cells)
+
+
+def _routes_now(
+    store: Store,
+    evaluations: Mapping[str, Evaluate],
+    record_id: str,
+    facts: Mapping[str, Fact],
+    stopped: Collection[str],
+    now: datetime,
+) -> Iterator[Entry]:
+    """What each route has of the record now; *stopped* are the routes with a dead letter about it."""
+    pending = {one.route: one for one in store.pending_of(record_id)}
+    record = view(record_id, facts)
+    for route, evaluate in evaluations.items():
+        one = pending.get(route)
+        if one is not None:
+            text = f"pending since {one.since.isoformat(timespec='seconds')}"
+            if one.tries:
+                text += f", {one.tries} tries failed ({one.reason})"
+            if one.due_at > now:
+                text += f", next try at {one.due_at.isoformat(timespec='seconds')}"
+        else:
+            text = "up to date, but for what is a dead letter" if route in stopped else "up to date"
+        try:
+            shape = evaluate(record)
+        except Exception:  # a bug in the mapping's evaluation: the route says so, and must not hide the rest
+            text += "; its mapping fails for this record, see connector status"
+        else:
+            if shape.skipped is not None:
+                text += f"; has no row here: {shape.skipped}"
+            for problem in shape.problems:
+                text += f"; can't be shaped: {problem.reason}"
+        yield Entry(now, "route", route, text)
+
+
+def _moment(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1e6, UTC)
