@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate, Fact, Value
+from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
     fields_of,
@@ -34,7 +35,6 @@ from connector.core.lenient import (
     text,
 )
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
-from connector.core.shapes import Object, Opener, is_object
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.verify import Credentials
 from connector.sources.everflow.api import ROW, Partners
@@ -117,7 +117,6 @@ class Everflow:
         self.name = name
         self._options = options
         self._credentials = Credentials.of(options)
-        self._opener = Opener(SECRETS)
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; secrets in the body are dropped here.
@@ -130,7 +129,7 @@ class Everflow:
             Unreadable: not a JSON object, or one that is not about a partner.
         """
         self._credentials.vouch(request)
-        value, body = self._opener.open(request.body)
+        value, body = open_body(request.body, SECRETS)
         named = request.parameter("topic") if b"topic=" in request.query else None
         topic = named if named is not None and _TOPIC.fullmatch(named) else _topic_of(value)
         if not _names_a_partner(value) and (topic not in _RANKS or not value or named is None):
@@ -356,21 +355,21 @@ class _Said:
                 self.put(f"custom.{number}", value)
 
 
-def _names_a_partner(value: Object) -> bool:
+def _names_a_partner(value: Fields) -> bool:
     if value.get("network_affiliate_id") is not None or value.get("affiliate_id") is not None:
         return True
     affiliate = value.get("affiliate")
-    return is_object(affiliate) and affiliate.get("network_affiliate_id") is not None
+    return type(affiliate) is dict and affiliate.get("network_affiliate_id") is not None
 
 
-def _topic_of(value: Object) -> str:
+def _topic_of(value: Fields) -> str:
     """What the shape tells: the topic of a URL that names none."""
     if "new_status" in value:
         return VERDICT
     if "offer_id" in value:
         return APPROVED
     related = value.get("relationship")
-    if is_object(related) and (related.get("sign_up") or related.get("signup")):
+    if type(related) is dict and (related.get("sign_up") or related.get("signup")):
         return SIGNED_UP
     created = value.get("time_created")
     if isinstance(created, int | str | Decimal) and created == value.get("time_saved"):

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate, Value
+from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
     amount,
@@ -32,7 +33,6 @@ from connector.core.lenient import (
 )
 from connector.core.money import exponent, from_minor_with
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
-from connector.core.shapes import Opener, is_object
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.verify import Credentials
 from connector.sources.firstpromoter.api import ROW_V1, ROW_V2, Deliveries, Promoters
@@ -182,7 +182,6 @@ class FirstPromoter:
         self.name = name
         self._options = options
         self._credentials = Credentials.of(options)
-        self._opener = Opener(SECRETS)
         self._currency = options.currency
         self._decimals = exponent(options.currency)
 
@@ -198,12 +197,12 @@ class FirstPromoter:
         return self._opened(request.body, request.received_at)
 
     def _opened(self, raw: bytes, received_at: datetime) -> Event:
-        value, body = self._opener.open(raw)
+        value, body = open_body(raw, SECRETS)
         if "event_id" in value:
             number, topic, time = value.get("event_id"), value.get("event_type"), value.get("timestamp")
         else:
             event = value.get("event")
-            if not is_object(event) or not is_object(value.get("data")):
+            if type(event) is not dict or type(value.get("data")) is not dict:
                 raise Unreadable('the body is not {"event": {…}, "data": {…}} and has no "event_id"')
             number, topic, time = event.get("id"), event.get("type"), event.get("created_at")
         number, topic = _word(number), _word(topic)
