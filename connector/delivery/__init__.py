@@ -1,5 +1,7 @@
-"""Records -> sinks: one worker a route."""
+"""Records -> sinks: batch, call, settle, retry, dead-letter; one worker a route."""
 
-from connector.delivery.worker import Delivered, Retry, Route, RouteWorker
+from connector.delivery.batch import Route
+from connector.delivery.blame import Retry
+from connector.delivery.worker import Delivered, RouteWorker
 
 __all__ = ["Delivered", "Retry", "Route", "RouteWorker"]
