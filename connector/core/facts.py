@@ -78,7 +78,6 @@ def _values(said: Sequence[Stamped]) -> Mapping[str, Value]:
 _dump = msgspec.json.Encoder().encode
 _KeptValue = str | int | bool | tuple[str, ...] | None
 _load = msgspec.json.Decoder(list[tuple[int, int, dict[str, _KeptValue]]]).decode
-_load_one_by_one = msgspec.json.Decoder(dict[str, tuple[int, int, _KeptValue]]).decode
 
 
 def dump_stamped(said: Sequence[Stamped]) -> bytes:
@@ -92,8 +91,6 @@ def load_stamped(data: bytes) -> Sequence[Stamped]:
     Raises:
         ValueError: it is something else.
     """
-    if data[:1] == b"{":  # so up to format 4 of the store: each fact with its stamp
-        return by_stamp(_load_one_by_one(data))
     return _load(data)
 
 

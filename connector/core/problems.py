@@ -19,7 +19,7 @@ from connector.core.words import did_you_mean, unknown_word
 
 # ---------------------------------------------------------------- what pydantic says, in plain words
 
-_wanted = {
+_WANTED = {
     "string_type": 'text in quotes, like "…"',
     "path_type": 'text in quotes, like "…"',
     "int_type": "a whole number, like 10",
@@ -60,8 +60,8 @@ def problems_of(
     data = _at(document.data, path)
     located = [(details, _existing(data, details)) for details in error.errors(include_url=False)]
     for details, inner in located:
-        if details["type"] in _wanted and any(
-            other[: len(inner)] == inner and (other != inner or more["type"] not in _wanted) for more, other in located
+        if details["type"] in _WANTED and any(
+            other[: len(inner)] == inner and (other != inner or more["type"] not in _WANTED) for more, other in located
         ):
             continue  # another branch of a union got further: that is where the mistake is
         kind, text, at = _plain_words(details, model, inner)
@@ -88,8 +88,8 @@ def _plain_words(details: Any, model: type[BaseModel], inner: Path) -> tuple[str
         noun = f"{_article(title)} {title}" if title else f"one of: {_listed(words)}"
         end = unknown_word(given, words) if title else unknown_word(given, words).partition("; right")[0]
         return kind, f'"{given}" is not {noun}{end}', "value"
-    if kind in _wanted:
-        return kind, f"{_subject(name)} wants {_wanted[kind]}", "value"
+    if kind in _WANTED:
+        return kind, f"{_subject(name)} wants {_WANTED[kind]}", "value"
     message = str(details["msg"])
     if kind in ("too_short", "too_long"):
         least, most = details["ctx"].get("min_length"), details["ctx"].get("max_length")
@@ -99,12 +99,12 @@ def _plain_words(details: Any, model: type[BaseModel], inner: Path) -> tuple[str
         return kind, f"{_subject(name)} is empty", "value"
     if kind == "value_error":
         message = str(details["ctx"]["error"])
-        return kind, f"{_subject(name)} {message}" if message.startswith(_verbs) else message, "value"
+        return kind, f"{_subject(name)} {message}" if message.startswith(_VERBS) else message, "value"
     message = message.replace("Input should be", "must be").replace("Value should", "must")
     return kind, f"{_subject(name)} {message[:1].lower()}{message[1:]}", "value"
 
 
-_verbs = ("wants ", "is ", "has ")  # a message that begins with one is about the key that it is put before
+_VERBS = ("wants ", "is ", "has ")  # a message that begins with one is about the key that it is put before
 
 
 def _listed(words: Sequence[str]) -> str:

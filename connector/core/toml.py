@@ -133,7 +133,7 @@ class _Walk:
                 self._table(node)
 
     def _table(self, node: Node) -> None:
-        header = next((child for child in node.children if child.type in _key_types), None)
+        header = next((child for child in node.children if child.type in _KEY_TYPES), None)
         if header is None:
             return
         path: Path = ()
@@ -158,7 +158,7 @@ class _Walk:
 
     def _pair(self, node: Node, path: Path) -> None:
         named = [child for child in node.children if child.is_named and child.type != "comment"]
-        if not named or named[0].type not in _key_types:
+        if not named or named[0].type not in _KEY_TYPES:
             return
         for name, place in self._names(named[0]):
             path += (name,)
@@ -181,7 +181,7 @@ class _Walk:
 
     def _names(self, node: Node) -> list[tuple[str, Place]]:
         if node.type == "dotted_key":
-            return [name for child in node.children if child.type in _key_types for name in self._names(child)]
+            return [name for child in node.children if child.type in _KEY_TYPES for name in self._names(child)]
         written = (node.text or b"").decode("utf-8", "replace")
         if node.type == "quoted_key":
             try:
@@ -191,12 +191,12 @@ class _Walk:
         return [(written, self.place(node))]
 
 
-_key_types = ("bare_key", "quoted_key", "dotted_key")
+_KEY_TYPES = ("bare_key", "quoted_key", "dotted_key")
 
 
 # ---------------------------------------------------------------- syntax errors
 
-_advice = {
+_ADVICE = {
     "Invalid value": 'a value is missing here, or text without quotes: write "…"',
     "Invalid statement": "this is not a line of TOML; a line is: name = value",
     "Unterminated string": "a quote is opened and never closed",
@@ -212,7 +212,7 @@ _advice = {
 }
 
 
-_slanted_quotes = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb"
+_SLANTED_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb"
 
 
 def _syntax_problem(message: str, text: str, file: str) -> Problem:
@@ -234,11 +234,11 @@ def _syntax_problem(message: str, text: str, file: str) -> Problem:
         line, column = place.line, place.column
     lines = text.split("\n")
     there = lines[line - 1].rstrip("\r")[column - 1 :] if line <= len(lines) else ""
-    if there and there[0] in _slanted_quotes:  # a word processor makes them
+    if there and there[0] in _SLANTED_QUOTES:  # a word processor makes them
         plain = 'quotes are straight here: write "…"'
     elif plain.startswith("Illegal character") and not there:
         plain = "Illegal character '\\n'"
-    return Problem(file, line, column, f"not TOML: {_advice.get(plain, plain[:1].lower() + plain[1:])}")
+    return Problem(file, line, column, f"not TOML: {_ADVICE.get(plain, plain[:1].lower() + plain[1:])}")
 
 
 def _broken(node: Node) -> Iterator[Node]:

@@ -80,9 +80,9 @@ def _readers(part: type[BaseModel]) -> dict[str, _Reader]:
     return {name: kinds[field.annotation] for name, field in part.model_fields.items() if field.annotation in kinds}
 
 
-_root_readers = _readers(AffiliateRecord)
-_readers_by_path: dict[str, tuple[tuple[str, ...], _Reader]] = {
-    **{name: ((name,), reader) for name, reader in _root_readers.items()},
+_ROOT_READERS = _readers(AffiliateRecord)
+_READERS: dict[str, tuple[tuple[str, ...], _Reader]] = {
+    **{name: ((name,), reader) for name, reader in _ROOT_READERS.items()},
     **{
         f"{name}.{inner}": ((name, inner), reader)
         for name, field in AffiliateRecord.model_fields.items()
@@ -95,9 +95,9 @@ _readers_by_path: dict[str, tuple[tuple[str, ...], _Reader]] = {
         for unit, reader in _readers(Balance).items()
     },
 }
-_entry_readers = {"campaigns": _readers(Campaign), "users": _readers(User)}
-_counts = tuple(Stats.model_fields)
-_exact = Context(prec=100)  # sums never round
+_ENTRY_READERS = {"campaigns": _readers(Campaign), "users": _readers(User)}
+_COUNTS = tuple(Stats.model_fields)
+_EXACT = Context(prec=100)  # sums never round
 
 
 class _Entry:
@@ -110,6 +110,17 @@ class _Entry:
         self.stamps: dict[str, tuple[int, int]] = {}
         self.newest = -(2**63)
         self.gone: int | None = None
+
+    def take(self, field: str, fact: Fact, readers: dict[str, _Reader]) -> None:
+        at, rank, value = fact
+        if field == "gone_at":
+            self.gone = at
+            return
+        self.newest = max(self.newest, at)
+        reader = readers.get(field)
+        fitting = None if reader is None or value is None else reader(value)
+        if fitting is not None:
+            self.fields[field], self.stamps[field] = fitting, (at, rank)
 
 
 def view(record_id: str, facts: Facts) -> AffiliateRecord:
@@ -134,59 +145,56 @@ def view(record_id: str, facts: Facts) -> AffiliateRecord:
     * ``gone_at`` holds unless something newer is said of the affiliate itself (``last_…`` and ``campaigns[…]`` are not:
       a platform goes on to report the commissions of an affiliate that was deleted); then ``status`` is "inactive".
     """
-    data: dict[str, Any] = {"id": record_id}
-    entries: dict[str, dict[str, _Entry]] = {"campaigns": {}, "users": {}}
-    newest = -(2**63)
-    custom: dict[str, Value] = {}
-    for path, (at, rank, value) in facts.items():
-        known = _readers_by_path.get(path)
-        if known is not None:
-            if at > newest and path != "gone_at" and not path.startswith("last_"):
-                newest = at
-            if value is None:
-                continue
-            steps, reader = known
-            fitting = reader(value)
-            if fitting is not None:
-                place = data
-                for step in steps[:-1]:
-                    place = place.setdefault(step, {})
-                place[steps[-1]] = fitting
-            continue
-        head, bracket, tail = path.partition("[")
-        if bracket:
-            key, _, field = tail.partition("].")
-            if field and head in entries and _is_unicode(key):
-                entry = entries[head].get(key)
-                if entry is None:
-                    entry = entries[head][key] = _Entry()
-                if field == "gone_at":
-                    entry.gone = at
-                    continue
-                entry.newest = max(entry.newest, at)
-                entry_reader = _entry_readers[head].get(field)
-                if entry_reader is not None and value is not None:
-                    fitting = entry_reader(value)
-                    if fitting is not None:
-                        entry.fields[field] = fitting
-                        entry.stamps[field] = (at, rank)
-        elif path.startswith("custom.") and _is_unicode(path) and (isinstance(value, int) or _text(value)):
-            custom[path[7:]] = value
-        if head != "campaigns":
-            newest = max(newest, at)
-    if custom:
-        data["custom"] = custom
-    platform, _, platform_id = record_id.partition(":")
-    data.setdefault("source", platform or None)
+    gathered = _Gathered()
+    for path, fact in facts.items():
+        gathered.take(path, fact)
+    data = gathered.data
+    data["id"] = record_id
+    source, _, platform_id = record_id.partition(":")
+    data.setdefault("source", source or None)
     data.setdefault("affiliate_id", platform_id or None)
-    _add_users(data, _present(entries["users"], facts.get("users[]")), facts.get("users[]"))
-    _add_campaigns(data, _folded(_present(entries["campaigns"], facts.get("campaigns[]"))), facts)
+    _add_users(data, _present(gathered.entries["users"], facts.get("users[]")), facts.get("users[]"))
+    _add_campaigns(data, _folded(_present(gathered.entries["campaigns"], facts.get("campaigns[]"))), facts)
     _fill_gaps(data)
-    if "gone_at" in data and facts["gone_at"][0] < newest:
+    if "gone_at" in data and facts["gone_at"][0] < gathered.newest:
         del data["gone_at"]
     elif "gone_at" in data:
         data["status"] = "inactive"
     return AffiliateRecord.model_validate(data)
+
+
+class _Gathered:
+    """Facts that fit their paths, sorted by what they are about."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        """The record's own fields, nested as in the record."""
+        self.entries: dict[str, dict[str, _Entry]] = {"campaigns": {}, "users": {}}
+        self.newest = -(2**63)
+        """The time of the latest fact about the affiliate itself."""
+
+    def take(self, path: str, fact: Fact) -> None:
+        at, _, value = fact
+        head, bracket, tail = path.partition("[")
+        if bracket and head in self.entries:
+            key, _, field = tail.partition("].")
+            if field and _is_unicode(key):
+                self.entries[head].setdefault(key, _Entry()).take(field, fact, _ENTRY_READERS[head])
+        elif path in _READERS:
+            steps, reader = _READERS[path]
+            self._put(steps, None if value is None else reader(value))
+        elif path.startswith("custom.") and _is_unicode(path) and (isinstance(value, int) or _text(value)):
+            self._put(("custom", path.removeprefix("custom.")), value)
+        if path != "gone_at" and head != "campaigns" and not path.startswith("last_"):
+            self.newest = max(self.newest, at)
+
+    def _put(self, steps: tuple[str, ...], value: Any) -> None:
+        if value is None:
+            return
+        place = self.data
+        for step in steps[:-1]:
+            place = place.setdefault(step, {})
+        place[steps[-1]] = value
 
 
 def _present(entries: dict[str, _Entry], roster: Fact | None) -> dict[str, _Entry]:
@@ -245,6 +253,12 @@ _VERDICTS: dict[str, Status] = {
     "blocked": "blocked",
 }
 _BEST = tuple(_VERDICTS)
+_OF_THE_DEFAULT_CAMPAIGN = {
+    "ref_id": "ref_id",
+    "referral_link": "referral_link",
+    "promo_code": "promo_code",
+    "campaign": "name",
+}
 
 
 def _add_campaigns(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) -> None:
@@ -257,7 +271,7 @@ def _add_campaigns(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Fa
             (entry for entry in campaigns.values() if default_ref and entry.fields.get("ref_id") == default_ref),
             next(iter(campaigns.values())),
         )
-        for field, name in (("ref_id",) * 2, ("referral_link",) * 2, ("promo_code",) * 2, ("campaign", "name")):
+        for field, name in _OF_THE_DEFAULT_CAMPAIGN.items():
             if name in chosen.fields:
                 data.setdefault(field, chosen.fields[name])
     if default_ref:
@@ -277,7 +291,7 @@ def _add_campaigns(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Fa
 
 
 def _add_sums(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) -> None:
-    for name in _counts:
+    for name in _COUNTS:
         counts = [entry.fields[name] for entry in campaigns.values() if name in entry.fields]
         if not counts:
             continue
@@ -288,7 +302,7 @@ def _add_sums(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) 
                 continue
         total = counts[0]
         for count in counts[1:]:
-            total = _exact.add(total, count) if isinstance(total, Decimal) else total + count
+            total = _EXACT.add(total, count) if isinstance(total, Decimal) else total + count
         stats[name] = total
 
 

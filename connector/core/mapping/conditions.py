@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,8 +18,17 @@ from connector.core.words import unknown_word
 Passes = Callable[[AffiliateRecord, Any], bool]
 """(record, entry of ``for_each`` or None) -> whether the test holds."""
 
-_of_text = ("contains", "starts_with", "ends_with")
-_of_order = ("gt", "gte", "lt", "lte")
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+_FOUND_IN: dict[str, Callable[[str, str], bool]] = {
+    "contains": str.__contains__,
+    "starts_with": str.startswith,
+    "ends_with": str.endswith,
+}
 
 
 class Wrong(ValueError):
@@ -37,7 +47,7 @@ def compile_test(name: str, operand: Any, kind: Kind, read: Reader) -> Passes:
         equal = _any_of([_equals(kind, entry) for entry in operand])
     elif name in ("is", "not"):
         equal = _equals(kind, operand)
-    elif name in _of_text:
+    elif name in _FOUND_IN:
         equal = _text_test(name, operand, kind)
     else:
         equal = _order_test(name, operand)
@@ -58,9 +68,9 @@ def check_operand(name: str, operand: Any, path: str, kind: Kind) -> None:
         return
     if kind.holds == "table":
         raise Wrong(f'"{path}" has parts; only "exists" can test it')
-    if name in _of_text and kind.holds not in ("text", "any") and not (name == "contains" and kind.many):
+    if name in _FOUND_IN and kind.holds not in ("text", "any") and not (name == "contains" and kind.many):
         raise Wrong(f'"{name}" tests text, and "{path}" holds {_what(kind)}')
-    if name in _of_order and kind.holds in ("text", "boolean"):
+    if name in _COMPARE and kind.holds in ("text", "boolean"):
         raise Wrong(f'"{name}" compares numbers and dates, and "{path}" holds {_what(kind)}')
     if operand == "":
         raise Wrong("nothing is ever equal to an empty text; write { exists = false }")
@@ -73,9 +83,9 @@ def check_operand(name: str, operand: Any, path: str, kind: Kind) -> None:
     elif kind.holds == "datetime":
         if _moment(operand) is None:
             raise Wrong(f'"{path}" holds a date; write one like 2026-11-20')
-    elif name in _of_order and _order_value(operand) is None:
+    elif name in _COMPARE and _order_value(operand) is None:
         raise Wrong(f'"{name}" compares numbers and dates; write one like 10 or 2026-11-20')
-    if kind.words and name not in _of_text and text_of(operand).casefold() not in map(str.casefold, kind.words):
+    if kind.words and name not in _FOUND_IN and text_of(operand).casefold() not in map(str.casefold, kind.words):
         raise Wrong(f'{path} is never "{text_of(operand)}"' + unknown_word(text_of(operand), kind.words))
 
 
@@ -108,12 +118,8 @@ def _any_of(tests: Sequence[Callable[[Any], bool]]) -> Callable[[Any], bool]:
 def _text_test(name: str, operand: Any, kind: Kind) -> Callable[[Any], bool]:
     if name == "contains" and kind.many:
         return _equals(kind, operand)
-    part = text_of(operand).casefold()
-    if name == "contains":
-        return lambda value: part in text_of(value).casefold()
-    if name == "starts_with":
-        return lambda value: text_of(value).casefold().startswith(part)
-    return lambda value: text_of(value).casefold().endswith(part)
+    part, found_in = text_of(operand).casefold(), _FOUND_IN[name]
+    return lambda value: found_in(text_of(value).casefold(), part)
 
 
 def _order_test(name: str, operand: Any) -> Callable[[Any], bool]:
@@ -128,15 +134,7 @@ def _order_test(name: str, operand: Any) -> Callable[[Any], bool]:
             theirs = limit.date()
         if mine is None or isinstance(mine, Decimal) is not isinstance(theirs, Decimal):
             return False
-        return bool(
-            mine > theirs
-            if name == "gt"
-            else mine >= theirs
-            if name == "gte"
-            else mine < theirs
-            if name == "lt"
-            else mine <= theirs
-        )
+        return bool(_COMPARE[name](mine, theirs))
 
     return compared
 

@@ -15,15 +15,15 @@ from connector.core.row import ColumnType, Overwrite
 Scalar = str | int | float | bool | datetime | date
 Word = Annotated[str, StringConstraints(min_length=1)]
 
-_step_values = {
+_STEP_VALUES = {
     "join": '{ join = ", " }', "split": '{ split = "," }', "replace": '{ replace = ["a", "b"] }',
     "truncate": "{ truncate = 50 }", "prefix": '{ prefix = "…" }', "suffix": '{ suffix = "…" }',
 }  # fmt: skip
 
 
 def _needs_no_value(name: Any) -> Any:
-    if isinstance(name, str) and name in _step_values:
-        raise ValueError(f'"{name}" needs a value: {_step_values[name]}')
+    if isinstance(name, str) and name in _STEP_VALUES:
+        raise ValueError(f'"{name}" needs a value: {_STEP_VALUES[name]}')
     return name
 
 

@@ -36,7 +36,7 @@ class Kind(Struct, frozen=True):
     words: tuple[str, ...] | None = None
 
 
-_scalars: dict[Any, Holds] = {
+_SCALARS: dict[Any, Holds] = {
     str: "text",
     int: "integer",
     Decimal: "decimal",
@@ -64,12 +64,12 @@ def _kinds(annotation: Any, path: str) -> dict[str, Kind]:
         inner = arguments[0]
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             return {path: Kind("table", many=True), **_kinds_of(inner, path + ".", many=True)}
-        return {path: Kind(_scalars[inner], many=True)}
+        return {path: Kind(_SCALARS[inner], many=True)}
     if origin is not None and issubclass(origin, Mapping):
         return {path: Kind("table"), path + ".*": Kind("any")}
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {path: Kind("table"), **_kinds_of(annotation, path + ".")}
-    return {path: Kind(_scalars[annotation])}
+    return {path: Kind(_SCALARS[annotation])}
 
 
 PATHS: Mapping[str, Kind] = _kinds_of(AffiliateRecord)

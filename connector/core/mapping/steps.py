@@ -26,7 +26,7 @@ def _title(text: str) -> str:
     return re.sub(r"[^\W\d_]+(?:['’][^\W\d_]+)*", lambda word: word[0][:1].upper() + word[0][1:].lower(), text)
 
 
-_on_text: dict[str, Callable[[str], str]] = {
+_ON_TEXT: dict[str, Callable[[str], str]] = {
     "trim": str.strip,
     "lower": str.lower,
     "upper": str.upper,
@@ -34,7 +34,7 @@ _on_text: dict[str, Callable[[str], str]] = {
     "tidy_spaces": lambda text: " ".join(text.split()),
 }
 
-_on_list: dict[str, Change] = {
+_ON_LIST: dict[str, Change] = {
     "sort": lambda entries: tuple(sorted(entries, key=_place)),
     "unique": lambda entries: tuple(dict.fromkeys(entries)),
     "first": lambda entries: entries[0],
@@ -57,13 +57,13 @@ def compile_step(step: str | Step, kind: Kind) -> tuple[Change, Kind]:
         Misfit: *step* wants a list where there is one value, or the reverse; or it has not exactly one key.
     """
     if isinstance(step, str):
-        if step in _on_text:
-            return _text_change(_on_text[step], kind)
+        if step in _ON_TEXT:
+            return _text_change(_ON_TEXT[step], kind)
         if not kind.many:
             raise Misfit(f'"{step}" wants a list, and this is {_what(kind)}')
         if step == "count":
             return lambda value: len(_filled(value)), Kind("integer")
-        change = _on_list[step]
+        change = _ON_LIST[step]
         single = step in ("first", "last")
         return _list_change(change), replace(kind, many=not single)
     given = [(name, value) for name, value in step if value is not None]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from email_validator import validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.core.errors import ConfigError
 from connector.core.keys import canonical_key
 from connector.core.mapping import Evaluation, load
-from connector.core.mapping.cells import _odd_url, _plain_address, _plain_url
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, HeldCells, dump_cells, load_cells
 from tests.core.mapping.support import mapping, sources
@@ -120,30 +118,6 @@ def test_the_same_record_gives_equal_rows_and_they_survive_being_kept(record: Af
             assert held == row.cells
             assert list(held) == list(kept)
             assert all(type(held[name]) is type(cell) for name, cell in row.cells.items())
-
-
-_locals = st.from_regex(r"[A-Za-z0-9._+-]{1,20}", fullmatch=True)
-_hosts = st.from_regex(r"[A-Za-z0-9-]{1,4}(\.[a-z0-9-]{1,4}){0,2}", fullmatch=True)
-_ends = ["com", "co.uk", "test", "local", "invalid", "localhost", "onion", "arpa", "example", "home.arpa", "x.alt", "1"]
-_addresses = st.builds(lambda *parts: "{}@{}.{}".format(*parts), _locals, _hosts, st.sampled_from(_ends))
-
-
-@given(_addresses)
-@settings(max_examples=100)
-def test_an_address_that_needs_no_second_look_is_one_that_email_validator_takes_as_it_is(address: str) -> None:
-    if _plain_address.fullmatch(address.lower()):
-        found = validate_email(address, check_deliverability=False, test_environment=True)
-        assert found.normalized.lower() == address.lower()
-
-
-_urls = st.from_regex(r"(?i:https?)://[a-zA-Z0-9.-]{1,12}(:[0-9]{1,5})?([/?#]([!-~]|\s){0,12})?", fullmatch=True)
-
-
-@given(_urls)
-@settings(max_examples=200)
-def test_a_web_address_that_needs_no_second_look_is_one_that_a_second_look_takes_as_it_is(url: str) -> None:
-    if _plain_url.fullmatch(url):
-        assert _odd_url(url) == (url, "")
 
 
 _words = st.sampled_from(

@@ -218,7 +218,7 @@ def test_options_of_the_key_stand_under_key() -> None:
     [
         ("also_match = 1", 'm.toml:3:14: "also_match" wants a list, like ["…", "…"]'),
         ('feild = "ID"', 'm.toml:3:1: unknown key "feild"; did you mean "field"?'),
-        ('tab = "T"', 'm.toml:3:1: unknown key "tab"; "tab" stands under [target]'),
+        ('tab = "T"', 'm.toml:3:1: unknown key "tab"; "tab" belongs under [target]'),
     ],
 )
 def test_mistakes_under_key_are_told_with_their_place(line: str, said: str) -> None:
@@ -235,7 +235,7 @@ def test_mistakes_under_key_are_told_with_their_place(line: str, said: str) -> N
         ('[target]\ncompany = { ▸kee = "id", key = "id" }\n', 'unknown key "kee"; did you mean "key"? (key, words)'),
         ("[target]\ntab = ▸1\n", '"tab" wants text in quotes, like "…"'),
         ('[target]\nmissing_columns = ▸"creat"\n', '"creat" is not one of: create, stop; did you mean "create"?'),
-        ('[target]\n▸also_match = ["email"]\n', '"also_match" stands under [key]'),
+        ('[target]\n▸also_match = ["email"]\n', '"also_match" belongs under [key]'),
         (
             '[target]\noverwrite = ▸"only_forward"\n',
             '"only_forward" needs order = […]: set it in the field, not here',

@@ -1,0 +1,71 @@
+"""One mapping file while it is read: its document, the paths it may name, and what is wrong with it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+from pydantic_core import InitErrorDetails
+
+from connector.core.errors import Problem
+from connector.core.mapping.paths import Kind, Paths, Reader, UnknownPath
+from connector.core.toml import Document, Path
+
+
+class Value(Struct, frozen=True):
+    """A field's value: how it is read, and what it holds."""
+
+    read: Reader
+    kind: Kind
+
+
+class Reading:
+    """What the readers of the file's parts share.
+
+    Args:
+        document: the file.
+        vocabularies: closed vocabularies by path, beside the record's own.
+    """
+
+    def __init__(self, document: Document, vocabularies: Mapping[str, Sequence[str]]) -> None:
+        self.document = document
+        self.vocabularies = vocabularies
+        self.problems: list[Problem] = []
+        self.paths = Paths(vocabularies)
+        self.for_each: str | None = None
+        self.item_columns: set[str] = set()
+        """The columns that read something of the entry of ``for_each``."""
+
+    def say(self, path: Path, text: str, *, at: Literal["value", "key"] = "value") -> None:
+        """Add a mistake at the value (or key) at *path*."""
+        self.problems.append(self.document.problem(path, text, at=at))
+
+    def table(self, name: str) -> dict[str, Any]:
+        """The table *name* at the top of the file; empty when there is none."""
+        table = self.document.data.get(name)
+        return table if isinstance(table, dict) else {}
+
+    def repeat_for(self, name: str) -> None:
+        """Let ``item.`` reach into the list *name*."""
+        self.for_each = name
+        self.paths = Paths(self.vocabularies, name)
+
+    def path_value(self, path: str, at: Path, column: str | None = None) -> Value | None:
+        """What *path* gives; None, and a mistake, when no record has it."""
+        try:
+            kind = self.paths.kind(path)
+        except UnknownPath as error:
+            self.say(at, str(error))
+            return None
+        if column is not None and (path == "item" or path.startswith("item.")):
+            self.item_columns.add(column)
+        return Value(self.paths.reader(path), kind)
+
+
+def repeated(details: Any) -> InitErrorDetails:
+    """One of Pydantic's errors, as a new ``ValidationError`` wants it."""
+    made: InitErrorDetails = {"type": details["type"], "loc": details["loc"], "input": details["input"]}
+    if "ctx" in details:
+        made["ctx"] = details["ctx"]
+    return made
