@@ -1,8 +1,8 @@
 """The file of what stopped on its way: one JSON object a line, mode 0600, each line on disk before the store goes on.
 
 A letter is opened by one line and closed by another; nothing is edited in place, so a kill leaves at most one torn
-line at the end, which is kept aside and never in the way. A letter's id is made from what it is about, so the same
-failure is one letter, however often it happens. Knows no SQL, no source and no sink.
+line at the end, which is kept in a file beside it. A letter's id is made from what it is about, so the same failure is
+one letter, however often it happens. Knows no SQL, no source and no sink.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct, convert, field, to_builtins
+from msgspec.structs import replace
 
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
@@ -27,11 +28,12 @@ from connector.file_lock import FileLock
 Stage = Literal["normalize", "deliver"]
 
 
-class Letter(Struct, frozen=True):
+class Letter(Struct, frozen=True, omit_defaults=True):
     """What stopped, why, and all that is needed to act on it.
 
     Args:
-        stage: ``normalize``: an event that nobody could read; ``deliver``: a row that the far side will not take.
+        stage: ``normalize``: an event that nobody could read; ``deliver``: a row that the destination
+            does not take.
         place: the source's or the route's name.
         subject: the event's key or the record's id.
         reason: plain words: what, where, what would be right. It may quote people's data: it goes only here.
@@ -92,23 +94,12 @@ def event_of(letter: Letter) -> Event:
     )
 
 
-class Memory(Protocol):
+class Store(Protocol):
     """What a replay needs of the store."""
 
     def append(self, events: Sequence[Event]) -> None: ...
 
     def enqueue(self, route: str, record_ids: Iterable[str]) -> int: ...
-
-
-class _Entry(Struct, frozen=True):
-    """Where an open letter stands in the file, and what must be known without reading it."""
-
-    offset: int
-    length: int
-    stage: str
-    place: str
-    subject: str
-    digest: bytes
 
 
 class DeadLetters:
@@ -123,7 +114,8 @@ class DeadLetters:
         self.path = path
         self._now = now
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
-        self._open: dict[str, _Entry] = {}
+        self._torn = path.with_name(f"{path.name}.torn")
+        self._open: dict[str, Letter] = {}
         self._about: dict[tuple[str, str], set[str]] = {}
         self._read_to = 0
         self._file_id: tuple[int, int] | None = None
@@ -150,9 +142,9 @@ class DeadLetters:
                 known = self._open.get(letter.id)
                 if known is None:
                     new.add(letter.id)
-                elif known.digest == _digest(_fields(letter)):
+                elif _says_the_same(known, letter):
                     continue  # the program died between this file and the store: the same again
-                lines.append(_line(_fields(letter) | {"at": self._now().isoformat(timespec="milliseconds")}))
+                lines.append(_line(_opening(replace(letter, at=self._now()))))
             self._append(lines)
             if not self._synced:
                 self._sync()
@@ -167,6 +159,9 @@ class DeadLetters:
         Raises:
             StoreUnavailable: the file can't be written.
         """
+        ids = list(ids)
+        if not ids:
+            return 0  # a file that can't be written stops only what has to be written there
         with self._held():
             closing = [letter_id for letter_id in dict.fromkeys(ids) if letter_id in self._open]
             at = self._now().isoformat(timespec="milliseconds")
@@ -179,12 +174,13 @@ class DeadLetters:
         From memory: delivery asks after every row whether an older letter of it has become void.
         """
         if not self._loaded:
-            with self._held():
+            # A file that can't be read or written stops only what has to be written there: nothing could be closed.
+            with suppress(StoreUnavailable), self._held():
                 pass
         return set(self._about.get((place, subject), ()))
 
-    def replay(self, ids: Iterable[str], memory: Memory) -> int:
-        """Put back what those letters are about: an event into the inbox, a record among what its route owes.
+    def replay(self, ids: Iterable[str], store: Store) -> int:
+        """Put back what those letters are about: an event into the inbox, a record into what is pending for its route.
 
         First into the store, then closed here: a kill in between leaves a letter that may be replayed again, which
         does no harm (the event is known by its key, a row is an upsert). What fails again opens its letter again.
@@ -198,9 +194,9 @@ class DeadLetters:
             if letter is None:
                 continue
             if letter.stage == "normalize":
-                memory.append([event_of(letter)])
+                store.append([event_of(letter)])
             else:
-                memory.enqueue(letter.place, [letter.subject])
+                store.enqueue(letter.place, [letter.subject])
             replayed += self.close([letter_id], "replayed")
         return replayed
 
@@ -211,17 +207,10 @@ class DeadLetters:
             How many open letters went.
         """
         with self._held():
-            kept: list[bytes] = []
-            gone = 0
-            for letter_id in list(self._open):
-                letter = self._read(letter_id)
-                if is_about(letter):
-                    gone += 1
-                else:
-                    entry = self._open[letter_id]
-                    kept.append(self._bytes(entry))
-            self._rewrite(kept)
-            self._torn().unlink(missing_ok=True)
+            kept = [letter for letter in self._open.values() if not is_about(letter)]
+            gone = len(self._open) - len(kept)
+            self._rewrite([_line(_opening(letter)) for letter in kept])
+            self._torn.unlink(missing_ok=True)
         return gone
 
     # ------------------------------------------------ reading
@@ -229,7 +218,7 @@ class DeadLetters:
     def list(self) -> list[Letter]:
         """The open letters, the oldest first."""
         with self._held():
-            return [self._read(letter_id) for letter_id in self._open]
+            return list(self._open.values())
 
     def get(self, letter_id: str) -> Letter | None:
         """The open letter of that id, or of the one id that begins so; None when there is none or several."""
@@ -239,12 +228,12 @@ class DeadLetters:
                 if len(begun) != 1:
                     return None
                 (letter_id,) = begun
-            return self._read(letter_id)
+            return self._open[letter_id]
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Open letters by (stage, place)."""
         with self._held():
-            return Counter((entry.stage, entry.place) for entry in self._open.values())
+            return Counter((letter.stage, letter.place) for letter in self._open.values())
 
     # ------------------------------------------------ the file
 
@@ -255,13 +244,13 @@ class DeadLetters:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock:
                 self._refresh()
+                self._loaded = True
                 yield
         except OSError as error:
             raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
 
     def _refresh(self) -> None:
         """Read what was added since the last time, by this process or another."""
-        self._loaded = True
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -290,35 +279,28 @@ class DeadLetters:
         self._file_id = None
 
     def _take_in(self, data: bytes) -> None:
+        self._read_to += len(data)
         for line in data.splitlines(keepends=True):
-            offset = self._read_to
-            self._read_to += len(line)
             try:
                 fields = json.loads(line)
                 letter_id = fields["id"]
-                if "closed" in fields:
-                    self._remove(letter_id)
-                    continue
-                entry = _Entry(offset, len(line), fields["stage"], fields["place"], fields["subject"], _digest(fields))
+                letter = None if "closed" in fields else convert(fields, Letter)
             except (ValueError, KeyError, TypeError):
-                self._put_aside(line)  # somebody's editor, or a bad disk: the other letters are still good
+                self._put_aside(line)  # an edited line, or a bad disk: the other letters are still good
                 continue
-            self._open[letter_id] = entry
-            self._about.setdefault((entry.place, entry.subject), set()).add(letter_id)
-
-    def _remove(self, letter_id: str) -> None:
-        entry = self._open.pop(letter_id, None)
-        if entry is not None:
-            about = self._about[entry.place, entry.subject]
-            about.discard(letter_id)
-            if not about:
-                del self._about[entry.place, entry.subject]
-
-    def _torn(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.torn")
+            known = self._open.get(letter_id)
+            if letter is not None:
+                self._open[letter_id] = letter  # in the place of the one before
+                self._about.setdefault((letter.place, letter.subject), set()).add(letter_id)
+            elif known is not None:
+                del self._open[letter_id]
+                about = self._about[known.place, known.subject]
+                about.discard(letter_id)
+                if not about:
+                    del self._about[known.place, known.subject]
 
     def _put_aside(self, fragment: bytes) -> None:
-        file = os.open(self._torn(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = os.open(self._torn, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(file, fragment.rstrip(b"\n") + b"\n")
             os.fsync(file)
@@ -338,7 +320,7 @@ class DeadLetters:
                 os.fsync(file)
             except OSError:
                 self._synced = False
-                os.ftruncate(file, start)  # a full disk: half a line must not stand before the next one
+                os.ftruncate(file, start)  # a full disk: half a line must not be before the next one
                 raise
         finally:
             os.close(file)
@@ -370,46 +352,14 @@ class DeadLetters:
         self._forget_all()
         self._refresh()
 
-    def _bytes(self, entry: _Entry) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(entry.offset)
-            return file.read(entry.length)
 
-    def _read(self, letter_id: str) -> Letter:
-        fields = json.loads(self._bytes(self._open[letter_id]))
-        return Letter(
-            stage=fields["stage"],
-            place=fields["place"],
-            subject=fields["subject"],
-            reason=fields["reason"],
-            code=fields.get("code", ""),
-            row=fields.get("row", ""),
-            where=fields.get("where", ""),
-            tries=fields.get("tries", 1),
-            content=fields.get("content", {}),
-            at=datetime.fromisoformat(fields["at"]).astimezone(UTC),
-        )
+def _opening(letter: Letter) -> dict[str, Any]:
+    return {"id": letter.id, **to_builtins(letter)}
 
 
-def _fields(letter: Letter) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "id": letter.id,
-        "stage": letter.stage,
-        "place": letter.place,
-        "subject": letter.subject,
-        "reason": letter.reason,
-        "tries": letter.tries,
-    }
-    for name in ("row", "code", "where"):
-        if value := getattr(letter, name):
-            fields[name] = value
-    return fields | {"content": dict(letter.content)}
-
-
-def _digest(fields: Mapping[str, Any]) -> bytes:
-    """What makes two letters say the same: all but when, and how often it was tried."""
-    said = {name: value for name, value in fields.items() if name not in ("at", "tries")}
-    return blake2b(json.dumps(said, sort_keys=True).encode(errors="surrogatepass"), digest_size=16).digest()
+def _says_the_same(one: Letter, other: Letter) -> bool:
+    """All but when, and how often it was tried."""
+    return replace(one, at=None, tries=1) == replace(other, at=None, tries=1)
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:

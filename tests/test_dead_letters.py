@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
 from connector.dead_letters import DeadLetters, Letter, event_of, letter_of_event
-from tests.doubles import START, Clock
+from tests.doubles import START, Clock, World, event
 
 
 def letters_at(folder: Path) -> DeadLetters:
@@ -121,14 +121,29 @@ def test_a_folder_that_cannot_be_written_is_the_stores_error(tmp_path: Path) -> 
         DeadLetters(tmp_path / "file" / "dead.jsonl", now=Clock()).add([letter()])
 
 
+def test_a_path_that_cannot_be_written_stops_nothing_while_there_is_no_letter_to_write(tmp_path: Path) -> None:
+    (tmp_path / "dead.jsonl").mkdir()
+    world = World(tmp_path)
+    world.say(event(1, email="a@example.com"))
+    assert world.deliver() is None
+    assert world.emails() == {"1": "a@example.com"}
+    assert world.pending() == 0
+    with pytest.raises(StoreUnavailable):
+        world.say(event(2, topic="unreadable"))
+    (tmp_path / "dead.jsonl").rmdir()
+    world.say()
+    assert [found.code for found in world.letters.list()] == ["unknown_shape"]
+    world.close()
+
+
 @given(body=st.binary(max_size=200), key=st.text(max_size=50), topic=st.text(max_size=20))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_event_comes_back_from_its_letter_byte_by_byte(tmp_path: Path, body: bytes, key: str, topic: str) -> None:
-    event = Event("plain", key, topic, 12, START, body)
+    said = Event("plain", key, topic, 12, START, body)
     letters = letters_at(tmp_path)
-    letters.add([letter_of_event(event, "why", "code")])
+    letters.add([letter_of_event(said, "why", "code")])
     found = letters_at(tmp_path).list()[-1]
-    assert event_of(found) == event
+    assert event_of(found) == said
     letters.close([found.id], "dropped")
 
 
