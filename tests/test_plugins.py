@@ -112,5 +112,6 @@ def test_only_the_modules_of_what_is_configured_are_imported(folder: Path) -> No
     )  # fmt: skip
     assert (
         done.stdout.strip()
-        == "['connector.sinks.files', 'connector.sinks.files.csv_file', 'connector.sinks.files.table']"
+        == "['connector.sinks.files', 'connector.sinks.files.csv_file', 'connector.sinks.files.plan', "
+        "'connector.sinks.files.replacing', 'connector.sinks.files.table']"
     ), done.stderr

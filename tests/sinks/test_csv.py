@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.row import Cell, Column, Row
-from connector.core.sink import Shrinkable, Sink, Target
+from connector.core.sink import Sink, Target
 from connector.sinks.files.csv_file import CsvFile, CsvOptions, CsvTable, guarded, unguarded
-from connector.sinks.files.table import translated
+from connector.sinks.files.replacing import translated
 from tests.sinks import promises
 from tests.sinks.host import TestHost
 from tests.sinks.killing import kill_writers
@@ -382,65 +382,6 @@ def test_whatever_people_keep_in_their_columns_has_the_same_value_after_writes(
     assert found == [header, *expected, ["", "'=new", "b:1", ""]]
 
 
-lines = foreign.map(lambda text: text.replace("\r", "").replace("\n", "") + "\n")
-
-
-@given(
-    st.lists(st.one_of(lines, st.tuples(st.integers(0, 9), lines), st.sampled_from(["dump", "drop"])), max_size=20),
-    st.sampled_from(["utf-8", "utf-16-le"]),
-)
-def test_the_lines_of_a_table_are_a_list_of_lines(steps: list[str | tuple[int, str]], encoding: str) -> None:
-    table = CsvTable(encoding=encoding, bom=b"", delimiter=",", line_end="\n")
-    expected: list[str] = []
-    for step in steps:
-        if step == "drop":
-            table.drop(range(1, len(expected), 3))
-            del expected[1::3]
-        elif isinstance(step, tuple):
-            place, line = step
-            if place < len(expected):
-                expected[place] = table.lines[place] = line
-        elif step != "dump":
-            expected.append(step)
-            table.lines.append(step)
-        if step == "dump":
-            assert table.dump() == "".join(expected).encode(encoding)
-        assert (len(table.lines), list(table.lines)) == (len(expected), expected)
-
-
-class FewHashes(str):
-    """A key that meets others of another text."""
-
-    __slots__ = ()
-
-    def __hash__(self) -> int:
-        return len(self) // 3
-
-
-@given(st.lists(st.text("ab", min_size=1), max_size=30), st.lists(st.text("abc", min_size=1), max_size=10))
-def test_keys_are_found_where_they_stand_also_by_hashes_that_others_have(there: list[str], others: list[str]) -> None:
-    table = CsvTable(encoding="utf-8", bom=b"", delimiter=",", line_end="\n")
-    table.add_columns(name_only)
-    assert not table.find("a", 0)  # from now on it knows where keys stand
-    for key in there:
-        table.append(FewHashes(key), 0, {0: (name_only[0], key)})
-    for key in {*there, *others}:
-        assert table.find(FewHashes(key), 0) == [place for place, each in enumerate(there) if each == key]
-
-
-def test_every_one_of_many_keys_is_found() -> None:
-    table = CsvTable(encoding="utf-8", bom=b"", delimiter=",", line_end="\n")
-    table.add_columns(name_only)
-    keys = [f"a:{number % 4_999}" for number in range(10_000)]
-    for half in (keys[:3_000], keys[3_000:]):
-        for key in half:
-            table.append(key, 0, {0: (name_only[0], key)})
-        assert table.find("a:1", 0)
-    assert table.find("a:1", 0) == [1, 5_000, 9_999]
-    assert all(table.find(f"a:{number}", 0) == [number, number + 4_999] for number in range(3, 4_999))
-    assert [key for _, key in table.keys(0)] == keys
-
-
 # ---------------------------------------------------------------- the file
 
 
@@ -673,21 +614,6 @@ def test_a_removed_record_leaves_no_second_row_behind(harness: CsvHarness) -> No
     target = harness.target(name_only, removed_records="delete")
     harness.sink().write(target, [Row("a:1", "a:1", {"Key": "a:1"}, remove=True)])
     assert harness.path.read_text() == "Key,Name\na:2,Bob\n"
-
-
-def test_the_parsed_file_is_kept_between_writes_until_memory_is_to_shrink(tmp_path: Path) -> None:
-    harness = CsvHarness(tmp_path)
-    sink = CountingCsv("local", harness.options, harness.host)
-    assert isinstance(sink, Shrinkable)
-    target = harness.target(promises.columns)
-    loads = []
-    for number in range(4):
-        sink.write(target, [row(f"k{number}", Name="Ada")])
-        loads.append(sink.loads)
-        if number == 2:
-            sink.shrink_memory()
-    assert loads == [1, 1, 1, 2]
-    assert [cells["Key"] for cells in harness.rows()] == ["k0", "k1", "k2", "k3"]
 
 
 @pytest.mark.parametrize("loss", ["deleted", "emptied"])

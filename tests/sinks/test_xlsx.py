@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import openpyxl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
@@ -22,7 +25,7 @@ from openpyxl.worksheet.table import Table
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Sink, Target
-from connector.sinks.files.xlsx_file import XlsxFile, XlsxOptions
+from connector.sinks.files.xlsx_file import XlsxFile, XlsxOptions, XlsxTable
 from tests.sinks import promises
 from tests.sinks.killing import kill_writers
 from tests.sinks.promises import Harness, SinkPromises, full_row
@@ -159,6 +162,33 @@ def test_a_new_tab_has_a_bold_frozen_header_a_filter_and_widths(harness: XlsxHar
     assert sheet.freeze_panes == "A2"
     assert sheet.auto_filter.ref == "A1:B3"
     assert sheet.column_dimensions["B"].width >= 20
+
+
+@given(st.sets(st.integers(2, 9), min_size=1))
+def test_the_rows_that_are_dropped_are_gone_and_the_others_keep_their_order(gone: set[int]) -> None:
+    book = filled_book(8)
+    XlsxTable(book, "Affiliates").drop(gone)
+    kept = [f"a:{row}" for row in range(2, 10) if row not in gone]
+    assert [cells[0] for cells in book["Affiliates"].values] == ["Key", *kept]
+
+
+def test_dropping_many_rows_moves_the_others_once() -> None:
+    def seconds(gone: Iterable[int]) -> float:
+        table = XlsxTable(filled_book(4_000), "Affiliates")
+        started = time.process_time()
+        table.drop(gone)
+        return time.process_time() - started
+
+    assert seconds(range(2, 4_000, 100)) < 8 * seconds([2])
+
+
+def filled_book(rows: int) -> Any:
+    book = openpyxl.Workbook()
+    book.active.title = "Affiliates"
+    book.active.append(["Key", "Name"])
+    for row in range(2, rows + 2):
+        book.active.append([f"a:{row}", "Ada"])
+    return book
 
 
 def test_peoples_tabs_formats_formulas_and_table_are_kept(harness: XlsxHarness) -> None:

@@ -10,58 +10,59 @@ import codecs
 import csv
 import io
 import re
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import accumulate, chain
-from operator import sub
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
 from connector.core.errors import NeedsAction
+from connector.core.headers import match_headers
+from connector.core.keys import canonical_key
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target
-from connector.sinks.files.table import CellRefused, Document, TableFile, TableFileOptions, canonical_key, locate
+from connector.sinks.files.plan import CellRefused, Cells, Document
+from connector.sinks.files.table import TableFile, TableFileOptions
 
 # ---------------------------------------------------------------- cells
 
-_skipped = "\\s\"'\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff\x00-\x1f"
-_trigger = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
-_separators = ",;|\\t\\r\\n"
+_SKIPPED = "\\s\"'\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff\x00-\x1f"
+_TRIGGER = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
+_SEPARATORS = ",;|\\t\\r\\n"
 
 # A cell that a spreadsheet would read as a formula: the sign may come after blanks, quotes and invisible characters,
 # and may be full-width; or the cell begins with a tab or a line break, which some programs drop.
-_starts_formula = f"(?:[{_skipped}]*{_trigger}|'*[\\t\\r\\n])"
+_STARTS_FORMULA = f"(?:[{_SKIPPED}]*{_TRIGGER}|'*[\\t\\r\\n])"
 
 # Read with another delimiter than ours, or with the quotes ignored, a cell falls apart and its middle begins a cell.
 # There we only guard what could call something (a function, a DDE server, another file): "red, -blue" stays as it is.
-_middle = f"(?<=[{_separators}])(?P<guards>'*)(?=[{_skipped}]*{_trigger})"
-_calls = re.compile(r"[(|!]")
+_MIDDLE = f"(?<=[{_SEPARATORS}])(?P<guards>'*)(?=[{_SKIPPED}]*{_TRIGGER})"
+_CALLS = re.compile(r"[(|!]")
 
-# Every cell is looked at with this one; `re` compiles those above when the first suspect cell comes.
-_suspect = re.compile(f"(?:^|[{_separators}])[{_skipped}]*{_trigger}|^'*[\\t\\r\\n]")
+# Nearly all cells are ordinary text and need only this one look.
+_SUSPECT = re.compile(f"(?:^|[{_SEPARATORS}])[{_SKIPPED}]*{_TRIGGER}|^'*[\\t\\r\\n]")
 
 
 def guarded(text: str) -> str:
     """*text* with an apostrophe before whatever a spreadsheet could take for a formula; ``unguarded`` undoes it."""
-    if not _suspect.search(text):
+    if not _SUSPECT.search(text):
         return text
-    if _calls.search(text):
-        text = re.sub(_middle, lambda found: found["guards"] + "'", text)
-    return "'" + text if re.match(_starts_formula, text) else text
+    if _CALLS.search(text):
+        text = re.sub(_MIDDLE, lambda found: found["guards"] + "'", text)
+    return "'" + text if re.match(_STARTS_FORMULA, text) else text
 
 
 def unguarded(text: str) -> str:
     """What ``guarded`` was given. Text that a person typed without the guard comes back as it is."""
-    if "'" not in text or not _suspect.search(text):
+    if "'" not in text or not _SUSPECT.search(text):
         return text
-    if text[0] == "'" and re.match(_starts_formula, text):
+    if text[0] == "'" and re.match(_STARTS_FORMULA, text):
         text = text[1:]
-    if _calls.search(text):
-        text = re.sub(_middle, lambda found: found["guards"][:-1], text)
+    if _CALLS.search(text):
+        text = re.sub(_MIDDLE, lambda found: found["guards"][:-1], text)
     return text
 
 
@@ -88,14 +89,15 @@ def cell_text(cell: Cell) -> str:
 
 # ---------------------------------------------------------------- the file's dialect
 
-_boms = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_delimiters = (",", ";", "\t", "|")
-_sep_line = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?[ ;,\t]*(\r\n|\r|\n)', re.IGNORECASE)
-_end_mark = "\x00end of file\x00"
+_DELIMITERS = (",", ";", "\t", "|")
+_SEP_LINE = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?[ ;,\t]*(\r\n|\r|\n)', re.IGNORECASE)
+_END_MARK = "\x00end of file\x00"
+_CHARACTERS_READ_FOR_THE_DELIMITER = 65_536
 
 csv.field_size_limit(2**31 - 1)  # a person's long cell is no error; an open quote is noticed by the end mark
 
@@ -106,35 +108,19 @@ class _OpenQuote(Exception):
         self.line = line
 
 
-def _first_of(lines: Iterable[str]) -> list[str]:
-    """So many of the first lines as tell the dialect: 65,536 characters below the blank ones."""
-    first: list[str] = []
-    length = 0
-    for line in lines:
-        first.append(line)
-        length += len(line if length else line.lstrip(_blank))
-        if length >= _telling:
-            break
-    return first
-
-
-_blank = "\r\n "
-_telling = 65_536
-
-
 def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    """Each record: raw text with its line end, and its cells. Raises _OpenQuote, csv.Error, UnicodeDecodeError."""
+    """Each record: raw text with its line end, and its cells. Raises _OpenQuote, csv.Error."""
     taken: list[str] = []  # the lines of the record at hand
 
     def noted() -> Iterator[str]:
-        for line in chain(lines, (_end_mark,)):
+        for line in chain(lines, (_END_MARK,)):
             taken.append(line)
             yield line
 
     reader = csv.reader(noted(), delimiter=delimiter)
     for cells in reader:
-        if taken[-1] is _end_mark:
-            if cells != [_end_mark]:
+        if taken[-1] is _END_MARK:
+            if cells != [_END_MARK]:
                 raise _OpenQuote(reader.line_num - len(taken) + 1)
             return
         yield "".join(taken), cells
@@ -142,97 +128,7 @@ def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[s
 
 
 def _line_end(raw: str) -> str:
-    for end in ("\r\n", "\n", "\r"):
-        if raw.endswith(end):
-            return end
-    return ""
-
-
-class _Lines:
-    """Lines by place, nearly all of them in one piece, as they stand in the file: 20,000 strings would take eight
-    megabytes in small pieces, for which Python keeps many times as much after a burst."""
-
-    def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
-        self._packed = bytearray()
-        self._starts = array("Q", (0,))  # and where the last one ends
-        self._changed: dict[int, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
-    def __iter__(self) -> Iterator[str]:
-        return (self[place] for place in range(len(self)))
-
-    def __getitem__(self, place: int) -> str:
-        changed = self._changed.get(place)
-        if changed is not None:
-            return changed
-        return self._packed[self._starts[place] : self._starts[place + 1]].decode(self._encoding)
-
-    def __setitem__(self, place: int, line: str) -> None:
-        self._changed[place] = line
-
-    def append(self, line: str) -> None:
-        self._packed += line.encode(self._encoding)
-        self._starts.append(len(self._packed))
-
-    def pack(self) -> bytearray:
-        """All of them as they stand in the file; not to be changed by others."""
-        if self._changed:
-            parts: list[bytes | bytearray] = []
-            lengths = array("Q", map(sub, self._starts[1:], self._starts))
-            behind = 0
-            for place, line in sorted(self._changed.items()):
-                new = line.encode(self._encoding)
-                parts += (self._packed[self._starts[behind] : self._starts[place]], new)
-                lengths[place], behind = len(new), place + 1
-            parts.append(self._packed[self._starts[behind] :])
-            self._packed = bytearray().join(parts)
-            self._starts = array("Q", accumulate(lengths, initial=0))
-            self._changed.clear()
-        return self._packed
-
-
-class _Index:
-    """Where keys stand, by 32 bits of their hashes. In one piece, as the lines are: 20,000 keys would take four
-    megabytes in small pieces."""
-
-    def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * 1024))  # hash << 32 | first place + 1; 0 is free
-        self._used = 0
-        # By hash, where several keys have it or one key stands in several rows.
-        self._further: dict[int, list[int]] = {}
-
-    def add(self, key: str, place: int) -> None:
-        """*place* is behind all others."""
-        short = hash(key) & 0xFFFF_FFFF
-        at = self._slot(short)
-        if self._slots[at]:
-            self._further.setdefault(short, []).append(place)
-            return
-        self._slots[at] = short << 32 | place + 1
-        self._used += 1
-        if 2 * self._used > len(self._slots):
-            there = filter(None, self._slots)
-            self._slots = array("Q", bytes(8 * 4 * len(self._slots)))
-            for entry in there:
-                self._slots[self._slot(entry >> 32)] = entry
-
-    def perhaps(self, key: str) -> list[int]:
-        """The places of *key*, in their order, and now and then one of another key."""
-        short = hash(key) & 0xFFFF_FFFF
-        entry = self._slots[self._slot(short)]
-        return [(entry & 0xFFFF_FFFF) - 1, *self._further.get(short, ())] if entry else []
-
-    def _slot(self, short: int) -> int:
-        """That of this hash, or the free one that is to be its."""
-        slots = self._slots
-        last = len(slots) - 1
-        at = short & last
-        while (entry := slots[at]) and entry >> 32 != short:
-            at = at + 1 & last
-        return at
+    return next((end for end in ("\r\n", "\n", "\r") if raw.endswith(end)), "")
 
 
 def _key_in(cells: Sequence[str], position: int) -> str:
@@ -240,7 +136,7 @@ def _key_in(cells: Sequence[str], position: int) -> str:
 
 
 class CsvTable:
-    """A parsed CSV file. Rows are kept as raw text and taken apart only when they are touched."""
+    """A parsed CSV file. Rows are kept as raw text; a row's place is its number below the header."""
 
     def __init__(self, *, encoding: str, bom: bytes, delimiter: str, line_end: str) -> None:
         self.encoding = encoding
@@ -250,9 +146,8 @@ class CsvTable:
         self.before = ""  # "sep=;" and blank lines above the header
         self.header_raw = ""
         self.header: list[str] = []
-        self.lines = _Lines(encoding)
-        self._indexes: dict[int, _Index] = {}
-        self._row: tuple[str, Sequence[str]] = ("", ())  # the last one that was taken apart
+        self.lines: list[str] = []  # each one whole record: line breaks inside of it are within quotes
+        self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
         self._needs_quotes = re.compile(r'[,;|\t"\r\n]|^\s|\s$|' + re.escape(delimiter))
 
     # ------------------------------------------------------------ Document
@@ -261,7 +156,7 @@ class CsvTable:
         return self
 
     def dump(self) -> bytes:
-        return b"".join((self.bom, (self.before + self.header_raw).encode(self.encoding), self.lines.pack()))
+        return self.bom + "".join((self.before, self.header_raw, *self.lines)).encode(self.encoding)
 
     def facts(self, target: Target) -> str:  # noqa: ARG002 - one table a file
         delimiter = {",": "comma", ";": "semicolon", "\t": "tab"}.get(self.delimiter, self.delimiter)
@@ -275,40 +170,34 @@ class CsvTable:
         return self.header
 
     def keys(self, position: int) -> Iterator[tuple[int, str]]:
-        # Each item is one whole record, so line breaks inside of it are within quotes.
         for place, cells in enumerate(csv.reader(self.lines, delimiter=self.delimiter)):
             key = _key_in(cells, position)
             if key:
                 yield place, key
 
     def find(self, key: str, position: int) -> Sequence[int]:
-        index = self._indexes.get(position)
-        if index is None:
-            index = self._indexes[position] = _Index()
+        places = self._places.get(position)
+        if places is None:
+            places = self._places[position] = {}
             for place, there in self.keys(position):
-                index.add(there, place)
-        return [place for place in index.perhaps(key) if _key_in(self.row(place), position) == key]
+                places.setdefault(there, []).append(place)
+        return places.get(key, ())
 
-    def row(self, place: int) -> Sequence[str]:
-        raw = self.lines[place]
-        if raw != self._row[0]:  # the row that was just found is the one that is asked for
-            self._row = raw, self._cells(raw)
-        return self._row[1]
+    def row(self, place: int) -> list[str]:
+        return next(csv.reader([self.lines[place]], delimiter=self.delimiter), [])
 
     def encode(self, column: Column, cell: Cell) -> str:
         text = cell_text(cell)
-        if not text.isascii():
-            try:
-                text.encode(self.encoding)
-            except UnicodeEncodeError as error:
-                wanted = (
-                    "broken characters" if self.encoding.startswith("utf") else f"characters unknown to {self.encoding}"
-                )
-                raise CellRefused(
-                    "unencodable",
-                    f'"{column.name}" holds {wanted} (at character {error.start + 1}): correct it at the platform'
-                    + ("" if self.encoding.startswith("utf") else ', or save the file as "CSV UTF-8"'),
-                ) from None
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError as error:
+            is_unicode = self.encoding.startswith("utf")
+            wanted = "broken characters" if is_unicode else f"characters unknown to {self.encoding}"
+            raise CellRefused(
+                "unencodable",
+                f'"{column.name}" holds {wanted} (at character {error.start + 1}): correct it at the platform'
+                + ("" if is_unicode else ', or save the file as "CSV UTF-8"'),
+            ) from None
         return text
 
     def decode(self, column: Column, raw: Any) -> Cell:  # noqa: ARG002 - a CSV file keeps no types
@@ -327,54 +216,39 @@ class CsvTable:
             first = self.header[0]
             self.header_raw = f'"{first}"' + self.header_raw[len(first) :]
 
-    def update(self, place: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
-        raw = self.lines[place]
-        values = self._cells(raw)
+    def update(self, place: int, cells: Cells) -> None:
+        values = self.row(place)
         for position, (_, text) in cells.items():
-            if position >= len(values):
-                values.extend([""] * (position + 1 - len(values)))
+            values.extend([""] * (position + 1 - len(values)))
             values[position] = text
-        self.lines[place] = self._line(values, _line_end(raw))
+        self.lines[place] = self._line(values, _line_end(self.lines[place]))
 
-    def append(self, key: str, position: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
-        last = len(self.lines) - 1
-        if last >= 0 and not _line_end(self.lines[last]):
-            self.lines[last] += self.line_end
-        elif last < 0 and not _line_end(self.header_raw):
+    def append(self, key: str, position: int, cells: Cells) -> None:
+        if self.lines and not _line_end(self.lines[-1]):
+            self.lines[-1] += self.line_end
+        elif not self.lines and not _line_end(self.header_raw):
             self.header_raw += self.line_end
         values = [""] * len(self.header)
         for at, (_, text) in cells.items():
             values[at] = text
         if _key_in(values, position) != key:
             values[position] = guarded(key)  # as 12.50, or with a time's zone left out, it would not be found again
-        index = self._indexes.get(position)
-        self._indexes = {} if index is None else {position: index}
-        if index is not None:
-            index.add(key, last + 1)
+        places = self._places.get(position)
+        self._places = {} if places is None else {position: places}
+        if places is not None:
+            places.setdefault(key, []).append(len(self.lines))
         self.lines.append(self._line(values, self.line_end))
 
     def drop(self, places: Iterable[int]) -> None:
         gone = set(places)
-        kept = _Lines(self.encoding)
-        for place, line in enumerate(self.lines):
-            if place not in gone:
-                kept.append(line)
-        self.lines = kept
-        self._indexes = {}
-
-    # ------------------------------------------------------------ lines
-
-    def _cells(self, raw: str) -> list[str]:
-        return next(csv.reader([raw], delimiter=self.delimiter), [])
+        self.lines = [line for place, line in enumerate(self.lines) if place not in gone]
+        self._places = {}
 
     def _line(self, values: Sequence[str], line_end: str) -> str:
-        needs = self._needs_quotes.search
-        return (
-            self.delimiter.join(
-                ['"' + value.replace('"', '""') + '"' if value and needs(value) else value for value in values]
-            )
-            + line_end
-        )
+        cells = [
+            '"' + value.replace('"', '""') + '"' if self._needs_quotes.search(value) else value for value in values
+        ]
+        return self.delimiter.join(cells) + line_end
 
 
 # ---------------------------------------------------------------- the sink
@@ -414,57 +288,23 @@ class CsvFile(TableFile):
     """Keeps one CSV file equal to the records, and keeps what people made of it."""
 
     Options: ClassVar[type[SinkOptions]] = CsvOptions
-    batch_rows = 1_000  # a workbook's are more: rewriting this file takes some milliseconds
+    batch_rows = 1_000
 
     def __init__(self, name: str, options: CsvOptions, host: Any) -> None:
         super().__init__(name, options, host)
         self._options = options
 
     def _load(self, content: bytes, target: Target) -> Document:
-        options = self._options
         path = self._path
-        encoding, bom = options.encoding, b""
-        for mark, marked in _boms:
-            if content.startswith(mark):
-                encoding, bom = marked, mark
         if content.startswith(b"PK\x03\x04"):
             raise NeedsAction(f'{path} is an Excel workbook: set type = "xlsx" for this sink, or another path')
-        # Decoded a few kilobytes at a time: all of it at once would take up to four bytes a character.
-        file = io.BytesIO(content)
-        file.seek(len(bom))
-        text = io.TextIOWrapper(file, encoding, newline="")
-        if options.bom and not bom and encoding == "utf-8":
-            bom = codecs.BOM_UTF8
-        sep = None
-        before: list[str] = []
+        text, encoding, bom = self._decoded(content)
+        sep = _SEP_LINE.match(text)
+        delimiter = sep["delimiter"] if sep else self._delimiter(text, target)
+        table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n")
+        first = sep.end() if sep else 0
         try:
-            first = _first_of(text)
-            sep = _sep_line.match("".join(first))
-            delimiter = sep["delimiter"] if sep else self._delimiter("".join(first), target)
-            if sep:
-                before.append(first.pop(0))
-            table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n")
-            records = _records(chain(first, text), delimiter)
-            for raw, cells in records:
-                if any(cell.strip() for cell in cells):
-                    table.header_raw = raw
-                    table.header = cells
-                    table.line_end = _line_end(raw) or "\n"
-                    break
-                before.append(raw)
-            width = 0
-            for raw, cells in records:
-                table.lines.append(raw)
-                width = max(width, len(cells))
-            # Cells to the right of the header are a person's: a new column must not stand in their place.
-            if table.header:
-                table.header.extend([""] * (width - len(table.header)))
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, file.tell() - len(error.object) + error.start) + 1
-            raise NeedsAction(
-                f"{path} is not {encoding.upper()} (line {line}): a program saved it in another encoding. Save it as "
-                '"CSV UTF-8" (Excel: Save As, CSV UTF-8), or set encoding = "cp1252" for the sink; nothing was changed.'
-            ) from None
+            _fill(table, text[:first], io.StringIO(text[first:], newline=""))
         except _OpenQuote as error:
             where = error.line + (1 if sep else 0)
             raise NeedsAction(
@@ -475,19 +315,58 @@ class CsvFile(TableFile):
             raise NeedsAction(f"{path} can't be read as CSV ({error}): correct it; nothing was changed.") from None
         if "\x00" in table.header_raw:
             raise NeedsAction(f'{path} is no text in {encoding.upper()}: save it as "CSV UTF-8"; nothing was changed.')
-        table.before = "".join(before) if table.header or sep else ""
         return table
+
+    def _decoded(self, content: bytes) -> tuple[str, str, bytes]:
+        """The text, its encoding, and the byte order mark that the file begins with. Raises NeedsAction."""
+        encoding, bom = self._options.encoding, b""
+        for mark, marked in _BYTE_ORDER_MARKS:
+            if content.startswith(mark):
+                encoding, bom = marked, mark
+        body = content[len(bom) :]
+        try:
+            text = body.decode(encoding)
+        except UnicodeDecodeError as error:
+            line = body.count(b"\n", 0, error.start) + 1
+            raise NeedsAction(
+                f"{self._path} is not {encoding.upper()} (line {line}): a program saved it in another encoding. Save "
+                'it as "CSV UTF-8" (Excel: Save As, CSV UTF-8), or set encoding = "cp1252" for the sink; nothing was '
+                "changed."
+            ) from None
+        if self._options.bom and not bom and encoding == "utf-8":
+            bom = codecs.BOM_UTF8
+        return text, encoding, bom
 
     def _delimiter(self, text: str, target: Target) -> str:
         """The one under which the header shows the key's column, else the most of our columns, else the most cells."""
-        start = text.lstrip(_blank)[:_telling]
+        start = text.lstrip("\r\n ")[:_CHARACTERS_READ_FOR_THE_DELIMITER]
         names = [column.name for column in target.columns]
         best: str = self._options.delimiter
         best_score = (False, 0, 1)
-        for delimiter in dict.fromkeys((self._options.delimiter, *_delimiters)):
+        for delimiter in dict.fromkeys((self._options.delimiter, *_DELIMITERS)):
             header = next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter), [])
-            found = locate(header, names)
+            found = match_headers(dict(enumerate(header)), names)
             score = (target.key in found, len(found), len(header))
             if score > best_score:
                 best, best_score = delimiter, score
         return best
+
+
+def _fill(table: CsvTable, sep_line: str, lines: Iterable[str]) -> None:
+    """Read *lines* into *table*. Raises _OpenQuote, csv.Error."""
+    before = sep_line
+    width = 0
+    for raw, cells in _records(lines, table.delimiter):
+        if table.header:
+            table.lines.append(raw)
+            width = max(width, len(cells))
+        elif any(cell.strip() for cell in cells):
+            table.header_raw = raw
+            table.header = cells
+            table.line_end = _line_end(raw) or "\n"
+        else:
+            before += raw
+    # Cells to the right of the header are a person's: a new column must not take their place.
+    if table.header:
+        table.header.extend([""] * (width - len(table.header)))
+    table.before = before if table.header or sep_line else ""

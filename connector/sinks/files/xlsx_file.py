@@ -9,10 +9,8 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,88 +19,16 @@ from openpyxl.cell.cell import MergedCell
 from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter, range_boundaries
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.worksheet.cell_range import CellRange
 from pydantic import field_validator
 
 from connector.core.errors import NeedsAction
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
-from connector.sinks.files.table import CellRefused, Document, TableFile, TableFileOptions, canonical_key
+from connector.sinks.files.plan import Cells, Document
+from connector.sinks.files.table import TableFile, TableFileOptions
+from connector.sinks.files.xlsx_cells import decode, encode, key_text, put, raw_of, same, width_of
 from connector.sinks.files.xlsx_writing import dump
-
-# ---------------------------------------------------------------- cells
-
-_longest_text = 32_767  # UTF-16 units; Excel's limit, beyond which openpyxl would cut silently
-_exact_digits = 15  # Excel keeps numbers as doubles; more digits than these would come back as others
-_first_date = date(1900, 3, 1)  # before it, Excel counts a 29 February 1900 that never was
-
-_date_format = "yyyy-mm-dd"
-_datetime_format = "yyyy-mm-dd hh:mm:ss"
-_text_format = "@"
-_no_minor_unit = frozenset(
-    [
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    ]
-)
-_three_digits = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
-
-# XML has no place for these, and reads a carriage return as a line feed: ECMA-376 22.9.2.19 writes them _xHHHH_.
-_unwritable = re.compile("_(?=x[0-9A-Fa-f]{4}_)|[\x00-\x08\x0b-\x1f\ufffe\uffff]")
-_escape = re.compile("_x([0-9A-Fa-f]{4})_")
-_looks_typed = re.compile(
-    r"\s*[-+=@.0-9#$€£(]|\s*(?:true|false|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE
-)
-
-
-def _to_xml_text(text: str) -> str:
-    return _unwritable.sub(lambda found: f"_x{ord(found[0]):04X}_", text)
-
-
-def _from_xml_text(text: str) -> str:
-    return _escape.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
-
-
-@dataclass(frozen=True, slots=True)
-class _Formula:
-    """A person's formula in a cell: never equal to any text."""
-
-    text: str
-
-
-def _raw(cell: Any) -> Any:
-    """An openpyxl cell's value: None, str, bool, int, float, date, datetime, time, timedelta or _Formula."""
-    value = cell.value
-    if value is None or isinstance(cell, MergedCell):
-        return None
-    if cell.data_type == "f":
-        return _Formula(value if isinstance(value, str) else str(getattr(value, "text", "=")))
-    return str(value) if isinstance(value, list) else value  # a list is rich text
-
-
-def _key_text(raw: Any) -> str:
-    if isinstance(raw, str):
-        return canonical_key(_from_xml_text(raw))
-    if isinstance(raw, float) and raw.is_integer():
-        return str(int(raw))
-    if isinstance(raw, bool) or raw is None or isinstance(raw, _Formula):
-        return ""
-    return canonical_key(str(raw))
-
 
 # ---------------------------------------------------------------- the tab
 
@@ -117,7 +43,7 @@ class XlsxTable:
         self._header: list[str] = []
         self._header_row = 1
         self._last_row = 1
-        self._indexes: dict[int, dict[str, list[int]]] = {}
+        self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
         self._reached = self._last_row
         self._width = 0
         if self._sheet is None:
@@ -154,67 +80,29 @@ class XlsxTable:
             for (cell,) in self._sheet.iter_rows(
                 min_row=self._header_row + 1, max_row=self._last_row, min_col=column, max_col=column
             ):
-                key = _key_text(_raw(cell))
+                key = key_text(raw_of(cell))
                 if key:
                     yield cell.row, key
 
     def find(self, key: str, position: int) -> Sequence[int]:
-        index = self._indexes.get(position)
-        if index is None:
-            index = self._indexes[position] = {}
+        places = self._places.get(position)
+        if places is None:
+            places = self._places[position] = {}
             for place, there in self.keys(position):
-                index.setdefault(there, []).append(place)
-        return index.get(key, ())
+                places.setdefault(there, []).append(place)
+        return places.get(key, ())
 
     def row(self, place: int) -> Sequence[Any]:
-        return [_raw(self._sheet.cell(place, column)) for column in range(1, len(self._header) + 1)]
+        return [raw_of(self._sheet.cell(place, column)) for column in range(1, len(self._header) + 1)]
 
     def encode(self, column: Column, cell: Cell) -> Any:
-        if isinstance(cell, tuple):
-            cell = ", ".join(cell)
-        if isinstance(cell, str):
-            return _text(column, cell)
-        if isinstance(cell, Decimal) and len(cell.normalize().as_tuple().digits) > _exact_digits:
-            return format(cell, "f")
-        if isinstance(cell, int) and not isinstance(cell, bool) and len(str(abs(cell))) > _exact_digits:
-            return str(cell)
-        if isinstance(cell, datetime):
-            # Excel knows no time zones: it shows the clock of the zone that the mapping names.
-            local = cell.replace(tzinfo=None, microsecond=0)
-            return local if local.date() >= _first_date else cell.isoformat()
-        if isinstance(cell, date):
-            return cell if cell >= _first_date else cell.isoformat()
-        return cell
+        return encode(column, cell)
 
     def decode(self, column: Column, raw: Any) -> Cell:
-        if isinstance(raw, _Formula):
-            return raw.text
-        if isinstance(raw, str):
-            return _from_xml_text(raw) or None
-        if isinstance(raw, bool | Decimal):
-            return raw
-        if isinstance(raw, int | float):
-            if column.type in {"money", "number"}:
-                return Decimal(repr(raw))
-            return int(raw) if isinstance(raw, int) or raw.is_integer() else Decimal(repr(raw))
-        if isinstance(raw, datetime):
-            return raw.date() if column.type == "date" else raw
-        return raw if raw is None or isinstance(raw, date) else str(raw)
+        return decode(column, raw)
 
     def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - the cells know their types
-        if there in (None, "") or raw in (None, ""):
-            return there in (None, "") and raw in (None, "")
-        if isinstance(there, bool) or isinstance(raw, bool):
-            return there is raw
-        if isinstance(raw, int | Decimal):
-            return isinstance(there, int | float | Decimal) and float(there) == float(raw)
-        if isinstance(raw, datetime):
-            return isinstance(there, datetime) and there.replace(microsecond=0) == raw
-        if isinstance(raw, date):
-            if isinstance(there, datetime):
-                return there.time() == time() and there.date() == raw
-            return bool(there == raw)
-        return isinstance(there, str) and there == raw
+        return same(there, raw)
 
     def add_columns(self, columns: Sequence[Column]) -> None:
         if self._sheet is None:
@@ -230,42 +118,55 @@ class XlsxTable:
             if beside is None:
                 cell.font = Font(bold=True)
             else:
-                cell._style = beside._style  # openpyxl shares style records; there is no public way to reuse one
+                for part in ("font", "fill", "border", "alignment", "protection", "number_format"):
+                    setattr(cell, part, copy(getattr(beside, part)))
             width = sheet.column_dimensions[get_column_letter(len(self._header))]
-            width.width = max(width.width, _width(column))
+            width.width = max(width.width, width_of(column))
         if new:
             self._last_row = self._header_row
             sheet.freeze_panes = sheet.cell(self._header_row + 1, 1)
             sheet.auto_filter.ref = f"A{self._header_row}:{get_column_letter(len(self._header))}{self._header_row}"
 
-    def update(self, place: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
+    def update(self, place: int, cells: Cells) -> None:
         for position, (column, raw) in cells.items():
-            _put(self._sheet.cell(place, position + 1), column, raw)
+            put(self._sheet.cell(place, position + 1), column, raw)
 
-    def append(self, key: str, position: int, cells: Mapping[int, tuple[Column, Any]]) -> None:
-        place = self._last_row + 1
+    def append(self, key: str, position: int, cells: Cells) -> None:
+        self._last_row += 1
         for at, (column, raw) in cells.items():
-            _put(self._sheet.cell(place, at + 1), column, raw, is_key=at == position)
-        index = self._indexes.get(position)
-        self._indexes = {} if index is None else {position: index}
-        if index is not None:
-            index.setdefault(key, []).append(place)
-        self._last_row = place
+            is_key = at == position
+            if is_key and key_text(raw) != key:
+                raw = encode(column, key)  # as a time without its zone, say, it would not be found again
+            put(self._sheet.cell(self._last_row, at + 1), column, raw, is_key=is_key)
+        places = self._places.get(position)
+        self._places = {} if places is None else {position: places}
+        if places is not None:
+            places.setdefault(key, []).append(self._last_row)
 
     def drop(self, places: Iterable[int]) -> None:
-        """Delete rows where nothing can refer to them by place; otherwise empty them, so that people's formulas, merged
-        cells and rules go on pointing to the rows they were made for."""
+        """Delete rows where nothing refers to them by place; otherwise empty them, so that people's formulas, merged
+        cells and rules keep pointing to the rows they were made for."""
+        gone = sorted(set(places))
         if self._is_plain():
-            for place in sorted(places, reverse=True):
-                self._sheet.delete_rows(place)
-                self._last_row -= 1
+            self._move_up(gone)
         else:
-            for place in places:
+            for place in gone:
                 for column in range(1, self._sheet.max_column + 1):
                     cell = self._sheet.cell(place, column)
                     if not isinstance(cell, MergedCell):
                         cell.value = None
-        self._indexes = {}
+        self._places = {}
+
+    def _move_up(self, gone: Sequence[int]) -> None:
+        """Delete the rows *gone*: each block of rows between them moves once, however many there are."""
+        sheet, last, width = self._sheet, self._sheet.max_row, self._sheet.max_column
+        ends = [*gone[1:], last + 1]
+        for number, (place, end) in enumerate(zip(gone, ends, strict=True), start=1):
+            if place + 1 < end:
+                block = CellRange(min_row=place + 1, max_row=end - 1, min_col=1, max_col=width)
+                sheet.move_range(block, rows=-number)
+        sheet.delete_rows(last - len(gone) + 1, len(gone))  # what is left over at the end: nothing is below to move
+        self._last_row -= len(gone)
 
     # ------------------------------------------------------------ help
 
@@ -309,74 +210,9 @@ class XlsxTable:
                 holder.autoFilter.ref = holder.ref
 
 
-def _text(column: Column, text: str) -> str:
-    try:
-        units = len(text.encode("utf-16-le")) // 2
-    except UnicodeEncodeError as error:
-        raise CellRefused(
-            "unencodable",
-            f'"{column.name}" holds broken characters (at character {error.start + 1}): correct it at the platform',
-        ) from None
-    written = _to_xml_text(text)
-    if units > _longest_text or len(written) > _longest_text:
-        raise CellRefused(
-            "cell_too_long",
-            f'"{column.name}" has {units} characters, and a cell of Excel takes {_longest_text}: shorten it at the '
-            "platform, or with { truncate = … } in the mapping file",
-        )
-    return written
-
-
-def _put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
-    """Write a raw cell; a person's number format stays unless the value could not be shown with it."""
-    if isinstance(cell, MergedCell):
-        return  # it shows the first cell of its range; writing here would change nothing that anybody sees
-    kept = cell.number_format
-    if raw is None or raw == "":
-        cell.value = None
-    elif isinstance(raw, str):
-        # Not by way of ``value``, which looks for what `encode` has looked for already, and takes "=" for a formula.
-        cell._value, cell.data_type = raw, "s"
-        # As text, so that a person who enters the cell and leaves it doesn't turn "00420" into 420. Not for long
-        # texts, which old versions of Excel show as #### in this format.
-        if kept == "General" and len(raw) < 255 and (is_key or column.type == "phone" or _looks_typed.match(raw)):
-            cell.number_format = _text_format
-    elif isinstance(raw, datetime | date):
-        cell.value = raw  # openpyxl gives a date format of its own to a cell that has none
-        if not cell.is_date or kept in {"General", _text_format}:
-            cell.number_format = _datetime_format if isinstance(raw, datetime) else _date_format
-    else:
-        cell.value = raw
-        if kept in {"General", _text_format}:
-            cell.number_format = _number_format(column, raw)
-
-
-def _number_format(column: Column, raw: Any) -> str:
-    if column.type == "money":
-        digits = 0 if column.currency in _no_minor_unit else 3 if column.currency in _three_digits else 2
-        return "#,##0" + ("." + "0" * digits if digits else "")
-    if column.type == "integer" and not isinstance(raw, bool):
-        return "0"
-    return "General"
-
-
-def _width(column: Column) -> float:
-    by_type = {
-        "date": 12,
-        "datetime": 20,
-        "boolean": 9,
-        "integer": 10,
-        "number": 12,
-        "money": 14,
-        "email": 30,
-        "url": 40,
-    }
-    return float(max(by_type.get(column.type, 20), min(len(column.name) + 4, 40)))
-
-
 # ---------------------------------------------------------------- the workbook
 
-_lost_parts = (
+_LOST_PARTS = (
     ("xl/charts/", "charts"),
     ("xl/media/", "pictures"),
     ("xl/vbaProject.bin", "macros"),
@@ -391,12 +227,12 @@ _lost_parts = (
 )
 
 
-_eaten = b"x005F_"
-_shielded = b"x0x005F_05F_"  # openpyxl 3.1 drops each "x005F_" of a text it reads; of this, it leaves "x005F_"
+_EATEN = b"x005F_"
+_SHIELDED = b"x0x005F_05F_"  # openpyxl 3.1 drops each "x005F_" of a text it reads; of this, it leaves "x005F_"
 # A text in its cell, as we and openpyxl write it, and the same text as a formula's result: openpyxl reads the first by
 # way of four objects, and the second as it stands, so that the whole sheet takes half the time. Only for reading.
-_inline_text = re.compile(rb' t="inlineStr"><is><t(?: xml:space="preserve")?>([^<]+)</t></is></c>')
-_result_text = rb' t="str"><v>\1</v></c>'
+_INLINE_TEXT = re.compile(rb' t="inlineStr"><is><t(?: xml:space="preserve")?>([^<]+)</t></is></c>')
+_RESULT_TEXT = rb' t="str"><v>\1</v></c>'
 
 
 def _looked_through(content: bytes) -> tuple[set[str], bytes, bool]:
@@ -404,7 +240,7 @@ def _looked_through(content: bytes) -> tuple[set[str], bytes, bool]:
     must read them as rich text (which takes longer)."""
     with zipfile.ZipFile(io.BytesIO(content)) as parts:
         names = parts.namelist()
-        lost = {words for name in names for part, words in _lost_parts if name.startswith(part)}
+        lost = {words for name in names for part, words in _LOST_PARTS if name.startswith(part)}
         texts = [name for name in names if name.startswith(("xl/worksheets/sheet", "xl/sharedStrings"))]
         bodies = {name: parts.read(name) for name in texts}
         if any(b"<extLst" in body for body in bodies.values()):
@@ -412,11 +248,11 @@ def _looked_through(content: bytes) -> tuple[set[str], bytes, bool]:
         if lost:
             return lost, content, False
         rich = any(b"<r>" in body or b":r>" in body for body in bodies.values())
-        if any(_eaten in body for body in bodies.values()):
+        if any(_EATEN in body for body in bodies.values()):
             rich = True
-            bodies = {name: body.replace(_eaten, _shielded) for name, body in bodies.items()}
+            bodies = {name: body.replace(_EATEN, _SHIELDED) for name, body in bodies.items()}
         else:
-            bodies = {name: _inline_text.sub(_result_text, body) for name, body in bodies.items()}
+            bodies = {name: _INLINE_TEXT.sub(_RESULT_TEXT, body) for name, body in bodies.items()}
         readable = io.BytesIO()
         with zipfile.ZipFile(readable, "w") as copy:
             for name in names:

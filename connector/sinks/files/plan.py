@@ -1,0 +1,252 @@
+"""What a batch changes in a table that people work in. Knows neither CSV nor XLSX, and no files.
+
+A format brings a ``Document`` that loads, shows tables and dumps itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from connector.core.errors import NeedsAction
+from connector.core.headers import match_headers
+from connector.core.overwrite import decide, is_empty
+from connector.core.row import Cell, Column, Row
+from connector.core.sink import Change, Outcome, Target
+
+
+class CellRefused(Exception):
+    """The format has no place for a cell; its row is refused, the others are written.
+
+    Args:
+        code: short and stable, for logs.
+        reason: plain words, what to do.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+Cells = Mapping[int, tuple[Column, Any]]
+"""Raw cells of one row by position, each with its column."""
+
+
+class Table(Protocol):
+    """A header and rows, in the format's own raw cells. A place is a row's number, valid until ``drop``."""
+
+    def headers(self) -> Sequence[str]:
+        """The texts of the header by position; () for an empty table."""
+        ...
+
+    def keys(self, position: int) -> Iterator[tuple[int, str]]:
+        """The place and the canonical key of each row, read from its cell at *position*. Empty cells are left out."""
+        ...
+
+    def find(self, key: str, position: int) -> Sequence[int]:
+        """The places, in order, of the rows whose cell at *position* has that canonical key."""
+        ...
+
+    def row(self, place: int) -> Sequence[Any]:
+        """The raw cells of a row; may be shorter than the header."""
+        ...
+
+    def encode(self, column: Column, cell: Cell) -> Any:
+        """The raw cell for *cell*. Raises CellRefused."""
+        ...
+
+    def decode(self, column: Column, raw: Any) -> Cell:
+        """The value of a raw cell (None beyond the row's end); text where the format keeps no types."""
+        ...
+
+    def same(self, column: Column, there: Any, raw: Any) -> bool:
+        """Whether the raw cell *there* already shows *raw*."""
+        ...
+
+    def add_columns(self, columns: Sequence[Column]) -> None:
+        """Append to the header; make the header when there is none."""
+        ...
+
+    def update(self, place: int, cells: Cells) -> None:
+        """Put raw cells into a row."""
+        ...
+
+    def append(self, key: str, position: int, cells: Cells) -> None:
+        """Add a row after the last; *key* is the canonical key of its cell at *position*."""
+        ...
+
+    def drop(self, places: Iterable[int]) -> None:
+        """Delete rows. Places are no longer valid afterwards."""
+        ...
+
+
+class Document(Protocol):
+    """A parsed file."""
+
+    def table(self, target: Target) -> Table:
+        """The table that *target* writes; empty when it does not exist yet. Raises NeedsAction."""
+        ...
+
+    def dump(self) -> bytes:
+        """The whole file."""
+        ...
+
+    def facts(self, target: Target) -> str:
+        """A few words for ``check``: dialect, tab, number of rows."""
+        ...
+
+
+class PlannedCell(NamedTuple):
+    """A cell that is written: its value *before* and *after*, and the *raw* cell of the format."""
+
+    before: Cell
+    after: Cell
+    raw: Any
+
+
+class RowPlan(Struct):
+    """What one row changes: ``place`` None is a new row; ``remove`` are the places to delete."""
+
+    row: Row
+    outcome: Outcome
+    place: int | None = None
+    cells: dict[str, PlannedCell] = field(default_factory=dict)
+    remove: tuple[int, ...] = ()
+
+    @property
+    def change(self) -> Change:
+        """The plan in the words of ``preview``."""
+        key, found_by = self.row.key, None if self.place is None else "key"
+        if self.outcome.kind == "refused":
+            return Change(key, found_by, {}, f"would be refused: {self.outcome.reason}")
+        if self.row.remove:
+            note = "the row would be deleted" if self.remove else "there is no such row"
+            return Change(key, "key" if self.remove else None, {}, note)
+        cells = {name: (cell.before, cell.after) for name, cell in self.cells.items()}
+        return Change(key, found_by, cells, "" if cells else "everything is equal already")
+
+
+class Plan(Struct):
+    """What a batch changes."""
+
+    positions: dict[str, int]
+    new_columns: tuple[Column, ...]
+    rows: list[RowPlan]
+
+    @property
+    def changes(self) -> bool:
+        """Whether the file would be another one afterwards."""
+        return bool(self.new_columns) or any(plan.cells or plan.remove for plan in self.rows)
+
+
+def locate(table: Table, target: Target) -> dict[str, int]:
+    """The position of each column of *target* that the header has."""
+    return match_headers(dict(enumerate(table.headers())), [column.name for column in target.columns])
+
+
+def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> Plan:
+    """Decide what *rows* change in *table*; changes nothing.
+
+    Args:
+        file: the name of the file, for people.
+
+    Raises:
+        NeedsAction: the key's column is missing, or another one under ``missing_columns = "stop"``.
+    """
+    headers = table.headers()
+    positions = locate(table, target)
+    missing = tuple(column for column in target.columns if column.name not in positions)
+    if headers and target.key not in positions:
+        raise NeedsAction(
+            f'{file} has no column "{target.key}", which finds the rows again. Its header is the first line: add '
+            f'"{target.key}" there (or name it back), or let the sink write another file; nothing was changed.'
+        )
+    names = ", ".join(f'"{column.name}"' for column in missing)
+    if headers and missing and target.options.missing_columns == "stop":
+        raise NeedsAction(
+            f'{file} lacks {names}: add them to its header, or set missing_columns = "create" in {target.file}.'
+        )
+    width = len(headers)
+    for column in missing:
+        positions[column.name] = width
+        width += 1
+    columns = {column.name: column for column in target.columns}
+    plan = Plan(positions, missing, [_plan_row(table, target, columns, positions, row) for row in rows])
+    if headers and missing and plan.rows:
+        first = plan.rows[0]
+        notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
+        first.outcome = replace(first.outcome, notices=(*first.outcome.notices, notice))
+    return plan
+
+
+def _plan_row(
+    table: Table, target: Target, columns: Mapping[str, Column], positions: Mapping[str, int], row: Row
+) -> RowPlan:
+    found = table.find(row.key, positions[target.key])
+    if row.remove:
+        # All of them: a person whose record is to go must not stay in a second row.
+        return RowPlan(row, Outcome(row.key, "written"), remove=tuple(found))
+    place = found[0] if found else None
+    there = () if place is None else table.row(place)
+    cells: dict[str, PlannedCell] = {}
+    notices: list[str] = []
+    for name, new in row.cells.items():
+        column = columns[name]
+        raw_there = there[positions[name]] if positions[name] < len(there) else None
+        if name == target.key and place is not None:
+            continue  # the row was found by it: it is left as the person's program wrote it
+        old = None if place is None else table.decode(column, raw_there)
+        if name != target.key and decide(column, old, new, created=place is None) == "keep":
+            continue
+        try:
+            raw = table.encode(column, new)
+        except CellRefused as refusal:
+            if name == target.key or column.on_error != "leave_empty":
+                outcome = Outcome(row.key, "refused", reason=refusal.reason, code=refusal.code, column=name)
+                return RowPlan(row, outcome, place)
+            notices.append(f"{name}: left as it was ({refusal.code})")
+            continue
+        if name != target.key and table.same(column, raw_there, raw):
+            continue
+        cells[name] = PlannedCell(old, new, raw)
+        if (
+            row.last is not None
+            and name in row.last
+            and not is_empty(old)
+            and (_was_edited(table, column, raw_there, row.last[name]))
+        ):
+            notices.append(f"{name}: a person's edit was overwritten")
+    if len(found) > 1:
+        notices.append(f"the key is in {len(found)} rows; the first one is kept up to date")
+    return RowPlan(row, Outcome(row.key, "written", notices=tuple(notices)), place, cells)
+
+
+def _was_edited(table: Table, column: Column, raw_there: Any, last: Cell) -> bool:
+    """Whether a person changed the cell since we wrote *last* into it."""
+    try:
+        return not table.same(column, raw_there, table.encode(column, last))
+    except CellRefused:
+        return True
+
+
+def carry_out(table: Table, target: Target, plan: Plan) -> None:
+    """Do to *table* what *plan* says; *plan* must have been made from this very table."""
+    if plan.new_columns:
+        table.add_columns(plan.new_columns)
+    columns = {column.name: column for column in target.columns}
+    remove: list[int] = []
+    for item in plan.rows:
+        remove.extend(item.remove)
+        if not item.cells:
+            continue
+        cells = {plan.positions[name]: (columns[name], cell.raw) for name, cell in item.cells.items()}
+        if item.place is None:
+            table.append(item.row.key, plan.positions[target.key], cells)
+        else:
+            table.update(item.place, cells)
+    if remove:
+        table.drop(remove)
