@@ -1,12 +1,11 @@
-"""What travels from a mapping to a sink: columns, cells, rows. Knows neither records nor far sides."""
+"""What travels from a mapping to a sink: columns, cells, rows. Knows neither records nor destinations."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -44,7 +43,7 @@ class Column(Struct, frozen=True):
         label, group, options: how a missing HubSpot property is created.
         currency: ISO 4217 code that the mapping names for money, else None.
         where: ``file:line`` of the field, for people.
-        on_error: what a value costs that the far side alone knows to be wrong: the row, or only the cell.
+        on_error: what is left out for a value that only the destination knows to be wrong: the row, or only the cell.
     """
 
     name: str
@@ -59,16 +58,16 @@ class Column(Struct, frozen=True):
     on_error: Literal["dead_letter", "leave_empty"] = "dead_letter"
 
 
-class Row(Struct, frozen=True, gc=False):  # no circles; a batch holds 20,000
+class Row(Struct, frozen=True):
     """One record (or one entry of ``for_each``) shaped for one target.
 
     Args:
         record_id: the record it is made from.
-        key: the canonical text of the key cell; finds the row at the far side. Unique in a batch.
+        key: the canonical text of the key cell; finds the row again. Unique in a batch.
         cells: by column name, the key's cell included. A column that is absent is left untouched (its field's
             ``when`` did not hold); None is empty, and the column's overwrite rule decides what empty does.
         last: the cells that were last written for this key, or None when nothing is known to have been written.
-        remove: True when the row is to be deleted at the far side (``removed_records = "delete"``).
+        remove: True when the row is to be deleted (``removed_records = "delete"``).
         extras: values for the target's own options that name a record path, such as ``company.key``.
     """
 
@@ -88,8 +87,6 @@ def remembered(row: Row) -> dict[str, Cell]:
 
 def dump_cells(cells: Mapping[str, Cell]) -> str:
     """Cells as compact JSON with sorted keys: equal cells give equal text, and ``load_cells`` gives them back."""
-    if isinstance(cells, HeldCells):
-        return cells.text
     return json.dumps(
         {name: _tagged(cell) for name, cell in cells.items()}, ensure_ascii=False, sort_keys=True, separators=(",", ":")
     )
@@ -99,40 +96,6 @@ def load_cells(text: str) -> dict[str, Cell]:
     """What ``dump_cells`` wrote, with its types."""
     loaded: dict[str, Any] = json.loads(text)
     return {name: _untagged(value) for name, value in loaded.items()}
-
-
-class HeldCells(Mapping[str, Cell]):
-    """Cells held as their text, for the many thousand rows of a large batch: as objects they take several times that.
-
-    Each look reads the text; the last few that were read are at hand until ``forget_read``.
-
-    Args:
-        text: as ``dump_cells`` wrote it.
-    """
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __getitem__(self, name: str) -> Cell:
-        return _read(self.text)[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_read(self.text))
-
-    def __len__(self) -> int:
-        return len(_read(self.text))
-
-
-def forget_read() -> None:
-    """Let go of the cells that ``HeldCells`` has read last."""
-    _read.cache_clear()
-
-
-@lru_cache(maxsize=8)
-def _read(text: str) -> dict[str, Cell]:
-    return load_cells(text)
 
 
 def _tagged(cell: Cell) -> Any:
