@@ -37,10 +37,10 @@ def open_answer(raw: bytes, secrets: frozenset[str]) -> Any:
     except Unreadable:
         try:
             value = json.loads(raw.decode("utf-8", "replace"), parse_float=Decimal, parse_constant=lambda _: None)
-            mended = json.dumps({"": value}, ensure_ascii=False, default=_number).encode("utf-8", "replace")
+            repaired = json.dumps({"": value}, ensure_ascii=False, default=_number).encode("utf-8", "replace")
         except (ValueError, RecursionError):
             raise Unreadable("the answer is not JSON") from None
-        return open_body(mended, secrets)[0][""]
+        return open_body(repaired, secrets)[0][""]
 
 
 def _number(value: object) -> float:
@@ -72,7 +72,7 @@ def listed(name: str, topic: str, key: str | None, row: object, at: int, as_of: 
 
     Args:
         name: the source's.
-        key: the platform's id of the affiliate, or None when the row tells none.
+        key: the platform's id of the affiliate, or None when the row has none.
         at: microseconds of Unix time as of which the row is true.
         as_of: the moment that the answer vouches for.
     """

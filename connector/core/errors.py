@@ -10,7 +10,7 @@
     ├── NeedsAction        a person               the batch stays pending, the route pauses and says what to do
     └── Stopping           nobody                 the program was asked to stop; the batch stays pending
 
-One row that the far side will not take is not an error but an ``Outcome`` (see sink.py).
+One row that the destination refuses is no error but an ``Outcome`` (see sink.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Problem(Struct, frozen=True, order=True):
     """One mistake in a configuration or mapping file.
 
     Args:
-        file: the path as the operator knows it (relative to where he stands, if possible).
+        file: the path as the operator knows it (relative to the working folder, if possible).
         line: 1-based; 0 when the mistake has no place (a missing file).
         column: 1-based, in characters; 0 when the mistake has no place.
         text: what is wrong and what would be right, in plain words.
@@ -78,12 +78,12 @@ class StoreUnavailable(ConnectorError):
 
 
 class TryLater(ConnectorError):
-    """Time heals this: nothing of the batch is known to be written, all of it stays pending.
+    """Later it may work: nothing of the batch is known to be written, all of it stays pending.
 
     Args:
         reason: plain words, no people's data.
-        after: seconds that the far side asks to wait; None when it does not say.
-        quota: True for rate limits (429 and alike): proof that the far side is well; never counted as a failed try.
+        after: seconds that the destination asks to wait; None when it does not say.
+        quota: True for rate limits (429 and alike): the destination is healthy; never counted as a failed try.
     """
 
     def __init__(self, reason: str, *, after: float | None = None, quota: bool = False) -> None:
@@ -106,7 +106,7 @@ class NeedsAction(ConnectorError):
 
 
 class StartOver(ConnectorError):
-    """What the route had written is gone from the far side (somebody deleted the file): all of it is pending again.
+    """What the route had written is gone from the destination (a file was deleted): all of it is pending again.
 
     Raised once; the next ``write`` of the route makes what is missing.
 

@@ -12,7 +12,7 @@ None says that the platform has *cleared* the field (a value that is merely abse
 
 Fact = tuple[int, int, Value]
 """(at, rank, value): microseconds of Unix time as of which the value is true; among facts of the same moment the higher
-rank tells the later truth (an Everflow verdict over the sign-up of the same second)."""
+rank wins (an Everflow verdict over the sign-up of the same second)."""
 
 Facts = Mapping[str, Fact]
 """Facts by path: the paths of AffiliateRecord, ``campaigns[ID].field``, ``users[ID].field``, ``custom.KEY``, and
@@ -21,9 +21,8 @@ gone). Not in the record, only for ``view``: ``campaigns[ID].gone_at``, ``defaul
 An ID is the membership's, or ``campaign:ID`` where the platform names the campaign only."""
 
 Stamped = tuple[int, int, Mapping[str, Value]]
-"""(at, rank, values by path): the facts of one time and rank, which those of an event nearly always share. Facts lie so
-in an update, while they are folded, and in the store: joining whole maps of values is much quicker than one fact after
-the other, and a tuple for each fact would take as much memory as the values."""
+"""(at, rank, values by path): the facts of one time and rank, which those of an event nearly always share. So facts are
+kept in an update, while they are folded, and in the store."""
 
 
 class AffiliateUpdate(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class _GivenTwice(Exception):
-    """A key was given twice in one object."""
+    """An object has a duplicate key."""
 
 
 def _number(text: str) -> Decimal:
@@ -39,7 +39,7 @@ def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[s
     mark in front is accepted: it changes no value.
 
     Raises:
-        Unreadable: not JSON, not UTF-8, NaN or Infinity, nested deeper than 64, a key given twice in an object, half
+        Unreadable: not JSON, not UTF-8, NaN or Infinity, nested deeper than 64, a duplicate key in an object, half
             of a surrogate pair, or not an object at the top.
     """
     try:

@@ -25,7 +25,7 @@ def why_not(url: str) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """The host of *url* with its port, for a message: not the name and password that may stand before it."""
+    """The host of *url* with its port, for a message: not the name and password that may be before it."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 

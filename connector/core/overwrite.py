@@ -1,7 +1,7 @@
-"""The five overwrite rules of mapping.md, decided for one cell. Knows no far side: sinks bring what is there.
+"""The five overwrite rules of mapping.md, decided for one cell. Knows no destination: sinks bring what is there.
 
 A sink asks only for columns that the row names (an absent column is left untouched), and may skip a ``write`` that
-would change nothing; the rules don't compare values, because equality depends on how the far side keeps them.
+would change nothing; the rules don't compare values, because equality depends on how the destination keeps them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from connector.core.row import Cell, Column
 Decision = Literal["keep", "write"]
 
 needs_what_is_there = frozenset({"only_if_empty", "on_create", "only_forward"})
-"""Rules that can't be decided without reading the far side first; the others need no read."""
+"""Rules that can't be decided without reading the destination first; the others need no read."""
 
 
 def decide(column: Column, there: Cell, new: Cell, *, created: bool) -> Decision:
@@ -24,7 +24,7 @@ def decide(column: Column, there: Cell, new: Cell, *, created: bool) -> Decision
 
     Args:
         column: carries the rule and, for ``only_forward``, the order of the stages.
-        there: what the far side holds, typed or read back as text; None for an empty cell and for a new row.
+        there: what the destination holds, typed or read back as text; None for an empty cell and for a new row.
         new: what the mapping gives.
         created: the row is being created by this very write.
 

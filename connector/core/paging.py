@@ -33,7 +33,7 @@ class Window(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """Where to go on: *more* (None: this was the end), or *back* when none of the overlap was known."""
+    """Where to continue: *more* (None: this was the end), or *back* when none of the overlap was known."""
 
     more: str | None
     back: str | None
@@ -60,14 +60,14 @@ def window(place: str, most: int) -> Window:
 
 
 def step(place: str, most: int, rows: int) -> Step:
-    """Where to go on from *place* after *rows* rows were answered."""
+    """Where to continue from *place* after *rows* rows were answered."""
     at = window(place, most)
     if at.cap is not None:
         return Step(f"{at.page + 1}x{at.cap}" if rows >= at.cap else None, None)
     if at.page == 1 and not at.overlap:
         if rows > at.size:  # a server that does not page: this is all
             return Step(None, None)
-        if 0 < rows < at.size:  # all there is, or all that this server gives at once: one more question tells
+        if 0 < rows < at.size:  # all there is, or all that this server gives at once: one more request tells
             return Step(f"2x{rows}", None)
     back = str(max(0, int(place) - most)) if at.overlap else None
     end = (at.page - 1) * at.size + rows

@@ -15,11 +15,11 @@ from connector.core.source import Event, SourceOptions
 
 
 class Ask(Struct, frozen=True):
-    """One GET to a platform's API; sent by backfill.py, which owns patience, pace and time-outs.
+    """One GET to a platform's API; sent by ``backfill``, which owns retries, pace and time-outs.
 
     Args:
         url: without the query.
-        query: names may stand twice.
+        query: names may repeat.
         headers: they carry the key.
     """
 
@@ -47,7 +47,7 @@ class Listed(Struct, frozen=True):
     """One row of an answer: what it says as an event for the inbox.
 
     Args:
-        record_id: whom it is about; "" when that can't be told (its event becomes a dead letter), or when the event is
+        record_id: the affiliate; "" when the row does not say (its event becomes a dead letter), or when the event is
             a webhook that is read again.
     """
 
@@ -56,13 +56,13 @@ class Listed(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """What one answer holds, and where to go on.
+    """What one answer holds, and where to continue.
 
     Args:
         more: the places to be read next, in this order.
         total: how many rows there are in all, where the platform says so.
         overlap: so many rows at the head were on the page before, if the list did not move; 0 = no page before.
-        back: where to go on instead of *more* when none of those was: rows have moved to pages already read.
+        back: where to continue instead of *more* when none of those was: rows have moved to pages already read.
         numbered: the pages can't overlap, so one that brings nobody new is the end (a server that ignores ``page``).
     """
 
@@ -77,7 +77,7 @@ class Page(Struct, frozen=True):
 class Listing(Protocol):
     """One kind of reading of a platform's API. Pure: it says what to ask, and reads what was answered.
 
-    A *place* is where a reading stands, as text that is kept on disk: a reading that was stopped goes on there.
+    A *place* is how far a reading has come, as text that is kept on disk: a reading that was stopped continues there.
     """
 
     title: str
@@ -103,7 +103,7 @@ class Listing(Protocol):
 
 
 class Roll(Protocol):
-    """Making sure that somebody whom the list does not name is gone. Pure."""
+    """Making sure that an affiliate whom the list does not name is gone. Pure."""
 
     def ask_one(self, record_id: str) -> Ask:
         """How to ask for one affiliate by its id; an answer of 404 says that it is gone."""
@@ -147,10 +147,10 @@ class Repair(BaseModel):
 
     @field_validator("every")
     @classmethod
-    def _is_a_while(cls, value: str) -> str:
+    def _is_a_duration(cls, value: str) -> str:
         seconds = _seconds(value)
         if seconds is None:
-            raise ValueError('"every" wants a while, like "24h", "90m" or "7d"')
+            raise ValueError('"every" wants a duration, like "24h", "90m" or "7d"')
         if seconds < 600:
             raise ValueError('"every" wants at least ten minutes ("10m")')
         return value

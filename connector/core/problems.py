@@ -49,10 +49,10 @@ def problems_of(
 
     Args:
         error: from validating the data at *path* of *document* against *model*.
-        document: where the data stands.
+        document: the file that the data is from.
         model: its fields (by alias where they have one) are the right words that are offered for an unknown key. A
             field's ``title`` is the noun in ``"dat" is not a type``.
-        path: where in the document the validated data lies.
+        path: where in the document the validated data is.
 
     Messages quote keys, and values of closed vocabularies only: what a secret could be is never repeated.
     """
@@ -67,7 +67,7 @@ def problems_of(
         kind, text, at = _plain_words(details, model, inner)
         problem = document.problem(path + inner, text, at=at)
         place = Place(problem.line, problem.column)
-        # One mistake in a union is told once for every branch: the first is enough.
+        # Pydantic reports one mistake in a union for every branch: the first is enough.
         found.setdefault((place, text if kind in ("extra_forbidden", "missing") else ""), problem)
     return sorted(found.values())
 

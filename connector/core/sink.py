@@ -69,12 +69,12 @@ class Target(Struct, frozen=True):
         raise KeyError(name)
 
 
-class Outcome(Struct, frozen=True, gc=False):  # no circles; a batch has 20,000
+class Outcome(Struct, frozen=True):
     """What a sink did with one row; delivery matches it by ``key``.
 
     Args:
         key: the row's key.
-        kind: ``written`` (also when the far side was equal already) · ``refused`` (a person must act; dead-lettered
+        kind: ``written`` (also when the destination was equal already) · ``refused`` (a person must act; dead-lettered
             at once) · ``later`` (this row alone waits; counts as a try).
         reason: for refused and later: plain words, what to do. It may quote the offending value, because it goes
             only into the dead-letter file; logs get ``code`` instead.
@@ -139,7 +139,7 @@ class Host(Protocol):
         ...
 
     def wait(self, seconds: float) -> None:
-        """Nap in a sink's own pacing. Raises Stopping as soon as the program is asked to stop."""
+        """Sleep in a sink's own pacing. Raises Stopping as soon as the program is asked to stop."""
         ...
 
     def recall(self, key: str) -> str | None:
@@ -159,7 +159,7 @@ class SinkOptions(BaseModel):
     """``[sinks.NAME]``: what every sink understands. A sink's own ``Options`` adds to it.
 
     The loader makes an option of type ``Path`` absolute (it is relative to the configuration file), fills ``NAME`` from
-    a file when the configuration says ``NAME_file``, and has logs blot out what is ``repr=False`` or ``SecretStr``.
+    a file when the configuration says ``NAME_file``, and has logs hide what is ``repr=False`` or ``SecretStr``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -174,9 +174,8 @@ class Sink(Protocol):
 
     Life: built (no network) → per route, in the route's own thread: ``pace``, ``write``, ``pace``, ``write`` …, never
     two calls for one route at a time, but routes of one sink run at the same time → ``close``.
-    A sink makes one attempt; delivery owns patience. Heavy libraries are imported by the module of the sink, which is
-    imported only when a sink of its type is configured. Calls at the same time go through ``effort.together``: what
-    its threads take counts then as the route's, which gives way to requests.
+    A sink makes one attempt; delivery owns retries. Heavy libraries are imported by the module of the sink, which is
+    imported only when a sink of its type is configured.
     """
 
     Options: ClassVar[type[SinkOptions]]
@@ -185,7 +184,7 @@ class Sink(Protocol):
     """The most rows that ``write`` takes at once."""
 
     def pace(self, target: Target) -> float:
-        """Seconds until the far side's quota is ready for the next ``write``; 0.0 for at once.
+        """Seconds until the destination's quota is ready for the next ``write``; 0.0 for at once.
 
         Delivery waits *before* it takes a batch, so that a batch holds the latest state.
         """
@@ -195,7 +194,7 @@ class Sink(Protocol):
         """Upsert *rows* by key: an outcome for each, in any order. Writing the same rows again does no harm.
 
         Raises:
-            TryLater: time heals; all of the batch stays pending (rows that were written are written again: harmless).
+            TryLater: later it may work; all of the batch stays pending (writing rows again is harmless).
             NeedsAction: a person must act; the route pauses, all of the batch stays pending.
             StartOver: what was written before is gone; every record of the route is pending again, at once.
             Stopping: from ``host.wait``.
@@ -204,10 +203,10 @@ class Sink(Protocol):
         ...
 
     def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:
-        """Credentials, tab, columns, properties against the far side; writes nothing (*probe*: but scratch space).
+        """Credentials, tab, columns, properties at the destination; writes nothing (*probe*: only in scratch space).
 
         Raises:
-            NeedsAction, TryLater: the far side refuses us or can't be reached, so there is nothing to find; the same
+            NeedsAction, TryLater: the destination refuses us or can't be reached, so nothing can be found; the same
                 for ``provision`` and ``preview``.
         """
         ...
@@ -217,7 +216,7 @@ class Sink(Protocol):
         ...
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
-        """What ``write`` would change, read from the far side; writes nothing."""
+        """What ``write`` would change, read from the destination; writes nothing."""
         ...
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from connector.core.facts import AffiliateUpdate
 
 
 class InboundRequest(Struct, frozen=True):
-    """A request that nobody has vouched for yet.
+    """A request that is not authenticated yet.
 
     Args:
         headers: as ASGI gives them: lower-case names, raw values.
@@ -110,7 +110,7 @@ class Source(Protocol):
         ...
 
     def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about affiliates: partial updates, each field stamped with its time. () = about none.
+        """What *event* says about affiliates: partial updates, each field with its time; () when it is about none.
 
         Raises:
             UnknownShape: a developer must teach this source; the event is kept and dead-lettered.

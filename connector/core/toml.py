@@ -20,7 +20,7 @@ Path = tuple[str | int, ...]
 
 
 class Place(Struct, frozen=True, order=True):
-    """Where something stands: 1-based line and column, the column in characters."""
+    """A place in a file: 1-based line and column, the column in characters."""
 
     line: int
     column: int
@@ -41,16 +41,16 @@ class Document(Struct, frozen=True, dict=True):  # a dict for the places, which 
 
     @cached_property
     def _places(self) -> tuple[dict[Path, Place], dict[Path, Place]]:
-        # Only when asked for: a file without a mistake need not be parsed twice.
+        # Only when asked for: a file without a mistake is parsed once only.
         return _positions(self.text)
 
     def key_place(self, path: Path) -> Place:
-        """Where the key at *path* stands; of an entry of an array, where the entry stands. See ``value_place``."""
+        """Where the key at *path* is; of an entry of an array, where the entry is. See ``value_place``."""
         keys, values = self._places
         return _nearest(path, keys, values)
 
     def value_place(self, path: Path) -> Place:
-        """Where the value at *path* begins (its opening quote or bracket); of a ``[table]``, where its name stands.
+        """Where the value at *path* begins (its opening quote or bracket); of a ``[table]``, where its name is.
 
         What is not in the file has the place of the nearest thing around it: line 1, column 1 at the outermost.
         """
@@ -75,7 +75,9 @@ def parse(text: str, *, file: str) -> Document:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(str(error), text, file)]) from None
     except RecursionError:
-        raise ConfigError([Problem(file, 1, 1, "not TOML that a person wrote: lists or tables lie too deep")]) from None
+        raise ConfigError(
+            [Problem(file, 1, 1, "not TOML that a person wrote: lists or tables are nested too deeply")]
+        ) from None
     return Document(file, text, data)
 
 
@@ -91,7 +93,7 @@ def _tree(text: str) -> Node:
 
 
 def _nearest(path: Path, first: Mapping[Path, Place], second: Mapping[Path, Place]) -> Place:
-    """Where *path* stands by *first*, else by *second*; else where the nearest thing around it does."""
+    """Where *path* is by *first*, else by *second*; else where the nearest thing around it is."""
     while path:
         place = first.get(path) or second.get(path)
         if place is not None:
@@ -101,7 +103,7 @@ def _nearest(path: Path, first: Mapping[Path, Place], second: Mapping[Path, Plac
 
 
 def _positions(text: str) -> tuple[dict[Path, Place], dict[Path, Place]]:
-    """Where the keys stand and where the values begin, by path."""
+    """Where the keys are and where the values begin, by path."""
     walk = _Walk(text)
     walk.document(_tree(text))
     return walk.keys, walk.values
@@ -115,8 +117,8 @@ class _Walk:
         self._lines = text.encode("utf-8").split(b"\n")
         self.keys: dict[Path, Place] = {}
         self.values: dict[Path, Place] = {}
-        self.twice: list[tuple[str, Place, Place]] = []
-        """Keys that are set twice: name, the second place, the first."""
+        self.duplicates: list[tuple[str, Place, Place]] = []
+        """Keys that are set again: name, the second place, the first."""
         self._entries: dict[Path, int] = {}
         self._headers: set[Path] = set()
 
@@ -147,7 +149,7 @@ class _Walk:
             self._entries[path] = self._entries.get(path, -1) + 1
             path += (self._entries[path],)
         elif path in self._headers:
-            self.twice.append((".".join(str(step) for step in path), parts[-1][1], self.keys[path]))
+            self.duplicates.append((".".join(str(step) for step in path), parts[-1][1], self.keys[path]))
         else:
             self._headers.add(path)
             self.keys[path] = parts[-1][1]
@@ -165,7 +167,7 @@ class _Walk:
             self.keys.setdefault(path, place)
         if len(named) > 1:
             if path in self.values:
-                self.twice.append((str(path[-1]), self.place(named[0]), self.keys[path]))
+                self.duplicates.append((str(path[-1]), self.place(named[0]), self.keys[path]))
             self._value(named[1], path)
 
     def _value(self, node: Node, path: Path) -> None:
@@ -225,8 +227,8 @@ def _syntax_problem(message: str, text: str, file: str) -> Problem:
     walk = _Walk(text)
     root = _tree(text)
     walk.document(root)
-    if walk.twice and any(word in plain.lower() for word in ("overwrite", "twice", "mutate", "duplicate")):
-        name, place, first = walk.twice[0]
+    if walk.duplicates and any(word in plain.lower() for word in ("overwrite", "twice", "mutate", "duplicate")):
+        name, place, first = walk.duplicates[0]
         return Problem(file, place.line, place.column, f'"{name}" is set twice; first in line {first.line}')
     if not line:
         broken = next(_broken(root), None)

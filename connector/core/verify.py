@@ -75,7 +75,7 @@ def _is_one_of(presented: bytes, tokens: Sequence[bytes]) -> bool:
 
 
 def _query_tokens(query: bytes) -> Iterator[bytes]:
-    """The readings of the first ``token`` parameter: as it stands, and percent-decoded (``+`` as a space and as itself,
+    """The readings of the first ``token`` parameter: as it is, and percent-decoded (``+`` as a space and as itself,
     since a base64 token that a person pasted into a URL keeps its ``+``)."""
     for pair in query.split(b"&"):
         if pair.startswith(b"token="):

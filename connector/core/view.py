@@ -124,7 +124,7 @@ class _Entry:
 
 
 def view(record_id: str, facts: Facts) -> AffiliateRecord:
-    """The record that *facts* tell; never raises: a fact that doesn't fit its path says nothing.
+    """The record that *facts* make; never raises: a fact that doesn't fit its path says nothing.
 
     What is derived here, because it depends on several facts:
 
@@ -143,7 +143,7 @@ def view(record_id: str, facts: Facts) -> AffiliateRecord:
     * ``name`` from first and last name; ``website``, ``description``, ``phone``, ``country`` from the sign-up form and
       the address.
     * ``gone_at`` holds unless something newer is said of the affiliate itself (``last_…`` and ``campaigns[…]`` are not:
-      a platform goes on to report the commissions of an affiliate that was deleted); then ``status`` is "inactive".
+      a platform continues to report the commissions of an affiliate that was deleted); then ``status`` is "inactive".
     """
     gathered = _Gathered()
     for path, fact in facts.items():

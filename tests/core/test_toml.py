@@ -90,7 +90,7 @@ def test_lines_that_end_as_on_windows_count_the_same() -> None:
         ("a = “b”", 'x.toml:1:5: not TOML: quotes are straight here: write "…"'),
         ("a = 1\n“b” = 1", 'x.toml:2:1: not TOML: quotes are straight here: write "…"'),
         ("= 1", "x.toml:1:1: not TOML: this is not a line of TOML; a line is: name = value"),
-        ("a = " + "[" * 5000, "x.toml:1:1: not TOML that a person wrote: lists or tables lie too deep"),
+        ("a = " + "[" * 5000, "x.toml:1:1: not TOML that a person wrote: lists or tables are nested too deeply"),
     ],
 )
 def test_text_that_is_not_toml_is_one_problem_with_its_place(text: str, said: str) -> None:

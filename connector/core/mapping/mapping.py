@@ -29,7 +29,7 @@ class Unshaped(Struct, frozen=True):
         key: the key of the row that is missing; "" when the key itself can't be shaped.
         column: the column to blame.
         reason: plain words, the column first; it may quote the value: for the dead-letter file, not for logs. When
-            more values of the row don't fit, they are told after it.
+            more values of the row don't fit, they follow.
         where: ``file:line`` of the field.
         code: a short stable word for logs and metrics: ``bad_email``, ``bad_phone``, … by the column's type,
             ``no_rule`` (``map`` does not know the word), ``duplicate_key`` (two entries of ``for_each``).
@@ -51,7 +51,7 @@ class Evaluation(Struct, frozen=True):
         rows: to be upserted (``remove``: to be deleted); their keys are unique. Several only with ``for_each``.
         skipped: why there is no row at all, in plain words without people's data; None when there are rows or problems.
         problems: rows that could not be made.
-        removals: keys of those rows that only tell of a removal: marked with a date, or ``remove``. What was never
+        removals: keys of those rows that only mark a removal: marked with a date, or ``remove``. What was never
             written need not be removed: delivery drops such a row when nothing is known to have been written for its
             key (``Row.last is None``).
     """
@@ -339,7 +339,7 @@ def _removed_on(record: AffiliateRecord) -> date | None:
 
 
 def _same(cell: Cell, expected: Any) -> bool:
-    """Whether a cell is what an example says: "" is an empty cell, text stands for any type that reads so."""
+    """Whether a cell is what an example says: "" is an empty cell, text equals any type that reads so."""
     if is_empty(cell) or is_empty(expected) or expected == []:
         return is_empty(cell) and (is_empty(expected) or expected == [])
     if isinstance(cell, bool) or isinstance(expected, bool):

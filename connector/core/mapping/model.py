@@ -34,7 +34,7 @@ map_description = 'Words to words: { active = "Active", "*" = "Check" }; "*" is 
 
 class Part(BaseModel):
     # Built when a file is read: a start need not wait for one of each part.
-    # Strict: a number in quotes is a mistake that is better told than guessed at.
+    # Strict: a number in quotes is reported, not guessed at.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False, defer_build=True)
 
 
@@ -42,7 +42,7 @@ class Step(Part):
     """A step of ``then`` that needs a value; exactly one key."""
 
     join: str | None = Field(None, description="The entries of a list as one text, with this between them.")
-    split: Word | None = Field(None, description="A text as a list, cut where this stands; blanks are dropped.")
+    split: Word | None = Field(None, description="A text as a list, cut at this; blanks are dropped.")
     replace: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None, description='["a", "b"]: every a becomes b.'
     )

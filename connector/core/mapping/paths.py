@@ -73,7 +73,7 @@ def _kinds(annotation: Any, path: str) -> dict[str, Kind]:
 
 
 PATHS: Mapping[str, Kind] = _kinds_of(AffiliateRecord)
-"""Every path of the record and what it holds; ``custom.*`` stands for any key under ``custom``."""
+"""Every path of the record and what it holds; ``custom.*`` means any key under ``custom``."""
 
 
 class UnknownPath(ValueError):

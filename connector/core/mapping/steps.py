@@ -18,7 +18,7 @@ Change = Callable[[Any], Any]
 
 
 class Misfit(ValueError):
-    """A step that can't follow what stands before it; the text says why and what would do."""
+    """A step that does not fit the value before it; the text says why and what would be right."""
 
 
 def _title(text: str) -> str:

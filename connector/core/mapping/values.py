@@ -55,7 +55,7 @@ def _template(reading: Reading, template: str, at: Path, name: str) -> Value | N
         if piece in ("{{", "}}"):
             parts.append(piece[0])
         elif piece in ("{", "}"):
-            reading.say(at, "a { or } stands alone; a path is written {first_name}, a brace {{ or }}")
+            reading.say(at, "a { or } has no partner; a path is written {first_name}, a brace {{ or }}")
             right = False
         elif piece.startswith("{"):
             value = reading.path_value(piece[1:-1].strip(), at, name)

@@ -1,5 +1,4 @@
-"""How Everflow's network API lists partners. Only asks and reads pages; what a row says is the source's to tell
-(everflow.py).
+"""How Everflow's network API lists partners. Only asks and reads pages; what a row says is read by webhooks.py.
 
 Source: developers.everflow.io, docs/network/affiliates ("find all"), user-guide/{paging,rate-limiting} (read 2026-11).
 """
@@ -79,7 +78,7 @@ class Partners:
     def read_one(self, record_id: str, answer: Answer) -> Listed:
         found = self._listed(open_answer(answer.body, self._secrets), answer.as_of)
         if found.record_id != record_id:
-            raise Unreadable("the answer is about somebody else")
+            raise Unreadable("the answer is about another affiliate")
         return found
 
     def gone(self, record_id: str, as_of: datetime) -> Event:

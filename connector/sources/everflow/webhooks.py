@@ -67,7 +67,7 @@ _TOPIC = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 # ---------------------------------------------------------------- where the bodies hold what, newer and older names
-# What is private (``billing``, ``account_executive``, ``internal_notes``) stands in no table, and is never read; of the
+# What is private (``billing``, ``account_executive``, ``internal_notes``) is in no table, and is never read; of the
 # partner's manager, name and e-mail only.
 
 _ADDRESS = (
@@ -121,8 +121,8 @@ class Everflow:
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; secrets in the body are dropped here.
 
-        The topic is the query's ``topic``, else what the shape tells. The body must name a partner; one that names
-        none is kept all the same when the URL's topic is Everflow's, since nothing is sent twice.
+        The topic is the query's ``topic``, else what the shape says. The body must name a partner; one that names
+        none is kept all the same when the URL's topic is Everflow's, since nothing is sent again.
 
         Raises:
             Forged: the token is missing or wrong.
@@ -162,8 +162,8 @@ class Everflow:
     def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
         """What *event* says about its partner.
 
-        A verdict and an approval are told by their shape, whatever the URL's topic says: people paste URLs into the
-        wrong form.
+        A verdict and an approval are recognised by their shape, whatever the topic in the URL: people paste URLs into
+        the wrong form.
 
         Raises:
             UnknownShape: the partner has no usable id.
@@ -320,7 +320,7 @@ class _Said:
             return
         roster = []
         for user in entries:
-            # Without an id the e-mail tells one from another.
+            # Without an id the e-mail distinguishes them.
             key = key_text(user.get("network_affiliate_user_id")) or (text(user.get("email")) or "").lower()
             if not key or "]" in key:
                 continue
@@ -363,7 +363,7 @@ def _names_a_partner(value: Fields) -> bool:
 
 
 def _topic_of(value: Fields) -> str:
-    """What the shape tells: the topic of a URL that names none."""
+    """What the shape says: the topic of a URL that names none."""
     if "new_status" in value:
         return VERDICT
     if "offer_id" in value:

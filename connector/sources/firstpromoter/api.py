@@ -1,5 +1,5 @@
 """How FirstPromoter's APIs list promoters (v1, v2) and the webhooks it has delivered (v2). Only asks and reads pages;
-what a row says is the source's to tell (firstpromoter.py).
+what a row says is read by webhooks.py.
 
 Source: docs.firstpromoter.com/api-reference-v1/promoters-api/list, …/api-reference-v2/api-admin/{introduction,
 promoters/get-available-promoters}, and v2's webhooks and webhook_deliveries (read 2026-11).
@@ -111,7 +111,7 @@ class Promoters(_Api):
             value = value["data"]
         listed = self._listed(value, answer.as_of)
         if listed.record_id != record_id:
-            raise Unreadable("the answer is about somebody else")
+            raise Unreadable("the answer is about another affiliate")
         return listed
 
     def gone(self, record_id: str, as_of: datetime) -> Event:
@@ -148,7 +148,7 @@ class Deliveries(_Api):
         if not self._v2:
             raise NotReadable(
                 f"FirstPromoter keeps deliveries for its webhooks v2 only, and sources.{name}.account_id is missing: "
-                "it stands beside the API keys, under Settings → Integrations"
+                "it is beside the API keys, under Settings → Integrations"
             )
         self._since, self._event = since, event
 
@@ -174,7 +174,7 @@ class Deliveries(_Api):
         return Page([self._replayed(row, answer.as_of) for row in found], more=more)
 
     def _replayed(self, row: Mapping[str, Any], as_of: datetime) -> Listed:
-        """The webhook of a delivery, as it was (or would have been) received: its key tells that we have it."""
+        """The webhook of a delivery, as it was (or would have been) received: its key shows whether we have it."""
         payload = row.get("payload")
         if not isinstance(payload, dict):
             # The list may come without bodies; what else it says is the envelope.

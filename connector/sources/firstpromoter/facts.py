@@ -221,7 +221,7 @@ class Said:
         if stats is not None:
             self._put_counts(stats, _COUNTED)
             self.put("stats.sales_total", self._cash(stats.get("revenue_amount")))
-        # Whoever was archived is in no list but that of the archived.
+        # An archived promoter is only in the list of the archived.
         self.put("gone_at", iso_or_none(micros_of_iso(row.get("archived_at"))))
         entries = (*(parts(row, "promotions") or ()), *(parts(row, "promoter_campaigns") or ()))
         ids = [key_text(entry.get("id")) for entry in entries]

@@ -84,7 +84,7 @@ def test_the_three_messages_of_the_document_come_out_to_the_letter() -> None:
         ('{ template = ▸"{first_nam} x" }', 'no record has "first_nam"; did you mean "first_name"?'),
         ('{ template = ▸"x" }',
          'a template has paths in it, like "{first_name} {last_name}"; for a constant use value'),
-        ('{ template = ▸"{id" }', "a { or } stands alone; a path is written {first_name}, a brace {{ or }}"),
+        ('{ template = ▸"{id" }', "a { or } has no partner; a path is written {first_name}, a brace {{ or }}"),
         ('{ from = "status", map = { ▸activ = "A", "*" = "B" } }', 'status is never "activ"; did you mean "active"?'),
         ('{ from = "status", map = ▸{ active = "A" } }',
          'no rule for: pending, inactive, rejected, blocked; add "*" = "…" or default'),
