@@ -184,6 +184,12 @@ formula_texts = (
     "a;=cmd|' /C calc'!A0",
     'x",=HYPERLINK("http://example.com")',
     "{=1+1}",
+    "\u00ad=1+1",  # Cf: a soft hyphen
+    "\u061c=1+1",  # Cf: a mark of Arabic text
+    "\u2800=1+1",  # a letter that looks like a blank
+    "\u3164=1+1",
+    "\ufe0f=1+1",
+    "\ufe66=1+1",  # a small equals sign
 )
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import io
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -26,7 +29,7 @@ from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Sink, Target
 from connector.sinks.files.csv_file import CsvFile, CsvOptions, CsvTable, guarded, unguarded
-from connector.sinks.files.replacing import translated
+from connector.sinks.files.replacing import ChangedMeanwhile, replace_file, signature_of, translated
 from tests.sinks import promises
 from tests.sinks.host import TestHost
 from tests.sinks.killing import kill_writers
@@ -94,17 +97,30 @@ class CsvHarness(Harness):
     def formulas(self) -> list[str]:
         """Cells that begin with a sign (after blanks) and are no plain number; so must no piece of a cell that calls
         something, if the file is read with another delimiter."""
-        number = re.compile(r"-?[0-9]+(\.[0-9]+)?$")
+        number = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?$")
         text = self.path.read_bytes().decode("utf-8-sig")
         found = []
         for delimiter in ",;\t|":
             for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
                 for cell in cells:
-                    start = cell.strip(' \t\r\n\u00a0\u200b"')[:1]
+                    start = first_seen(cell)
                     foreign = delimiter != "," and not re.search(r"[(|!]", cell)
-                    if start and start in "=+-@＝＋－＠" and not number.match(cell) and not foreign:
+                    if start and start in signs and not number.match(cell) and not foreign:
                         found.append(cell)
         return found
+
+
+signs = "=+-@＝＋－＠﹦﹢﹣﹫"
+look_like_blanks = "\u034f\u115f\u1160\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
+
+
+def is_blank(sign: str) -> bool:
+    return unicodedata.category(sign) in {"Cc", "Cf", "Zs", "Zl", "Zp"} or sign in look_like_blanks
+
+
+def first_seen(text: str) -> str:
+    """The first sign that shows, quotes apart."""
+    return next((sign for sign in text if sign != '"' and not is_blank(sign)), "")
 
 
 def _typed(kind: str, cell: str) -> Cell:
@@ -120,7 +136,7 @@ def _typed(kind: str, cell: str) -> Cell:
         return date.fromisoformat(cell)
     if kind == "datetime":
         return datetime.strptime(cell, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    if re.match(r"'+[\s\u200b\"']*[=+\-@＝＋－＠]|'+[\t\r\n]", cell):
+    if cell[:1] == "'" and (first_seen(cell.replace("'", "")) in tuple(signs) or re.match(r"'+[\t\r\n]", cell)):
         cell = cell[1:]
     if re.search(r"[(|!]", cell):
         cell = re.sub(r"([,;|\t\r\n])'(?=[\s\"']*[=+\-@])", r"\1", cell)
@@ -135,7 +151,9 @@ class TestTheCsvFileKeepsThePromises(SinkPromises):
 
 # ---------------------------------------------------------------- formulas
 
-anything = st.text(alphabet=st.one_of(st.sampled_from("=+-@＝＋－＠'\"\t\r\n,;| \u00a0\u200b(!ab1"), st.characters()))
+anything = st.text(
+    alphabet=st.one_of(st.sampled_from("=+-@＝＋－＠﹦'\"\t\r\n,;| \u00a0\u200b\u00ad\u2800(!ab1"), st.characters())
+)
 
 
 @given(anything)
@@ -146,8 +164,14 @@ def test_guarding_is_undone_exactly(text: str) -> None:
 @given(anything)
 def test_no_guarded_text_begins_like_a_formula(text: str) -> None:
     written = guarded(text)
-    assert written[:1] not in tuple("=+-@＝＋－＠\t\r\n")
-    assert written.lstrip(' \t\r\n\u00a0\u200b"')[:1] not in tuple("=+-@＝＋－＠")
+    assert written[:1] not in tuple(f"{signs}\t\r\n")
+    assert first_seen(written) not in tuple(signs)
+
+
+def test_no_blank_of_unicode_hides_a_sign() -> None:
+    blanks = [chr(number) for number in range(sys.maxunicode + 1) if is_blank(chr(number))]
+    assert len(blanks) > 200
+    assert [hex(ord(blank)) for blank in blanks if not guarded(f"{blank}=1+1").startswith("'")] == []
 
 
 @pytest.mark.parametrize(
@@ -156,6 +180,63 @@ def test_no_guarded_text_begins_like_a_formula(text: str) -> None:
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert guarded(text) == text
+
+
+def test_a_checked_phone_number_has_no_apostrophe_and_other_text_has(harness: CsvHarness) -> None:
+    columns = (Column("Key"), Column("Phone", type="phone"), Column("Name"))
+    rows = [
+        row("a:1", Phone="+441632960961", Name="+441632960961"),
+        row("a:2", Phone="+1 (555) 0100", Name="Bob"),
+        row("a:3", Phone="+1\n+2", Name="Cy"),
+    ]
+    harness.sink().write(harness.target(columns), rows)
+    assert [cells[1:] for cells in harness.raw()[1:]] == [
+        ["+441632960961", "'+441632960961"],
+        ["'+1 (555) 0100", "Bob"],
+        ["'+1\n+2", "Cy"],
+    ]
+
+
+def test_the_apostrophe_of_an_older_version_goes_and_is_nobodys_edit(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Phone\na:1,'+441632960961\n")
+    cells = {"Key": "a:1", "Phone": "+441632960961"}
+    target = harness.target((Column("Key"), Column("Phone", type="phone")))
+    (outcome,) = harness.sink().write(target, [Row("a:1", "a:1", cells, last=cells)])
+    assert harness.path.read_text() == "Key,Phone\na:1,+441632960961\n"
+    assert outcome.notices == ()
+
+
+def test_control_characters_do_not_reach_the_file(harness: CsvHarness) -> None:
+    controls = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
+    target = harness.target((Column("Key"), Column("Name"), Column("Tags", type="list")))
+    rows = [row("a:\x1b1", Name=f"=A{controls}B", Tags=(f"x{controls}", "y"))]
+    for _ in range(2):
+        harness.sink().write(target, rows)
+        assert harness.raw()[1:] == [["a:1", "'=A\t\n\rB", "x\t\n\r, y"]]
+
+
+def test_a_decimal_comma_is_written_and_read(tmp_path: Path) -> None:
+    harness = CsvHarness(tmp_path, delimiter=";", decimal=",")
+    columns = (
+        Column("Key"),
+        Column("Balance", type="money", currency="USD"),
+        Column("Stage", type="number", overwrite="only_forward", order=("1.5", "2.5")),
+        Column("Version"),
+    )
+    target = harness.target(columns)
+    cells: dict[str, Cell] = {"Balance": Decimal("-507.40"), "Stage": Decimal("2.5"), "Version": "1.10"}
+    harness.sink().write(target, [row("a:1", **cells)])
+    expected = "Key;Balance;Stage;Version\na:1;-507,40;2,5;1.10\n"
+    assert harness.path.read_text() == expected
+    before = harness.state()
+    harness.sink().write(target, [row("a:1", **{**cells, "Stage": Decimal("1.5")})])
+    assert harness.state() == before
+    assert not harness.sink().preview(target, [row("a:1", **cells)])[0].cells
+
+
+def test_a_decimal_comma_needs_another_delimiter() -> None:
+    with pytest.raises(ValueError, match='set delimiter = ";"'):
+        CsvOptions(type="csv", mappings=("m.toml",), path=Path("a.csv"), decimal=",")
 
 
 # ---------------------------------------------------------------- people's files
@@ -524,14 +605,54 @@ except TryLater as error:
     assert [path.name for path in harness.path.parent.iterdir()] == ["affiliates.csv"]
 
 
-def test_old_temporary_files_of_a_killed_process_are_cleared_and_young_ones_are_not(harness: CsvHarness) -> None:
-    old, young = (harness.path.with_name(f".affiliates.csv.{name}.tmp") for name in ("old", "young"))
-    old.touch()
-    young.touch()
-    os.utime(old, (1, 1))
-    harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
-    assert not old.exists()
-    assert young.exists()
+def test_the_copy_that_a_killed_process_left_is_swept_at_the_start_however_young(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Name\na:1,Ada\n")
+    left = harness.path.with_name(".affiliates.csv.0123456789ab.tmp")
+    writer = os.fork()
+    if writer == 0:
+        handle = os.open(left, os.O_WRONLY | os.O_CREAT)
+        fcntl.flock(handle, fcntl.LOCK_EX)  # as while it is written
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(writer, 0)
+    assert left.exists()
+    harness.sink()
+    assert [path.name for path in harness.path.parent.iterdir()] == ["affiliates.csv"]
+
+
+def test_a_copy_that_another_process_is_writing_stays(harness: CsvHarness) -> None:
+    temporary = harness.path.with_name(".affiliates.csv.0123456789ab.tmp")
+    with temporary.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
+        assert temporary.exists()
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob")])
+    assert not temporary.exists()
+
+
+def replace_often(path: Path, times: int) -> None:
+    expected = signature_of(path)
+    for number in range(times):
+        expected = replace_file(path, b"Key,Name\na:1,%d\n" % number, expected)
+
+
+def test_a_write_whose_copy_was_swept_is_tried_again(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Name\na:1,Ada\n")
+    stop = threading.Event()
+
+    def sweep_all_the_time() -> None:
+        while not stop.is_set():
+            for left in harness.path.parent.glob("*.tmp"):
+                left.unlink(missing_ok=True)
+
+    sweeper = threading.Thread(target=sweep_all_the_time)
+    sweeper.start()
+    try:
+        with pytest.raises(ChangedMeanwhile):
+            replace_often(harness.path, 10_000)
+    finally:
+        stop.set()
+        sweeper.join()
+    assert harness.path.read_text().startswith("Key,Name\na:1,")
 
 
 def test_two_routes_of_one_file_lose_nothing_of_each_other(harness: CsvHarness) -> None:

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from connector.core.errors import NeedsAction
 from connector.core.headers import match_headers
@@ -29,12 +29,18 @@ from connector.sinks.files.table import TableFile, TableFileOptions
 
 # ---------------------------------------------------------------- cells
 
-_SKIPPED = "\\s\"'\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff\x00-\x1f"
-_TRIGGER = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
+# Blank or invisible: Unicode's Cc, Cf, Zs, Zl and Zp, what is ignorable by default, and letters that look like a blank.
+_BLANK = (
+    "\\x00-\\x20\\x7f-\\xa0\\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u1680\u17b4-\u17b5"
+    "\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_SKIPPED = "\"'" + _BLANK
+_TRIGGER = "[=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"
 _SEPARATORS = ",;|\\t\\r\\n"
 
 # A cell that a spreadsheet would read as a formula: the sign may come after blanks, quotes and invisible characters,
-# and may be full-width; or the cell begins with a tab or a line break, which some programs drop.
+# and may be full-width or small; or the cell begins with a tab or a line break, which some programs drop.
 _STARTS_FORMULA = f"(?:[{_SKIPPED}]*{_TRIGGER}|'*[\\t\\r\\n])"
 
 # Read with another delimiter than ours, or with the quotes ignored, a cell falls apart and its middle begins a cell.
@@ -66,25 +72,40 @@ def unguarded(text: str) -> str:
     return text
 
 
-def cell_text(cell: Cell) -> str:
-    """A cell as it stands in the file: plain decimals, 2026-01-31, 2026-01-31 23:30:00, true and false."""
+# Other programs end a text at one of these, or hide what follows. Tabs and line breaks are text.
+_CONTROL_CHARACTERS = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]")
+_CHECKED_PHONE_NUMBER = re.compile(r"\+[0-9]+")
+_WITH_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
+
+
+def without_control_characters(text: str) -> str:
+    return _CONTROL_CHARACTERS.sub("", text)
+
+
+def cell_text(column: Column, cell: Cell, decimal: str = ".") -> str:
+    """A cell as text of the file: plain decimals, 2026-01-31, 2026-01-31 23:30:00, true and false.
+
+    Args:
+        decimal: the sign before the decimals of an amount.
+    """
     if cell is None:
         return ""
-    if isinstance(cell, str):
-        return guarded(cell)
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, int):
         return str(cell)
     if isinstance(cell, Decimal):
-        return format(cell, "f")
+        return format(cell, "f").replace(".", decimal)
     if isinstance(cell, datetime):
         # With a "T", an offset or parts of a second, spreadsheet programs take it for text. As in Excel and Sheets: the
         # clock of the zone that the mapping names.
         return cell.replace(tzinfo=None).isoformat(" ", "seconds")
     if isinstance(cell, date):
         return cell.isoformat()
-    return guarded(", ".join(cell))
+    text = without_control_characters(cell if isinstance(cell, str) else ", ".join(cell))
+    if column.type == "phone" and _CHECKED_PHONE_NUMBER.fullmatch(text):
+        return text  # digits call nothing, and a dialler would get the apostrophe
+    return guarded(text)
 
 
 # ---------------------------------------------------------------- the file's dialect
@@ -138,11 +159,12 @@ def _key_in(cells: Sequence[str], position: int) -> str:
 class CsvTable:
     """A parsed CSV file. Rows are kept as raw text; a row's place is its number below the header."""
 
-    def __init__(self, *, encoding: str, bom: bytes, delimiter: str, line_end: str) -> None:
+    def __init__(self, *, encoding: str, bom: bytes, delimiter: str, line_end: str, decimal: str = ".") -> None:
         self.encoding = encoding
         self.bom = bom
         self.delimiter = delimiter
         self.line_end = line_end
+        self.decimal = decimal
         self.before = ""  # "sep=;" and blank lines above the header
         self.header_raw = ""
         self.header: list[str] = []
@@ -181,13 +203,13 @@ class CsvTable:
             places = self._places[position] = {}
             for place, there in self.keys(position):
                 places.setdefault(there, []).append(place)
-        return places.get(key, ())
+        return places.get(without_control_characters(key), ())
 
     def row(self, place: int) -> list[str]:
         return next(csv.reader([self.lines[place]], delimiter=self.delimiter), [])
 
     def encode(self, column: Column, cell: Cell) -> str:
-        text = cell_text(cell)
+        text = cell_text(column, cell, self.decimal)
         try:
             text.encode(self.encoding)
         except UnicodeEncodeError as error:
@@ -200,7 +222,9 @@ class CsvTable:
             ) from None
         return text
 
-    def decode(self, column: Column, raw: Any) -> Cell:  # noqa: ARG002 - a CSV file keeps no types
+    def decode(self, column: Column, raw: Any) -> Cell:
+        if raw and self.decimal == "," and column.type in {"money", "number"}:
+            return str(raw).replace(",", ".") if _WITH_COMMA.fullmatch(raw) else str(raw)
         return unguarded(raw) if raw else None
 
     def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - a CSV file keeps no types
@@ -231,6 +255,7 @@ class CsvTable:
         values = [""] * len(self.header)
         for at, (_, text) in cells.items():
             values[at] = text
+        key = without_control_characters(key)
         if _key_in(values, position) != key:
             values[position] = guarded(key)  # as 12.50, or with a time's zone left out, it would not be found again
         places = self._places.get(position)
@@ -245,10 +270,12 @@ class CsvTable:
         self._places = {}
 
     def _line(self, values: Sequence[str], line_end: str) -> str:
-        cells = [
-            '"' + value.replace('"', '""') + '"' if self._needs_quotes.search(value) else value for value in values
-        ]
-        return self.delimiter.join(cells) + line_end
+        return self.delimiter.join(map(self._quoted, values)) + line_end
+
+    def _quoted(self, value: str) -> str:
+        if not self._needs_quotes.search(value) or (self.delimiter != "," and _WITH_COMMA.fullmatch(value)):
+            return value
+        return '"' + value.replace('"', '""') + '"'
 
 
 # ---------------------------------------------------------------- the sink
@@ -259,10 +286,18 @@ class CsvOptions(TableFileOptions):
 
     delimiter: Literal[",", ";", "\t", "|"] = ","
     """Of a new file. ";" suits an Excel whose language writes decimals with a comma."""
+    decimal: Literal[".", ","] = "."
+    """The sign before the decimals of numbers and amounts. "," suits an Excel whose language writes them so."""
     bom: bool = False
     """Begin the file with a byte order mark, by which Excel knows that it is UTF-8."""
     encoding: str = "utf-8"
     """How a file without a mark is read and written, for people whose programs write "cp1252"."""
+
+    @model_validator(mode="after")
+    def _delimiter_and_decimal_differ(self) -> CsvOptions:
+        if self.decimal == "," and self.delimiter == ",":
+            raise ValueError('decimal = "," needs another delimiter: set delimiter = ";" beside it')
+        return self
 
     @field_validator("path")
     @classmethod
@@ -301,7 +336,7 @@ class CsvFile(TableFile):
         text, encoding, bom = self._decoded(content)
         sep = _SEP_LINE.match(text)
         delimiter = sep["delimiter"] if sep else self._delimiter(text, target)
-        table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n")
+        table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n", decimal=self._options.decimal)
         first = sep.end() if sep else 0
         try:
             _fill(table, text[:first], io.StringIO(text[first:], newline=""))

@@ -228,9 +228,11 @@ def _plan_row(
 def _was_edited(table: Table, column: Column, raw_there: Any, last: Cell) -> bool:
     """Whether a person changed the cell since we wrote *last* into it."""
     try:
-        return not table.same(column, raw_there, table.encode(column, last))
+        raw = table.encode(column, last)
     except CellRefused:
         return True
+    # Not what only looks otherwise: an apostrophe of the guard that we no longer write.
+    return not table.same(column, raw_there, raw) and table.decode(column, raw_there) != table.decode(column, raw)
 
 
 def carry_out(table: Table, target: Target, plan: Plan) -> None:

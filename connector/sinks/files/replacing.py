@@ -10,8 +10,8 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 import threading
-import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,7 +20,6 @@ from connector.core.errors import NeedsAction, TryLater
 Signature = tuple[int, int, int]
 """(mtime in ns, size, inode): another one means that the file was changed."""
 
-_OLDEST_TEMPORARY_FILE_SECONDS = 600.0
 _ERRNOS_OF_A_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ERRNOS_OF_A_BUSY_FILE = {errno.EBUSY, errno.ETXTBSY, errno.EAGAIN, errno.EDEADLK}
 _ERRNOS_OF_MISSING_RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -88,6 +87,8 @@ def replace_file(path: Path, content: bytes, expected: Signature | None) -> Sign
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o660)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
+            with contextlib.suppress(OSError):  # where files have no locks, another process may sweep this one
+                _lock(handle)
             _copy_mode(path, handle)
             view = memoryview(content)
             while view:
@@ -98,6 +99,8 @@ def replace_file(path: Path, content: bytes, expected: Signature | None) -> Sign
         if signature_of(path) != expected:
             raise ChangedMeanwhile  # noqa: TRY301 - the temporary file is removed below
         os.replace(temporary, path)
+    except FileNotFoundError:
+        raise ChangedMeanwhile from None  # another process has swept the temporary file
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -143,18 +146,32 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Remove the temporary files that killed processes left beside *path*. Young ones may be in use."""
-    for left in _temporary_files_of(path):
-        try:
-            if time.time() - left.stat().st_mtime > _OLDEST_TEMPORARY_FILE_SECONDS:
-                left.unlink()
-        except OSError:
-            continue  # not ours, or gone already
+    """Remove the copies of the table that killed processes left beside *path*, however young.
 
-
-def _temporary_files_of(path: Path) -> list[Path]:
+    A process locks the temporary file that it is writing; the lock ends with the process.
+    """
     name = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path.name)
-    return list(path.parent.glob(f".{name}.*.tmp"))
+    for left in path.parent.glob(f".{name}.*.tmp"):
+        with contextlib.suppress(OSError):  # in use, not ours, or gone already
+            handle = os.open(left, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                _lock(handle)
+            finally:
+                os.close(handle)
+            left.unlink()
+
+
+if sys.platform == "win32":
+
+    def _lock(handle: int) -> None:
+        """Windows removes no file that is open, so a lock adds nothing."""
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        """Lock an open file until it is closed. Raises OSError when another process has locked it."""
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def office_lock_of(path: Path) -> Path | None:

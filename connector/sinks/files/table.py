@@ -62,10 +62,10 @@ class TableFile:
         self._lock = lock_of(self._path)
         self._parsed: tuple[Signature, Document] | None = None
         self._ready_at = 0.0
-        self._swept = False
         self._synced = False
         self._filled: set[str] = set()  # routes whose table is known to be there
         self._starting_over: set[str] = set()
+        sweep(self._path)  # a process that was killed a moment ago may have left a copy of all people
 
     # ------------------------------------------------------------ what a format brings
 
@@ -216,9 +216,7 @@ class TableFile:
         self._synced = False
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._swept:
-                self._swept = True
-                sweep(self._path)
+            sweep(self._path)
             self._parsed = (replace_file(self._path, content, expected), document)
         except ChangedMeanwhile:
             return False
