@@ -134,7 +134,7 @@ def burst(folder: Path, records: int = 20_000, events: int = 100_000, seed: int 
 
 _idle = """
 import resource, sys, tempfile, json, pathlib
-import connector.app, connector.cli, connector.sinks.files.csv_file
+import connector.app, connector.cli.main, connector.sinks.files.csv_file
 {more}
 print(int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))))
 """

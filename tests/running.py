@@ -49,14 +49,15 @@ mappings = ["mappings/local_csv.toml"]
 
 _nursery_code = """
 import contextlib, os, pathlib, signal, sys
-import connector.app, connector.cli, connector.config, connector.receiver, connector.sinks.files.csv_file
+import connector.app, connector.cli.main, connector.cli.serve, connector.core.errors, connector.config
+import connector.receiver, connector.sinks.files.csv_file
 import connector.sources.everflow.webhooks, connector.sources.firstpromoter.webhooks, tenacity, uvloop
 warm = False
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     config, log = line.rstrip("\\n").split("\\t")
     if not warm:
-        with contextlib.suppress(connector.cli.ConfigError):
+        with contextlib.suppress(connector.core.errors.ConfigError):
             connector.config.load(pathlib.Path(config))
             warm = True
     child = os.fork()
@@ -66,7 +67,7 @@ for line in sys.stdin:
         os.dup2(out, 1)
         os.dup2(out, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        code = connector.cli.run(["serve", "--config", config])
+        code = connector.cli.main.run(["serve", "--config", config])
         sys.stderr.write('{"event": "exit", "code": %d}\\n' % code)
         sys.stderr.flush()
         os._exit(code)

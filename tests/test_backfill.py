@@ -20,11 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import cli
 from connector.backfill import notes as readings
 from connector.backfill import reading as backfill
 from connector.backfill.notes import Report
 from connector.backfill.reading import Patience, Reading, Repairs
+from connector.cli.main import run
 from connector.core import paging
 from connector.core.errors import NeedsAction, Stopping, TryLater, UnknownShape, Unreadable
 from connector.core.facts import Fact, load_facts
@@ -986,24 +986,24 @@ def test_the_command_reads_and_says_what_it_found(tmp_path: Path, capsys: pytest
     with FirstPromoterV2(130) as platform:
         file = configured(tmp_path, platform, more='[sources.firstpromoter.repair]\nevery = "12h"\n')
         command = ["backfill", "firstpromoter", "--config", str(file)]
-        assert cli.run([*command, "--dry-run"]) == 0
+        assert run([*command, "--dry-run"]) == 0
         assert "130 affiliates read; 130 new" in capsys.readouterr().out
-        assert cli.run(["status", "--json", "--config", str(file)]) == 0
+        assert run(["status", "--json", "--config", str(file)]) == 0
         (reading,) = json.loads(capsys.readouterr().out)["readings"]
         assert reading["last"] is None
-        assert cli.run(command) == 0
+        assert run(command) == 0
         assert "130 affiliates read; 130 new, 0 changed, 0 gone" in capsys.readouterr().out
-        assert cli.run(["drain", "--config", str(file)]) == 0
+        assert run(["drain", "--config", str(file)]) == 0
         assert len((tmp_path / "table.csv").read_text().splitlines()) == 131
         written = (tmp_path / "table.csv").stat()
         capsys.readouterr()
-        assert cli.run([*command, "--json"]) == 0
+        assert run([*command, "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert (report["read"], report["new"], report["changed"]) == (130, 0, 0)
-        assert cli.run(["drain", "--config", str(file)]) == 0
+        assert run(["drain", "--config", str(file)]) == 0
         assert (tmp_path / "table.csv").stat().st_mtime_ns == written.st_mtime_ns
         capsys.readouterr()
-        assert cli.run(["status", "--config", str(file)]) == 0
+        assert run(["status", "--config", str(file)]) == 0
         said = capsys.readouterr().out
         assert "130 affiliates, 0 new, 0 changed, 0 gone" in said
         assert "next due in 11 h" in said
@@ -1013,14 +1013,14 @@ def test_the_command_reads_and_says_what_it_found(tmp_path: Path, capsys: pytest
 def test_a_wrong_key_ends_with_3_and_nothing_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with FirstPromoterV2(5) as platform:
         file = configured(tmp_path, platform, key="an0ther-key-that-is-wrong")
-        assert cli.run(["backfill", "firstpromoter", "--config", str(file)]) == 3
+        assert run(["backfill", "firstpromoter", "--config", str(file)]) == 3
     said = capsys.readouterr()
     assert (
         said.err.strip()
         == "FirstPromoter refused the API key (401): check sources.firstpromoter.api_key and account_id"
     )
     assert "an0ther" not in said.out + said.err
-    assert cli.run(["status", "--json", "--config", str(file)]) == 0
+    assert run(["status", "--json", "--config", str(file)]) == 0
     assert json.loads(capsys.readouterr().out)["records"] == 0
 
 
@@ -1029,26 +1029,26 @@ def test_status_says_of_a_reading_that_failed_that_it_failed_and_goes_on_there(
 ) -> None:
     with FirstPromoterV2(5) as platform:
         file = configured(tmp_path, platform, key="an0ther-key-that-is-wrong")
-        assert cli.run(["backfill", "firstpromoter", "--config", str(file)]) == 3
+        assert run(["backfill", "firstpromoter", "--config", str(file)]) == 3
     capsys.readouterr()
-    assert cli.run(["status", "--config", str(file)]) == 0
+    assert run(["status", "--config", str(file)]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.startswith("firstpromoter: never read from its API to the end; the last try failed ")
-    assert line.endswith("check sources.firstpromoter.api_key and account_id; the next one goes on where it stopped")
+    assert line.endswith("check sources.firstpromoter.api_key and account_id; the next one continues where it stopped")
     assert "has not ended" not in line
     file.write_text(file.read_text() + '[sources.firstpromoter.repair]\nevery = "12h"\n')
-    assert cli.run(["status", "--config", str(file)]) == 0
-    assert capsys.readouterr().out.endswith("goes on where it stopped; a running server tries again soon\n")
+    assert run(["status", "--config", str(file)]) == 0
+    assert capsys.readouterr().out.endswith("continues where it stopped; a running server tries again soon\n")
 
 
 def test_words_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Everflow() as platform:
         command = ["backfill", "everflow", "--config", str(configured(tmp_path, platform))]
-        assert cli.run([*command, "--deliveries"]) == 2
+        assert run([*command, "--deliveries"]) == 2
         assert capsys.readouterr().err == (
             "everflow: Everflow keeps no delivered webhooks to read again: leave --deliveries away\n"
         )
-        assert cli.run([*command, "--since", "31.01.2026"]) == 2
+        assert run([*command, "--since", "31.01.2026"]) == 2
         assert capsys.readouterr().err == '--since wants a day like 2026-01-31, not "31.01.2026"\n'
         assert platform.calls == []
 
@@ -1057,10 +1057,10 @@ def test_a_missing_key_is_a_mistake_in_the_configuration(tmp_path: Path, capsys:
     with Everflow() as platform:
         file = configured(tmp_path, platform)
     file.write_text(file.read_text().replace(f'api_key = "{KEY}"', ""))
-    assert cli.run(["backfill", "everflow", "--config", str(file)]) == 2
+    assert run(["backfill", "everflow", "--config", str(file)]) == 2
     assert "sources.everflow.api_key is missing: make a network API key" in capsys.readouterr().err
     file.write_text(file.read_text() + '[sources.everflow.repair]\nevery = "5 minutes"\nevry = "1h"\n')
-    assert cli.run(["status", "--config", str(file)]) == 2
+    assert run(["status", "--config", str(file)]) == 2
     said = capsys.readouterr().err
     assert 'did you mean "every"' in said
     assert '"every" wants a while, like "24h"' in said
@@ -1078,8 +1078,8 @@ def test_a_row_is_deleted_only_where_the_mapping_says_so(
     with FirstPromoterV1(30) as platform:
         file = configured(tmp_path, platform, mapping=mapping)
         for _ in range(2):
-            assert cli.run(["backfill", "firstpromoter", "--config", str(file)]) == 0
-            assert cli.run(["drain", "--config", str(file)]) == 0
+            assert run(["backfill", "firstpromoter", "--config", str(file)]) == 0
+            assert run(["drain", "--config", str(file)]) == 0
             platform.rows.pop(7, None)
             time.sleep(0.01)
     lines = {line.split(",")[0]: line for line in (tmp_path / "table.csv").read_text().splitlines()}
@@ -1114,7 +1114,7 @@ def test_who_interrupts_a_reading_hears_that_it_goes_on_there(tmp_path: Path) ->
         reading.send_signal(signal.SIGINT)
         _, said = reading.communicate(timeout=30)
     assert reading.returncode == 130
-    assert said.splitlines()[-1] == "firstpromoter: what was read is kept; the same command goes on there"
+    assert said.splitlines()[-1] == "firstpromoter: what was read is kept; the same command continues there"
 
 
 def test_serve_reads_on_its_own_and_a_command_may_read_beside_it(tmp_path: Path) -> None:

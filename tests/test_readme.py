@@ -6,7 +6,7 @@ import re
 
 import typer
 
-from connector import commands
+from connector.cli.main import command_line
 from connector.core import mapping
 from tests.running import root
 
@@ -30,7 +30,7 @@ def test_readme_tells_things_in_the_order_of_a_newcomers_questions() -> None:
 
 
 def test_every_command_in_readme_exists_and_every_command_is_in_readme() -> None:
-    words = typer.main.get_command(commands.app)
+    words = typer.main.get_command(command_line())
     known = set(getattr(words, "commands"))  # noqa: B009 - a group's; typer's type does not say so
     named = set(re.findall(r"(?:`|/)connector ([a-z][a-z-]+)", readme))
     assert named <= known, f"README names {named - known}"

@@ -6,21 +6,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from connector.store.store import Store
 
-goes_on_within = timedelta(hours=6)
+CONTINUES_WITHIN = timedelta(hours=6)
 """A reading that was stopped longer ago starts afresh: its pages have moved."""
 
 
 # ---------------------------------------------------------------- what a reading finds
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What a reading found.
 
     Args:
@@ -47,8 +48,7 @@ class Report:
     calls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far a reading is.
 
     Args:
@@ -64,8 +64,7 @@ class Progress:
     guessed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """How the readings of a source stand, for ``status``.
 
     Args:
@@ -111,7 +110,7 @@ def standing(store: Store, name: str) -> Standing:
 
 def keep(store: Store, name: str, report: Report) -> None:
     """Note what a reading of source *name* has found, now that it has ended."""
-    note = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(report).items()}
+    note = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in msgspec.structs.asdict(report).items()}
     store.remember(_place(name), "last" if report.kind == "whole" else f"last {report.kind}", json.dumps(note))
     store.remember(_place(name), "failed", None)
 
@@ -145,7 +144,7 @@ def _report(note: Mapping[str, Any]) -> Report | None:
     began = moment_of(note.get("began"))
     if began is None:
         return None
-    counts = {key: value for key, value in note.items() if isinstance(value, int) and key in Report.__slots__}
+    counts = {key: value for key, value in note.items() if isinstance(value, int) and key in Report.__struct_fields__}
     return Report(str(note.get("kind", "whole")), began, moment_of(note.get("ended")), **counts)
 
 
@@ -166,7 +165,7 @@ class Trail:
         """
         kept = _loaded(self._store.recall(self._place, "reading"))
         since = moment_of(kept.get("began"))
-        if since is not None and kept.get("what") == what and began - since < goes_on_within:
+        if since is not None and kept.get("what") == what and began - since < CONTINUES_WITHIN:
             steps = list(self._kept())
             self._steps = len(steps)
             return since, steps

@@ -943,7 +943,7 @@ def test_a_resync_into_a_half_filled_sheet_ends_with_each_record_in_one_row(file
 
 def test_gspread_is_imported_by_this_sink_only_and_googles_big_client_not_at_all() -> None:
     code = (
-        "import sys, connector.app, connector.cli; assert 'gspread' not in sys.modules; "
+        "import sys, connector.app, connector.cli.main; assert 'gspread' not in sys.modules; "
         "import connector.sinks.google_sheets.sink; assert 'gspread' in sys.modules; "
         "assert not any(name.startswith('googleapiclient') for name in sys.modules)"
     )

@@ -38,6 +38,7 @@ from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.verify import Credentials
 from connector.sources.everflow.api import ROW, Partners
+from connector.sources.everflow.sample import sample_event
 
 SECRETS = frozenset({"tax_id", "user_ip", "user_agent"})
 
@@ -112,6 +113,7 @@ class Everflow:
     Options: ClassVar[type[SourceOptions]] = EverflowOptions
     topics: ClassVar[Sequence[str]] = (CREATED, UPDATED, SIGNED_UP, VERDICT, APPROVED)
     name: str
+    sample = staticmethod(sample_event)
 
     def __init__(self, name: str, options: SourceOptions) -> None:
         self.name = name

@@ -22,6 +22,7 @@ from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOption
 from connector.core.verify import Credentials
 from connector.sources.firstpromoter.api import ROW_V1, ROW_V2, Deliveries, Promoters
 from connector.sources.firstpromoter.facts import Said
+from connector.sources.firstpromoter.sample import sample_event
 
 SECRETS = frozenset(
     {"auth_token", "temp_password", "w8_form_url", "w9_form_url", "password_setup_url", "default_webhook_url"}
@@ -62,6 +63,7 @@ class FirstPromoter:
     Options: ClassVar[type[SourceOptions]] = FirstPromoterOptions
     topics: ClassVar[Sequence[str]] = ()
     name: str
+    sample = staticmethod(sample_event)
 
     def __init__(self, name: str, options: SourceOptions) -> None:
         self.name = name

@@ -1,0 +1,167 @@
+"""`connector explain` and `connector forget`: commands about one affiliate."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from connector import assembly
+from connector.affiliates.explain import Entry
+from connector.affiliates.explain import explain as explain_one
+from connector.affiliates.find import whom
+from connector.affiliates.forget import Gone
+from connector.affiliates.forget import forget as forget_all
+from connector.cli.common import ConfigOption, JsonOption, dead_letters, expect_a_store, load, now, visited
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
+from connector.cli.printing import Report, cell_text, local_time, many, show
+from connector.config import Config
+from connector.core.platform_api import Repair
+from connector.store.model import StoreInUse
+from connector.store.store import open_store
+
+AffiliateArgument = Annotated[str, typer.Argument(help="Its id, as in firstpromoter:41, or its e-mail address.")]
+
+
+class History(Report):
+    """What ``explain`` prints: what happened, by record id."""
+
+    entries: dict[str, list[Entry]]
+
+    def for_json(self) -> object:
+        return self.entries
+
+    def lines(self) -> Iterator[str]:
+        for record_id, entries in self.entries.items():
+            yield cell_text(record_id)
+            for entry in entries:
+                yield cell_text(f"{local_time(entry.at)}  {entry.kind}  {entry.about}")
+                yield from (cell_text(f"  {line}") for line in _entry_lines(entry))
+            yield ""
+
+    def exit_code(self) -> int:
+        return OK if self.entries else FOUND_PROBLEMS
+
+
+def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
+    settings = load(config)
+    expect_a_store(settings, f"nobody is known by {affiliate}")
+    with visited(settings) as store:
+        meant = whom(store, [source.name for source in settings.sources], affiliate)
+        sources, letters = assembly.build_sources(settings), dead_letters(settings)
+        evaluations = {route.name: route.mapping.evaluate for route in settings.routes}
+        found = {
+            record_id: explain_one(store, sources, letters, evaluations, record_id, now())
+            for record_id in meant.record_ids
+        }
+    code = show(History({record_id: entries for record_id, entries in found.items() if entries}), as_json=as_json)
+    for record_id, path in meant.elsewhere:
+        complain(f"{record_id} names this address too, in {path}")
+    if code:
+        complain(f"nobody is known by {affiliate}")
+    return code
+
+
+def _entry_lines(entry: Entry) -> list[str]:
+    changes = [
+        f"  {path}: {_word(old)} → {_word(new)}" if _word(old) != "nothing" else f"  {path} = {_word(new)}"
+        for path, (old, new) in entry.changes.items()
+    ]
+    cells = [f"  {column} = {_word(cell)}" for column, cell in entry.cells.items()]
+    return [entry.text, *changes, *cells]
+
+
+def _word(value: object) -> str:
+    if isinstance(value, dict) and len(value) == 1:  # a dumped cell with its type
+        (value,) = value.values()
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "nothing" if value in (None, "") else str(value)
+
+
+# ---------------------------------------------------------------- forget
+
+
+class Forgotten(Report):
+    """What ``forget`` deleted; see ``affiliates.forget.Gone``. *notices* are only for people."""
+
+    record_ids: Sequence[str]
+    who: str
+    gone: Gone
+    notices: Sequence[str]
+
+    def for_json(self) -> object:
+        gone = self.gone
+        return {
+            "record_ids": self.record_ids,
+            "events": gone.events,
+            "records": gone.records,
+            "deliveries": gone.deliveries,
+            "letters": gone.letters,
+            "rows": gone.rows,
+            "elsewhere": gone.elsewhere,
+            "whole": gone.whole,
+        }
+
+    def lines(self) -> Iterator[str]:
+        gone = self.gone
+        counts = (
+            many(gone.events, "event"), many(gone.records, "record"), many(gone.deliveries, "delivery line"),
+            many(gone.letters, "dead letter"),
+        )  # fmt: skip
+        yield f"{self.who}: deleted {', '.join(counts)}"
+        for route, keys in gone.rows.items():
+            yield f"{route} still holds the row {', '.join(keys)}: delete it there"
+        for record_id, path in gone.elsewhere:
+            yield f"{record_id} names the same address in {path}; that record stays"
+        if not gone.whole:
+            yield (
+                "The inbox is large: its free pages are overwritten. To write it anew, stop the connector and repeat "
+                "this."
+            )
+        yield from self.notices
+
+    def exit_code(self) -> int:
+        gone = self.gone
+        return OK if any((gone.events, gone.records, gone.deliveries, gone.letters)) else FOUND_PROBLEMS
+
+
+def forget(
+    affiliate: AffiliateArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Take every trace of one affiliate out of what is kept. Events, records, deliveries, dead letters; for good."""
+    settings = load(config)
+    expect_a_store(settings, f"nobody is known by {affiliate}")
+    try:
+        store, exclusive = open_store(settings.store.url, worker=True, now=now), True
+    except StoreInUse:
+        store, exclusive = open_store(settings.store.url, worker=False, now=now), False
+    try:
+        meant = whom(store, [source.name for source in settings.sources], affiliate)
+        if not meant.record_ids and not meant.addresses:
+            complain(f"nobody is known by {affiliate}")
+            raise Left(FOUND_PROBLEMS)
+        who = ", ".join(meant.record_ids) or affiliate
+        if not yes and not (sys.stdin.isatty() and typer.confirm(f"Forget {who} for ever?")):
+            complain(f"{who} is not forgotten; to do it without a question: connector forget {affiliate} --yes")
+            raise Left(FOUND_PROBLEMS)
+        gone = forget_all(store, assembly.build_sources(settings), dead_letters(settings), meant, exclusive=exclusive)
+    finally:
+        store.close()
+    notices = list(_how_they_return(settings, meant.record_ids))
+    return show(Forgotten(meant.record_ids, who, gone, notices), as_json=as_json)
+
+
+def _how_they_return(settings: Config, record_ids: Sequence[str]) -> Iterator[str]:
+    """No list of the forgotten is kept, since it would be a trace of them: the platform can send them again."""
+    repairs: Mapping[str, object] = {s.name: getattr(s.options, "repair", None) for s in settings.sources}
+    for name in dict.fromkeys(record_id.partition(":")[0] for record_id in record_ids):
+        repair = repairs.get(name)
+        reads = f", and its list is read every {repair.every}" if isinstance(repair, Repair) else ""
+        yield f"Whoever is still at {name} comes back with the next webhook{reads}: delete the affiliate there, too"

@@ -1,0 +1,158 @@
+"""`connector backfill`: reads what a platform's API lists."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+
+from connector import assembly, logs
+from connector.backfill import notes
+from connector.cli.common import ConfigOption, JsonOption, load, named_source, nearby, now, visited, when_written
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
+from connector.cli.printing import Report, duration, many, show
+from connector.core.errors import ConfigError, Problem, TryLater
+from connector.core.platform_api import NotReadable
+
+_TOLD_EVERY_SECONDS = 5.0
+
+
+class ReadingReport(Report):
+    """What a reading found; *written* says what happens to it."""
+
+    source: str
+    dry_run: bool
+    report: notes.Report
+    written: str
+
+    def for_json(self) -> object:
+        found: dict[str, object] = msgspec.structs.asdict(self.report)
+        return found | {"source": self.source, "dry_run": self.dry_run}
+
+    def lines(self) -> Iterator[str]:
+        name, found = self.source, self.report
+        if found.kind == "deliveries":
+            yield f"{name}: {many(found.read, 'kept webhook')} read; {found.new} not received before"
+        else:
+            yield (
+                f"{name}: {many(found.read, 'affiliate')} read; {found.new} new, {found.changed} changed, "
+                f"{found.gone} gone"
+            )
+        if found.unreadable:
+            would = "would be " if self.dry_run else ""
+            yield f"{many(found.unreadable, 'row')} can't be read, and {would}in: connector dead-letters list"
+        if found.held_back:
+            yield (
+                f"{many(found.held_back, 'affiliate')} missing at the platform, which is too many to believe: is it "
+                f"the right account? If so: connector backfill {name} --accept-gone"
+            )
+        if self.dry_run:
+            yield "nothing was changed"
+        elif found.new or found.changed or found.gone:
+            yield self.written
+
+    def exit_code(self) -> int:
+        return FOUND_PROBLEMS if self.report.held_back or self.report.unreadable else OK
+
+
+def backfill(
+    source: Annotated[str, typer.Argument(help="Its name in the configuration.")],
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Only what is newer than 2026-01-31, if the platform can tell.")
+    ] = None,
+    deliveries: Annotated[bool, typer.Option("--deliveries", help="The webhooks that the platform keeps.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count; change nothing.")] = False,
+    accept_gone: Annotated[
+        bool, typer.Option("--accept-gone", help="Mark who is missing at the platform, even if it is most of all.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Read the affiliates that the platform's API lists. For a start, or for what the webhooks missed.
+
+    Stopped in the middle, it continues there the next time. The running server receives and delivers meanwhile.
+    """
+    from connector.backfill import reading as room  # with the HTTP client, which `connector --help` need not load
+
+    settings = load(config)
+    logs.set_up(hidden=settings.secrets)
+    named = named_source(settings, source)
+    built = assembly.build_sources(settings)[named.name]
+    reading = room.Reading(None if since is None else _day(since), deliveries)
+    try:
+        with visited(settings) as store, _shown_progress(named.name, quiet=as_json) as progress:
+            report = room.read(
+                built, reading, store, assembly.reading_lock(settings, named.name),
+                stop=threading.Event(), now=now, dry_run=dry_run, accept_gone=accept_gone, progress=progress,
+            )  # fmt: skip
+    except NotReadable as error:
+        if deliveries:
+            raise WrongWords(f"{named.name}: {error}") from None
+        raise ConfigError([Problem(nearby(settings.file), 0, 0, str(error))]) from None
+    except room.ReadingAlready as error:
+        complain(f"{named.name}: {error}")
+        raise Left(FOUND_PROBLEMS) from None
+    except (TryLater, KeyboardInterrupt):
+        if not dry_run:
+            complain(f"{named.name}: what was read is kept; the same command continues there")
+        raise
+    written = when_written(settings, "writes them now", "writes them")
+    return show(ReadingReport(named.name, dry_run, report, written), as_json=as_json)
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise WrongWords(f'--since wants a day like 2026-01-31, not "{text}"') from None
+
+
+@contextmanager
+def _shown_progress(name: str, *, quiet: bool) -> Iterator[Callable[[notes.Progress], None]]:
+    """Shows how far a reading is: a bar on a terminal, else a line every five seconds."""
+    began = time.monotonic()
+
+    def rate(at: notes.Progress) -> float:
+        return (at.read - at.before) / max(time.monotonic() - began, 0.001)
+
+    if quiet or not sys.stderr.isatty():
+        yield _lines(name, rate, quiet=quiet)
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}"), bars.TimeRemainingColumn(),
+    )  # fmt: skip
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, rate="")
+
+        def move(at: notes.Progress) -> None:
+            total = None if at.total is None else max(at.total, at.read)
+            bar.update(task, completed=at.read, total=total, rate=f"{rate(at):.0f}/s")
+
+        yield move
+
+
+def _lines(name: str, rate: Callable[[notes.Progress], float], *, quiet: bool) -> Callable[[notes.Progress], None]:
+    printed = time.monotonic()
+
+    def print_line(at: notes.Progress) -> None:
+        nonlocal printed
+        if quiet or time.monotonic() - printed < _TOLD_EVERY_SECONDS:
+            return
+        printed = time.monotonic()
+        left = ""
+        if at.total is not None and at.total > at.read and rate(at):
+            left = f" of {'about ' if at.guessed else ''}{at.total}, {duration((at.total - at.read) / rate(at))} to go"
+        complain(f"{name}: {at.read}{left}, {rate(at):.0f}/s")
+
+    return print_line

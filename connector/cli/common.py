@@ -1,0 +1,196 @@
+"""What several commands need: the configuration, the store, a route or source by its name, the running server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from connector import assembly
+from connector import config as configuration
+from connector.cli.exits import FOUND_PROBLEMS, Left, WrongWords, complain
+from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
+from connector.core.sink import Sink
+from connector.core.words import unknown_word
+from connector.dead_letters import DeadLetters
+from connector.store.store import Store, open_store, worker_of
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The configuration file; else CONNECTOR_CONFIG, else config.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def load(config_file: Path | None) -> Config:
+    return configuration.load(configuration.find(config_file))
+
+
+def nearby(path: Path) -> str:
+    """*path* as a person in this folder would write it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def command(words: str, file: Path) -> str:
+    """How to type that command, as the person started us."""
+    started = Path(sys.argv[0])
+    name = f"{sys.executable} -m connector" if started.name == "__main__.py" else str(started)
+    named = f" --config {shlex.quote(str(file))}" if file != Path(configuration.default_file) else ""
+    return f"{name} {words}{named}"
+
+
+# ---------------------------------------------------------------- the store
+
+
+def store_exists(settings: Config) -> bool:
+    """Whether the store was ever made; one on a database server is asked when it is opened."""
+    scheme, _, path = settings.store.url.partition(":///")
+    return scheme != "sqlite" or Path(path).exists()
+
+
+def expect_a_store(settings: Config, otherwise: str) -> None:
+    """End the command before the first start, so that one that only looks makes no files."""
+    if not store_exists(settings):
+        complain(f"{otherwise}: nothing was received yet")
+        raise Left(FOUND_PROBLEMS)
+
+
+@contextmanager
+def visited(settings: Config) -> Iterator[Store]:
+    """The store, beside a server that may be running; made when it is not there."""
+    store = open_store(settings.store.url, worker=False, now=now)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def visited_if_there(settings: Config) -> Iterator[Store | None]:
+    """The store, or None before the first start."""
+    if not store_exists(settings):
+        yield None
+        return
+    with visited(settings) as store:
+        yield store
+
+
+def dead_letters(settings: Config) -> DeadLetters:
+    return DeadLetters(settings.dead_letters.path, now=now)
+
+
+# ---------------------------------------------------------------- sources, routes, sinks
+
+
+def named_source(settings: Config, name: str | None) -> SourceConfig:
+    """The source of that name; without a name, the first one."""
+    for source in settings.sources:
+        if name in (None, source.name):
+            return source
+    raise WrongWords(f'no source is called "{name}"{unknown_word(name or "", [s.name for s in settings.sources])}')
+
+
+def named_route(settings: Config, name: str) -> RouteConfig:
+    for route in settings.routes:
+        if route.name == name:
+            return route
+    raise WrongWords(f'no route is called "{name}"{unknown_word(name, [r.name for r in settings.routes])}')
+
+
+def sink_of(settings: Config, route: RouteConfig) -> SinkConfig:
+    return next(sink for sink in settings.sinks if route in sink.routes)
+
+
+@contextmanager
+def built_sink(settings: Config, found: SinkConfig) -> Iterator[Sink]:
+    """The sink, beside a server that may be running; with the notes that the server keeps for it."""
+    with visited_if_there(settings) as store:
+        sink = assembly.build_sink(found, store, threading.Event())
+        try:
+            yield sink
+        finally:
+            sink.close()
+
+
+# ---------------------------------------------------------------- the running server
+
+
+def local_url(settings: Config) -> str:
+    """Where the server listens, as this machine reaches it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.server.host, settings.server.host)  # noqa: S104
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"http://{host}:{settings.server.port}"
+
+
+def is_running(settings: Config) -> bool:
+    """Whether a process works on the store."""
+    return worker_of(settings.store.url) is not None
+
+
+def when_written(settings: Config, running: str, later: str) -> str:
+    """``the running server`` *running*, or ``the next connector serve`` *later*."""
+    return f"the running server {running}" if is_running(settings) else f"the next `connector serve` {later}"
+
+
+def server_state(settings: Config) -> str:
+    """``not running``, ``ready`` or ``not ready (…)`` as the server's own /readyz says, or that it does not answer.
+
+    Another program may answer on our port, another connector even: ours is the one that holds our store.
+    """
+    worker = worker_of(settings.store.url)
+    if worker is None:
+        return "not running"
+    where = local_url(settings).removeprefix("http://")
+    return _readiness(where) or f"running ({worker}), but does not answer on {where}"
+
+
+def _readiness(where: str) -> str | None:
+    status, answer = ask(where, "/readyz")
+    try:
+        said = json.loads(answer)
+        if status == 200 and said.get("status") == "ready":
+            return "ready"
+        if status == 503:
+            return f"not ready ({', '.join(said['reasons'])})"
+    except (ValueError, KeyError, AttributeError, TypeError):
+        pass
+    return None
+
+
+def refusals(settings: Config) -> dict[str, int]:
+    """How many webhooks the running server has refused since its start, by reason; none when its metrics are off."""
+    if not settings.metrics.enabled:
+        return {}
+    _, answer = ask(local_url(settings).removeprefix("http://"), "/metrics", settings.metrics.token)
+    found = re.findall(rb'^connector_webhooks_refused_total{reason="(\w+)"} (\S+)', answer, re.MULTILINE)
+    return {reason.decode(): int(float(count)) for reason, count in found}
+
+
+def ask(where: str, path: str, token: str | None = None) -> tuple[int, bytes]:
+    """What the server there answers; 0 and nothing when none does."""
+    connection = http.client.HTTPConnection(where, timeout=1)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()

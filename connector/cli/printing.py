@@ -1,0 +1,111 @@
+"""Prints what a command found: as JSON, or as lines and tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from connector.cli.exits import OK
+
+
+class Report(Struct):
+    """What a command found or did. Its fields are what ``--json`` prints."""
+
+    def lines(self) -> Iterable[str]:
+        """The same for people."""
+        raise NotImplementedError
+
+    def exit_code(self) -> int:
+        return OK
+
+    def for_json(self) -> object:
+        """What ``--json`` prints where that is not the report itself."""
+        return self
+
+
+def show(report: Report, *, as_json: bool = False) -> int:
+    """Print *report*; the exit code that it gives."""
+    if as_json:
+        say_json(report.for_json())
+    else:
+        for line in report.lines():
+            say(line)
+    return report.exit_code()
+
+
+def say(line: str = "") -> None:
+    """Print a line; what would control a terminal is shown instead of obeyed, since parts come from strangers."""
+    sys.stdout.write(harmless(line) + "\n")
+
+
+def say_json(value: object) -> None:
+    text = json.dumps(msgspec.to_builtins(value, enc_hook=str), ensure_ascii=False, indent=2)
+    # Whatever would control a terminal is written as \u009b, which any reader of JSON turns back.
+    say("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
+def harmless(text: str) -> str:
+    """*text* with its control characters shown, as ``\\x1b``."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a table: numbers to the right, columns that are empty in every row left out."""
+    rows = list(rows)
+    cells = [[cell_text(cell) for cell in row] for row in rows]
+    shown = [i for i in range(len(headings)) if not cells or any(row[i] for row in cells)]
+    numeric = {i: all(isinstance(row[i], int) for row in rows) for i in shown}
+    lines = [list(headings), *cells]
+    widths = {i: max(_width(line[i]) for line in lines) for i in shown}
+
+    def padded(text: str, i: int) -> str:
+        blanks = " " * (widths[i] - _width(text))
+        return blanks + text if numeric[i] else text + blanks
+
+    return ["  ".join(padded(line[i], i) for i in shown).rstrip() for line in lines]
+
+
+def cell_text(cell: object) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return f"{cell:,}"
+    if isinstance(cell, tuple):
+        return ", ".join(str(part) for part in cell)
+    return harmless(str(cell)).replace("\n", "\\n")
+
+
+def _width(text: str) -> int:
+    """How many cells of a terminal *text* takes."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
+
+
+# ---------------------------------------------------------------- words
+
+
+def many(count: int, noun: str) -> str:
+    """``no rows``, ``1 row``, ``2 rows``."""
+    return f"{'no' if count == 0 else f'{count:,}'} {noun}{'' if count == 1 else 's'}"
+
+
+def ago(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{duration((datetime.now(UTC) - moment).total_seconds())} ago"
+
+
+def duration(seconds: float) -> str:
+    seconds = max(0, int(seconds))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def local_time(moment: datetime) -> str:
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds")

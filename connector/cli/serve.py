@@ -1,0 +1,59 @@
+"""`connector serve` and `connector drain`: the program itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from msgspec.structs import replace
+
+from connector import config as configuration
+from connector import logs
+from connector.cli.common import ConfigOption, JsonOption, load
+from connector.cli.exits import FOUND_PROBLEMS, OK
+from connector.cli.printing import Report, show
+
+HostOption = Annotated[str | None, typer.Option(help="Listen there instead of where the configuration says.")]
+PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on; 0: any.")]
+
+
+def serve(
+    config: ConfigOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More lines in the log.")] = False,
+    host: HostOption = None,
+    port: PortOption = None,
+) -> int:
+    """Receive webhooks and keep the tables right until stopped."""
+    from connector import app  # with the web server, which `connector --help` need not load
+
+    settings = configuration.load(configuration.find(config), examples=False)  # they are for `check`
+    listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    settings = replace(settings, server=settings.server.model_copy(update=listen))
+    logs.set_up(verbose=verbose, hidden=settings.secrets)
+    try:
+        return app.serve(settings)
+    finally:
+        logs.flush()
+
+
+class Drained(Report):
+    """What ``drain`` left behind: rows pending by route."""
+
+    pending: dict[str, int]
+
+    def lines(self) -> Iterator[str]:
+        for route, count in self.pending.items():
+            yield f"{route}: {'all delivered' if not count else f'{count} still pending (see connector status)'}"
+
+    def exit_code(self) -> int:
+        return FOUND_PROBLEMS if any(self.pending.values()) else OK
+
+
+def drain(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Deliver what is pending, then leave. For when the server is stopped: receives nothing meanwhile."""
+    from connector import app
+
+    settings = load(config)
+    logs.set_up(hidden=settings.secrets)
+    return show(Drained(app.drain(settings)), as_json=as_json)

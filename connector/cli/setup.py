@@ -1,0 +1,178 @@
+"""`connector init`, `token` and `urls`: a first configuration, and what to paste into the platforms."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from connector import config as configuration
+from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, nearby
+from connector.cli.exits import FOUND_PROBLEMS, Left, complain
+from connector.cli.printing import Report, say, show
+from connector.config import Config, SourceConfig
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def example_config() -> Path:
+    """``config.example.toml`` as it came with the program."""
+    return _shipped() / "config.example.toml"
+
+
+def shipped_mappings() -> tuple[Path, ...]:
+    """The mapping files that came with the program, by name."""
+    return tuple(sorted((_shipped() / "mappings").glob("*.toml")))
+
+
+def shipped_schemas() -> tuple[Path, ...]:
+    """The JSON Schemas that the first lines of those files name, for completion in editors."""
+    return tuple(sorted((_shipped() / "schemas").glob("*.json")))
+
+
+def _shipped() -> Path:
+    # An installed package carries copies (pyproject: force-include); a checkout, also an editable install, has the
+    # originals beside the package.
+    inside = _PACKAGE / "shipped"
+    return inside if inside.is_dir() else _PACKAGE.parent
+
+
+def init(config: ConfigOption = None) -> int:
+    """Write config.toml with fresh tokens, and the mappings. Print the URLs to paste into the platforms.
+
+    What is there already is left as it is.
+    """
+    file = configuration.find(config)
+    try:
+        written = _write_files(file)
+    except OSError as error:
+        complain(f"{error.filename or file.parent}: can't be written: {error.strerror}")
+        raise Left(FOUND_PROBLEMS) from None
+    for path in written:
+        say(f"wrote {path}")
+    if file not in written:
+        say(f"{file} is there already; it is left as it is")
+    say()
+    settings = configuration.load(file)
+    code = show(_urls(settings))
+    say()
+    say(f"Next: {command('serve', file)}")
+    for sink in settings.sinks:
+        table = getattr(sink.options, "path", None)
+        if table is not None:
+            say(f"Your table will be in {nearby(table)}; try it with: {command('sample', file)}")
+    return code
+
+
+def _write_files(file: Path) -> list[Path]:
+    """Write what is missing; the new configuration and mappings."""
+    folder = file.parent
+    written: list[Path] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    if _write_new(file, _with_fresh_tokens(example_config().read_text(encoding="utf-8")), mode=0o600):
+        written.append(file)
+    (folder / "mappings").mkdir(exist_ok=True)
+    for mapping in shipped_mappings():
+        copy = folder / "mappings" / mapping.name
+        if _write_new(copy, mapping.read_text(encoding="utf-8"), mode=0o644):
+            written.append(copy)
+    (folder / "schemas").mkdir(exist_ok=True)
+    for schema in shipped_schemas():  # made from the code: always this version's
+        if folder.resolve() != schema.parent.parent.resolve():
+            (folder / "schemas" / schema.name).write_bytes(schema.read_bytes())
+    return written
+
+
+def _write_new(path: Path, text: str, *, mode: int) -> bool:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+            out.write(text)
+    except OSError as error:
+        path.unlink()  # on a full disk; the next time half a file would pass for one that is there already
+        error.filename = path
+        raise
+    return True
+
+
+def _with_fresh_tokens(example: str) -> str:
+    """The example with a random token in the place of each ``${…_TOKEN}`` that is not in a comment."""
+
+    def fresh(line: str) -> str:
+        if line.lstrip().startswith("#"):
+            return line
+        return re.sub(r'"\$\{\w+_TOKEN\}"', lambda _: f'"{_new_token()}"', line)
+
+    return "".join(fresh(line) for line in example.splitlines(keepends=True))
+
+
+def _new_token() -> str:
+    while True:
+        made = secrets.token_urlsafe(32)
+        if configuration.weakness(made) is None:  # one in a million has "default" in it
+            return made
+
+
+def token() -> None:
+    """Print a random token, good for a source."""
+    say(_new_token())
+
+
+# ---------------------------------------------------------------- urls
+
+
+class Url(Struct):
+    """One URL to paste into a platform; *topic* is None where the platform needs only one."""
+
+    source: str
+    topic: str | None
+    url: str
+
+
+class Urls(Report):
+    """What ``urls`` prints."""
+
+    urls: list[Url]
+    reachable: bool
+    """Whether the platforms can reach them, as far as the configuration says."""
+
+    def for_json(self) -> object:
+        return self.urls
+
+    def lines(self) -> Iterator[str]:
+        for source in dict.fromkeys(url.source for url in self.urls):
+            found = [url for url in self.urls if url.source == source]
+            each = len(found) > 1
+            yield f"{source}: paste {'one URL for each event' if each else 'this URL'} into the platform"
+            width = max(len(url.topic or "") for url in found)
+            yield from (f"  {(url.topic or '').ljust(width)}  {url.url}" if each else f"  {url.url}" for url in found)
+        if not self.reachable:
+            yield "The platforms need an address that they can reach: set server.public_url, or put yours in its place."
+
+
+def urls(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Print the URLs to paste into the platforms. They contain the tokens."""
+    return show(_urls(load(config)), as_json=as_json)
+
+
+def _urls(settings: Config) -> Urls:
+    base = settings.server.public_url or local_url(settings)
+    found = [url for source in settings.sources for url in _urls_of(source, f"{base}/hooks/{source.name}")]
+    return Urls(found, settings.server.public_url is not None)
+
+
+def _urls_of(source: SourceConfig, base: str) -> list[Url]:
+    token = source.options.token or next(iter(source.options.tokens), None)
+    query = f"?token={quote(token, safe='')}" if token else ""
+    if not source.source_class.topics:
+        return [Url(source.name, None, base + query)]
+    with_topic = f"{base}{query}{'&' if query else '?'}topic="
+    return [Url(source.name, topic, with_topic + quote(topic, safe="")) for topic in source.source_class.topics]

@@ -1,0 +1,281 @@
+"""`connector status`: what came in, what is pending where, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from msgspec import Struct
+
+from connector import assembly, topics
+from connector.backfill import notes
+from connector.cli.common import (
+    ConfigOption,
+    JsonOption,
+    dead_letters,
+    is_running,
+    load,
+    now,
+    refusals,
+    server_state,
+    visited,
+    visited_if_there,
+)
+from connector.cli.printing import Report, ago, cell_text, duration, many, show, table
+from connector.config import Config, RouteConfig
+from connector.core.errors import StoreUnavailable
+from connector.core.platform_api import Repair
+from connector.store import model
+from connector.store.store import Store
+
+Letters = Mapping[tuple[str, str], int]
+"""Open dead letters by stage and place."""
+
+
+class SourceLine(Struct):
+    """What came from one source, counted since the store was made.
+
+    Args:
+        unknown_topics: topics that the source has no URL for, and when each came last.
+    """
+
+    source: str
+    received: int = 0
+    duplicates: int = 0
+    no_affiliate: int = 0
+    unreadable: int = 0
+    last_event_at: datetime | None = None
+    last_received_at: datetime | None = None
+    dead_letters: int = 0
+    unknown_topics: dict[str, datetime] = {}
+
+
+class RouteLine(Struct):
+    """What one route has written and has still to write.
+
+    Args:
+        edited: the running server does not know the mapping file as it is now.
+    """
+
+    route: str
+    state: str
+    reason: str = ""
+    pending: int = 0
+    retrying: int = 0
+    oldest_pending_seconds: float | None = None
+    paused_until: datetime | None = None
+    rows: int = 0
+    dead_letters: int = 0
+    delivered_at: datetime | None = None
+    edited: bool = False
+
+
+class ReadingLine(Struct):
+    """The readings of one source's API; see ``backfill.notes.Standing``."""
+
+    source: str
+    last: notes.Report | None
+    reading_since: datetime | None
+    failed_at: datetime | None
+    last_try_failed: bool
+    reason: str
+    every_seconds: float | None
+    next_due: datetime | None
+
+    def line(self) -> str:
+        """``firstpromoter: last read 3 h ago: …; next due in 21 h``."""
+        parts = ["never read from its API to the end" if self.last is None else self._last(self.last)]
+        if self.last_try_failed:
+            parts.append(f"the last try failed {ago(self.failed_at)}: {self.reason}")
+            if self.reading_since is not None and now() - self.reading_since < notes.CONTINUES_WITHIN:
+                parts.append("the next one continues where it stopped")
+        elif self.reading_since is not None:
+            parts.append(f"a reading began {ago(self.reading_since)} and has not ended")
+        if self.next_due is not None:
+            seconds = (self.next_due - now()).total_seconds()
+            soon = "a running server tries again soon" if self.last_try_failed else "next due now"
+            parts.append(f"next due in {duration(seconds)}" if seconds > 0 else soon)
+        return f"{self.source}: {'; '.join(parts)}"
+
+    @staticmethod
+    def _last(last: notes.Report) -> str:
+        held = f", {last.held_back} missing but not believed" if last.held_back else ""
+        counts = f"{last.read} affiliates, {last.new} new, {last.changed} changed, {last.gone} gone{held}"
+        return f"last read {ago(last.ended)}: {counts}"
+
+
+class StatusReport(Report):
+    """What ``status`` prints.
+
+    Args:
+        refused: webhooks refused since the server's start, by reason.
+        records: affiliates.
+        waiting: events that are not projected yet.
+    """
+
+    server: str
+    refused: dict[str, int]
+    records: int
+    waiting: int
+    sources: list[SourceLine]
+    routes: list[RouteLine]
+    readings: list[ReadingLine]
+    dead_letters: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"server: {self.server}"
+        yield f"affiliates: {self.records:,}; events that wait to be read: {self.waiting:,}"
+        if self.refused:
+            counts = ", ".join(f"{reason} {count}" for reason, count in self.refused.items())
+            yield f"webhooks refused since the server's start: {counts}; the log says why"
+        yield ""
+        yield from table(
+            [
+                "source", "received", "duplicates", "not about an affiliate", "unreadable", "last received",
+                "last event",
+            ],
+            [
+                (
+                    s.source, s.received, s.duplicates, s.no_affiliate, s.unreadable, ago(s.last_received_at),
+                    ago(s.last_event_at),
+                )
+                for s in self.sources
+            ],
+        )  # fmt: skip
+        yield ""
+        yield from table(
+            ["route", "state", "pending", "oldest", "retrying", "rows", "dead letters", "last delivery"],
+            [
+                (
+                    r.route, r.state, r.pending,
+                    None if r.oldest_pending_seconds is None else duration(r.oldest_pending_seconds), r.retrying,
+                    r.rows, r.dead_letters, ago(r.delivered_at),
+                )
+                for r in self.routes
+            ],
+        )  # fmt: skip
+        for notice in self._notices():
+            yield ""
+            yield notice
+
+    def _notices(self) -> Iterator[str]:
+        """What a person should know or do, beside the figures."""
+        for route in self.routes:
+            if route.reason:
+                yield f"{route.route}: {cell_text(route.reason)}"
+            if route.edited:
+                yield restart_wanted(route.route)
+        for reading in self.readings:
+            yield reading.line()
+        for source in self.sources:
+            for topic, at in source.unknown_topics.items():
+                yield f"{source.source}: {unknown_topic(topic)} It came {ago(at)}."
+        if self.dead_letters:
+            yield f"{many(self.dead_letters, 'dead letter')}; see: connector dead-letters list"
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """What came in, what is pending where, and why."""
+    return show(_status(load(config)), as_json=as_json)
+
+
+def _status(settings: Config) -> StatusReport:
+    letters = dead_letters(settings)
+    counts = letters.counts() if letters.path.exists() else {}
+    server = server_state(settings)
+    edited = edited_routes(settings)
+    with visited_if_there(settings) as store:
+        found = None if store is None else store.status()
+        routes = {route.route: route for route in found.routes} if found else {}
+        return StatusReport(
+            server=server,
+            refused=refusals(settings) if server.startswith(("ready", "not ready")) else {},
+            records=found.records if found else 0,
+            waiting=found.waiting if found else 0,
+            sources=_source_lines(settings, store, found, counts),
+            routes=[
+                _route_line(
+                    route, routes.get(route.name), counts, edited=route.name in edited, running=server != "not running"
+                )
+                for route in settings.routes
+            ],
+            readings=_reading_lines(settings, store),
+            dead_letters=sum(counts.values()),
+        )
+
+
+def _source_lines(
+    settings: Config, store: Store | None, found: model.Status | None, letters: Letters
+) -> list[SourceLine]:
+    """The configured sources, then those that are not configured any more."""
+    lines = {source.name: SourceLine(source.name) for source in settings.sources}
+    for known in found.sources if found else ():
+        lines[known.source] = SourceLine(
+            known.source, known.received, known.duplicates, known.no_affiliate, known.unreadable, known.last_event_at,
+            known.last_received_at,
+        )  # fmt: skip
+    for line in lines.values():
+        line.dead_letters = letters.get(("normalize", line.source), 0)
+        line.unknown_topics = {} if store is None else topics.met(store, line.source, now())
+    return list(lines.values())
+
+
+def _route_line(
+    route: RouteConfig, known: model.RouteStatus | None, letters: Letters, *, edited: bool, running: bool
+) -> RouteLine:
+    line = RouteLine(route.name, _state_word(known, running=running), edited=edited)
+    line.dead_letters = letters.get(("deliver", route.name), 0)
+    if known is not None:
+        oldest = known.oldest_since
+        line.reason = known.state.reason
+        line.pending, line.retrying, line.rows = known.pending, known.retrying, known.rows
+        line.oldest_pending_seconds = None if oldest is None else max(0.0, (now() - oldest).total_seconds())
+        line.paused_until, line.delivered_at = known.state.paused_until, known.state.delivered_at
+    return line
+
+
+def _state_word(route: model.RouteStatus | None, *, running: bool) -> str:
+    if route is None:
+        return "not started"
+    if route.state.kind != "ok":
+        return route.state.kind.replace("_", " ")
+    if not route.pending:
+        return "up to date"
+    return "delivering" if running else "to be delivered"
+
+
+def _reading_lines(settings: Config, store: Store | None) -> list[ReadingLine]:
+    """Of sources whose API is read now and then, or was once."""
+    lines: list[ReadingLine] = []
+    for source in settings.sources:
+        repair = getattr(source.options, "repair", None)
+        found = notes.standing(store, source.name) if store is not None else notes.Standing()
+        if repair is None and found == notes.Standing():
+            continue
+        every = repair.every_seconds if isinstance(repair, Repair) else None
+        due = None if every is None else found.next_due(every, now())
+        lines.append(
+            ReadingLine(
+                source.name, found.last, found.reading_since, found.failed_at, found.last_try_failed, found.reason,
+                every, due,
+            )
+        )  # fmt: skip
+    return lines
+
+
+def edited_routes(settings: Config) -> set[str]:
+    """The routes whose mapping the running server does not know yet."""
+    if not is_running(settings):
+        return set()
+    with suppress(StoreUnavailable), visited(settings) as store:
+        return {r.name for r in settings.routes if assembly.mapping_in_use(store, r) != r.mapping.digest}
+    return set()
+
+
+def restart_wanted(route: str) -> str:
+    return f"{route}: the running server does not know this mapping yet; restart it"
+
+
+def unknown_topic(topic: str) -> str:
+    return f'there is no topic "{topic}": correct the URL at the platform. The right ones: connector urls.'
