@@ -1,4 +1,4 @@
-"""Seeded rounds against Google Sheets' far side: a random sheet, a person who edits between any two calls, faults.
+"""Seeded rounds against a Google Sheets file: a random sheet, a person who edits between any two calls, faults.
 
     python -m tests.sinks.google_sheets_campaign --rounds 1000 [--seed 0] [--profile guarded|tags_stay|ids_repeat]
 
@@ -451,7 +451,7 @@ class Round:
         self.random.choice(tab.columns).hidden = True
         return True
 
-    # ------------------------------------------------------------ the far side's faults
+    # ------------------------------------------------------------ Google's faults
 
     def fault_for(self, call: Call) -> Fault | None:
         if call.path == "/token" or not self.faulty or self.random.random() > 0.25:

@@ -258,7 +258,7 @@ def test_what_became_of_a_column_is_told_with_a_new_row_too(file: SheetsFile) ->
     assert outcome.waiting == ("Status",)
     assert outcome.notices == (
         'the column "Name" is now headed "Full name"',
-        'the column "Status" is not there; give a column that header and it goes on',
+        'the column "Status" is not there; give a column that header and it continues',
     )
 
 

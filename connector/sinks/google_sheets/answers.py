@@ -1,14 +1,14 @@
-"""What the Sheets API answers, typed, so that it is decoded straight from its bytes. Knows nothing of rows and keys.
+"""What the Sheets API answers, as typed values. Knows nothing of rows and keys.
 
 Source: Google's discovery document of the Sheets API, v4 (read 2026-11)
 """
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct, json
+from msgspec import Struct
 
 
-class Resource(Struct, rename="camel", frozen=True, gc=False):
+class Resource(Struct, rename="camel", frozen=True):
     """A resource of the Sheets API with the fields that are asked for. What Google leaves out has the default."""
 
 
@@ -59,22 +59,11 @@ class LineProperties(Resource, frozen=True):
 
 
 class GridData(Resource, frozen=True):
-    """*row_data*: a RowData each, and *row_metadata* is a list of LineProperties, as their texts: of a big tab all in
-    objects take ten times that. See ``read_row`` and ``row_metadata_read``."""
-
     start_row: int = 0
     start_column: int = 0
-    row_data: tuple[Raw, ...] = ()
-    row_metadata: Raw = Raw(b"[]")
+    row_data: tuple[RowData, ...] = ()
+    row_metadata: tuple[LineProperties | None, ...] = ()
     column_metadata: tuple[LineProperties | None, ...] = ()
-
-    def row_metadata_read(self) -> tuple[LineProperties | None, ...]:
-        return _lines.decode(self.row_metadata)
-
-
-_lines = json.Decoder(tuple[LineProperties | None, ...])
-read_row = json.Decoder(RowData).decode
-"""One of ``GridData.row_data``."""
 
 
 class GridRange(Resource, frozen=True):

@@ -1,6 +1,6 @@
-"""One attempt at Google: gspread signs in and sends, this room paces, and says in plain words what went wrong.
+"""One attempt at Google: gspread signs in and sends, this module paces, and says in plain words what went wrong.
 
-The only room that imports gspread. It knows nothing of rows and plans.
+The only module that imports gspread. It knows nothing of rows and plans.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from connector.core.sink import Host
 from connector.sinks.google_sheets.answers import SheetProperties, Spreadsheet, Updated
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
-_Taken = TypeVar("_Taken")
+_Kind = Literal["read", "write"]
 
-google_url = "https://sheets.googleapis.com"
-_scopes = ("https://www.googleapis.com/auth/spreadsheets",)
-_burst = 12
-"""Calls that may go out at once. 48 a minute and 12 at once never exceed 60 in any 60 seconds."""
+GOOGLE_URL = "https://sheets.googleapis.com"
+_SCOPES = ("https://www.googleapis.com/auth/spreadsheets",)
+_CALLS_AT_ONCE = 12
+"""48 calls a minute and 12 at once never exceed 60 in any 60 seconds."""
 
 
 class Unclear(Exception):
@@ -40,7 +40,7 @@ class Unclear(Exception):
 
 
 class Rejected(Exception):
-    """Google refused the batch, whole (400): a guard met a person's edit, or a request is wrong."""
+    """Google refused the batch as a whole (400): a guard met a person's edit, or a request is wrong."""
 
 
 # ---------------------------------------------------------------- pacing
@@ -69,7 +69,7 @@ class Pacer:
             space = 60 / a_minute
             due = max(self._due.get(kind, 0.0), now)
             self._due[kind] = due + space
-            return max(0.0, self._held_until - now, due - now - (_burst - 1) * space)
+            return max(0.0, self._held_until - now, due - now - (_CALLS_AT_ONCE - 1) * space)
 
     def refused(self, second_of_minute: float) -> float:
         """A 429: hold every call until the next minute and a little longer each time; seconds to wait."""
@@ -155,16 +155,16 @@ class SignIn:
         info = self.info()
         try:
             if info is None:
-                credentials, _ = google.auth.default(scopes=_scopes)
+                credentials, _ = google.auth.default(scopes=_SCOPES)
                 return credentials
             if self._key is None:
                 from_info: Any = ServiceAccount.from_service_account_info  # google-auth has no types
                 self._key = from_info(dict(info))
-            return self._key.with_scopes(_scopes)
+            return self._key.with_scopes(_SCOPES)
         except DefaultCredentialsError:
             raise NeedsAction(
                 "no Google credentials: set credentials_file to a service account's JSON key, or sign in with "
-                "`gcloud auth application-default login --scopes=" + _scopes[0] + "`"
+                "`gcloud auth application-default login --scopes=" + _SCOPES[0] + "`"
             ) from None
         except (GoogleAuthError, ValueError):
             raise NeedsAction(
@@ -175,8 +175,8 @@ class SignIn:
 class _SignInRequest(Request):
     """How google-auth fetches tokens.
 
-    It can't be copied, on purpose: google-auth copies it for a thread that asks another host, again and again, which
-    regions an account may use. Sheets does not need that, and a proxy's network may not allow it.
+    It refuses to be copied: google-auth copies it for a thread that asks another host, again and again, which regions
+    an account may use. Sheets does not need that, and a proxy's network may not allow it.
     """
 
     def __deepcopy__(self, memo: object) -> _SignInRequest:
@@ -217,7 +217,7 @@ class Client:
             """gspread knows one host only."""
 
             def request(self, method: str, endpoint: str, *arguments: Any, **more: Any) -> requests.Response:
-                url = base + endpoint.removeprefix(google_url)
+                url = base + endpoint.removeprefix(GOOGLE_URL)
                 return super().request(method, url, *arguments, **more)
 
         # google-auth has no types; gspread documents None for the credentials of a session of one's own.
@@ -226,66 +226,45 @@ class Client:
             sign_in.credentials(), auth_request=_SignInRequest(), refresh_timeout=min(30.0, timeout_seconds)
         )
         credentials: Any = None
-        self._gspread = gspread.Client(credentials, session, http_client=ElsewhereClient)
-        self._gspread.set_timeout((min(10.0, timeout_seconds), timeout_seconds))
+        self._http: Any = gspread.Client(credentials, session, http_client=ElsewhereClient).http_client
+        self._http.set_timeout((min(10.0, timeout_seconds), timeout_seconds))
 
     def tabs(self) -> list[SheetProperties]:
         """Properties of every tab."""
         fields = {"fields": "sheets.properties(sheetId,title,gridProperties(rowCount,columnCount))"}
-        return self._call(
-            "read",
-            lambda: self._http.request("get", self._url(), params=fields),
-            Spreadsheet,
-            lambda answer: [sheet.properties for sheet in answer.sheets],
-        )
+        answer = self._call("read", lambda: self._http.request("get", self._url(), params=fields), Spreadsheet)
+        return [sheet.properties for sheet in answer.sheets]
 
-    def read(self, filters: list[dict[str, Any]], fields: str, take: Callable[[Spreadsheet], _Taken]) -> _Taken:
-        """``getByDataFilter``: what *take* makes of the answer, which is not kept beside it.
+    def read(self, filters: Sequence[Mapping[str, Any]], fields: str) -> Spreadsheet:
+        """``getByDataFilter``.
 
         Raises:
             Rejected: no such tab, or a range beyond the grid.
             TryLater, NeedsAction: see ``_call``.
         """
         body = {"dataFilters": filters}
-        return self._call("read", lambda: self._post(":getByDataFilter", body, f"sheets({fields})"), Spreadsheet, take)
+        return self._call("read", lambda: self._post(":getByDataFilter", body, f"sheets({fields})"), Spreadsheet)
 
-    def batch(self, requests: Sequence[Mapping[str, Any]]) -> None:
-        """``batchUpdate``, with no look at what it has changed. Raises what ``batch_and_look`` does."""
-        body = {"requests": requests}
-        self._call("write", lambda: self._post(":batchUpdate", body, "spreadsheetId"), Updated, lambda _: None)
-
-    def batch_and_look(
-        self,
-        requests: Sequence[Mapping[str, Any] | msgspec.Raw],
-        ranges: Sequence[str],
-        fields: str,
-        take: Callable[[Spreadsheet], _Taken],
-    ) -> _Taken:
-        """``batchUpdate``: what *take* makes of the state after it.
+    def batch(self, requests: Sequence[Mapping[str, Any]], ranges: Sequence[str] = (), fields: str = "") -> Spreadsheet:
+        """``batchUpdate``: the state after it of *ranges*, or nothing of it where none are asked for.
 
         Raises:
             Unclear: it may have landed.
             Rejected: nothing was written.
             TryLater, NeedsAction: nothing was written.
         """
-        look = {"includeSpreadsheetInResponse": True, "responseIncludeGridData": True, "responseRanges": ranges}
-        shown = f"updatedSpreadsheet(sheets({fields}))"
-        return self._call(
-            "write",
-            lambda: self._post(":batchUpdate", {"requests": requests, **look}, shown),
-            Updated,
-            lambda answer: take(answer.updated_spreadsheet),
-        )
+        body: dict[str, Any] = {"requests": requests}
+        shown = "spreadsheetId"
+        if ranges:
+            body |= {"includeSpreadsheetInResponse": True, "responseIncludeGridData": True, "responseRanges": ranges}
+            shown = f"updatedSpreadsheet(sheets({fields}))"
+        return self._call("write", lambda: self._post(":batchUpdate", body, shown), Updated).updated_spreadsheet
 
     def close(self) -> None:
         self._http.session.close()
 
-    @property
-    def _http(self) -> Any:
-        return self._gspread.http_client
-
     def _url(self, method: str = "") -> str:
-        return f"{google_url}/v4/spreadsheets/{self._id}{method}"
+        return f"{GOOGLE_URL}/v4/spreadsheets/{self._id}{method}"
 
     def _post(self, method: str, body: Mapping[str, Any], fields: str) -> Any:
         return self._http.request(
@@ -296,13 +275,7 @@ class Client:
             headers={"Content-Type": "application/json"},
         )
 
-    def _call(
-        self,
-        kind: Literal["read", "write"],
-        send: Callable[[], Any],
-        shape: type[_Answer],
-        take: Callable[[_Answer], _Taken],
-    ) -> _Taken:
+    def _call(self, kind: _Kind, send: Callable[[], Any], shape: type[_Answer]) -> _Answer:
         wait = self._pacer.take(kind, self._a_minute[kind])
         if wait > 0:
             self._host.metric("quota_wait_seconds", wait)
@@ -310,22 +283,12 @@ class Client:
         self._host.metric("calls", 1)
         start = self._host.monotonic()
         try:
-            answer = self._once_more_on_a_stale_connection(send) if kind == "read" else send()
-            # The cells of a row are decoded where it is looked at: what is wrong there is wrong with the answer.
-            taken = take(msgspec.json.decode(answer.content, type=shape))
+            response = self._once_more_on_a_stale_connection(send) if kind == "read" else send()
+            answer = msgspec.json.decode(response.content, type=shape)
         except gspread.exceptions.APIError as error:
-            raise self._translated(error, kind) from error
-        except RefreshError as error:
-            if error.retryable:
-                raise TryLater(f"Google's sign-in at {self._sign_in.host} does not answer") from error
-            raise NeedsAction(
-                f"Google does not accept the key of {self._sign_in.account}: create a new one (Google Cloud console > "
-                "IAM & Admin > Service accounts > Keys), and look whether this machine's clock is right"
-            ) from error
-        except TransportError as error:  # while signing in: nothing was sent yet
-            raise TryLater(f"Google's sign-in at {self._sign_in.host} can't be reached") from error
-        except GoogleAuthError as error:
-            raise NeedsAction(f"Google does not accept the credentials ({type(error).__name__})") from error
+            raise self._refusal(error, kind) from error
+        except GoogleAuthError as error:  # TransportError, too: while signing in nothing was sent yet
+            raise self._sign_in_failure(error) from error
         except (requests.RequestException, msgspec.DecodeError) as error:  # half an answer is no JSON
             if kind == "write":
                 raise Unclear(f"no answer from {self._where} to a write ({type(error).__name__})") from error
@@ -333,7 +296,7 @@ class Client:
         finally:
             self._host.metric("call_seconds", self._host.monotonic() - start)
         self._pacer.accepted()
-        return taken
+        return answer
 
     @staticmethod
     def _once_more_on_a_stale_connection(send: Callable[[], Any]) -> Any:
@@ -345,44 +308,60 @@ class Client:
         except requests.ConnectionError:
             return send()
 
-    def _translated(self, error: gspread.exceptions.APIError, kind: str) -> Exception:
+    def _sign_in_failure(self, error: GoogleAuthError) -> Exception:
+        if isinstance(error, TransportError):
+            return TryLater(f"Google's sign-in at {self._sign_in.host} can't be reached")
+        if not isinstance(error, RefreshError):
+            return NeedsAction(f"Google does not accept the credentials ({type(error).__name__})")
+        if error.retryable:
+            return TryLater(f"Google's sign-in at {self._sign_in.host} does not answer")
+        return NeedsAction(
+            f"Google does not accept the key of {self._sign_in.account}: create a new one (Google Cloud console > "
+            "IAM & Admin > Service accounts > Keys), and look whether this machine's clock is right"
+        )
+
+    def _refusal(self, error: gspread.exceptions.APIError, kind: _Kind) -> Exception:
         """Google's answer as the error of whoever must act."""
         status = error.response.status_code
         content = error.error if isinstance(error.error, Mapping) else {}
         message = str(content.get("message", ""))
-        details = [item for item in content.get("details", ()) if isinstance(item, Mapping)]
+        details = [item for item in (*content.get("details", ()), *content.get("errors", ())) if isinstance(item, dict)]
         reasons = {str(item.get("reason", "")) for item in details}
-        reasons |= {str(item.get("reason", "")) for item in content.get("errors", ()) if isinstance(item, Mapping)}
-        metadata: dict[str, str] = {}
-        for item in details:
-            metadata |= item.get("metadata") or {}
-        if status == 429 or reasons & {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}:
-            limit = metadata.get("quota_limit_value", "?")
+        facts = {name: value for item in details for name, value in (item.get("metadata") or {}).items()}
+        if status == 429 or reasons & _QUOTA_REASONS:
             wait = self._pacer.refused(self._host.now().timestamp() % 60)
+            limit = facts.get("quota_limit_value", "?")
             return TryLater(f"Google's quota of {limit} {kind}s a minute is used up", after=wait, quota=True)
         if status >= 500 or status in (408, 409):
             text = f"Google Sheets answers {status}"
             return Unclear(text) if kind == "write" else TryLater(text)
-        if "SERVICE_DISABLED" in reasons:
-            link = (
-                metadata.get("activationUrl") or "https://console.cloud.google.com/apis/library/sheets.googleapis.com"
-            )
-            return NeedsAction(f"The Google Sheets API is switched off in the account's project. Switch it on: {link}")
-        if status == 401:
-            return NeedsAction(f"Google does not accept the sign-in of {self._sign_in.account}; create a new key")
-        if "protected cell or object" in message:
+        if _PROTECTED in message:
             return Rejected("protected")
-        if status == 403:
-            return NeedsAction(
-                f"The spreadsheet is not shared with the connector: open it, Share, add {self._sign_in.account} as "
-                f"Editor. (https://docs.google.com/spreadsheets/d/{self._id})"
-            )
-        if status == 404:
-            return NeedsAction(
-                f"There is no spreadsheet {self._id}. Copy the address from the browser into `spreadsheet`; "
-                "if it is right, the file was deleted (Drive > Bin > Restore)."
-            )
         if status == 400:
             # Behind the field's type Google quotes the value, which is nobody's business.
             return Rejected(message.partition("), ")[0][:300])
-        return NeedsAction(f"Google Sheets answers {status}: {message[:200]}")
+        words = next((words for sign, words in _WHAT_TO_DO.items() if sign == status or sign in reasons), _OTHERWISE)
+        return NeedsAction(
+            words.format(
+                account=self._sign_in.account,
+                id=self._id,
+                link=facts.get("activationUrl") or _API_LINK,
+                status=status,
+                message=message[:200],
+            )
+        )
+
+
+_QUOTA_REASONS = {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}
+_PROTECTED = "protected cell or object"
+_API_LINK = "https://console.cloud.google.com/apis/library/sheets.googleapis.com"
+_WHAT_TO_DO: Mapping[int | str, str] = {
+    "SERVICE_DISABLED": "The Google Sheets API is switched off in the account's project. Switch it on: {link}",
+    401: "Google does not accept the sign-in of {account}; create a new key",
+    403: "The spreadsheet is not shared with the connector: open it, Share, add {account} as Editor. "
+    "(https://docs.google.com/spreadsheets/d/{id})",
+    404: "There is no spreadsheet {id}. Copy the address from the browser into `spreadsheet`; if it is right, the file "
+    "was deleted (Drive > Bin > Restore).",
+}
+"""By Google's reason or the HTTP status."""
+_OTHERWISE = "Google Sheets answers {status}: {message}"

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from connector.core.errors import NeedsAction, TryLater
+from connector.core.keys import tidy
 from connector.core.row import Row
 from connector.core.sink import Outcome, Target
-from connector.sinks.google_sheets import batches
+from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
-from connector.sinks.google_sheets.answers import Spreadsheet
 from connector.sinks.google_sheets.batches import Step
 from connector.sinks.google_sheets.client import Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
@@ -28,8 +28,9 @@ from connector.sinks.google_sheets.reading import (
 )
 from connector.sinks.google_sheets.snapshot import Snapshot
 
-most_attempts = 8
+_MOST_ATTEMPTS = 8
 """Batches of one flush that people's edits may foil before it is put off."""
+_MOST_IDLE_BATCHES = 24
 
 
 class Flush(Reading):
@@ -38,7 +39,6 @@ class Flush(Reading):
     def __init__(self, route: Route, target: Target, rows: Sequence[Row]) -> None:
         super().__init__(route, target)
         self.pending: dict[str, Row] = {row.key: row for row in rows}
-        self.held = {key: key for key in self.pending}
         self.outcomes: dict[str, Outcome] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
         self._about_columns: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class Flush(Reading):
         while self.pending:
             layout = self.layout(snapshot)
             self._about_columns = frozenset(column_notices(layout).values())
-            self.route.told &= self._about_columns  # what people put right is told again if it comes again
+            self.route.reported &= self._about_columns  # what people put right is reported again if it comes again
             snapshot = self.with_formula_keys(snapshot, layout)
             if not self._is_ready(snapshot, layout):
                 snapshot = self.prepare(snapshot)
@@ -73,7 +73,6 @@ class Flush(Reading):
             else:
                 nonce, columns = new_nonce(), self.target.columns
                 step = batches.write(snapshot, plan, columns, nonce=nonce, new_id=new_id, limits=self.limits)
-                plan.forget_cells()
             snapshot = self._send(snapshot, layout, step)
         layout = self.layout(snapshot)
         if self.target.key in layout.columns:
@@ -130,7 +129,7 @@ class Flush(Reading):
                 continue
             forbidden = batches.columns_forbidden(snapshot, layout) if layout.missing else None
             if forbidden is not None and self.target.key in layout.columns:
-                self.unmakable = set(layout.missing)  # they wait; the others go on
+                self.unmakable = set(layout.missing)  # they wait; the others continue
                 continue
             if forbidden is not None:
                 raise NeedsAction(
@@ -140,7 +139,7 @@ class Flush(Reading):
             if layout.missing:
                 self._may_create(snapshot, layout)
                 step = batches.add_columns(
-                    snapshot, layout, self.target.columns, nonce=new_nonce(), bare=snapshot.is_empty
+                    snapshot, layout, self.target.columns, nonce=new_nonce(), bare=not snapshot.cells
                 )
                 snapshot = self._send(snapshot, layout, step, whole=True)
                 continue
@@ -196,7 +195,7 @@ class Flush(Reading):
 
     def _lock_step(self, snapshot: Snapshot, layout: Layout, places: Sequence[int], last: int, grow: int = 0) -> Step:
         """Lock as many of *places* as one batch may; show the *last* row too: new rows are to look like it."""
-        most = min(self.limits.tagged_rows, (self.limits.batch_bytes - 2_000) // batches.tag_bytes)
+        most = min(self.limits.tagged_rows, (self.limits.batch_bytes - 2_000) // guards.TAG_BYTES)
         step = batches.lock(snapshot, layout, places[:most], nonce=new_nonce(), new_id=new_id, grow=grow)
         if not self.route.is_big:
             step.shows.add(last)
@@ -205,7 +204,7 @@ class Flush(Reading):
     def _send(self, snapshot: Snapshot, layout: Layout, step: Step, *, whole: bool = False) -> Snapshot:
         """Send one batch; the tab after it (or read again, when it was refused or its answer was lost)."""
         self.idle += 1
-        if self.idle > 3 * most_attempts:
+        if self.idle > _MOST_IDLE_BATCHES:
             raise TryLater(f'"{self.options.tab}" does not come to rest: {self.idle} batches settled no row')
         grown = (snapshot.row_count + len(step.appends)) * snapshot.column_count
         self.route.is_big = grown > self.limits.whole_tab_cells
@@ -214,14 +213,9 @@ class Flush(Reading):
         whole = whole or (formats and bool(snapshot.protections))
         shows = [row for row in step.shows if row < snapshot.row_count]
         ranges = batches.answer_ranges(snapshot, layout, self.target.key, shows, whole=whole)
-        fields = table.sheet_fields + (table.typed_cells_and_formats if formats else table.typed_cells)
-
-        def look(answer: Spreadsheet) -> list[Snapshot]:
-            snapshot.cells.forget()  # the batch has landed; of a big tab one look at a time is enough to hold
-            return table.parse_sheets(answer, formats=formats, whole=whole, held=self.held)
-
+        fields = table.SHEET_FIELDS + (table.TYPED_CELLS_AND_FORMATS if formats else table.TYPED_CELLS)
         try:
-            sheets = self.client.batch_and_look(step.requests, ranges, fields, look)
+            answer = self.client.batch(step.requests, ranges, fields)
         except (Rejected, Unclear) as error:
             after = self._read_or_make()
             if after.fence is not None and after.fence.value == step.nonce:
@@ -232,7 +226,7 @@ class Flush(Reading):
                 self._count_attempt(error)
             return after
         self._landed(step)
-        for sheet in sheets:
+        for sheet in table.parse_sheets(answer, formats=formats, whole=whole):
             if sheet.sheet_id == snapshot.sheet_id:
                 self._settle_what_was_written(step, sheet)
                 there, key = self.layout(sheet), self.target.key
@@ -247,7 +241,7 @@ class Flush(Reading):
             self.notes[written.row.key] = (*self.notes.get(written.row.key, ()), *written.notices)
 
     def _settle_what_was_written(self, step: Step, after: Snapshot) -> None:
-        """The answer is the proof: a row is done when its key stands where it was written, and a new one just once.
+        """The answer is the proof: a row is done when its key is where it was written, and a new one just once.
 
         What is not done (a person pasted over the key in this moment) is planned again on the answer.
         """
@@ -255,13 +249,13 @@ class Flush(Reading):
         if place is None:
             return
         for update in step.updates:
-            key = table.canonical_key(after.value(step.lands(update.at), place))
-            if key == table.tidy(update.row.key) and update.row.key not in step.unfinished:
+            key = table.key_of(after.value(step.lands(update.at), place))
+            if key == tidy(update.row.key) and update.row.key not in step.unfinished:
                 self._settle(Outcome(update.row.key, "written", waiting=update.waiting))
         if step.appends:
-            count = Counter(map(table.canonical_key, after.cells.column(place)))
+            count = Counter(table.key_of(value) for _, value in after.column(place))
             for append in step.appends:
-                if count[table.tidy(append.row.key)] == 1:
+                if count[tidy(append.row.key)] == 1:
                     self._settle(Outcome(append.row.key, "written", waiting=append.waiting))
 
     def _settle(self, outcome: Outcome) -> None:
@@ -269,10 +263,10 @@ class Flush(Reading):
         if self.pending.pop(key, None) is None:
             return
         self.idle = 0
-        # What is true of a column is told once, not by every row of every batch.
-        told = self.route.told
-        notices = tuple(note for note in dict.fromkeys(self.notes.get(key, ()) + outcome.notices) if note not in told)
-        told |= self._about_columns.intersection(notices)
+        # What is true of a column is reported once, not by every row of every batch.
+        known = self.route.reported
+        notices = tuple(note for note in dict.fromkeys(self.notes.get(key, ()) + outcome.notices) if note not in known)
+        known |= self._about_columns.intersection(notices)
         self.outcomes[key] = replace(outcome, notices=notices)
 
     def _refused_for_no_edit(self, error: Rejected, snapshot: Snapshot) -> None:
@@ -289,7 +283,7 @@ class Flush(Reading):
 
     def _count_attempt(self, error: Exception) -> None:
         self.attempts += 1
-        if self.attempts < most_attempts:
+        if self.attempts < _MOST_ATTEMPTS:
             return
         if isinstance(error, Unclear):
             raise TryLater(f"Google Sheets takes no write at the moment ({error})") from error

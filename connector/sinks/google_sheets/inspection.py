@@ -63,12 +63,10 @@ class Inspection(Reading):
         if place is not None:
             level: Literal["problem", "notice"] = "problem" if self.options.on_duplicate_key == "stop" else "notice"
             rows: dict[str, list[int]] = {}
-            for row, value in enumerate(snapshot.cells.column(place)):
-                key = table.canonical_key(value)
-                if key and row != layout.header:
-                    rows.setdefault(key, []).append(row)
+            for row, key in snapshot.keys(place, layout.header):
+                rows.setdefault(key, []).append(row)
             found += [
-                Finding(level, "duplicate key", f"{key} stands in {table.place_words(at)}")
+                Finding(level, "duplicate key", f"{key} is in {table.place_words(at)}")
                 for key, at in rows.items()
                 if len(at) > 1
             ]
@@ -85,7 +83,7 @@ class Inspection(Reading):
         if name in layout.columns:
             text = f"column {table.letters(layout.columns[name])}"
             if name in layout.renamed:
-                return Finding("notice", name, f'{text}, now headed "{layout.renamed[name]}"; it goes on')
+                return Finding("notice", name, f'{text}, now headed "{layout.renamed[name]}"; it continues')
             return Finding("ok", name, text)
         where = f'no header "{name}" in row {layout.header + 1} of "{snapshot.title}"'
         if name in layout.waiting and name == self.target.key:

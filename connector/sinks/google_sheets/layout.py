@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
+from connector.core.headers import match_headers
+from connector.core.keys import tidy
 from connector.core.row import Column
-from connector.sinks.google_sheets.snapshot import (
-    Snapshot,
-    Tag,
-    header_text,
-    tidy,
-    unconfirmed,
-)
+from connector.sinks.google_sheets.snapshot import UNCONFIRMED, Snapshot, Tag, key_of
+
+_HEADER_CANDIDATES = 50
+"""Filled rows from the top among which a header row is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,58 +46,63 @@ def find_layout(
             inserted rows above), then this, unless a row with the key's header has more of ours; then row 1.
         known: names that were in this tab before: what is gone now was taken away by a person.
     """
-    names = {tidy(column.name): column.name for column in columns}
-    header = _header_row(snapshot, names, tidy(key), header_row)
-    texts = {place: header_text(value) for place, value in snapshot.cells.line(header).items()}
-    tagged: dict[str, list[int]] = {}
-    for at in sorted(snapshot.columns):
-        tagged.setdefault(snapshot.columns[at].value, []).append(at)
-    found: dict[str, int] = {}
-    renamed: dict[str, str] = {}
-    for text, name in names.items():
-        places = tagged.get(name, ())
-        place = next((place for place in places if texts.get(place) == text), places[0] if places else None)
-        if place is not None:
-            found[name] = place
-    claimed = set(found.values())
-    for text, name in names.items():
-        headed = next((place for place in sorted(texts) if texts[place] == text and place not in claimed), None)
-        if headed is not None and (name not in found or found[name] not in texts):
-            found[name] = headed  # no tag yet; or it stayed behind when people cut and pasted the column
-        elif name in found and texts.get(found[name]) != text:
-            renamed[name] = texts.get(found[name], "")
-    absent = [column.name for column in columns if column.name not in found]
+    names = [column.name for column in columns]
+    header = _header_row(snapshot, names, key, header_row)
+    texts = _texts(snapshot, header)
+    found = _by_tag(snapshot, names, texts)
+    free = {place: text for place, text in texts.items() if place not in found.values()}
+    # No tag yet; or the tag stayed behind when people cut and pasted the column.
+    lost = [name for name in names if name not in found or found[name] not in texts]
+    found |= match_headers(free, lost)
+    absent = [name for name in names if name not in found]
+    tags = [confirmed_name(tag) for tag in snapshot.columns.values()]
     return Layout(
         header=header,
         columns=found,
         untagged=tuple(
             name
             for name, place in found.items()
-            if place not in snapshot.columns
-            or confirmed_name(snapshot.columns[place]) != name
-            or sum(confirmed_name(tag) == name for tag in snapshot.columns.values()) > 1
+            if place not in snapshot.columns or confirmed_name(snapshot.columns[place]) != name or tags.count(name) > 1
         ),
         missing=tuple(name for name in absent if name not in known),
         waiting=tuple(name for name in absent if name in known),
-        renamed=renamed,
+        renamed={
+            name: texts.get(place, "")
+            for name, place in found.items()
+            if not match_headers({place: texts.get(place, "")}, [name])
+        },
     )
+
+
+def _by_tag(snapshot: Snapshot, names: Sequence[str], texts: Mapping[int, str]) -> dict[str, int]:
+    """The columns that a confirmed tag names: of several, the one under its header."""
+    found: dict[str, int] = {}
+    for place in sorted(snapshot.columns):
+        name = snapshot.columns[place].value
+        if name in names and (name not in found or (texts.get(place) == tidy(name) != texts.get(found[name]))):
+            found[name] = place
+    return found
 
 
 def confirmed_name(tag: Tag) -> str:
     """The column that a tag names, confirmed or not."""
-    return tag.value.removeprefix(unconfirmed)
+    return tag.value.removeprefix(UNCONFIRMED)
 
 
-def _header_row(snapshot: Snapshot, names: Mapping[str, str], key: str, header_row: int | None) -> int:
+def _texts(snapshot: Snapshot, row: int) -> dict[int, str]:
+    return {place: key_of(value) for place, value in snapshot.line(row).items()}
+
+
+def _header_row(snapshot: Snapshot, names: Sequence[str], key: str, header_row: int | None) -> int:
     def hits(row: int) -> int:
-        texts = {header_text(value) for value in snapshot.cells.line(row).values()}
-        return len(texts & names.keys()) + (key in texts)
+        found = match_headers(_texts(snapshot, row), names)
+        return len(found) + (key in found)
 
     tagged = max(snapshot.headers, key=lambda row: (hits(row), -row), default=None)
     said = None if header_row is None else header_row - 1
-    first = islice(snapshot.cells.filled_rows(), 50)
-    top = [row for row in first if key in map(header_text, snapshot.cells.line(row).values())]
-    best = max(top, key=lambda row: (hits(row), -row), default=None)
+    candidates = sorted(snapshot.cells)[:_HEADER_CANDIDATES]
+    with_key = [row for row in candidates if match_headers(_texts(snapshot, row), [key])]
+    best = max(with_key, key=lambda row: (hits(row), -row), default=None)
     for row in (tagged, said):
         # A tag is put by place: a person may have inserted rows above at that moment, and values may look like headers.
         if row is not None and hits(row) and (best is None or hits(row) >= hits(best)):

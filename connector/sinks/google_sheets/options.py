@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from connector.core.outbound import DestinationUrl
 from connector.core.sink import SinkOptions, TargetOptions
-from connector.sinks.google_sheets.client import google_url
+from connector.sinks.google_sheets.client import GOOGLE_URL
 
 
 class GoogleSheetsOptions(SinkOptions):
@@ -22,7 +22,7 @@ class GoogleSheetsOptions(SinkOptions):
     """A service account's JSON key."""
     credentials: SecretStr | None = None
     """The JSON itself. Neither: application default credentials."""
-    base_url: DestinationUrl = google_url
+    base_url: DestinationUrl = GOOGLE_URL
     """Another host, for a proxy or a test; the token endpoint is the JSON's ``token_uri``."""
     reads_per_minute: int = Field(48, ge=1, le=48_000)
     """48 is 80 % of Google's 60, so that others with the same account have room."""

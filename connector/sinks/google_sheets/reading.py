@@ -6,17 +6,17 @@ import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
+from connector.core.keys import tidy
 from connector.core.row import Row
 from connector.core.sink import Host, Target
-from connector.sinks.google_sheets import batches
+from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.client import Client, Rejected
 from connector.sinks.google_sheets.layout import Layout, find_layout
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
 from connector.sinks.google_sheets.plan import Limits, Plan, make_plan
-from connector.sinks.google_sheets.snapshot import Cells, Json, Snapshot
+from connector.sinks.google_sheets.snapshot import Json, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +27,37 @@ class Whereabouts:
 
     Args:
         frame: sizes, tags and header row.
-        keys: of all rows, one after the other with NUL between them (a tab may have hundreds of thousands).
+        rows: by key, where its rows were.
+        last_row: the last one with a key, whose formats new rows inherit.
     """
 
     frame: Snapshot
-    keys: str
+    rows: Mapping[str, tuple[int, ...]]
+    last_row: int
 
     @classmethod
     def of(cls, snapshot: Snapshot, layout: Layout, key_column: int) -> Whereabouts:
-        column = snapshot.cells.column(key_column)
-        keys = [table.canonical_key(value) if row != layout.header else "" for row, value in enumerate(column)]
-        header = Cells()
-        header.put_line(layout.header, snapshot.cells.line(layout.header))
-        frame = replace(snapshot, cells=header, tagged={}, formatted=None, blocks=())
-        return cls(frame, "\0".join(keys).rstrip("\0"))
+        rows: dict[str, tuple[int, ...]] = {}
+        last = layout.header
+        for row, key in snapshot.keys(key_column, layout.header):
+            rows[key] = (*rows.get(key, ()), row)
+            last = max(last, row)
+        header = {layout.header: dict(snapshot.line(layout.header))}
+        return cls(replace(snapshot, cells=header, tagged={}, formatted=None, blocks=()), rows, last)
 
     def places(self, keys: Collection[str]) -> list[int]:
         """The rows that bore one of *keys*."""
-        wanted = set(map(table.tidy, keys))
-        return [row for row, key in enumerate(self.keys.split("\0")) if key and key in wanted]
-
-    @property
-    def last_row(self) -> int:
-        """The last one with a key, whose formats new rows inherit."""
-        return self.keys.count("\0")
+        return sorted(row for key in set(map(tidy, keys)) for row in self.rows.get(key, ()))
 
 
 class Route:
-    """What one route's thread keeps between flushes: its connection, and how the tab was."""
+    """What one route's thread keeps between flushes: its connection, and how the tab was.
+
+    Attributes:
+        known: the columns that the tab has had.
+        reported: notices about columns that are still true and have been given.
+        file_cells: cells of all other tabs, as last listed.
+    """
 
     def __init__(self, client: Client, host: Host, limits: Limits, options: GoogleSheetsOptions) -> None:
         self.client = client
@@ -67,10 +70,8 @@ class Route:
         self.is_big = False
         self.last: Whereabouts | None = None
         self.guards_bind = False
-        self.told: set[str] = set()
-        """Notices about columns that hold and have been given."""
+        self.reported: set[str] = set()
         self.file_cells = 0
-        """Cells of all other tabs, as last listed."""
 
 
 def new_id() -> int:
@@ -96,7 +97,7 @@ def guards_trouble(client: Client) -> str | None:
     def refusal(*, stale: bool) -> str | None:
         sheet_id, title = new_id(), f"connector trial {new_nonce()}"
         try:
-            client.batch(batches.guard_trial(sheet_id, title, new_id(), stale=stale))
+            client.batch(guards.guard_trial(sheet_id, title, new_id(), stale=stale))
         except Rejected as error:
             return str(error)
         return None
@@ -126,7 +127,11 @@ def guards_trouble(client: Client) -> str | None:
 
 
 class Reading:
-    """Finding and reading the tab: what a flush, a check and a preview have in common."""
+    """Finding and reading the tab: what a flush, a check and a preview have in common.
+
+    Attributes:
+        unmakable: missing columns that a protected range keeps from being added.
+    """
 
     def __init__(self, route: Route, target: Target) -> None:
         self.target = target
@@ -136,20 +141,12 @@ class Reading:
         self.route = route
         self.client = route.client
         self.unmakable: set[str] = set()
-        """Missing columns that a protected range keeps from being added."""
-        self.held: Mapping[str, str] = {}
-        """Texts that are in memory: where the tab says the same, it is not held twice."""
         self._note = f"{route.spreadsheet}/{self.options.tab}"
-        self._recall()
-
-    def _recall(self) -> None:
-        if self.route.sheet_id is not None:
-            return
-        note = self.host.recall(self._note)
+        note = self.host.recall(self._note) if route.sheet_id is None else None
         if note is not None:
             kept = json.loads(note)
-            self.route.sheet_id = kept["sheet_id"]
-            self.route.known = set(kept["columns"])
+            route.sheet_id = kept["sheet_id"]
+            route.known = set(kept["columns"])
 
     def remember(self, sheet_id: int, known: set[str]) -> None:
         if (sheet_id, known) == (self.route.sheet_id, self.route.known):
@@ -160,13 +157,10 @@ class Reading:
     def find_tab(self) -> tuple[int | None, str]:
         """(sheetId, title) by the remembered sheetId, else by title; notes sizes. 1 call."""
         tabs = self.client.tabs()
-        chosen = None
-        for tab in tabs:
-            if self.route.sheet_id is not None and tab.sheet_id == self.route.sheet_id:
-                chosen = tab
-        if chosen is None:
-            title = table.tidy(self.options.tab).casefold()
-            chosen = next((tab for tab in tabs if table.tidy(tab.title).casefold() == title), None)
+        title = tidy(self.options.tab).casefold()
+        chosen = next((tab for tab in tabs if tab.sheet_id == self.route.sheet_id), None) or next(
+            (tab for tab in tabs if tidy(tab.title).casefold() == title), None
+        )
         self.route.file_cells = sum(tab.grid_properties.cells for tab in tabs if tab is not chosen)
         if chosen is None:
             return None, self.options.tab
@@ -179,6 +173,8 @@ class Reading:
             f'"{title}" and run `connector resync {self.target.route}`.'
         )
 
+    # ------------------------------------------------------------ reading
+
     def read(self, sheet_id: int) -> Snapshot:
         """The tab as it is; of a big one, header row and tagged columns. 1 call.
 
@@ -187,7 +183,7 @@ class Reading:
         """
         if not self.route.is_big:
             return self._whole(sheet_id)
-        return self._parts(sheet_id, {self._header_row}, {"metadataKey": table.column_key})
+        return self._parts(sheet_id, {self._header_row}, {"metadataKey": table.COLUMN_KEY})
 
     def read_keys(self, sheet_id: int, last: Whereabouts | None) -> Snapshot:
         """Header row, keys, and the row that new ones are to look like: enough to see which rows to lock. 1 call.
@@ -196,7 +192,7 @@ class Reading:
             Rejected: the tab is gone.
         """
         rows = {self._header_row} if last is None else {*last.frame.headers, last.last_row}
-        return self._parts(sheet_id, rows, {"metadataKey": table.column_key, "metadataValue": self.target.key})
+        return self._parts(sheet_id, rows, {"metadataKey": table.COLUMN_KEY, "metadataValue": self.target.key})
 
     @property
     def _header_row(self) -> int:
@@ -205,16 +201,14 @@ class Reading:
     def _parts(self, sheet_id: int, rows: Collection[int], columns: Json) -> Snapshot:
         """*rows*, the header row wherever it is, and the columns whose tags match."""
         area: Json = {"sheetId": sheet_id}
-        header = {"metadataKey": table.header_key, "metadataLocation": area}
         filters: list[Json] = [
             *({"gridRange": area | {"startRowIndex": row, "endRowIndex": row + 1}} for row in sorted(rows)),
             {"developerMetadataLookup": columns | {"metadataLocation": area}},
-            {"developerMetadataLookup": header},
+            {"developerMetadataLookup": {"metadataKey": table.HEADER_KEY, "metadataLocation": area}},
         ]
         formats = not self.route.is_big
-        cells = table.typed_cells_and_formats if formats else table.typed_cells
         try:
-            snapshot = self._one(filters, cells, formats=formats, whole=False)
+            snapshot = self._one(filters, formats=formats)
             layout = self.layout(snapshot)
         except Rejected:
             return self._whole(sheet_id)
@@ -223,28 +217,28 @@ class Reading:
         return self._whole(sheet_id) if lacks or (formats and snapshot.protections) else snapshot
 
     def _whole(self, sheet_id: int, *, results: bool = False) -> Snapshot:
-        formats = results or not self.route.is_big
-        cells = table.typed_cells_and_formats if formats else table.typed_cells
-        cells = table.typed_cells_and_results if results else cells
-        return self._one([{"gridRange": {"sheetId": sheet_id}}], cells, formats=formats, whole=True)
+        filters = [{"gridRange": {"sheetId": sheet_id}}]
+        return self._one(filters, formats=results or not self.route.is_big, results=results, whole=True)
 
-    def _one(self, filters: list[Json], cells: str, *, formats: bool, whole: bool) -> Snapshot:
-        parse = partial(table.parse_sheets, formats=formats, whole=whole, held=self.held)
-        sheets = self.client.read(filters, table.sheet_fields + cells, parse)
-        if len(sheets) != 1:
+    def _one(self, filters: list[Json], *, formats: bool, results: bool = False, whole: bool = False) -> Snapshot:
+        cells = table.TYPED_CELLS_AND_FORMATS if formats else table.TYPED_CELLS
+        answer = self.client.read(filters, table.SHEET_FIELDS + (table.TYPED_CELLS_AND_RESULTS if results else cells))
+        if len(answer.sheets) != 1:
             raise Rejected("the tab is gone")
-        snapshot = sheets[0]
-        self.route.is_big = snapshot.row_count * snapshot.column_count > self.limits.whole_tab_cells
+        (snapshot,) = table.parse_sheets(answer, formats=formats, whole=whole)
+        self.route.is_big = snapshot.size > self.limits.whole_tab_cells
         return snapshot
 
     def with_formula_keys(self, snapshot: Snapshot, layout: Layout) -> Snapshot:
         """Where people's formulas make the keys, their results are read too (1 more call)."""
         place = layout.columns.get(self.target.key)
         if place is None or not any(
-            isinstance(value, table.Formula) and value.shown is None for value in snapshot.cells.column(place)
+            isinstance(value, table.Formula) and value.shown is None for _, value in snapshot.column(place)
         ):
             return snapshot
         return self._whole(snapshot.sheet_id, results=True)
+
+    # ------------------------------------------------------------ what it means
 
     def layout(self, snapshot: Snapshot) -> Layout:
         return find_layout(
@@ -256,7 +250,6 @@ class Reading:
         )
 
     def plan(self, snapshot: Snapshot, layout: Layout, rows: Sequence[Row]) -> Plan:
-        room = self.limits.file_cells - self.route.file_cells - snapshot.row_count * snapshot.column_count
         return make_plan(
             snapshot,
             layout,
@@ -265,5 +258,5 @@ class Reading:
             rows,
             duplicates=self.options.on_duplicate_key,
             limits=self.limits,
-            room=room,
+            room=self.limits.file_cells - self.route.file_cells - snapshot.size,
         )

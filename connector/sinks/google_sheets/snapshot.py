@@ -14,15 +14,13 @@ Developer metadata ("tags") is attached to lines of the grid and moves with them
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import zip_longest
-from types import MappingProxyType
 from typing import Any
 
+from connector.core.keys import canonical_key
 from connector.core.row import Cell, ColumnType
 from connector.sinks.google_sheets.answers import (
     DeveloperMetadata,
@@ -31,32 +29,31 @@ from connector.sinks.google_sheets.answers import (
     LineProperties,
     Sheet,
     Spreadsheet,
-    read_row,
 )
 
 Json = dict[str, Any]
 
-fence_key = "connector.fence"
-header_key = "connector.header"
-column_key = "connector.column"
-end_key = "connector.end"
-row_key = "c~"  # two characters: a sheet's metadata may hold 30,000 in all, and thousands of rows may be tagged
+FENCE_KEY = "connector.fence"
+HEADER_KEY = "connector.header"
+COLUMN_KEY = "connector.column"
+END_KEY = "connector.end"
+ROW_KEY = "c~"  # two characters: a sheet's metadata may hold 30,000 in all, and thousands of rows may be tagged
 
-unconfirmed = "?"
+UNCONFIRMED = "?"
 
-_tag_fields = "metadataId,metadataKey,metadataValue,location.dimensionRange.endIndex"
-sheet_fields = (
+_TAG_FIELDS = "metadataId,metadataKey,metadataValue,location.dimensionRange.endIndex"
+SHEET_FIELDS = (
     "properties(sheetId,title,gridProperties(rowCount,columnCount)),"
-    f"developerMetadata({_tag_fields}),"
+    f"developerMetadata({_TAG_FIELDS}),"
     "merges,"
     "protectedRanges(protectedRangeId,description,range,requestingUserCanEdit,warningOnly,unprotectedRanges),"
-    f"data(startRow,startColumn,rowMetadata.developerMetadata({_tag_fields}),"
-    f"columnMetadata.developerMetadata({_tag_fields}),rowData.values"
+    f"data(startRow,startColumn,rowMetadata.developerMetadata({_TAG_FIELDS}),"
+    f"columnMetadata.developerMetadata({_TAG_FIELDS}),rowData.values"
 )
 """The field mask of one sheet, to be ended with one of the three below: tags, sizes, and what forbids writing."""
-typed_cells = "(userEnteredValue))"
-typed_cells_and_formats = "(userEnteredValue,userEnteredFormat.numberFormat.type))"
-typed_cells_and_results = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue))"
+TYPED_CELLS = "(userEnteredValue))"
+TYPED_CELLS_AND_FORMATS = "(userEnteredValue,userEnteredFormat.numberFormat.type))"
+TYPED_CELLS_AND_RESULTS = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,74 +101,12 @@ class Protection:
         return self.rect.holds(row, column) and not any(free.holds(row, column) for free in self.free)
 
 
-class Cells:
-    """The cells of a tab by column, then row, as far as they are known; empty ones are None.
-
-    A list for each column: of a tab with many thousand rows most often the keys alone are looked at, and an object for
-    each row takes several times what the keys do.
-    """
-
-    __slots__ = ("_columns",)
-
-    def __init__(self) -> None:
-        self._columns: dict[int, list[Value]] = {}
-
-    def put(self, row: int, column: int, value: Value) -> None:
-        if value is None:
-            return
-        column_cells = self._columns.setdefault(column, [])
-        if row >= len(column_cells):
-            column_cells.extend([None] * (row + 1 - len(column_cells)))
-        column_cells[row] = value
-
-    def put_line(self, row: int, line: Mapping[int, Value]) -> None:
-        for column, value in line.items():
-            self.put(row, column, value)
-
-    def value(self, row: int, column: int) -> Value:
-        cells = self._columns.get(column, ())
-        return cells[row] if row < len(cells) else None
-
-    def line(self, row: int) -> dict[int, Value]:
-        """The filled cells of *row*, by column."""
-        return {
-            column: value
-            for column, cells in sorted(self._columns.items())
-            if row < len(cells) and (value := cells[row]) is not None
-        }
-
-    def column(self, column: int) -> Sequence[Value]:
-        """The cells of *column*, by row; none below the last that is filled."""
-        return self._columns.get(column, ())
-
-    def filled_rows(self) -> Iterator[int]:
-        """Rows with a filled cell, from the top."""
-        for row, line in enumerate(zip_longest(*self._columns.values())):
-            if any(value is not None for value in line):
-                yield row
-
-    @property
-    def height(self) -> int:
-        """The rows down to the last one with a filled cell."""
-        return max(map(len, self._columns.values()), default=0)
-
-    def __iter__(self) -> Iterator[tuple[int, int, Value]]:
-        """(row, column, value) of each filled cell."""
-        for column, cells in self._columns.items():
-            for row, value in enumerate(cells):
-                if value is not None:
-                    yield row, column, value
-
-    def forget(self) -> None:
-        """Let go of all."""
-        self._columns.clear()
-
-
 @dataclass(slots=True)
 class Snapshot:
     """A tab, or the parts of it that were asked for.
 
     Args:
+        cells: the filled cells, by row, then column.
         tagged: the row tags (``c~``) by row.
         headers: rows that bear the header tag.
         columns: tags of managed columns, by column.
@@ -185,7 +120,7 @@ class Snapshot:
     title: str
     row_count: int
     column_count: int
-    cells: Cells = field(default_factory=Cells)
+    cells: dict[int, dict[int, Value]] = field(default_factory=dict)
     tagged: dict[int, Tag] = field(default_factory=dict)
     headers: dict[int, Tag] = field(default_factory=dict)
     columns: dict[int, Tag] = field(default_factory=dict)
@@ -200,8 +135,29 @@ class Snapshot:
     def fence(self) -> Tag | None:
         return min(self.fences, key=lambda tag: tag.id, default=None)
 
+    @property
+    def size(self) -> int:
+        """Cells of the grid."""
+        return self.row_count * self.column_count
+
     def value(self, row: int, column: int) -> Value:
-        return self.cells.value(row, column)
+        return self.line(row).get(column)
+
+    def line(self, row: int) -> Mapping[int, Value]:
+        """The filled cells of *row*, by column."""
+        return self.cells.get(row, {})
+
+    def column(self, column: int) -> Iterator[tuple[int, Value]]:
+        """(row, value) of the filled cells of *column*, from the top."""
+        for row in sorted(self.cells):
+            if column in self.cells[row]:
+                yield row, self.cells[row][column]
+
+    def keys(self, column: int, header: int) -> Iterator[tuple[int, str]]:
+        """(row, key) of the rows with a key, from the top; *column* is the key's."""
+        for row, value in self.column(column):
+            if row != header and (key := key_of(value)):
+                yield row, key
 
     def whole_columns(self) -> set[int]:
         """Columns of which every cell was asked for."""
@@ -212,53 +168,43 @@ class Snapshot:
             for column in range(block.left, block.right)
         }
 
-    def whole_rows(self) -> list[tuple[int, int]]:
-        """(first, end) of the spans of rows of which every cell was asked for."""
-        return [
-            (block.top, block.bottom) for block in self.blocks if block.left == 0 and block.right >= self.column_count
-        ]
-
     def shows_row(self, row: int) -> bool:
         """Whether every cell of *row* was asked for."""
-        return any(first <= row < end for first, end in self.whole_rows())
+        return any(
+            block.top <= row < block.bottom and block.left == 0 and block.right >= self.column_count
+            for block in self.blocks
+        )
 
     def is_part_of(self, later: Snapshot) -> bool:
-        """Whether what this one shows still stands in *later*, which shows as much or more: nobody edited."""
+        """Whether what this one shows is unchanged in *later*, which shows as much or more: nobody edited."""
         return (
             self._frame() == later._frame()
             and self.tagged == later.tagged
-            and all(later.value(row, column) == value for row, column, value in self.cells)
+            and all(later.value(row, at) == value for row, line in self.cells.items() for at, value in line.items())
         )
 
     def _frame(self) -> tuple[object, ...]:
         size = self.title, self.row_count, self.column_count
         return (*size, self.headers, self.columns, self.ends, self.fences, self.merges, self.protections)
 
-    @property
-    def is_empty(self) -> bool:
-        return self.cells.height == 0
 
-
-def parse_sheets(
-    answer: Spreadsheet, *, formats: bool = False, whole: bool = False, held: Mapping[str, str] = MappingProxyType({})
-) -> list[Snapshot]:
-    """Every sheet of an answer that was asked for with ``sheet_fields``.
+def parse_sheets(answer: Spreadsheet, *, formats: bool = False, whole: bool = False) -> list[Snapshot]:
+    """Every sheet of an answer that was asked for with ``SHEET_FIELDS``.
 
     Args:
         formats: number formats were asked for.
         whole: the whole sheet was asked for.
-        held: texts by themselves, which take the place of the answer's equal ones.
     """
-    return [_parse_sheet(sheet, formats=formats, whole=whole, held=held) for sheet in answer.sheets]
+    return [_parse_sheet(sheet, formats=formats, whole=whole) for sheet in answer.sheets]
 
 
-def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool, held: Mapping[str, str]) -> Snapshot:
+def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
     grid = sheet.properties.grid_properties
     rows, columns = grid.row_count, grid.column_count
     snapshot = Snapshot(sheet.properties.sheet_id, sheet.properties.title, rows, columns)
     if formats:
         snapshot.formatted = {}
-    snapshot.fences = tuple(_tag(item) for item in sheet.developer_metadata if item.metadata_key == fence_key)
+    snapshot.fences = tuple(_tag(item) for item in sheet.developer_metadata if item.metadata_key == FENCE_KEY)
     snapshot.merges = tuple(_rect(item, rows, columns) for item in sheet.merges)
     snapshot.protections = tuple(
         Protection(
@@ -274,34 +220,28 @@ def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool, held: Mapping[str,
     blocks = []
     for data in sheet.data:
         top, left = data.start_row, data.start_column
-        row_metadata = data.row_metadata_read()
-        height, width = len(row_metadata), len(data.column_metadata)
-        for row, tag in _tags(row_metadata, top):
-            if tag.metadata_key == row_key:
+        for row, tag in _tags(data.row_metadata, top):
+            if tag.metadata_key == ROW_KEY:
                 snapshot.tagged[row] = _tag(tag)
-            elif tag.metadata_key == header_key:
+            elif tag.metadata_key == HEADER_KEY:
                 snapshot.headers[row] = _tag(tag)
-        del row_metadata
-        for row, text in enumerate(data.row_data, top):
-            values = read_row(text).values
-            if not values:
-                continue
-            height, width = max(height, row - top + 1), max(width, len(values))
-            for column, cell in enumerate(values, left):
+        for column, tag in _tags(data.column_metadata, left):
+            if tag.metadata_key == COLUMN_KEY:
+                snapshot.columns[column] = _tag(tag)
+            elif tag.metadata_key == END_KEY:
+                snapshot.ends[column] = _tag(tag)
+        for row, line in enumerate(data.row_data, top):
+            for column, cell in enumerate(line.values, left):
                 if cell.user_entered_value is not None:
                     value = _value(cell.user_entered_value, cell.effective_value)
-                    snapshot.cells.put(row, column, held.get(value, value) if isinstance(value, str) else value)
+                    if value is not None:
+                        snapshot.cells.setdefault(row, {})[column] = value
                 if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
                     snapshot.formatted.setdefault(row, set()).add(column)
-        for column, tag in _tags(data.column_metadata, left):
-            if tag.metadata_key == column_key:
-                snapshot.columns[column] = _tag(tag)
-            elif tag.metadata_key == end_key:
-                snapshot.ends[column] = _tag(tag)
+        height = max(len(data.row_metadata), len(data.row_data))
+        width = max([len(data.column_metadata), *(len(line.values) for line in data.row_data)])
         blocks.append(Rect(top, top + height, left, left + width))
-    if whole:
-        blocks = [Rect(0, rows, 0, columns)]
-    snapshot.blocks = tuple(blocks)
+    snapshot.blocks = (Rect(0, rows, 0, columns),) if whole else tuple(blocks)
     return snapshot
 
 
@@ -342,8 +282,8 @@ def _value(typed: ExtendedValue, shown: ExtendedValue | None = None) -> Value:
 # ---------------------------------------------------------------- values
 
 
-_epoch = date(1899, 12, 30).toordinal()
-_exact_digits = 15
+_EPOCH = date(1899, 12, 30).toordinal()
+_EXACT_DIGITS = 15
 """A number cell is a double: beyond 15 digits it would come back changed, so it is written as text."""
 
 
@@ -357,17 +297,17 @@ def value_of(cell: Cell) -> Value:
         # Sheets keeps line breaks as \n; written as \r\n they would never compare equal.
         return cell.replace("\r\n", "\n")
     if isinstance(cell, int):
-        return float(cell) if len(str(abs(cell))) <= _exact_digits else str(cell)
+        return float(cell) if len(str(abs(cell))) <= _EXACT_DIGITS else str(cell)
     if isinstance(cell, Decimal):
-        if not cell.is_finite() or len(cell.normalize().as_tuple().digits) > _exact_digits:
+        if not cell.is_finite() or len(cell.normalize().as_tuple().digits) > _EXACT_DIGITS:
             return str(cell)
         return float(cell)
     if isinstance(cell, datetime):
         # Sheets knows no time zones: the clock on the wall that the mapping chose.
         seconds = cell.hour * 3600 + cell.minute * 60 + cell.second
-        return cell.toordinal() - _epoch + seconds / 86_400
+        return cell.toordinal() - _EPOCH + seconds / 86_400
     if isinstance(cell, date):
-        return float(cell.toordinal() - _epoch)
+        return float(cell.toordinal() - _EPOCH)
     return ", ".join(cell)
 
 
@@ -392,10 +332,10 @@ def as_cell(value: Value) -> Cell:
 def read_back(value: Value, kind: ColumnType) -> Cell:
     """What is there as a cell of its column's type, for people: 46056.5 in a date column is a date."""
     if isinstance(value, float) and kind in ("date", "datetime") and 0 <= value < 2_958_466:
-        day = date.fromordinal(_epoch + int(value))
+        day = date.fromordinal(_EPOCH + int(value))
         if kind == "date":
             return day
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)  # Sheets knows no zones; shown as it stands there
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)  # Sheets knows no zones; shown as it is there
         return midnight + timedelta(seconds=round(value % 1 * 86_400))
     if isinstance(value, float) and kind in ("money", "number"):
         return Decimal(repr(value)) if not value.is_integer() else Decimal(int(value))
@@ -414,26 +354,12 @@ def typed_value(value: Value) -> Json:
     return {"userEnteredValue": {"stringValue": value}}
 
 
-def canonical_key(value: Value) -> str:
-    """A key cell as the text that keys are compared by: 42 and "42 " are the same key."""
-    if isinstance(value, Formula):
-        value = value.shown
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
-    return tidy(value)
+def key_of(value: Value) -> str:
+    """The text that a header or key cell is compared by; of a formula, by what it shows."""
+    return canonical_key(value.shown if isinstance(value, Formula) else value)
 
 
-def tidy(text: str) -> str:
-    """NFC, trimmed: how headers and keys are compared."""
-    return unicodedata.normalize("NFC", text).strip()
-
-
-def header_text(value: Value) -> str:
-    return tidy(value) if isinstance(value, str) else canonical_key(value)
+# ---------------------------------------------------------------- places, in words and spans
 
 
 def letters(column: int) -> str:
