@@ -15,9 +15,10 @@ Fact = tuple[int, int, Value]
 rank wins (an Everflow verdict over the sign-up of the same second)."""
 
 Facts = Mapping[str, Fact]
-"""Facts by path: the paths of AffiliateRecord, ``campaigns[ID].field``, ``users[ID].field``, ``custom.KEY``, and
-``users[]`` / ``campaigns[]`` -> the ids of a complete list as of that time, in the platform's order (older entries are
-gone). Not in the record, only for ``view``: ``campaigns[ID].gone_at``, ``default.promotion_id``, ``default.ref_id``.
+"""Facts by path: the paths of AffiliateRecord, ``campaigns[ID].field``, ``users[ID].field``, ``links[ID].field``,
+``coupons[ID].field``, ``custom.KEY``, and ``users[]`` / ``campaigns[]`` / ``links[]`` / ``coupons[]`` -> the ids of a
+complete list as of that time, in the platform's order (older entries are gone). Not in the record, only for ``view``:
+``campaigns[ID].gone_at`` (and a link's, a coupon's), ``default.promotion_id``, ``default.ref_id``.
 An ID is the membership's, or ``campaign:ID`` where the platform names the campaign only."""
 
 Stamped = tuple[int, int, Mapping[str, Value]]

@@ -19,6 +19,8 @@ _START = datetime(1970, 1, 1)  # noqa: DTZ001 - without a zone an offset need no
 _DAY = 86_400_000_000  # microseconds
 _FAR_SECONDS = 253_402_300_800  # the year 10000: no datetime reaches it
 _LONGEST_NUMBER = 60
+_LONGEST_ID = 100
+_NOT_IN_IDS = frozenset(" []")
 
 Fields = Mapping[str, Any]
 """An object of a body: JSON's values by name, ``Decimal`` for a number with a fraction or an exponent."""
@@ -88,6 +90,16 @@ def key_text(value: object) -> str | None:
     return None
 
 
+def id_text(value: object) -> str | None:
+    """A platform's id of any kind as text: 234 -> "234", " pn_1JRB… " -> "pn_1JRB…"; None for what is none: blank,
+    longer than 100 characters, or with blanks, control characters or brackets in it."""
+    if isinstance(value, str):
+        value = value.strip()
+        fits = 0 < len(value) <= _LONGEST_ID and value.isprintable() and not _NOT_IN_IDS & set(value)
+        return value if fits else None
+    return key_text(value)
+
+
 def micros_of_iso(value: object) -> int | None:
     """ISO 8601 (UTC where it names no offset) as microseconds of Unix time; None if it is none, or before 1970."""
     if not isinstance(value, str):
@@ -114,6 +126,12 @@ def micros_of_seconds(value: object) -> int | None:
     if isinstance(value, Decimal) and value.is_nan():  # comparing it would raise
         return None
     return int(value * 1_000_000) if 0 < value < _FAR_SECONDS else None
+
+
+def micros_of_millis(value: object) -> int | None:
+    """Unix milliseconds as microseconds; None for anything else."""
+    number = amount(value)
+    return None if number is None else micros_of_seconds(number / Decimal(1000))
 
 
 def micros_of(moment: datetime) -> int:

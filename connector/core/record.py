@@ -58,6 +58,33 @@ class Campaign(Part):
     refunds_total: Decimal | None = None
 
 
+class Link(Part):
+    """One referral link, with its own counts where the platform gives them."""
+
+    id: str
+    url: str | None = None
+    token: str | None = None
+    status: str | None = None
+    campaign_id: str | None = None
+    visitors: int | None = None
+    leads: int | None = None
+    conversions: int | None = None
+    sales: int | None = None
+    sales_total: Decimal | None = None
+
+
+class Coupon(Part):
+    """One discount code that counts for the affiliate."""
+
+    id: str
+    code: str | None = None
+    status: str | None = None
+    campaign_id: str | None = None
+    leads: int | None = None
+    conversions: int | None = None
+    discount: str | None = None
+
+
 class Stats(Part):
     """Summed over the campaigns, or as the platform gives them."""
 
@@ -124,7 +151,15 @@ class LastLead(Part):
 
 class LastReward(Part):
     amount: Decimal | None = None
+    currency: str | None = None
     unit: str | None = None
+    status: str | None = None
+    at: datetime | None = None
+
+
+class LastPayout(Part):
+    amount: Decimal | None = None
+    currency: str | None = None
     status: str | None = None
     at: datetime | None = None
 
@@ -139,7 +174,7 @@ class AffiliateRecord(Part):
 
     id: str = Field(description="firstpromoter:9000800: name of the source, colon, the platform's id")
     source: str | None = Field(None, description="name of the source in the configuration")
-    platform: str | None = Field(None, description="firstpromoter or everflow")
+    platform: str | None = Field(None, description="the platform, such as firstpromoter")
     affiliate_id: str | None = Field(None, description="the platform's own id")
     status: Status | None = None
     source_status: str | None = Field(None, description="the platform's own word for the status")
@@ -162,6 +197,8 @@ class AffiliateRecord(Part):
     promo_code: str | None = None
     campaign: str | None = Field(None, description="name of the default or first campaign")
     campaigns: tuple[Campaign, ...] = ()
+    links: tuple[Link, ...] = ()
+    coupons: tuple[Coupon, ...] = ()
     stats: Stats = Stats.model_construct()
     currency: str | None = None
     balances: Balances = Balances.model_construct()
@@ -172,7 +209,9 @@ class AffiliateRecord(Part):
     custom: Mapping[str, str | int | bool] = {}
     last_lead: LastLead = LastLead.model_construct()
     last_reward: LastReward = LastReward.model_construct()
+    last_payout: LastPayout = LastPayout.model_construct()
     created_at: datetime | None = None
     updated_at: datetime | None = None
     gone_at: datetime | None = Field(None, description="when a sweep found the affiliate gone at the platform")
+    merged_into: str | None = Field(None, description="id of the record that this affiliate was merged into")
     last_event: LastEvent = LastEvent.model_construct()

@@ -86,7 +86,26 @@ class SourceOptions(BaseModel):
     tokens: tuple[str, ...] = Field((), repr=False)
     """More tokens that are right as well: the old one while a new one is being pasted into the platform."""
     signing_secrets: tuple[str, ...] = Field((), repr=False)
+    require_signature: bool = False
+    """A token alone is not enough: every webhook must be signed with one of ``signing_secrets``."""
     currency: str = "USD"
+
+
+class NoEvent(Exception):
+    """A request that the source vouches for and that is no event: a platform tries the URL out. It is answered as
+    accepted, and nothing is kept."""
+
+
+ACCEPTED: Final = 202
+"""The status of an accepted webhook, where a source has no ``accepted_status`` of its own."""
+
+
+def accepted_status(source: object) -> int:
+    """The HTTP status with which *source*'s platform wants an accepted webhook to be answered: its
+    ``accepted_status``, a 2xx, or 202. A platform may read more than "accepted" from it: one counts everything but
+    200 as a failure, another takes 200 for "paid out"."""
+    status = getattr(source, "accepted_status", ACCEPTED)
+    return status if isinstance(status, int) and 200 <= status < 300 else ACCEPTED
 
 
 class Source(Protocol):
@@ -106,6 +125,7 @@ class Source(Protocol):
         Raises:
             Forged: no configured credential is right.
             Unreadable: not strict JSON, or not the platform's envelope.
+            NoEvent: a first call that says nothing, such as an empty test post.
         """
         ...
 

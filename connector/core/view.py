@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from connector.core.facts import Fact, Facts, Value
-from connector.core.record import AffiliateRecord, Balance, Balances, Campaign, Part, Stats, Status, User
+from connector.core.record import AffiliateRecord, Balance, Balances, Campaign, Coupon, Link, Part, Stats, Status, User
 
 # ---------------------------------------------------------------- facts as a record
 
@@ -95,7 +95,14 @@ _READERS: dict[str, tuple[tuple[str, ...], _Reader]] = {
         for unit, reader in _readers(Balance).items()
     },
 }
-_ENTRY_READERS = {"campaigns": _readers(Campaign), "users": _readers(User)}
+_ENTRY_READERS = {
+    "campaigns": _readers(Campaign),
+    "users": _readers(User),
+    "links": _readers(Link),
+    "coupons": _readers(Coupon),
+}
+_OTHERS_REPORT = ("campaigns", "links", "coupons")
+"""Lists of which a platform goes on to report after the affiliate itself is deleted."""
 _COUNTS = tuple(Stats.model_fields)
 _EXACT = Context(prec=100)  # sums never round
 
@@ -140,6 +147,8 @@ def view(record_id: str, facts: Facts) -> AffiliateRecord:
       campaign says (accepted, pending, inactive, rejected, blocked).
     * The main contact (``first_name last_name email phone``), where the affiliate itself has none: the first active
       user in the platform's order, else the first.
+    * ``referral_link`` and ``ref_id`` of the first of ``links``, ``promo_code`` of the first of ``coupons``, where
+      no campaign has them.
     * ``name`` from first and last name; ``website``, ``description``, ``phone``, ``country`` from the sign-up form and
       the address.
     * ``gone_at`` holds unless something newer is said of the affiliate itself (``last_…`` and ``campaigns[…]`` are not:
@@ -155,6 +164,8 @@ def view(record_id: str, facts: Facts) -> AffiliateRecord:
     data.setdefault("affiliate_id", platform_id or None)
     _add_users(data, _present(gathered.entries["users"], facts.get("users[]")), facts.get("users[]"))
     _add_campaigns(data, _folded(_present(gathered.entries["campaigns"], facts.get("campaigns[]"))), facts)
+    for name, first in _OF_THE_FIRST.items():
+        _add_list(data, name, _present(gathered.entries[name], facts.get(f"{name}[]")), facts.get(f"{name}[]"), first)
     _fill_gaps(data)
     if "gone_at" in data and facts["gone_at"][0] < gathered.newest:
         del data["gone_at"]
@@ -169,7 +180,7 @@ class _Gathered:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
         """The record's own fields, nested as in the record."""
-        self.entries: dict[str, dict[str, _Entry]] = {"campaigns": {}, "users": {}}
+        self.entries: dict[str, dict[str, _Entry]] = {name: {} for name in _ENTRY_READERS}
         self.newest = -(2**63)
         """The time of the latest fact about the affiliate itself."""
 
@@ -185,7 +196,7 @@ class _Gathered:
             self._put(steps, None if value is None else reader(value))
         elif path.startswith("custom.") and _is_unicode(path) and (isinstance(value, int) or _text(value)):
             self._put(("custom", path.removeprefix("custom.")), value)
-        if path != "gone_at" and head != "campaigns" and not path.startswith("last_"):
+        if path != "gone_at" and head not in _OTHERS_REPORT and not path.startswith("last_"):
             self.newest = max(self.newest, at)
 
     def _put(self, steps: tuple[str, ...], value: Any) -> None:
@@ -228,6 +239,27 @@ def _folded(campaigns: dict[str, _Entry]) -> dict[str, _Entry]:
             if name not in mine.stamps or entry.stamps[name] > mine.stamps[name]:
                 mine.fields[name], mine.stamps[name] = value, entry.stamps[name]
     return folded
+
+
+_OF_THE_FIRST = {
+    "links": {"referral_link": "url", "ref_id": "token"},
+    "coupons": {"promo_code": "code"},
+}
+"""What the first entry of a list says of the affiliate, where nothing else does."""
+
+
+def _add_list(
+    data: dict[str, Any], name: str, entries: dict[str, _Entry], roster: Fact | None, first: dict[str, str]
+) -> None:
+    """*entries* in the platform's order, where a complete list tells it, else by their ids."""
+    if roster is not None and isinstance(roster[2], tuple):
+        place = {key: number for number, key in enumerate(roster[2])}
+        entries = dict(sorted(entries.items(), key=lambda item: place.get(item[0], len(place))))
+    if entries:
+        data[name] = [{**entry.fields, "id": key} for key, entry in entries.items()]
+        for field, part in first.items():
+            if part in data[name][0]:
+                data.setdefault(field, data[name][0][part])
 
 
 def _add_users(data: dict[str, Any], users: dict[str, _Entry], roster: Fact | None) -> None:

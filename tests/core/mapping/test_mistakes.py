@@ -68,9 +68,9 @@ def test_the_three_messages_of_the_document_come_out_to_the_letter() -> None:
         ('▸"zebra"',
          'no record has "zebra"; it has: id, source, platform, affiliate_id, status, source_status, email, first_name, '
          'last_name, name, company, website, phone, country, description, avatar_url, address.…, socials.…, '
-         'external_id, parent_id, ref_id, referral_link, promo_code, campaign, campaigns.…, stats.…, currency, '
-         'balances.…, manager.…, labels, users.…, signup.…, custom.…, last_lead.…, last_reward.…, created_at, '
-         'updated_at, gone_at, last_event.…'),
+         'external_id, parent_id, ref_id, referral_link, promo_code, campaign, campaigns.…, links.…, coupons.…, '
+         'stats.…, currency, balances.…, manager.…, labels, users.…, signup.…, custom.…, last_lead.…, last_reward.…, '
+         'last_payout.…, created_at, updated_at, gone_at, merged_into, last_event.…'),
         ('▸"manager.foo"', 'no record has "manager.foo"; right would be: manager.name, manager.email'),
         ('▸"manager"', '"manager" has parts: manager.name, manager.email; name one of them'),
         ('▸"custom"', '"custom" has parts: custom.*; name one of them'),

@@ -153,7 +153,12 @@ def test_two_entries_with_one_key_are_one_row_if_equal_and_a_problem_if_not() ->
     ("fields", "top", "key", "said"),
     [
         ("", 'for_each = ▸"user"\n', '"ID" = "id"', 'no record has a list "user"; did you mean "users"?'),
-        ("", 'for_each = ▸"email"\n', '"ID" = "id"', '"email" is not a list; right would be: campaigns, labels, users'),
+        (
+            "",
+            'for_each = ▸"email"\n',
+            '"ID" = "id"',
+            '"email" is not a list; right would be: campaigns, links, coupons, labels, users',
+        ),
         (
             "",
             'for_each = "users"\n',
