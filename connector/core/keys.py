@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +21,25 @@ def canonical_key(cell: Any) -> str:
     A typed cell and what a table gives back for it have the same key: 42, 42.0, "42 " and Decimal("42.0") are "42".
     """
     return tidy(text_of(cell))
+
+
+_FORMS = (
+    re.compile(r"[a-z][a-z0-9_.-]*:\S+"),  # firstpromoter:41
+    re.compile(r"[^\s@]+@[^\s@]+"),  # an e-mail address
+    re.compile(r"[0-9]+"),
+    re.compile(r"\S*[0-9]\S*"),  # a code with a digit
+)
+
+
+def has_form_of(keys: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a text in the key's column may be a key like *keys*: so a TOTAL or a legend below the table is none.
+
+    Where one of *keys* is a plain word or has blanks, nobody can tell, and every text may be one.
+    """
+    known = {next((form for form in _FORMS if form.fullmatch(key)), None) for key in keys}
+    if None in known:
+        return bool
+    return lambda text: any(form is not None and form.fullmatch(text) for form in known)
 
 
 def text_of(value: Any) -> str:

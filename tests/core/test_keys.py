@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.core.keys import canonical_key
+from connector.core.keys import canonical_key, has_form_of
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,16 @@ from connector.core.keys import canonical_key
 )
 def test_a_key_has_one_canonical_text(key: Any, canonical: str) -> None:
     assert canonical_key(key) == canonical
+
+
+@pytest.mark.parametrize("key", ["firstpromoter:41", "ada@example.com", "41", "SAVE99"])
+def test_a_total_or_a_legend_has_not_the_form_of_a_key(key: str) -> None:
+    may_be_a_key = has_form_of([key])
+    assert may_be_a_key(key)
+    assert not any(map(may_be_a_key, ["TOTAL", "Legend", "Total:", "Sum of all", "green: called", ""]))
+
+
+def test_where_keys_are_words_every_text_may_be_one() -> None:
+    may_be_a_key = has_form_of(["firstpromoter:41", "Ada"])
+    assert may_be_a_key("TOTAL")
+    assert not may_be_a_key("")
