@@ -22,7 +22,7 @@ from benchmarks import far_sides, measure, servers, stores
 from benchmarks.measure import Goal
 
 _explained = (
-    "no_store", "group_commit", "asgi", "routed", "request_response", "row_per_event", "unique_index", "json_loads",
+    "no_store", "group_commit", "request_response", "row_per_event", "unique_index", "json_loads",
     "commit_per_request",
 )  # fmt: skip
 

@@ -96,4 +96,4 @@ def _is_quiet(server: servers.Server) -> bool:
     return not any(float(value) for _, value in values)
 
 
-_gauges = ("connector_inbox_waiting", "connector_route_owed")
+_gauges = ("connector_inbox_waiting", "connector_route_pending")

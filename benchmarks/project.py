@@ -11,7 +11,6 @@ from typing import Any
 
 from benchmarks import measure, stores
 from benchmarks.measure import Goal, median
-from connector.app import tame_collector
 from connector.store.store import Store
 
 _affiliates_of_a_round = 1_000
@@ -26,7 +25,6 @@ def main(words: list[str]) -> None:
     asked.add_argument("--rounds", type=int, default=7)
     asked.add_argument("--events", type=int, default=5_000, help="projected in a round, about a thousand affiliates")
     given = asked.parse_args(words)
-    tame_collector()  # as the program does
     sizes = [(int(events), int(affiliates)) for events, affiliates in (size.split(":") for size in given.sizes)]
     chance = random.Random(1)  # noqa: S311 - which affiliates
     rounds: dict[str, list[dict[str, float]]] = {_name(size): [] for size in sizes}

@@ -20,15 +20,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp, Message
 
 from benchmarks.servers import TOKEN
 from connector import logs
-from connector.app import tame_collector, uvicorn_config
 from connector.core import json_body
 from connector.core.source import Event, InboundRequest
-from connector.receiver import Receiver, Ticket, application
+from connector.receiver import Receiver, application
+from connector.serve import uvicorn_config
 from connector.sources.firstpromoter.webhooks import FirstPromoter
 from connector.store.blocks import blocks_of
 from connector.store.store import Store, _insert_blocks, _Intake, open_store
@@ -48,7 +47,7 @@ def no_store(_: Path) -> ASGIApp:
     """Vouches, opens, drops secrets; keeps nothing."""
 
     class Nowhere:
-        def submit(self, events: Sequence[Event], tickets: Sequence[Ticket]) -> None:  # noqa: ARG002
+        def submit(self, events: Sequence[Event], tickets: Sequence[Any]) -> None:  # noqa: ARG002
             receiver.deliver(tickets, None)
 
     receiver = _receiver(Nowhere())
@@ -58,21 +57,6 @@ def no_store(_: Path) -> ASGIApp:
 def group_commit(folder: Path) -> ASGIApp:
     """Ours, without projection and delivery."""
     return _application(_keeping(folder))
-
-
-def routed(folder: Path) -> ASGIApp:
-    """Ours, behind all of Starlette's middleware and its routing."""
-    return _starlette(Route("/hooks/{source}", _keeping(folder)))
-
-
-def asgi(folder: Path) -> ASGIApp:
-    """Ours, with a task and ASGI's messages for every request."""
-    ours = _application(_keeping(folder))
-
-    async def hidden(scope: Scope, receive: Receive, send: Send) -> None:
-        await ours(scope, receive, send)
-
-    return hidden
 
 
 def request_response(folder: Path) -> ASGIApp:
@@ -152,11 +136,11 @@ def commit_per_request(folder: Path) -> ASGIApp:
     store = _store(folder)
 
     class Alone:
-        def submit(self, events: Sequence[Event], tickets: Sequence[Ticket]) -> None:
+        def submit(self, events: Sequence[Event], tickets: Sequence[Any]) -> None:
             for event, ticket in zip(events, tickets, strict=True):
                 asyncio.get_running_loop().run_in_executor(None, self.commit, event, ticket)
 
-        def commit(self, event: Event, ticket: Ticket) -> None:
+        def commit(self, event: Event, ticket: Any) -> None:
             store.append([event])
             receiver.deliver([ticket], None)
 
@@ -170,8 +154,6 @@ variants: dict[str, Callable[[Path], ASGIApp]] = {
         null,
         no_store,
         group_commit,
-        asgi,
-        routed,
         request_response,
         row_per_event,
         unique_index,
@@ -217,10 +199,12 @@ def main() -> None:
     logs.set_up()
     app = variants[asked.variant](asked.folder)
     if asked.variant == "null":  # uvicorn as it is, with the settings that do something
-        config = uvicorn_config(app, keep_alive_seconds=75, protocol=HttpToolsProtocol)
+        config = uvicorn.Config(
+            app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+            proxy_headers=False, timeout_keep_alive=75,
+        )  # fmt: skip
     else:
-        config = uvicorn_config(app, keep_alive_seconds=75)
-        tame_collector()
+        config = uvicorn_config(app, keep_alive_seconds=75, request_timeout_seconds=10.0)
     with socket.create_server(("127.0.0.1", asked.port), backlog=2048) as listener:
         uvicorn.Server(config).run([listener])
 

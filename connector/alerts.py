@@ -22,8 +22,8 @@ from connector.store.model import RouteStatus, Status
 _log = logs.get("alerts")
 
 Kind = Literal[
-    "route_failing", "route_well", "dead_letter", "digest", "source_quiet", "source_back",
-    "store_failing", "store_well", "projector_failing", "projector_well",
+    "route_failing", "route_ok", "dead_letter", "digest", "source_quiet", "source_back",
+    "store_failing", "store_ok", "projector_failing", "projector_ok",
 ]  # fmt: skip
 Format = Literal["slack", "json"]
 
@@ -129,7 +129,7 @@ def _store_message(failing: bool) -> Message:
             "won't. Is the disk full or read-only? Look: connector status"
         )
         return Message("store_failing", "", text)
-    return Message("store_well", "", "The store writes again; new webhooks are kept.")
+    return Message("store_ok", "", "The store writes again; new webhooks are kept.")
 
 
 def _projector(told: Told, seen: View, status: Status, messages: list[Message]) -> int | None:
@@ -148,7 +148,7 @@ def _projector(told: Told, seen: View, status: Status, messages: list[Message]) 
         return None
     if status.waiting and read == told.stuck_at:
         return told.stuck_at  # just started: it has not tried yet
-    messages.append(Message("projector_well", "", "Webhooks are read on again; the tables follow."))
+    messages.append(Message("projector_ok", "", "Webhooks are read on again; the tables follow."))
     return None
 
 
@@ -159,7 +159,7 @@ def _routes(told: Told, status: Status, rules: Rules, now: datetime, messages: l
         if kind == "ok":
             if before is not None:
                 text = f"Route {route.route} delivers again; {_owed(route)}."
-                messages.append(Message("route_well", route.route, text))
+                messages.append(Message("route_ok", route.route, text))
             continue
         patient = kind == "waiting" and before is None and abs(now - (route.state.since or now)) < rules.waiting
         if patient:

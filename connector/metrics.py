@@ -1,34 +1,109 @@
-"""What /metrics shows: counted by plain calls while the program runs, and looked up in the store when somebody asks.
+"""What /metrics shows: counted by plain calls while the program runs, and read from the store at each scrape.
 
-Rooms report in words of their own (``received``, ``delivered``, ``measured``) and know nothing of Prometheus, whose
-library is imported by the first scrape: 90 ms and some MiB that a program nobody scrapes does not spend.
+Rooms report in words of their own (``received``, ``delivered``, ``measured``) and know nothing of Prometheus.
 Labels are names from the configuration and fixed words, never people's data.
 """
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final, get_args
 
 from msgspec import Struct, field
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 
 from connector.delivery import Delivered
-from connector.store.model import RouteKind, Status
+from connector.store.model import RouteKind, RouteStatus, SourceStatus, Status
 
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.core import Metric
-
-call_buckets: Final = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Upper ends in seconds: a local file takes milliseconds, a far side tenths of a second, a time-out a minute."""
+CALL_BUCKETS_SECONDS: Final = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Upper ends: a local file takes milliseconds, a destination tenths of a second, a time-out a minute."""
 
 
-class Standing(Struct, frozen=True):
-    """How everything stands at the moment of a scrape.
+class Described(Struct, frozen=True, order=True):
+    """A metric as a scrape shows it and the documents list it."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+_COUNTED: Final = (
+    Described("webhooks_received", "counter", ("source",), "Webhooks kept and answered 202, duplicates included."),
+    Described("webhooks_refused", "counter", ("reason",), "Requests answered with an error."),
+    Described("route_rows_delivered", "counter", ("route",), "Rows written to the destination."),
+    Described("route_rows_refused", "counter", ("route",), "Rows that became dead letters."),
+    Described("route_calls", "counter", ("route",), "Calls of the sink, failed ones included."),
+    Described("route_failures", "counter", ("route", "why"), "Calls that failed, by what they mean."),
+    Described("sink_requests", "counter", ("sink",), "Requests to the destination, set-up and reads included."),
+    Described("sink_request_seconds", "counter", ("sink",), "Seconds spent in them."),
+    Described("sink_quota_wait_seconds", "counter", ("sink",), "Seconds waited for the destination's quota."),
+)
+_CALL_SECONDS: Final = Described(
+    "route_call_seconds", "histogram", ("route",), "Seconds of a call to the sink, failed ones included."
+)
+_OF_SINKS: Final = {
+    "calls": "sink_requests",
+    "call_seconds": "sink_request_seconds",
+    "quota_wait_seconds": "sink_quota_wait_seconds",
+}
+"""Metrics by the names that sinks report."""
+
+_OF_PROGRAM: Final = (
+    Described("ready", "gauge", (), "1 when /readyz answers 200."),
+    Described("not_ready", "gauge", ("reason",), "Why /readyz does not answer 200."),
+    Described("dead_letters", "gauge", ("stage", "place"), "Open dead letters."),
+    Described("store_readable", "gauge", (), "1 when the store can be read."),
+    Described("inbox_waiting", "gauge", (), "Events that are not projected yet."),
+    Described("records", "gauge", (), "Affiliates on record."),
+)
+_OF_SOURCE: Final[Mapping[Described, Callable[[SourceStatus], float | None]]] = {
+    Described(
+        "events", "counter", ("source",), "Events projected, duplicates included; survives restarts."
+    ): lambda source: source.received,
+    Described("events_duplicates", "counter", ("source",), "Events that had come before."): lambda source: (
+        source.duplicates
+    ),
+    Described(
+        "events_no_affiliate", "counter", ("source",), "Events that are not about an affiliate."
+    ): lambda source: source.no_affiliate,
+    Described("events_unreadable", "counter", ("source",), "Events that no normalizer understood."): lambda source: (
+        source.unreadable
+    ),
+    Described(
+        "last_event_timestamp_seconds", "gauge", ("source",), "When the last event came in, Unix time."
+    ): lambda source: None if source.last_received_at is None else source.last_received_at.timestamp(),
+}
+_OLDEST: Final = Described(
+    "route_oldest_pending_seconds", "gauge", ("route",), "Age of the oldest pending record; 0 when nothing is pending."
+)
+_OF_ROUTE: Final[Mapping[Described, Callable[[RouteStatus], float]]] = {
+    Described("route_pending", "gauge", ("route",), "Records that the route has still to deliver."): lambda route: (
+        route.pending
+    ),
+    Described("route_retrying", "gauge", ("route",), "Pending records that have failed before."): lambda route: (
+        route.retrying
+    ),
+    Described("route_rows", "gauge", ("route",), "Rows that the destination holds, as far as we know."): lambda route: (
+        route.rows
+    ),
+}
+_STATE: Final = Described("route_state", "gauge", ("route", "state"), "1 for the state that the route is in.")
+
+
+def described() -> list[Described]:
+    """All metrics of our own, by name as a scrape shows them."""
+    every = (*_COUNTED, _CALL_SECONDS, *_OF_PROGRAM, *_OF_SOURCE, *_OF_ROUTE, _OLDEST, _STATE)
+    return sorted(
+        Described(f"connector_{m.name}{'_total' * (m.kind == 'counter')}", m.kind, m.labels, m.text) for m in every
+    )
+
+
+class Snapshot(Struct, frozen=True):
+    """The state of everything at the moment of a scrape.
 
     Args:
         status: None when the store can't be read.
@@ -41,61 +116,55 @@ class Standing(Struct, frozen=True):
     reasons: Sequence[str] = ()
 
 
-class _Durations(Struct):
-    """One histogram: counts by bucket (the last one is beyond all), and their sum in seconds."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(call_buckets) + 1))
-    total: float = 0.0
-
-
 class Metrics:
     """Counts since the start of the process. Every method may be called from any thread; none raises.
 
     Args:
-        look: how everything stands; called by ``render``, may take some milliseconds.
+        look: the state of everything; called by ``render``, may take some milliseconds.
         now: aware UTC.
     """
 
-    def __init__(self, look: Callable[[], Standing], *, now: Callable[[], datetime]) -> None:
+    def __init__(self, look: Callable[[], Snapshot], *, now: Callable[[], datetime]) -> None:
         self._look, self._now = look, now
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, ...]] = Counter()
-        self._sums: Counter[tuple[str, str]] = Counter()
-        self._durations: dict[str, _Durations] = {}
-        self._registry: CollectorRegistry | None = None
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._counters = {
+            m.name: Counter(f"connector_{m.name}", m.text, m.labels, registry=self._registry) for m in _COUNTED
+        }
+        self._call_seconds = Histogram(
+            f"connector_{_CALL_SECONDS.name}", _CALL_SECONDS.text, _CALL_SECONDS.labels,
+            buckets=CALL_BUCKETS_SECONDS, registry=self._registry,
+        )  # fmt: skip
+        self._registry.register(self)
 
     # ------------------------------------------------ reports
 
-    def received(self, sources: Sequence[str]) -> None:
-        """Webhooks were kept and answered 202: the source of each."""
-        with self._lock:
-            for source in sources:
-                self._counts["received", source] += 1
+    def received(self, source: str) -> None:
+        """A webhook of *source* was kept and answered 202."""
+        self._counters["webhooks_received"].labels(source).inc()
 
     def refused(self, reason: str) -> None:
         """A request was answered with an error; *reason* is one of the receiver's fixed words."""
-        with self._lock:
-            self._counts["refused", reason] += 1
+        self._counters["webhooks_refused"].labels(reason).inc()
 
     def delivered(self, done: Delivered) -> None:
         """A step of a route delivered something, or failed."""
-        with self._lock:
-            counts = self._counts
-            counts["rows", done.route] += done.rows
-            counts["rows_refused", done.route] += done.refused
-            counts["calls", done.route] += done.calls
-            if done.failure is not None:
-                counts["failures", done.route, done.failure] += 1
-            durations = self._durations.setdefault(done.route, _Durations())
-            for seconds in done.each:
-                durations.counts[bisect_left(call_buckets, seconds)] += 1
-                durations.total += seconds
+        for name, count in (
+            ("route_rows_delivered", done.rows),
+            ("route_rows_refused", done.refused),
+            ("route_calls", done.calls),
+        ):
+            self._counters[name].labels(done.route).inc(count)
+        if done.failure is not None:
+            self._counters["route_failures"].labels(done.route, done.failure).inc()
+        for seconds in done.each:
+            self._call_seconds.labels(done.route).observe(seconds)
 
     def measured(self, sink: str, name: str, value: float) -> None:
-        """What a sink reports through ``Host.metric``; names that nobody has defined are passed over."""
-        if name in _of_sinks:
-            with self._lock:
-                self._sums[name, sink] += value  # type: ignore[assignment]  # a Counter adds floats as well
+        """What a sink reports through ``Host.metric``; names that are not defined here are ignored."""
+        if name in _OF_SINKS:
+            self._counters[_OF_SINKS[name]].labels(sink).inc(value)
 
     # ------------------------------------------------ a scrape
 
@@ -105,161 +174,50 @@ class Metrics:
         Returns:
             The body and its content type.
         """
-        from prometheus_client.exposition import choose_encoder
-
         encode, content_type = choose_encoder(accept)
-        return encode(self._collected()), content_type
+        return encode(self._registry), content_type
 
-    def _collected(self) -> CollectorRegistry:
-        if self._registry is None:
-            from prometheus_client import CollectorRegistry
-            from prometheus_client.process_collector import ProcessCollector
-
-            registry = CollectorRegistry()
-            registry.register(self)
-            ProcessCollector(registry=registry)
-            self._registry = registry
-        return self._registry
-
-    def describe(self) -> Sequence[Metric]:
-        """For the registry: nothing, so that registering does not look at the store."""
+    def describe(self) -> Iterable[Metric]:
+        """For the registry: nothing, so that registering does not read the store."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """For the registry: every metric as it stands now."""
-        with self._lock:
-            counts, sums = self._counts.copy(), dict(self._sums)
-            durations = {route: _Durations(list(d.counts), d.total) for route, d in self._durations.items()}
-        standing = self._look()
-        yield from _of_counts(counts, sums)
-        yield _of_durations(durations)
-        yield from _of_standing(standing, self._now())
+        """For the registry: what is read from the store at this moment."""
+        snapshot = self._look()
+        status = snapshot.status
+        values: dict[str, dict[tuple[str, ...], float]] = {
+            "ready": {(): float(not snapshot.reasons)},
+            "not_ready": {(reason,): 1.0 for reason in snapshot.reasons},
+            "dead_letters": {letter: float(count) for letter, count in snapshot.dead_letters.items()},
+            "store_readable": {(): float(status is not None)},
+        }
+        if status is not None:
+            values |= {"inbox_waiting": {(): float(status.waiting)}, "records": {(): float(status.records)}}
+        yield from (_family(m, values[m.name]) for m in _OF_PROGRAM if m.name in values)
+        if status is not None:
+            yield from _of_status(status, self._now())
 
 
-def _of_counts(counts: Mapping[tuple[str, ...], int], sums: Mapping[tuple[str, str], float]) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily
-
-    for kind, (name, text, labels) in _counters.items():
-        family = CounterMetricFamily(f"connector_{name}", text, labels=labels)
-        for key, value in sorted(counts.items()):
-            if key[0] == kind:
-                family.add_metric(key[1:], value)
-        yield family
-    for kind, (name, text) in _of_sinks.items():
-        family = CounterMetricFamily(f"connector_{name}", text, labels=("sink",))
-        for (measure, sink), amount in sorted(sums.items()):
-            if measure == kind:
-                family.add_metric((sink,), amount)
-        yield family
+def _of_status(status: Status, now: datetime) -> Iterator[Metric]:
+    for metric, of_source in _OF_SOURCE.items():
+        found = {(source.source,): of_source(source) for source in status.sources}
+        yield _family(metric, {labels: value for labels, value in found.items() if value is not None})
+    for metric, of_route in _OF_ROUTE.items():
+        yield _family(metric, {(route.route,): of_route(route) for route in status.routes})
+    yield _family(_OLDEST, {(route.route,): _age_seconds(route.oldest_since, now) for route in status.routes})
+    states: dict[tuple[str, ...], float] = {
+        (route.route, kind): float(route.state.kind == kind) for route in status.routes for kind in get_args(RouteKind)
+    }
+    yield _family(_STATE, states)
 
 
-def _of_durations(durations: Mapping[str, _Durations]) -> Metric:
-    from prometheus_client.core import HistogramMetricFamily
-
-    family = HistogramMetricFamily(
-        "connector_route_call_seconds",
-        "Seconds of a call to the sink, failed ones included.",
-        labels=("route",),
-    )
-    for route, found in sorted(durations.items()):
-        below, buckets = 0, []
-        for end, count in zip((*call_buckets, float("inf")), found.counts, strict=True):
-            below += count
-            buckets.append(("+Inf" if end == float("inf") else str(end), below))
-        family.add_metric((route,), buckets, found.total)
+def _family(metric: Described, values: Mapping[tuple[str, ...], float]) -> Metric:
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(f"connector_{metric.name}", metric.text, labels=metric.labels)
+    for labels, value in sorted(values.items()):
+        family.add_metric(labels, value)
     return family
 
 
-def _of_standing(standing: Standing, now: datetime) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    def gauge(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-        family = GaugeMetricFamily(f"connector_{name}", text, labels=labels)
-        for label_values, value in sorted(values.items()):
-            family.add_metric(label_values, value)
-        return family
-
-    yield gauge("ready", "1 when /readyz answers 200.", (), {(): float(not standing.reasons)})
-    yield gauge("not_ready", "Why /readyz does not answer 200.", ("reason",), {(r,): 1.0 for r in standing.reasons})
-    yield gauge("dead_letters", "Open dead letters.", ("stage", "place"),
-                {key: float(count) for key, count in standing.dead_letters.items()})  # fmt: skip
-    status = standing.status
-    yield gauge("store_readable", "1 when the store can be read.", (), {(): float(status is not None)})
-    if status is None:
-        return
-    for name, text in _of_sources.items():
-        family = CounterMetricFamily(f"connector_events{name}", text, labels=("source",))
-        for source in status.sources:
-            family.add_metric((source.source,), getattr(source, name.removeprefix("_") or "received"))
-        yield family
-    came: dict[tuple[str, ...], float] = {
-        (s.source,): s.last_received_at.timestamp() for s in status.sources if s.last_received_at is not None
-    }
-    yield gauge("last_event_timestamp_seconds", "When the last event came in, Unix time.", ("source",), came)
-    yield gauge("inbox_waiting", "Events that are not projected yet.", (), {(): float(status.waiting)})
-    yield gauge("records", "Affiliates on record.", (), {(): float(status.records)})
-    routes = status.routes
-    yield gauge("route_owed", "Records that the route has still to deliver.", ("route",),
-                {(r.route,): float(r.pending) for r in routes})  # fmt: skip
-    yield gauge("route_retrying", "Pending records that have failed before.", ("route",),
-                {(r.route,): float(r.retrying) for r in routes})  # fmt: skip
-    yield gauge("route_rows", "Rows that the far side holds by our last word.", ("route",),
-                {(r.route,): float(r.rows) for r in routes})  # fmt: skip
-    yield gauge("route_oldest_owed_seconds", "Age of the oldest pending record; 0 when nothing is pending.", ("route",),
-                {(r.route,): _age(r.oldest_since, now) for r in routes})  # fmt: skip
-    states: dict[tuple[str, ...], float] = {
-        (r.route, kind): float(r.state.kind == kind) for r in routes for kind in get_args(RouteKind)
-    }
-    yield gauge("route_state", "1 for the state that the route is in.", ("route", "state"), states)
-
-
-def _age(since: datetime | None, now: datetime) -> float:
+def _age_seconds(since: datetime | None, now: datetime) -> float:
     return 0.0 if since is None else max(0.0, (now - since).total_seconds())
-
-
-_counters: Final[Mapping[str, tuple[str, str, Sequence[str]]]] = {
-    "received": ("webhooks_received", "Webhooks kept and answered 202, duplicates included.", ("source",)),
-    "refused": ("webhooks_refused", "Requests answered with an error.", ("reason",)),
-    "rows": ("route_rows_delivered", "Rows written at the far side.", ("route",)),
-    "rows_refused": ("route_rows_refused", "Rows that became dead letters.", ("route",)),
-    "calls": ("route_calls", "Calls of the sink, failed ones included.", ("route",)),
-    "failures": ("route_failures", "Calls that failed, by what they mean.", ("route", "why")),
-}
-_of_sinks: Final[Mapping[str, tuple[str, str]]] = {
-    "calls": ("sink_requests", "Requests to the far side, set-up and reads included."),
-    "call_seconds": ("sink_request_seconds", "Seconds spent in them."),
-    "quota_wait_seconds": ("sink_quota_wait_seconds", "Seconds waited for the far side's quota."),
-}
-_of_sources: Final[Mapping[str, str]] = {
-    "": "Events projected, duplicates included; survives restarts.",
-    "_duplicates": "Events that had come before.",
-    "_no_affiliate": "Events that concern no affiliate.",
-    "_unreadable": "Events that no normalizer understood.",
-}
-
-
-class Described(Struct, frozen=True):
-    """A metric as the documents list it."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    text: str
-
-
-def described() -> list[Described]:
-    """All metrics of our own, by name as a scrape shows them."""
-    moment = datetime.min.replace(tzinfo=UTC)
-    standing = Standing(Status(0, 0, 0, (), ()))
-    empty = Metrics(lambda: standing, now=lambda: moment)
-    found: list[Any] = list(empty.collect())
-    return sorted(
-        (
-            Described(
-                f"{m.name}_total" if m.type == "counter" else str(m.name), str(m.type), tuple(m._labelnames),
-                str(m.documentation),
-            )
-            for m in found
-        ),
-        key=lambda m: m.name,
-    )  # fmt: skip

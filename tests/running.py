@@ -49,8 +49,8 @@ mappings = ["mappings/local_csv.toml"]
 
 _nursery_code = """
 import contextlib, os, pathlib, signal, sys
-import connector.app, connector.cli.main, connector.cli.serve, connector.core.errors, connector.config
-import connector.receiver, connector.sinks.files.csv_file
+import connector.cli.main, connector.cli.serve, connector.core.errors, connector.config
+import connector.serve, connector.sinks.files.csv_file
 import connector.sources.everflow.webhooks, connector.sources.firstpromoter.webhooks, tenacity, uvloop
 warm = False
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -68,7 +68,7 @@ def test_a_route_that_needs_a_person_is_told_once_and_once_when_it_is_well() -> 
     again, told = decide(told, failing, rules, after(hours=9))
     assert again == []
     messages, told = decide(told, view(route()), rules, after(hours=10))
-    assert kinds(messages) == ["route_well"]
+    assert kinds(messages) == ["route_ok"]
     assert decide(told, view(route()), rules, after(hours=11))[0] == []
 
 
@@ -152,7 +152,7 @@ def test_a_store_that_fails_is_told_although_nothing_else_can_be_known() -> None
     assert kinds(messages) == ["store_failing"]
     assert decide(told, View(None, store_failing=True), rules, after(minutes=2))[0] == []
     messages, told = decide(told, view(route("bug", "x")), rules, after(minutes=3))
-    assert kinds(messages) == ["store_well"]
+    assert kinds(messages) == ["store_ok"]
 
 
 def backlog(read: int, waiting: int, *, failing: bool) -> View:
@@ -168,7 +168,7 @@ def test_events_that_can_not_be_read_on_are_told_once_and_once_when_it_goes_on_a
     again, told = decide(told, backlog(7, 9, failing=True), rules, after(hours=9))
     assert again == []
     messages, told = decide(told, backlog(16, 0, failing=False), rules, after(hours=10))
-    assert kinds(messages) == ["projector_well"]
+    assert kinds(messages) == ["projector_ok"]
     assert decide(told, backlog(16, 0, failing=False), rules, after(hours=11))[0] == []
 
 
@@ -177,7 +177,7 @@ def test_a_restart_is_no_sign_that_events_are_read_on_but_a_read_event_is() -> N
     assert decide(load_told(dump_told(told)), backlog(7, 3, failing=False), rules, after(minutes=1))[0] == []
     _, told = decide(told, View(None, store_failing=True), rules, after(minutes=2))
     assert kinds(decide(told, backlog(8, 2, failing=False), rules, after(minutes=3))[0]) == [
-        "store_well", "projector_well",
+        "store_ok", "projector_ok",
     ]  # fmt: skip
 
 

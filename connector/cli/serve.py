@@ -25,16 +25,13 @@ def serve(
     port: PortOption = None,
 ) -> int:
     """Receive webhooks and keep the tables right until stopped."""
-    from connector import app  # with the web server, which `connector --help` need not load
+    from connector import serve as server  # with uvicorn, which `connector --help` need not load
 
     settings = configuration.load(configuration.find(config), examples=False)  # they are for `check`
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = replace(settings, server=settings.server.model_copy(update=listen))
     logs.set_up(verbose=verbose, hidden=settings.secrets)
-    try:
-        return app.serve(settings)
-    finally:
-        logs.flush()
+    return server.serve(settings)
 
 
 class Drained(Report):

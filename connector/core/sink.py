@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol
 
 from msgspec import Struct, field
 from pydantic import BaseModel, ConfigDict
@@ -221,13 +221,4 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give back connections; called once, when no thread uses the sink any more."""
-        ...
-
-
-@runtime_checkable
-class Shrinkable(Protocol):
-    """A sink that keeps much between two writes only to be quick."""
-
-    def shrink_memory(self) -> None:
-        """Let go of it; called every few seconds, from any thread. Never blocks: what is in use just now stays."""
         ...

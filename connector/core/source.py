@@ -111,7 +111,8 @@ def accepted_status(source: object) -> int:
 class Source(Protocol):
     """One affiliate platform. Pure: no files, network, clock or logging.
 
-    Built by ``Class(name, options)``; ``options`` is an instance of ``Class.Options``.
+    Built by ``Class(name, options)``; ``options`` is an instance of ``Class.Options``. It may also have ``secrets``, a
+    frozenset of the keys that ``accept`` drops: a body that a bug of ours could not open is kept without these.
     """
 
     Options: ClassVar[type[SourceOptions]]
@@ -130,7 +131,8 @@ class Source(Protocol):
         ...
 
     def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about affiliates: partial updates, each field with its time; () when it is about none.
+        """What *event* says about affiliates: partial updates, each field stamped with its time; () when it is
+        not about an affiliate.
 
         Raises:
             UnknownShape: a developer must teach this source; the event is kept and dead-lettered.

@@ -110,6 +110,7 @@ class EverflowOptions(ApiOptions):
 class Everflow:
     """See ``Source`` in core/source.py."""
 
+    secrets: ClassVar[frozenset[str]] = SECRETS
     Options: ClassVar[type[SourceOptions]] = EverflowOptions
     topics: ClassVar[Sequence[str]] = (CREATED, UPDATED, SIGNED_UP, VERDICT, APPROVED)
     name: str

@@ -60,6 +60,7 @@ class FirstPromoterOptions(ApiOptions):
 class FirstPromoter:
     """See ``Source`` in core/source.py."""
 
+    secrets: ClassVar[frozenset[str]] = SECRETS
     Options: ClassVar[type[SourceOptions]] = FirstPromoterOptions
     topics: ClassVar[Sequence[str]] = ()
     name: str

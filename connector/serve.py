@@ -1,0 +1,304 @@
+"""Receives until SIGTERM or SIGINT: uvicorn, signals, sockets. The only room that imports uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from types import FrameType
+from typing import Final
+
+import httptools
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from connector import logs
+from connector.app import Program
+from connector.config import Config
+from connector.receiver import Page, Receiver, application
+
+_log = logs.get("serve")
+_LARGEST_HEAD_BYTES: Final = 65_536
+_GRACE_SECONDS: Final = 1.0
+"""How long after a body's time-out its connection is closed: the receiver answers 408 before."""
+_WANTED_OPEN_FILES: Final = 65_536
+
+
+def serve(config: Config) -> int:
+    """Receive and deliver until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a stop, 1 when the address can't be listened on.
+
+    Raises:
+        StoreUnavailable: see ``Program``.
+    """
+    program = Program(config)
+    try:
+        listener = _listen(config.server.host, config.server.port)
+    except OSError as error:
+        program.close()
+        where = f"{config.server.host}:{config.server.port}"
+        why = str(error.strerror).partition(" (")[0]  # without the address once more
+        other = "; another program does: choose another port" if error.errno == errno.EADDRINUSE else ""
+        sys.stderr.write(f"can't listen on {where}: {why}{other}; see [server] in {config.file}\n")
+        return 1
+    _allow_many_connections()
+    receiver = Receiver(
+        program.sources,
+        program.store,
+        max_body_bytes=config.server.max_body_bytes,
+        body_timeout_seconds=config.server.request_timeout_seconds,
+        unread=program.keep_unread,
+        counts=program.metrics,
+    )
+    pages = {"/metrics": Page(program.metrics.render, config.metrics.token)} if config.metrics.enabled else {}
+    program.receiver = receiver
+    program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
+    answering = uvicorn_config(
+        application(receiver, program.reasons, pages),
+        keep_alive_seconds=config.server.keep_alive_seconds,
+        request_timeout_seconds=config.server.request_timeout_seconds,
+    )
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(uvicorn.Server(answering), listener, program))
+    finally:
+        listener.close()
+        program.close()
+    logs.say(_log, "server.stopped")
+    return 0
+
+
+async def _run(server: uvicorn.Server, listener: socket.socket, program: Program) -> None:
+    stop = _stopping(server, program)
+    serving = asyncio.create_task(server.serve([listener]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn sets no event
+        await asyncio.sleep(0.002)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # Windows: uvicorn's own handlers stay
+            loop.add_signal_handler(number, stop, number)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    logs.say(
+        _log,
+        "server.started",
+        url=f"http://{shown}:{port}",
+        sources=",".join(source.name for source in program.config.sources),
+        routes=",".join(route.name for route in program.config.routes),
+    )
+    try:
+        await asyncio.to_thread(program.start)  # nobody who asks has to wait for it
+    except BaseException:
+        server.should_exit = True
+        await serving
+        raise
+    await serving
+
+
+def _stopping(server: uvicorn.Server, program: Program) -> Callable[[int], None]:
+    """What a signal calls; it is installed at once. uvicorn has handlers of its own while it starts, and afterwards
+    raises the signals that it caught again: ours make an exit code 0 of them."""
+
+    def stop(number: int) -> None:
+        if not server.should_exit:
+            logs.say(_log, "server.stopping", signal=signal.Signals(number).name)
+        program.stop_soon()
+        server.should_exit = True
+
+    def handler(number: int, _: FrameType | None) -> None:
+        stop(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+    return stop
+
+
+def uvicorn_config(app: ASGIApp, *, keep_alive_seconds: int, request_timeout_seconds: float) -> uvicorn.Config:
+    """How ``serve`` runs uvicorn.
+
+    Args:
+        request_timeout_seconds: how long the head of a request may take to arrive, and then its body.
+    """
+    known = uvicorn.Config(app, http="httptools", ws="none", log_config=None)
+    known.load()
+    return uvicorn.Config(
+        Answering(app),
+        http=patient(known.http_protocol_class, request_timeout_seconds),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # it would write the tokens in the URLs
+        server_header=False,
+        proxy_headers=False,  # nobody asks for the sender's address
+        timeout_keep_alive=keep_alive_seconds,
+        timeout_graceful_shutdown=5,
+    )
+
+
+# ---------------------------------------------------------------- connections that wait
+
+
+class Connection:
+    """What a connection waits for, found out by a parser of its own. uvicorn ends a connection that is idle between
+    requests; one that sends a head, or a body whose answer has been given, at a byte a minute would stay for ever.
+
+    Args:
+        seconds: how long a head may take, and a body.
+    """
+
+    def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
+        self._transport, self._seconds = transport, seconds
+        self._parser = httptools.HttpRequestParser(self)
+        self._waits_for: str | None = "head"
+        self._head_bytes = 0
+        self._unanswered = 0
+        self._ended = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed = True
+        self._arm()
+
+    def received(self, data: bytes) -> None:
+        """Called with all that comes in."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._waits_for, self._changed = None, True  # uvicorn answers and closes
+        if self._waits_for == "head":
+            self._head_bytes += len(data)
+            if self._head_bytes > _LARGEST_HEAD_BYTES:
+                self._close(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+        self._arm()
+
+    def on_message_begin(self) -> None:
+        """For the parser."""
+        self._waits_for, self._changed, self._head_bytes = "head", True, 0
+
+    def on_headers_complete(self) -> None:
+        """For the parser."""
+        self._waits_for, self._changed = "body", True
+        self._unanswered += 1
+
+    def on_message_complete(self) -> None:
+        """For the parser."""
+        self._waits_for, self._changed = None, True
+
+    def answered(self) -> None:
+        """A request has its answer."""
+        self._unanswered -= 1
+        if self._ended and not self._unanswered:
+            self._transport.close()
+
+    def end_of_input(self) -> bool:
+        """The sender sends no more. Whether it is still to be answered: some close their half of the connection."""
+        self._ended = True
+        return self._unanswered > 0 and self._waits_for is None
+
+    def lost(self) -> None:
+        """The connection is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if not self._changed:
+            return
+        self._changed = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waits_for is not None:
+            seconds = self._seconds + (_GRACE_SECONDS if self._waits_for == "body" else 0.0)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self._close(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n" if self._waits_for == "head" else b"")
+
+    def _close(self, answer: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(answer)
+            self._transport.close()
+
+
+_CONNECTION: ContextVar[Connection | None] = ContextVar("connection", default=None)
+
+
+def patient(protocol: type[asyncio.Protocol], seconds: float) -> type[asyncio.Protocol]:
+    """*protocol* with one end to the patience with heads and bodies that trickle in; see ``Connection``.
+
+    Overrides only what asyncio calls. The application's tasks are started by ``data_received``, so they see whose
+    request they answer.
+    """
+
+    class PatientProtocol(protocol):  # type: ignore[misc, valid-type]  # a class that is chosen while running
+        watched: Connection
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.watched = Connection(transport, seconds)
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            _CONNECTION.set(self.watched)
+            super().data_received(data)
+            self.watched.received(data)
+
+        def eof_received(self) -> bool:
+            super().eof_received()
+            return self.watched.end_of_input()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.watched.lost()
+            super().connection_lost(exc)
+
+    return PatientProtocol
+
+
+class Answering:
+    """The application; each connection is told when one of its requests has been answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        connection = _CONNECTION.get()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if connection is not None:
+                connection.answered()
+
+
+# ---------------------------------------------------------------- sockets
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return socket.create_server(address[:2], family=family, backlog=2048)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.new_event_loop
+
+
+def _allow_many_connections() -> None:
+    """Idle connections cost a file each; many systems allow 1,024 unless asked for more."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_OPEN_FILES)
+    if soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
