@@ -5,20 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 
-names = (
-    "ingest",
-    "project",
-    "deliver",
-    "freshness",
-    "memory",
-    "startup",
-    "disk",
-    "backfill",
-    "google_sheets",
-    "hubspot",
-    "workbook",
-    "document",
-)
+from benchmarks.document import order
+
+names = (*order, "document")
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Records -> sinks: 100,000 events over 20,000 affiliates, into a local server with the API's real limits.
 
 The servers and the sinks share a clock that may run faster than the wall's (``--scale``); seconds below are that
-clock's. Projection and delivery are the program's own, in this process; the far side is another process.
+clock's. Projection and delivery are the program's own, in this process; the server is another process.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks import far_sides, measure, stores
-from benchmarks.far_sides import FarSide
+from benchmarks import destinations, measure, stores
+from benchmarks.destinations import Destination
 from benchmarks.measure import Goal, percentile
 from connector.core.row import Row
 from connector.core.sink import Outcome, Sink, Target
@@ -26,8 +26,9 @@ from connector.store.store import Store
 
 limits = {"hubspot": (100, 10.0), "sheets": (60, 60.0)}
 """Calls per seconds: HubSpot's for a private app of the smaller accounts, Google's writes per user and project."""
-rows_in_call = {"hubspot": 100, "sheets": 20_000}
-_latency = {"hubspot": 0.15, "sheets": 0.15}
+_HUBSPOT_ROWS_A_CALL = 100
+_LATENCY_SECONDS = 0.15
+_NAMES = {"hubspot": "HubSpot", "sheets": "Google Sheets"}
 
 
 class ScaledHost:
@@ -90,13 +91,13 @@ class Watched:
 class Line:
     """Projector and one route on one store, in this process."""
 
-    def __init__(self, side: FarSide, folder: Path, scale: float, *, reads: bool) -> None:
+    def __init__(self, server: Destination, folder: Path, scale: float, *, reads: bool) -> None:
         self.host = ScaledHost(scale)
         self.scale = scale
         self.store: Store = stores.new_store(folder, self.host.now)
-        sink, target, evaluate = far_sides.sink_and_target(side, self.host, reads=reads)
+        sink, target, evaluate = destinations.sink_and_target(server, self.host, reads=reads)
         self.sink, self.target = sink, target
-        self.watched = Watched(sink, far_sides.earned[side.kind], self.host.monotonic)
+        self.watched = Watched(sink, destinations.earned[server.kind], self.host.monotonic)
         self.store.enroll([target.route])
         self.stop = threading.Event()
         self.projector = stores.projector(self.store, folder, self.host.now)
@@ -107,10 +108,6 @@ class Line:
             stop=self.stop, now=self.host.now, nap=self.host.wait,
         )  # fmt: skip
         self._threads: list[threading.Thread] = []
-
-    def project_all(self) -> None:
-        while self.projector.step():
-            pass
 
     def deliver_all(self) -> None:
         """Until nothing is pending."""
@@ -157,138 +154,80 @@ def main(words: list[str]) -> None:
     asked = measure.parser("deliver", __doc__)
     asked.add_argument("--events", type=int, default=100_000)
     asked.add_argument("--affiliates", type=int, default=20_000)
-    asked.add_argument("--sinks", nargs="+", default=["hubspot", "sheets"], choices=["hubspot", "sheets"])
+    asked.add_argument("--sinks", nargs="+", default=list(_NAMES), choices=list(_NAMES))
     asked.add_argument("--scale", type=float, default=1.0, help="seconds of the limits' clock in one of the wall's")
     asked.add_argument("--stream-seconds", type=float, default=60.0, help="of the steady stream, by the limits' clock")
     asked.add_argument("--stream-per-second", type=float, default=20.0, help="events in the steady stream")
     given = asked.parse_args(words)
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, float]] = {}
     goals: list[Goal] = []
     for kind in given.sinks:
         with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            found[kind] = {
-                "burst": burst(kind, folder / "burst", given, reads=kind == "sheets"),
-                "stream": stream(kind, folder / "stream", given),
-            }
-            if kind == "hubspot":
-                found[kind]["burst with rules that read"] = burst(kind, folder / "reads", given, reads=True)
-            found[kind]["all at once"] = at_once(kind, folder / "at-once", given)
-        goals += _goals(kind, found[kind])
-    if not given.json:
-        for kind, parts in found.items():
-            for part, figures in parts.items():
-                rows = [(name, measure.number(value)) for name, value in figures.items()]
-                measure.show(f"deliver: {kind}, {part}", ["figure", "value"], rows)
-            calls, seconds = limits[kind]
-            hours = given.events / calls * seconds / 3600
-            print(f"One call per event would be {given.events:,} calls: {hours:.1f} h at {kind}'s limits.")  # noqa: T201
-    one_each = {
-        kind: {"calls": given.events, "hours": given.events / limits[kind][0] * limits[kind][1] / 3600}
-        for kind in given.sinks
-    }
-    figures = {"scale": given.scale, "by_sink": found, "one_call_per_event": one_each}
-    measure.report("deliver", figures, goals, given)
+            made = burst(kind, Path(temporary) / "burst", given, reads=kind == "sheets")
+            steady = stream(kind, Path(temporary) / "stream", given)
+        found |= {f"{kind}: burst": made, f"{kind}: stream": steady}
+        name = _NAMES[kind]
+        goals += [
+            Goal(f"{name}: calls of a burst ÷ fewest", made["calls_of_fewest"], "at most", 1.05),
+            Goal(f"{name}: time of a burst ÷ allowed by the limits", made["time_of_allowed"], "at most", 1.3),
+            Goal(f"{name}: age of an event in a stream, p99 ÷ pace interval and call",
+                 steady["p99_of_pace_and_call"], "at most", 1.5),
+        ]  # fmt: skip
+    measure.report("deliver", found, goals, given)
 
 
-def _goals(kind: str, found: dict[str, Any]) -> list[Goal]:
-    command = f"python -m benchmarks deliver --sinks {kind}"
-    name = "HubSpot" if kind == "hubspot" else "Google Sheets"
-    made, steady = found["burst"], found["stream"]
-    return [
-        Goal(f"{name}: calls of a burst, of the fewest", made["calls_of_bound"], "at most", 1.05, "", command),
-        Goal(f"{name}: time of a burst, of what the limits allow", made["time_of_bound"], "at most", 1.3, "", command),
-        Goal(
-            f"{name}: staleness p99 in a steady stream, of a pace interval and a call",
-            steady["p99_of_bound"], "at most", 1.5, "", command,
-        ),
-    ]  # fmt: skip
-
-
-def _side(kind: str, folder: Path, given: Any) -> Any:
+def _destination(kind: str, folder: Path, given: Any) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     calls, seconds = limits[kind]
     more: dict[str, Any] = (
         {"limit": calls, "interval_ms": int(seconds * 1000)} if kind == "hubspot" else {"quota": calls}
     )
-    latency = _latency[kind] / given.scale
-    return far_sides.far_side(kind, folder, scale=given.scale, latency_seconds=latency, **more)
+    latency = _LATENCY_SECONDS / given.scale
+    return destinations.destination(kind, folder, scale=given.scale, latency_seconds=latency, **more)
 
 
-def burst(kind: str, folder: Path, given: Any, *, reads: bool) -> dict[str, Any]:
-    """Everything came in and is pending (an outage has ended, a sync was asked for): how soon is the far side right?"""
-    with _side(kind, folder, given) as side:
-        line = Line(side, folder, given.scale, reads=reads)
-        _append(line.store, given.events, given.affiliates)
-        began = time.perf_counter()
-        line.project_all()
-        projecting = time.perf_counter() - began
+def burst(kind: str, folder: Path, given: Any, *, reads: bool) -> dict[str, float]:
+    """Everything came in and is pending, as after an outage: how soon is the destination right, with how many calls?"""
+    with _destination(kind, folder, given) as server:
+        line = Line(server, folder, given.scale, reads=reads)
+        stores.append(line.store, given.events, given.affiliates)
+        stores.project_all(line.projector)
         before, spent = line.host.monotonic(), time.process_time()
         line.deliver_all()
         seconds, cpu = line.host.monotonic() - before, time.process_time() - spent
         line.close()
-        figures = side.figures()
-    made = _calls(kind, figures, given.affiliates, reads=reads)
-    return {
-        **made, "rows": figures["rows"], "seconds": seconds, "seconds_allowed": made["allowed"],
-        "time_of_bound": seconds / made["allowed"], "cpu_seconds": cpu, "cpu_us_a_row": cpu / given.affiliates * 1e6,
-        "projecting_seconds": projecting, "refused_by_quota": figures["refused_by_quota"],
-    }  # fmt: skip
-
-
-def _calls(kind: str, figures: dict[str, Any], affiliates: int, *, reads: bool) -> dict[str, float]:
-    """Calls, the fewest that would do, and the seconds that the limits give these."""
-    calls, seconds = limits[kind]
+        figures = server.figures()
+    calls, per_seconds = limits[kind]
     if kind == "hubspot":
-        least = math.ceil(affiliates / rows_in_call[kind]) * (2 if reads else 1)
-        allowed = least * seconds / calls
+        fewest = math.ceil(given.affiliates / _HUBSPOT_ROWS_A_CALL)
     else:
-        least = min(figures["calls"], sheets_calls(affiliates))
-        allowed = least * seconds / calls
+        fewest = min(figures["calls"], sheets_calls(given.affiliates))
+    allowed = fewest * per_seconds / calls
     return {
-        "calls": figures["calls"],
-        "calls_least": least,
-        "calls_of_bound": figures["calls"] / least,
-        "allowed": allowed,
-    }
+        "calls": figures["calls"], "fewest_calls": fewest, "calls_of_fewest": figures["calls"] / fewest,
+        "rows": figures["rows"], "seconds": seconds, "seconds_allowed": allowed, "time_of_allowed": seconds / allowed,
+        "cpu_us_a_row": cpu / given.affiliates * 1e6, "refused_by_quota": figures["refused_by_quota"],
+    }  # fmt: skip
 
 
 def sheets_calls(rows: int) -> int:
-    """The fewest calls for a first load: the issue of the Sheets sink allows 14 for 20,000 rows."""
+    """The fewest calls for a first load: 14 for 20,000 rows, with calls of at most 2 MB."""
     return 2 + math.ceil(rows * 12 / 20_000)
 
 
-def at_once(kind: str, folder: Path, given: Any) -> dict[str, Any]:
-    """The same burst while the program projects and delivers: what changes while it is delivered is sent again."""
-    with _side(kind, folder, given) as side:
-        line = Line(side, folder, given.scale, reads=kind == "sheets")
-        _append(line.store, given.events, given.affiliates)
-        before = line.host.monotonic()
-        line.start()
-        measure.rest(900, "a burst at once", line.quiet, every=0.1)
-        seconds = line.host.monotonic() - before
-        line.close()
-        figures = side.figures()
-    made = _calls(kind, figures, given.affiliates, reads=kind == "sheets")
-    return {
-        **made, "rows": figures["rows"], "seconds": seconds, "time_of_bound": seconds / made["allowed"],
-        "refused_by_quota": figures["refused_by_quota"],
-    }  # fmt: skip
-
-
-def stream(kind: str, folder: Path, given: Any) -> dict[str, Any]:
+def stream(kind: str, folder: Path, given: Any) -> dict[str, float]:
     """A steady stream of events about a thousand affiliates: how old is the oldest that a row does not show yet?"""
     affiliates = min(1_000, given.affiliates)
-    with _side(kind, folder, given) as side:
-        line = Line(side, folder, given.scale, reads=kind == "sheets")
+    with _destination(kind, folder, given) as server:
+        line = Line(server, folder, given.scale, reads=kind == "sheets")
         line.store.append(stores.accepted([(number, number) for number in range(affiliates)], line.host.now))
-        line.project_all()
+        stores.project_all(line.projector)
         line.deliver_all()
         line.host.wait(line.sink.pace(line.target))  # the first load is paid for
         count = int(given.stream_seconds * given.stream_per_second)
         line.start()
         sent: list[tuple[int, int, float]] = []
-        before = side.figures()
+        before = server.figures()
         began = line.host.monotonic()
         for turn in range(count):
             line.host.wait(began + turn / given.stream_per_second - line.host.monotonic())
@@ -296,9 +235,9 @@ def stream(kind: str, folder: Path, given: Any) -> dict[str, Any]:
             line.store.append(stores.accepted([(number, who)], line.host.now))
             sent.append((number, who, line.host.monotonic()))
         took = line.host.monotonic() - began
-        measure.rest(120, "the end of the stream", line.quiet)
+        measure.wait_until(line.quiet, "the end of the stream", seconds=120)
         line.close()
-        after = side.figures()
+        after = server.figures()
     calls, writes = after["calls"] - before["calls"], after["writes"] - before["writes"]
     ages = _ages(line.watched.arrived, sent)
     flushes = max(1, len({at for values in line.watched.arrived.values() for at in values.values() if at > began}))
@@ -306,11 +245,11 @@ def stream(kind: str, folder: Path, given: Any) -> dict[str, Any]:
     rate, seconds = limits[kind]
     # A flush of Sheets makes two kinds of calls with a quota each; it writes more often than it reads.
     paced = a_flush if kind == "hubspot" else max(1, round(writes / flushes))
-    bound = paced * seconds / (rate * 0.8 if kind == "sheets" else rate) + a_flush * _latency[kind]
+    bound = paced * seconds / (rate * 0.8 if kind == "sheets" else rate) + a_flush * _LATENCY_SECONDS
+    p99 = percentile(ages, 0.99)
     return {
-        "events": count, "events_a_second": count / took, "calls": calls, "calls_a_flush": a_flush,
-        "staleness_p50": percentile(ages, 0.5), "staleness_p99": percentile(ages, 0.99), "staleness_max": max(ages),
-        "pace_and_call": bound, "p99_of_bound": percentile(ages, 0.99) / bound,
+        "events_a_second": count / took, "calls": calls, "calls_a_flush": a_flush, "age_p50": percentile(ages, 0.5),
+        "age_p99": p99, "pace_and_call": bound, "p99_of_pace_and_call": p99 / bound,
     }  # fmt: skip
 
 
@@ -319,12 +258,6 @@ def _ages(arrived: dict[str, dict[str, float]], sent: list[tuple[int, int, float
     ages = []
     for number, who, at in sent:
         values = arrived[stores.record_id(who)]
-        wanted = float(far_sides.value_of(number))
+        wanted = float(destinations.value_of(number))
         ages.append(min(then for value, then in values.items() if float(value) >= wanted) - at)
     return ages
-
-
-def _append(store: Store, events: int, affiliates: int) -> None:
-    for start in range(0, events, 5_000):
-        numbers = [(number, number % affiliates) for number in range(start, min(events, start + 5_000))]
-        store.append(stores.accepted(numbers))

@@ -1,4 +1,4 @@
-"""Measuring side by side: interleaved rounds, medians, a table for people and JSON for the documents' test."""
+"""Figures: medians, percentiles, what a process used; a table for people and JSON for the documents' test."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 results_folder = Path(__file__).parent / "results"
-cpu_tick_seconds = 1 / os.sysconf("SC_CLK_TCK")
+MIB = 1024 * 1024
+CPU_TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 """What ``cpu_seconds`` grows by."""
 
 
@@ -24,21 +25,86 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that *share* of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time that the process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * cpu_tick_seconds
+    return (int(fields[11]) + int(fields[12])) * CPU_TICK_SECONDS
 
 
-def resident_bytes(pid: int) -> int:
+def resident_mib(pid: int) -> float:
     """The process's resident memory now."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
-def most_resident_bytes(pid: int) -> int:
+def most_resident_mib(pid: int) -> float:
     """The most resident memory that the process ever had."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def wait_until(done: Callable[[], object], what: str, *, seconds: float, every: float = 0.05) -> None:
+    """Wait until *done()* is true.
+
+    Raises:
+        TimeoutError: *what* did not happen within *seconds*.
+    """
+    began = time.monotonic()
+    while not done():
+        if time.monotonic() - began > seconds:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(every)
+
+
+def wait_until_idle(pids: Sequence[int], *, seconds: float = 600.0) -> None:
+    """Wait until none of the processes uses more than a twentieth of a processor: its work would slow the others."""
+
+    def idle() -> bool:
+        before = [cpu_seconds(pid) for pid in pids]
+        time.sleep(0.5)
+        return all(cpu_seconds(pid) - then <= 0.03 for pid, then in zip(pids, before, strict=True))
+
+    wait_until(idle, "the servers become idle", seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One promise and what was measured.
+
+    Args:
+        text: what is measured, in words; *unit* follows the number.
+        bound: *value* must be at most or at least that.
+    """
+
+    text: str
+    value: float
+    kind: Literal["at most", "at least"]
+    bound: float
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.bound if self.kind == "at most" else self.value >= self.bound
+
+
+def number(value: float) -> str:
+    """As the tables and the documents write it: three digits that count, thousands apart."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def goal_cells(goal: Mapping[str, Any]) -> list[str]:
+    """A kept goal as a row of a table."""
+    unit = f" {goal['unit']}" if goal["unit"] else ""
+    sign = "≤" if goal["kind"] == "at most" else "≥"
+    met = "" if goal["met"] else " (not met)"
+    return [goal["text"], f"{number(goal['value'])}{unit}{met}", f"{sign} {number(goal['bound'])}{unit}"]
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -54,95 +120,14 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     Console(width=140).print(table)
 
 
-def rest(seconds: float, what: str, done: Any, *, every: float = 0.05) -> float:
-    """Wait until *done()* is true; the seconds it took.
-
-    Raises:
-        TimeoutError: *what* did not come about in so many seconds.
-    """
-    began = time.monotonic()
-    while not done():
-        if time.monotonic() - began > seconds:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(every)
-    return time.monotonic() - began
-
-
-class Rest:
-    """Tells when processes have nothing to do: what one still does on a shared processor, another pays for.
-
-    Args:
-        pids: of processes that have just started, and have nothing to do yet. What they take now they take at rest:
-            to look whether there is work costs a hundredth of a processor on one machine, a tenth on another.
-    """
-
-    def __init__(self, pids: Sequence[int]) -> None:
-        self._pids = list(pids)
-        time.sleep(2.0)
-        self._used = self._now()
-        self._resting = [0.0] * len(self._pids)
-        for _ in range(4):
-            time.sleep(_quiet_seconds)
-            self._resting = [max(pair) for pair in zip(self._resting, self._since(), strict=True)]
-
-    def wait(self, seconds: float = 600.0) -> None:
-        """Wait until all of them rest.
-
-        Raises:
-            TimeoutError: one of them still worked after so many seconds.
-        """
-        self._used = self._now()
-        time.sleep(_quiet_seconds)
-        rest(seconds, "the servers come to rest", self._is_quiet, every=_quiet_seconds)
-
-    def _is_quiet(self) -> bool:
-        # A hundredth of a second is the smallest step that the system counts.
-        return all(used < at_rest + 0.015 for used, at_rest in zip(self._since(), self._resting, strict=True))
-
-    def _since(self) -> list[float]:
-        before, self._used = self._used, self._now()
-        return [now - then for now, then in zip(self._used, before, strict=True)]
-
-    def _now(self) -> list[float]:
-        return [cpu_seconds(pid) for pid in self._pids]
-
-
-_quiet_seconds = 0.75  # longer than any pause of the projector's
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that *share* of all do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One promise and what was measured.
-
-    Args:
-        text: what, in words; *unit* follows the number.
-        bound: *value* must be at most or at least that.
-        command: prints *value*.
-    """
-
-    text: str
-    value: float
-    kind: Literal["at most", "at least"]
-    bound: float
-    unit: str = ""
-    command: str = ""
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.bound if self.kind == "at most" else self.value >= self.bound
-
-
-def number(value: float) -> str:
-    """As the tables and the documents write it: three digits that count, thousands apart."""
-    if abs(value) >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def show_figures(title: str, found: Mapping[str, Mapping[str, float]]) -> None:
+    """Print a table with a column for each key of *found* and a row for each figure."""
+    names = dict.fromkeys(name for figures in found.values() for name in figures)
+    rows = [
+        [name.replace("_", " "), *(number(figures[name]) if name in figures else "" for figures in found.values())]
+        for name in names
+    ]
+    show(title, ["", *found], rows)
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
@@ -153,35 +138,22 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def report(name: str, figures: dict[str, Any], goals: Sequence[Goal], asked: argparse.Namespace) -> None:
-    """Show the goals, or all figures as JSON, and keep them."""
-    kept = {**figures, "goals": [{**asdict(goal), "met": goal.met} for goal in goals]}
-    path = keep(name, kept, asked.results)
+def report(name: str, found: Mapping[str, Any], goals: Sequence[Goal], asked: argparse.Namespace) -> None:
+    """Print the figures and the goals, and keep them in ``benchmarks/results/NAME.json``."""
+    asked.results.mkdir(exist_ok=True, parents=True)
+    path = asked.results / f"{name}.json"
+    machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load": round(os.getloadavg()[0], 1)}
+    kept = {
+        "benchmark": name, "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine,
+        "found": found, "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
+    }  # fmt: skip
+    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     if asked.json:
-        print(path.read_text(), end="")  # noqa: T201
+        print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
         return
-    if goals:
-        show(f"{name}: goals", ["goal", "reached", "bound", "met"], [goal_cells(goal) for goal in kept["goals"]])
-    print(path)  # noqa: T201
-
-
-def goal_cells(goal: Mapping[str, Any]) -> list[str]:
-    """A kept goal as a row of a table."""
-    unit = f" {goal['unit']}" if goal["unit"] else ""
-    bound = f"{goal['kind']} {number(goal['bound'])}{unit}"
-    return [goal["text"], f"{number(goal['value'])}{unit}", bound, "yes" if goal["met"] else "no"]
-
-
-def keep(name: str, figures: dict[str, Any], folder: Path = results_folder) -> Path:
-    """Write the figures to ``benchmarks/results/NAME.json``, with the machine and the moment."""
-    folder.mkdir(exist_ok=True, parents=True)
-    path = folder / f"{name}.json"
-    machine = {
-        "processors": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "load": round(os.getloadavg()[0], 1),  # when it ended: ours, and of everybody else on this machine
-    }
-    measured = {"benchmark": name, "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine}
-    path.write_text(json.dumps({**measured, **figures}, indent=2, sort_keys=False) + "\n")
-    return path
+    show_figures(name, found)
+    show(
+        f"{name}: goals",
+        ["goal", "reached", "to reach"],
+        [goal_cells(asdict(goal) | {"met": goal.met}) for goal in goals],
+    )

@@ -1,10 +1,9 @@
-"""The servers that are measured against each other, each a process of its own on one processor."""
+"""The servers that are measured, each a process of its own."""
 
 from __future__ import annotations
 
 import compileall
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,14 +11,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 TOKEN = "benchmark-token-of-32-characters"  # noqa: S105 - it guards a server on this machine for a minute
+root = Path(__file__).parents[1]
 
-_config = """
+_CONFIG = """
 [server]
 port = {port}
 [store]
@@ -51,28 +51,20 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A port on which nothing listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @contextmanager
-def running(
-    name: str,
-    command: Sequence[str],
-    port: int,
-    *,
-    cpu: int | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Server]:
+def running(name: str, command: Sequence[str], port: int, *, cpu: int | None = None) -> Iterator[Server]:
     """Start *command*, wait until ``/healthz`` answers, stop it with SIGTERM at the end."""
     began = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - our own interpreter
         list(command),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {})},
         preexec_fn=None if cpu is None else lambda: os.sched_setaffinity(0, {cpu}),
     )
     try:
@@ -97,58 +89,23 @@ def running(
             process.wait()
 
 
-@contextmanager
-def stopped(others: Iterable[Server]) -> Iterator[None]:
-    """These servers stand still meanwhile; what they have to do waits for them."""
-    held = list(others)
-    for server in held:
-        os.kill(server.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for server in held:
-            os.kill(server.pid, signal.SIGCONT)
-
-
 def connector(
-    folder: Path,
-    *,
-    cpu: int | None = None,
-    sinks: str = csv_sink,
-    name: str = "connector",
-    environment: Mapping[str, str] | None = None,
+    folder: Path, *, cpu: int | None = None, sinks: str = csv_sink, name: str = "connector"
 ) -> AbstractContextManager[Server]:
     """The whole program as ``connector serve`` starts it, its data under *folder*."""
     port = free_port()
-    mappings = Path(__file__).parents[1] / "mappings"
-    more = sinks.format(folder=folder, mappings=mappings)
+    more = sinks.format(folder=folder, mappings=root / "mappings")
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
     # An installed package has its byte code; a clone may have none, and then would be compiled at each start.
-    compileall.compile_dir(Path(__file__).parents[1] / "connector", quiet=1)
-    config.write_text(_config.format(port=port, folder=folder, token=TOKEN, more=more))
-    command = [sys.executable, "-m", "connector", "--config", str(config), "serve"]
-    return running(name, command, port, cpu=cpu, environment=environment)
+    compileall.compile_dir(root / "connector", quiet=1)
+    config.write_text(_CONFIG.format(port=port, folder=folder, token=TOKEN, more=more))
+    return running(name, [sys.executable, "-m", "connector", "--config", str(config), "serve"], port, cpu=cpu)
 
 
-def slow_disk(folder: Path, milliseconds: float) -> dict[str, str]:
-    """The environment of a process whose every flush takes *milliseconds* longer; compiled into *folder*.
-
-    Raises:
-        RuntimeError: there is no C compiler.
-    """
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise RuntimeError("simulating a slow disk wants a C compiler (cc)")
-    library = folder / "slow_disk.so"
-    source = Path(__file__).with_name("slow_disk.c")
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)  # noqa: S603
-    return {"LD_PRELOAD": str(library), "FLUSH_MICROSECONDS": str(round(milliseconds * 1000))}
-
-
-def variant(name: str, folder: Path, *, cpu: int | None = None) -> AbstractContextManager[Server]:
-    """One of the variants below in a process of its own, with the settings that ``serve`` gives uvicorn."""
+def endpoint(name: str, folder: Path, *, cpu: int | None = None) -> AbstractContextManager[Server]:
+    """One of ``benchmarks.endpoints``."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "benchmarks.variants", name, "--port", str(port), "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.endpoints", name, "--port", str(port), "--folder", str(folder)]
     return running(name, command, port, cpu=cpu)

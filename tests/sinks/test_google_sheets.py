@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from benchmarks.google_sheets import burst
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.mapping import load
 from connector.core.row import Cell, Column, Row
@@ -32,6 +31,7 @@ from connector.sinks.google_sheets.snapshot import as_cell, parse_sheets, same, 
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply
 from tests.far_sides.sheets_book import Area, Book
 from tests.far_sides.sheets_server import account
+from tests.sinks.google_sheets_burst import burst
 from tests.sinks.google_sheets_campaign import run as run_campaign
 from tests.sinks.google_sheets_file import GoogleSheetsHarness, SheetsFile, record
 from tests.sinks.host import TestHost
@@ -109,8 +109,7 @@ def person_moves(file: SheetsFile, dimension: str, place: int, to: int) -> None:
 
 
 def test_a_first_load_takes_at_most_14_calls_and_a_twentieth_of_it_changed_takes_3(file: SheetsFile) -> None:
-    """A tenth of the documents' 20,000 rows at a tenth of Google's limits; ``python -m benchmarks google_sheets load``
-    measures the whole."""
+    """A tenth of the 20,000 rows of ``python -m benchmarks deliver`` at a tenth of Google's limits."""
 
     class Tenth(GoogleSheets):
         limits = Limits(batch_bytes=190_000, tagged_rows=200, whole_tab_cells=10_000)
@@ -727,7 +726,6 @@ def test_a_429_waits_for_the_next_minute_and_counts_as_no_try(tmp_path: Path) ->
 
 
 def test_a_burst_of_changes_is_consistent_within_three_minutes_of_quota(tmp_path: Path) -> None:
-    """1,000 records here; ``python -m benchmarks google_sheets burst`` measures the 20,000 of the documents."""
     found = burst(tmp_path, records=1_000, events=5_000)
     assert found.seconds_of_quota <= 180
     assert found.calls <= 1.3 * found.ideal

@@ -1,4 +1,4 @@
-"""Short campaigns with every fault at random; the long ones are run by ``python -m benchmarks.hubspot``."""
+"""Short campaigns with every fault at random; the long ones are run by ``python -m tests.sinks.hubspot_campaign``."""
 
 from __future__ import annotations
 

@@ -1,19 +1,12 @@
-"""The Google Sheets sink's figures: ``python -m benchmarks google_sheets {load,burst,memory}``.
+"""A burst of changes for one tab, delivered as delivery does it, on a clock that only moves when the sink waits.
 
-The far side is the tests' server with Google's quota of 60 reads and 60 writes a minute, on a clock that only moves
-when the sink waits; each call is taken to last a second, as Google's do.
+The server has Google's quota of 60 reads and 60 writes a minute; each call is taken to last a second, as Google's do.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -64,24 +57,6 @@ def changed(number: int, changes: int) -> Row:
     return replace(record(number, changes), last=record(number).cells)
 
 
-def load(folder: Path, records: int = 20_000) -> list[tuple[str, str, float]]:
-    """(what, its calls, seconds on this machine) for a first load, 1,000 changed rows, and nothing changed."""
-    found = []
-    with SheetsFile(folder) as file:
-        sink, target = file.sink(timeout_seconds=180), file.target(columns)
-        some = [changed(number, 1) for number in range(0, records, max(1, records // 1000))]
-        for what, rows in (
-            ("first load", [record(number) for number in range(records)]),
-            (f"{len(some)} changed rows", some),
-            ("nothing changed", some),
-        ):
-            start = time.monotonic()
-            calls = file.calls_of(lambda rows=rows: sink.write(target, rows))  # type: ignore[misc]
-            found.append((what, calls, time.monotonic() - start))
-        assert len(file.table()) == records
-    return found
-
-
 @dataclass(frozen=True)
 class Burst:
     """What it took to bring a burst of events into the sheet.
@@ -100,7 +75,7 @@ class Burst:
 
 def burst(folder: Path, records: int = 20_000, events: int = 100_000, seed: int = 1) -> Burst:
     """*events* on *records* affiliates at once, delivered as delivery does: the latest state of all that is pending."""
-    dice = random.Random(seed)  # noqa: S311 - seeded, to be repeated
+    dice = random.Random(seed)
     with SheetsFile(folder, quota=60) as file:
         sink, target = file.sink(timeout_seconds=180), file.target(columns)
         sink.write(target, [record(number) for number in range(records)])
@@ -130,38 +105,3 @@ def burst(folder: Path, records: int = 20_000, events: int = 100_000, seed: int 
             refused=file.server.refused_by_quota,
             is_right=all(right) and len(table) == records,
         )
-
-
-_idle = """
-import resource, sys, tempfile, json, pathlib
-import connector.app, connector.cli.main, connector.sinks.files.csv_file
-{more}
-print(int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))))
-"""
-
-
-def memory() -> tuple[int, int]:
-    """Resident KiB of an idle process with CSV alone, and with this sink as well."""
-    sizes = []
-    for more in ("", "import connector.sinks.google_sheets.sink"):
-        done = subprocess.run(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-c", _idle.format(more=more)], check=True, capture_output=True, text=True
-        )
-        sizes.append(int(done.stdout))
-    return sizes[0], sizes[1]
-
-
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks google_sheets", description=__doc__)
-    parser.add_argument("what", choices=["load", "burst", "memory"])
-    what = parser.parse_args(arguments).what
-    with tempfile.TemporaryDirectory() as folder:
-        if what == "load":
-            for name, calls, seconds in load(Path(folder)):
-                print(f"{name:20} {len(calls):3} calls ({calls})  {seconds:.1f} s here")  # noqa: T201
-        elif what == "burst":
-            print(burst(Path(folder)))  # noqa: T201
-        else:
-            alone, both = memory()
-            print(f"idle: {alone / 1024:.1f} MiB with CSV alone, {both / 1024:.1f} MiB with Google Sheets")  # noqa: T201
-            print(f"      {(both - alone) / 1024:.1f} MiB more")  # noqa: T201

@@ -1,6 +1,5 @@
-"""The far sides in a process of their own: the tests' servers, with their limits on a clock that may run faster.
-
-They stand in ``tests/far_sides``; here they get a pipe to be asked for figures, and note when each value arrives.
+"""HubSpot and Google Sheets in a process of their own: the tests' servers (``tests/far_sides``), with the limits of the
+APIs on a clock that may run faster. They note when each value arrives, and answer over a pipe what they counted.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_server import SheetsServer
 
 mappings = Path(__file__).parents[1] / "mappings"
-hubspot_token = "pat-eu1-0123456789abcdef-test-token"  # noqa: S105 - a test server's
+HUBSPOT_TOKEN = "pat-eu1-0123456789abcdef-test-token"  # noqa: S105 - a test server's
 earned = {"hubspot": "affiliate_earned", "sheets": "Earned", "csv": "Earned"}
 """Where the number of the event stands in a row: ``bodies`` puts it in place of every sum."""
 
@@ -92,7 +91,7 @@ class _Sheets(SheetsServer):
 def _serve(pipe: Connection, kind: str, scale: float, options: dict[str, Any]) -> None:
     gc.disable()  # collecting among a million cells takes longer than answering, and the process ends soon
     clock: Callable[[], float] = lambda: time.monotonic() * scale  # noqa: E731 - the same instant in every process
-    made: Any = _HubSpot(token=hubspot_token, clock=clock, **options) if kind == "hubspot" else None
+    made: Any = _HubSpot(token=HUBSPOT_TOKEN, clock=clock, **options) if kind == "hubspot" else None
     if made is None:
         made = _Sheets(clock=clock, **options)
     with made as server:
@@ -103,8 +102,8 @@ def _serve(pipe: Connection, kind: str, scale: float, options: dict[str, Any]) -
 
 
 @dataclass(frozen=True)
-class FarSide:
-    """A running far side; *options* are those of ``[sinks.NAME]``."""
+class Destination:
+    """A running server; *options* are those of ``[sinks.NAME]``."""
 
     kind: str
     url: str
@@ -133,7 +132,7 @@ class FarSide:
 
 
 @contextlib.contextmanager
-def far_side(kind: str, folder: Path, *, scale: float = 1.0, **options: Any) -> Iterator[FarSide]:
+def destination(kind: str, folder: Path, *, scale: float = 1.0, **options: Any) -> Iterator[Destination]:
     """Start the server of *kind* (``hubspot``, ``sheets``); *scale*: how many seconds its clock counts in one."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
@@ -142,14 +141,14 @@ def far_side(kind: str, folder: Path, *, scale: float = 1.0, **options: Any) -> 
     try:
         url, credentials, book = mine.recv()
         if kind == "hubspot":
-            settings = {"type": "hubspot", "access_token": hubspot_token, "base_url": url}
+            settings = {"type": "hubspot", "access_token": HUBSPOT_TOKEN, "base_url": url}
         else:
             key = folder / "service-account.json"
             key.write_text(json.dumps(credentials))
             settings = {
                 "type": "google_sheets", "spreadsheet": book, "credentials_file": str(key), "base_url": url,
             }  # fmt: skip
-        yield FarSide(kind, url, settings, mine)
+        yield Destination(kind, url, settings, mine)
     finally:
         with contextlib.suppress(OSError):
             mine.send("stop")
@@ -158,22 +157,22 @@ def far_side(kind: str, folder: Path, *, scale: float = 1.0, **options: Any) -> 
             process.kill()
 
 
-def sink_and_target(side: FarSide, host: Any, *, reads: bool = True) -> tuple[Sink, Target, Any]:
-    """The true sink on *side* with the shipped mapping.
+def sink_and_target(server: Destination, host: Any, *, reads: bool = True) -> tuple[Sink, Target, Any]:
+    """The true sink on *server* with the shipped mapping.
 
     Args:
         reads: False: without the rules that look at what HubSpot has before they write.
     """
     from connector.plugins import sink_class
 
-    made: Any = sink_class(side.options["type"])
-    text = side.mapping.read_text(encoding="utf-8")
+    made: Any = sink_class(server.options["type"])
+    text = server.mapping.read_text(encoding="utf-8")
     if not reads:
         for rule in ('overwrite = "only_if_empty"', 'overwrite = "only_forward"'):
             text = text.replace(rule, 'overwrite = "never_clear"')
         text = "\n".join(line for line in text.splitlines() if not line.startswith("lifecyclestage"))
         text = text.split("[[examples]]", 1)[0]
-    mapping = load(text, file=side.mapping.name, target_options=made.TargetOptions)
-    target = Target(f"{side.kind}/{side.mapping.stem}", mapping.columns, mapping.key, mapping.options, mapping.file)
-    sink = made(side.kind, made.Options(mappings=(str(side.mapping),), **side.options), host)
+    mapping = load(text, file=server.mapping.name, target_options=made.TargetOptions)
+    target = Target(f"{server.kind}/{server.mapping.stem}", mapping.columns, mapping.key, mapping.options, mapping.file)
+    sink = made(server.kind, made.Options(mappings=(str(server.mapping),), **server.options), host)
     return sink, target, mapping.evaluate
