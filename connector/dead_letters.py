@@ -1,4 +1,4 @@
-"""The file of what stopped on its way: one JSON object a line, mode 0600, each line on disk before the store goes on.
+"""The file of what stopped on its way: one JSON object a line, mode 0600, each line on disk before the store continues.
 
 A letter is opened by one line and closed by another; nothing is edited in place, so a kill leaves at most one torn
 line at the end, which is kept in a file beside it. A letter's id is made from what it is about, so the same failure is

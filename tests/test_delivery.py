@@ -68,7 +68,7 @@ def test_many_affiliates_go_in_as_few_calls_as_the_sink_takes(world: World) -> N
 
 def test_a_changed_row_takes_as_many_steps_in_a_large_batch_as_in_a_small_one(tmp_path: Path) -> None:
     def steps(count: int) -> float:
-        """Function calls a row of delivering *count* records whose rows the far side holds already."""
+        """Function calls a row of delivering *count* records whose rows the destination holds already."""
         world = World(tmp_path / str(count), sink=TableSink(batch_rows=4_000))
         calls = [0]
 
@@ -135,7 +135,7 @@ def test_the_sink_is_told_what_was_written_last(world: World) -> None:
     assert world.sink.lasts == [None, {"ID": "plain:1", "Email": "a@example.com"}]
 
 
-def test_a_change_during_delivery_stays_owed(world: World) -> None:
+def test_a_change_during_delivery_stays_pending(world: World) -> None:
     def meanwhile(rows: Sequence[Row]) -> None:
         if len(world.sink.calls) == 1:
             world.say(event(1, 2, email="new@example.com"))
@@ -224,7 +224,7 @@ def test_a_value_that_does_not_fit_is_a_letter_with_the_mapping_line(tmp_path: P
     world.close()
 
 
-def test_a_mapping_that_breaks_on_one_record_keeps_it_owed_and_delivers_the_others(tmp_path: Path) -> None:
+def test_a_mapping_that_breaks_on_one_record_keeps_it_pending_and_delivers_the_others(tmp_path: Path) -> None:
     def evaluate(record: AffiliateRecord) -> Evaluation:
         if record.id == "plain:1":
             raise ZeroDivisionError
@@ -241,7 +241,7 @@ def test_a_mapping_that_breaks_on_one_record_keeps_it_owed_and_delivers_the_othe
     world.close()
 
 
-def test_a_row_without_an_outcome_stays_owed_and_comes_again_later(world: World) -> None:
+def test_a_row_without_an_outcome_stays_pending_and_comes_again_later(world: World) -> None:
     world.sink.answer = lambda row: None if len(world.sink.calls) == 1 else Outcome(row.key, "written")
     world.say(event(1, email="a@example.com"))
     wait = world.deliver()
@@ -252,7 +252,7 @@ def test_a_row_without_an_outcome_stays_owed_and_comes_again_later(world: World)
     assert world.pending() == 0
 
 
-def test_a_row_that_has_to_wait_waits_as_long_as_the_far_side_asks(world: World) -> None:
+def test_a_row_that_has_to_wait_waits_as_long_as_the_destination_asks(world: World) -> None:
     world.sink.answer = lambda row: (
         Outcome(row.key, "later", "locked", "locked", after=40.0)
         if world.clock.seconds < 40
@@ -276,14 +276,14 @@ def test_a_429_never_dead_letters_however_long_it_lasts(tmp_path: Path) -> None:
     world.deliver_for(47 * 3600)
     assert world.sink.rows == {}
     assert world.store.route_state("table/all").failures == 0
-    assert len(world.sink.calls) <= 47 + 1, "it asked more often than the far side said"
+    assert len(world.sink.calls) <= 47 + 1, "it asked more often than the destination said"
     world.deliver_for(3 * 3600)
     assert len(world.sink.rows) == 150
     assert world.letters.list() == []
     world.close()
 
 
-def test_an_outage_leaves_all_owed_and_calls_follow_the_back_off(tmp_path: Path) -> None:
+def test_an_outage_leaves_all_pending_and_calls_follow_the_back_off(tmp_path: Path) -> None:
     world = World(tmp_path, retry=Retry(give_up_after_hours=0.1, longest_wait_seconds=300))
 
     def down(rows: Sequence[Row]) -> None:
@@ -317,7 +317,7 @@ def test_the_pause_of_an_outage_survives_a_restart(world: World) -> None:
     assert len(world.sink.calls) == calls
 
 
-@pytest.mark.parametrize("fault", [TryLater("it breaks"), ZeroDivisionError("our bug")], ids=["far side", "bug"])
+@pytest.mark.parametrize("fault", [TryLater("it breaks"), ZeroDivisionError("our bug")], ids=["destination", "bug"])
 @pytest.mark.parametrize("poisonous", [{0}, {57}, {3, 4}, {0, 99, 180}])
 def test_rows_that_make_calls_fail_do_not_hold_up_the_others(
     world: World, poisonous: set[int], fault: Exception
@@ -341,7 +341,7 @@ def test_rows_that_make_calls_fail_do_not_hold_up_the_others(
     world.deliver(steps=20)
     assert world.clock.seconds - began < 1
     assert sum(row["Email"] == "b@example.com" for row in world.sink.rows.values()) == 200 - len(poisonous)
-    # And when the fault is mended they arrive.
+    # And when the fault is fixed they arrive.
     world.sink.before = lambda rows: None
     world.deliver_for(3600)
     assert len(world.sink.rows) == 200
@@ -373,7 +373,7 @@ def test_a_row_that_alone_fails_for_too_long_is_dead_lettered_when_others_got_th
     world.sink.before = poison
     world.say(*(event(n, email="a@example.com") for n in range(5)))
     world.deliver_for(3 * 3600)
-    assert world.letters.list() == [], "nothing else was delivered meanwhile: the far side may be down"
+    assert world.letters.list() == [], "nothing else was delivered meanwhile: the destination may be down"
     world.say(event(2, 2, email="b@example.com"))
     world.deliver_for(3600)
     (letter,) = world.letters.list()
@@ -417,7 +417,9 @@ def test_a_record_on_which_our_code_breaks_is_never_dead_lettered_though_others_
     world.close()
 
 
-def test_a_row_that_the_far_side_puts_off_for_too_long_is_dead_lettered_when_others_get_through(tmp_path: Path) -> None:
+def test_a_row_that_the_destination_puts_off_for_too_long_is_dead_lettered_when_others_get_through(
+    tmp_path: Path,
+) -> None:
     world = World(tmp_path, retry=Retry(give_up_after_hours=0.5))
     world.sink.answer = lambda row: (
         Outcome(row.key, "later", "locked by somebody", "locked")
@@ -449,7 +451,7 @@ def test_what_needs_a_person_pauses_the_route_and_heals_by_itself(world: World) 
 
 
 @pytest.mark.parametrize(("error", "calls_at_once"), [(NeedsAction("share the sheet"), 1), (TryLater("down"), 0)])
-def test_a_start_tries_at_once_what_a_person_was_asked_to_mend(
+def test_a_start_tries_at_once_what_a_person_was_asked_to_fix(
     world: World, error: Exception, calls_at_once: int
 ) -> None:
     world.sink.before = _always(error)
@@ -468,7 +470,7 @@ def test_a_start_tries_at_once_what_a_person_was_asked_to_mend(
     assert len(world.sink.rows) == 2
 
 
-def test_a_stop_leaves_the_batch_owed_and_blames_nobody(world: World) -> None:
+def test_a_stop_leaves_the_batch_pending_and_blames_nobody(world: World) -> None:
     world.sink.before = _always(Stopping("stop"))
     world.say(event(1, email="a@example.com"))
     with pytest.raises(Stopping):
@@ -646,7 +648,7 @@ def _by_email(record: AffiliateRecord) -> Evaluation:
     return Evaluation((Row(record.id, record.email, {"ID": record.email, "Email": record.email}),))
 
 
-def test_its_thread_wakes_up_for_what_is_owed_and_stops_when_told(world: World) -> None:
+def test_its_thread_wakes_up_for_what_is_pending_and_stops_when_told(world: World) -> None:
     written = threading.Event()
     world.sink.after = lambda rows: written.set()
     world.store.on_pending(world.worker.bell.set)
@@ -793,7 +795,7 @@ class _Dies:
 
 
 class _FailsToFinish:
-    """A store on a disk that is full when the deliveries *after* some are to be settled, until it is mended."""
+    """A store on a disk that is full when the deliveries *after* some are to be settled, until it is fixed."""
 
     def __init__(self, store: Store, *, after: int = 0) -> None:
         self._store, self._works = store, after

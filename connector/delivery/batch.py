@@ -91,7 +91,7 @@ def _left_over(target: Target, pending: Pending, shape: Evaluation, written: Wri
     """How to remove the rows that were written for a record which has no such rows any more: an entry of ``for_each``
     is gone, or its key has changed. Those that stay as they are, and those that are marked already, are left out."""
     if not all(problem.key for problem in shape.problems):
-        return []  # the key of a row can't be told: it may be any of those that were written
+        return []  # the key of a row is not known: it may be any of those that were written
     kept = {row.key for row in shape.rows} | {problem.key for problem in shape.problems}
     what = getattr(target.options, "removed_records", "leave_alone")
     rows: list[Row] = []

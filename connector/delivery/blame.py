@@ -1,6 +1,6 @@
 """Who is at fault when a call fails: the destination, one record, or our own code.
 
-Told apart by trying less: a batch that fails is tried in quarters, down to one record. A record that fails alone is a
+Found out by trying less: a batch that fails is tried in quarters, down to one record. A record that fails alone is a
 suspect; as soon as another record succeeds, it is that record's own fault, so it is isolated: sent by itself at growing
 distances. When another record fails alone too, the destination is down, and the route pauses.
 """
@@ -112,7 +112,7 @@ class Blame:
         self.size = min(self._full, self.size * 4)
         if state.kind != "ok" or state.failures:
             self._store.set_route_state(self._route, RouteState())
-            logs.say(_log, "route.well", route=self._route)
+            logs.say(_log, "route.ok", route=self._route)
 
     def failed(self, failure: Failure, pending: Sequence[Pending], state: RouteState) -> Later:
         """A call with these records failed: until when they wait; decides what is tried next."""

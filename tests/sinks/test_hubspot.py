@@ -448,7 +448,7 @@ def test_a_reading_answer_that_says_nothing_is_not_an_empty_account(server: HubS
     ],
     ids=lambda value: f"{value.kind} {value.reply.status}" if isinstance(value, Fault) else "",
 )
-def test_what_time_heals_leaves_the_batch_owed_and_a_resend_makes_no_double(
+def test_what_time_heals_leaves_the_batch_pending_and_a_resend_makes_no_double(
     server: HubSpotServer, sink: HubSpotCrm, fault: Fault, after: float | None
 ) -> None:
     sink.write(target_of(), [row(99)])
@@ -473,7 +473,7 @@ def test_an_answer_that_never_comes_is_waited_for_only_so_long(server: HubSpotSe
     sink.close()
 
 
-def test_a_far_side_that_is_not_there_is_a_matter_of_time() -> None:
+def test_a_destination_that_is_not_there_is_a_matter_of_time() -> None:
     with HubSpotServer() as gone:
         sink = sink_of(gone)
     with pytest.raises(TryLater, match=r"no answer from 127\.0\.0\.1"):
@@ -821,7 +821,7 @@ def test_check_tells_whether_companies_can_be_found(server: HubSpotServer, sink:
     assert "crm.schemas.companies.read" in problems[0]
 
 
-def test_a_link_that_fails_leaves_the_contact_owed(server: HubSpotServer, sink: HubSpotCrm) -> None:
+def test_a_link_that_fails_leaves_the_contact_pending(server: HubSpotServer, sink: HubSpotCrm) -> None:
     sink.write(target_of(company_columns, object="companies", route="hubspot/companies"), [company_row(1)])
     contacts = target_of(company={"key": "id"})
     made = row(1, extras={"company.key": "everflow:1"})

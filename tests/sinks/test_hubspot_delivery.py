@@ -1,4 +1,4 @@
-"""The engine and the HubSpot sink together: store, delivery, dead letters, the real client, a far side with faults."""
+"""The engine and the HubSpot sink together: store, delivery, dead letters, the real client, a server with faults."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_one_row_that_hubspot_falls_over_holds_up_no_other(server: HubSpotServer
     assert office.pending() == 0
 
 
-def test_a_token_without_a_scope_loses_nothing_and_the_route_goes_on_by_itself(
+def test_a_token_without_a_scope_loses_nothing_and_the_route_continues_by_itself(
     server: HubSpotServer, office: Office
 ) -> None:
     server.scopes.discard("crm.objects.contacts.write")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,15 +23,15 @@ from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
 from connector.core.sink import Host
 
-most_inputs = 100
+MOST_INPUTS = 100
 """Objects in one call of batch/upsert, batch/update or batch/read."""
-most_pairs = 2000
+MOST_PAIRS = 2000
 """Pairs in one call of batch/associate/default."""
 
-_connect_seconds = 5.0
-_share = 0.96  # of the quota; the rest is for clocks that differ and for people with the same token
-_unknown_limit = 100  # per 10 s: the smallest account's, until an answer tells
-_client_errors = (ObjectsError, PropertiesError, AssociationsError)  # each sub-package has its own, unrelated class
+_CONNECT_SECONDS = 5.0
+_SHARE_OF_QUOTA = 0.96  # of the quota; the rest is for clocks that differ and for people with the same token
+_LIMIT_WHILE_UNKNOWN = 100  # per 10 s: the smallest account's, until an answer tells
+_CLIENT_ERRORS = (ObjectsError, PropertiesError, AssociationsError)  # each sub-package has its own, unrelated class
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class MissingScopes(NeedsAction):
 class Pacer:
     """Spreads the calls of one token evenly over the quota, for all routes and connections.
 
-    The long-run rate is 90 % of the quota, so the oldest row waits a moment, not for the next window. After a pause a
+    The long-run rate stays below the quota, so the oldest row waits a moment, not for the next window. After a pause a
     few calls may start together (6 % of the quota); rate and burst together never fill a window.
 
     Args:
@@ -96,7 +96,7 @@ class Pacer:
         self._next = float("-inf")  # when a full burst will be free again
         self._blocked_until = float("-inf")
         self._blocked_why = ""
-        self._gap, self._burst = _spread(requests_per_10_seconds or _unknown_limit * _share, 10.0)
+        self._gap, self._burst = _spread(requests_per_10_seconds or _LIMIT_WHILE_UNKNOWN * _SHARE_OF_QUOTA, 10.0)
 
     def ready_in(self) -> float:
         """Seconds until a call may start."""
@@ -131,7 +131,7 @@ class Pacer:
             return
         if self._fixed or most <= 0 or interval <= 0:
             return
-        gap, burst = _spread(most * _share, interval)
+        gap, burst = _spread(most * _SHARE_OF_QUOTA, interval)
         if left < most * 0.03:  # somebody else spends from the same quota: make room
             gap, burst = gap * 2, 1
         with self._lock:
@@ -212,7 +212,6 @@ class HubSpotApi:
             host=self.base_url.rstrip("/"),
             retries=False,  # urllib3 would repeat a GET three times on its own, past the pacing
             connection_pool_maxsize=self.connections,
-            api_factory=_plain_api,
         )
         # Held: each access to client.crm…batch_api would build a new connection pool.
         self._objects = client.crm.objects.batch_api
@@ -223,15 +222,15 @@ class HubSpotApi:
 
     def properties(self, kind: str) -> Answer:
         """Every property of *kind* (contacts, companies)."""
-        return self._call(self._properties.get_all, kind)
+        return self._call(self._properties, "get_all", kind)
 
     def create_group(self, kind: str, name: str, label: str) -> Answer:
         """A property group; 409 when it exists."""
-        return self._call(self._groups.create, kind, {"name": name, "label": label})
+        return self._call(self._groups, "create", kind, {"name": name, "label": label})
 
     def create_properties(self, kind: str, definitions: Sequence[Mapping[str, Any]]) -> Answer:
         """At most 100 properties."""
-        return self._call(self._create_properties.create, kind, {"inputs": list(definitions)})
+        return self._call(self._create_properties, "create", kind, {"inputs": list(definitions)})
 
     def read(self, kind: str, ids: Sequence[str], *, by: str | None, properties: Sequence[str]) -> Answer:
         """Records by id, or by the unique property *by*; those not found are left out (207)."""
@@ -242,20 +241,20 @@ class HubSpotApi:
         }
         if by is not None:
             body["idProperty"] = by
-        return self._call(self._objects.read, kind, body)
+        return self._call(self._objects, "read", kind, body)
 
     def upsert(self, kind: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
         """Create or update at most 100 records by a unique property."""
-        return self._call(self._objects.upsert, kind, {"inputs": list(inputs)})
+        return self._call(self._objects, "upsert", kind, {"inputs": list(inputs)})
 
     def update(self, kind: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
         """Update at most 100 records by id."""
-        return self._call(self._objects.update, kind, {"inputs": list(inputs)})
+        return self._call(self._objects, "update", kind, {"inputs": list(inputs)})
 
     def associate(self, kind: str, other: str, pairs: Sequence[tuple[str, str]]) -> Answer:
         """The default association for at most 2,000 pairs of ids."""
         inputs = [{"from": {"id": one}, "to": {"id": two}} for one, two in pairs]
-        return self._call(self._associations.create_default, kind, other, {"inputs": inputs})
+        return self._call(self._associations, "create_default", kind, other, {"inputs": inputs})
 
     def close(self) -> None:
         """Give back the connections."""
@@ -264,53 +263,49 @@ class HubSpotApi:
 
     # ------------------------------------------------------------ one call
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Answer:
+    def _call(self, api: Any, verb: str, *arguments: Any) -> Answer:
         while not self._places.acquire(timeout=1.0):
             self.host.wait(0.0)  # raises Stopping when the program is asked to stop
         try:
             self.pacer.take()
-            return self._send(function, *arguments)
+            return self._send(api, verb, *arguments)
         finally:
             self._places.release()
 
-    def _send(self, function: Callable[..., Any], *arguments: Any) -> Answer:
+    def _send(self, api: Any, verb: str, *arguments: Any) -> Answer:
         started = self.host.monotonic()
         try:
             # The raw answer: building the client's models costs 20 ms of CPU a batch, json.loads 3.
             # The time-outs are given with each call: the client has no default, and would wait for ever.
-            timeouts = (_connect_seconds, self.timeout_seconds)
-            response = function(*arguments, _preload_content=False, _request_timeout=timeouts)
+            timeouts = (_CONNECT_SECONDS, self.timeout_seconds)
+            response = getattr(api, verb)(*arguments, _preload_content=False, _request_timeout=timeouts)
             status, headers, body = response.status, response.headers, response.data
-        except _client_errors as error:
+        except _CLIENT_ERRORS as error:
             status, headers, body = error.status, error.headers, error.body
         except (AttributeError, UnicodeDecodeError) as error:
             # The client decodes every error's body as UTF-8, even where there is none (TLS) or it is a proxy's page.
             cause = error.__context__
-            if not isinstance(cause, _client_errors):
+            if not isinstance(cause, _CLIENT_ERRORS):
                 raise
             status, headers, body = cause.status, cause.headers, b""
         except urllib3.exceptions.HTTPError as error:
             # Time-outs and resets come raw. The write may have happened: an upsert is simply sent again.
-            raise TryLater(f"no answer from {self._where}: {type(error).__name__}") from error
+            raise TryLater(f"no answer from {host_of(self.base_url)}: {type(error).__name__}") from error
         finally:
+            api.api_client.last_response = None  # else people's data stays until the next answer
             self.host.metric("calls", 1)
             self.host.metric("call_seconds", self.host.monotonic() - started)
         headers = headers or {}
         self.pacer.learn(headers)
         return self._judge(status, headers, _parse(body))
 
-    @property
-    def _where(self) -> str:
-        return host_of(self.base_url)
-
     def _judge(self, status: int, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
-        """Errors of the account, the network and the far side are raised; those of the content are returned."""
-        if 200 <= status < 300:
-            return Answer(status, body)
+        """Errors of the account, the network and HubSpot are raised; those of the content are returned."""
         category = str(body.get("category") or "")
         after = _seconds(headers.get("Retry-After"))
-        if status == 0:
-            raise TryLater(f"no safe connection to {self._where} (TLS): check the certificate, the clock and the proxy")
+        nothing_there = status == 404 and category == "OBJECT_NOT_FOUND"
+        if 200 <= status < 300 or nothing_there or status == 413 or (status in (400, 409) and body):
+            return Answer(status, body)
         if status == 401:
             raise NeedsAction(
                 f"HubSpot does not accept the token ({category or 'INVALID_AUTHENTICATION'}): create a new one in "
@@ -321,25 +316,19 @@ class HubSpotApi:
             raise MissingScopes(_scopes(body))
         if status == 429:
             raise self._quota(body, headers, after)
+        if status == 0:
+            where = host_of(self.base_url)
+            raise TryLater(f"no safe connection to {where} (TLS): check the certificate, the clock and the proxy")
         if status == 423:  # HubSpot: wait at least 2 seconds
             raise TryLater("HubSpot has locked these records for a moment (423)", after=max(2.0, after or 0.0))
         if status == 477:
             raise TryLater("HubSpot is moving the account to another data centre (477)", after=after)
         if status >= 500 or status == 408:
-            raise TryLater(f"HubSpot is not well ({status})", after=after)
-        if status in (400, 404, 409, 413) and body:
-            if status == 404 and category != "OBJECT_NOT_FOUND":
-                raise self._strange(status, body)
-            return Answer(status, body)
-        if status == 413:
-            return Answer(status, body)
-        raise self._strange(status, body)
-
-    def _strange(self, status: int, body: Mapping[str, Any]) -> NeedsAction:
-        category = str(body.get("category") or "")
+            raise TryLater(f"HubSpot has an error of its own ({status})", after=after)
         said = f" ({category})" if category else ""
-        return NeedsAction(
-            f"{self._where} answers {status}{said} where HubSpot's API should be: check base_url and any proxy between"
+        raise NeedsAction(
+            f"{host_of(self.base_url)} answers {status}{said} where HubSpot's API should be: check base_url and any "
+            "proxy between"
         )
 
     def _quota(self, body: Mapping[str, Any], headers: Mapping[str, str], after: float | None) -> TryLater:
@@ -362,33 +351,6 @@ class HubSpotApi:
             why = "HubSpot's quota of this moment is used up"
         self.pacer.close_for(wait, why)
         return TryLater(why, after=wait, quota=True)
-
-
-def _plain_api(package: Any, name: str, settings: Mapping[str, Any]) -> Any:
-    """The client's way to build an API, but for an ``ApiClient`` that trusts us to send what JSON knows.
-
-    Its own looks at every value of every row before json.dumps does, a quarter of the CPU that a batch costs; and it
-    keeps its last answer, people's data, until the next one comes.
-    """
-
-    class PlainClient(package.ApiClient):  # type: ignore[misc]
-        def sanitize_for_serialization(self, obj: Any) -> Any:
-            return obj
-
-        @property
-        def last_response(self) -> None:
-            return None
-
-        @last_response.setter
-        def last_response(self, response: object) -> None:
-            pass
-
-    configuration = package.Configuration()
-    for key, value in settings.items():
-        setattr(configuration, key, value)
-    client = PlainClient(configuration=configuration)
-    client.user_agent = "affiliate-connector"
-    return getattr(package, name)(api_client=client)
 
 
 def _parse(body: bytes | str | None) -> Mapping[str, Any]:

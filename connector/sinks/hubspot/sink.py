@@ -7,34 +7,25 @@ overwritten: HubSpot has no conditional write. That is the only race; ``always``
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from connector import effort
 from connector.core.errors import NeedsAction, Stopping, TryLater
 from connector.core.outbound import DestinationUrl
 from connector.core.platform_api import HeaderSecret
 from connector.core.row import Cell, Row
-from connector.core.sink import Change, Finding, Host, Outcome, RecordPath, SinkOptions, Target, TargetOptions
-from connector.sinks.hubspot.batch import Batch, Claims
-from connector.sinks.hubspot.client import Answer, HubSpotApi, InFlight, MissingScopes, listed, most_inputs, most_pairs
-from connector.sinks.hubspot.properties import (
-    Item,
-    Plan,
-    Property,
-    definition,
-    group_label,
-    item_of,
-    read_properties,
-    to_send,
-    troubles,
-)
-
-_plan_seconds = 10.0  # a refusal for a missing option looks again at the account's options, but not more often
+from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
+from connector.sinks.hubspot.batch import Batch
+from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes
+from connector.sinks.hubspot.companies import Companies, CompanyLink
+from connector.sinks.hubspot.preflight import Preflight, missing_in, not_unique, plan_of
+from connector.sinks.hubspot.properties import Plan, definition, read_properties, troubles
+from connector.sinks.hubspot.records import Claims
+from connector.sinks.hubspot.values import Item, item_of, to_send
 
 
 class HubSpotOptions(SinkOptions):
@@ -50,19 +41,6 @@ class HubSpotOptions(SinkOptions):
     """Calls in flight at once; more help when HubSpot takes longer than a quarter of a second for a call."""
     timeout_seconds: float = Field(60.0, gt=0)
     """How long to wait for an answer; after that the same rows are sent again, which does no harm."""
-
-
-class CompanyLink(BaseModel):
-    """``company = { key = "…" }``: the company that a contact belongs to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    key: Annotated[str, RecordPath()]
-    """The path whose value finds the company."""
-    property: str = "affiliate_key"
-    """The companies' unique property that holds that value."""
-    if_missing: Literal["wait", "leave_alone"] = "wait"
-    """While HubSpot has no such company: try the contact again later, or leave it without one."""
 
 
 class HubSpotTargetOptions(TargetOptions):
@@ -115,8 +93,8 @@ class HubSpotCrm:
     TargetOptions: ClassVar[type[TargetOptions]] = HubSpotTargetOptions
 
     def __init__(self, name: str, options: HubSpotOptions, host: Host) -> None:
-        # Two calls a connection: while one of them is slow, the others go on.
-        self.batch_rows = most_inputs * options.connections * 2
+        # Two calls a connection: while one of them is slow, the others continue.
+        self.batch_rows = MOST_INPUTS * options.connections * 2
         self._connections = options.connections
         self._name = name
         self._host = host
@@ -130,11 +108,8 @@ class HubSpotCrm:
         )
         self._in_flight = InFlight()
         self._claims = Claims()
-        self._plans: dict[str, Plan] = {}
-        self._planned_at: dict[str, float] = {}
-        self._planning = threading.Lock()
-        self._companies: dict[tuple[str, str], str] = {}
-        self._associated: set[tuple[str, str]] = set()
+        self._preflight = Preflight(self._api, host)
+        self._companies = Companies(self._api)
 
     # ------------------------------------------------------------ writing
 
@@ -144,51 +119,34 @@ class HubSpotCrm:
 
     def write(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
         """See ``Sink.write``: calls of 100, several at once, every row's outcome by its key."""
-        plan = self._plan(target)
-        items, outcomes = self._items(plan, rows)
-        if any(outcome.code == "INVALID_OPTION" for outcome in outcomes.values()) and self._is_old(target):
-            plan = self._plan(target, instead_of=plan)  # perhaps somebody has added the option meanwhile
-            items, outcomes = self._items(plan, rows)
+        plan = self._preflight.plan(target)
+        items, outcomes = _items(plan, rows)
+        if any(outcome.code == "INVALID_OPTION" for outcome in outcomes.values()) and self._preflight.is_old(target):
+            plan = self._preflight.plan(target, instead_of=plan)  # perhaps the option has been added meanwhile
+            items, outcomes = _items(plan, rows)
         batches = [
             Batch(
                 self._api,
                 self._claims,
                 plan,
-                items[start : start + most_inputs],
-                replan=lambda old: self._plan(target, instead_of=old),
+                items[start : start + MOST_INPUTS],
+                replan=lambda old: self._preflight.plan(target, instead_of=old),
                 create=target.options.new_records == "create",
             )
-            for start in range(0, len(items), most_inputs)
+            for start in range(0, len(items), MOST_INPUTS)
         ]
         failures = self._run(batches)
         for batch in batches:
             outcomes.update(batch.outcomes)
-        rest = [item for batch in batches for item in batch.rest]
         if failures:
-            outcomes.update(self._owed(failures, rest, outcomes))
+            rest = [item for batch in batches for item in batch.rest]
+            outcomes.update(_unanswered(failures, rest, outcomes))
         if target.options.company is not None:
-            self._associate(target, rows, batches, outcomes)
+            known = {key: id_ for batch in batches for key, id_ in batch.records.items()}
+            self._companies.link(
+                target.options.company, rows, outcomes, lambda rows: self._record_ids(target, rows, known)
+            )
         return list(outcomes.values())
-
-    @staticmethod
-    def _items(plan: Plan, rows: Sequence[Row]) -> tuple[list[Item], dict[str, Outcome]]:
-        """The rows that can be sent, and the outcomes of those that can't."""
-        items: list[Item] = []
-        refused: dict[str, Outcome] = {}
-        for row in rows:
-            made = item_of(plan, row)
-            if row.remove:
-                reason = "the connector never deletes in HubSpot"
-                refused[row.key] = Outcome(row.key, "refused", reason=reason, code="NOT_DELETED")
-            elif isinstance(made, Item):
-                items.append(made)
-            else:
-                refused[row.key] = Outcome(row.key, "refused", reason=made.reason, code=made.code, column=made.column)
-        return items, refused
-
-    def _is_old(self, target: Target) -> bool:
-        """Whether the account's properties may have changed since they were looked at."""
-        return self._host.monotonic() - self._planned_at.get(target.route, 0.0) >= _plan_seconds
 
     def _run(self, batches: Sequence[Batch]) -> list[BaseException]:
         """Run the batches, as many at the same time as there are connections; what they raised."""
@@ -196,7 +154,7 @@ class HubSpotCrm:
         waiting = deque(batches)
 
         def run() -> None:
-            while True:
+            while waiting:
                 try:
                     batch = waiting.popleft()
                 except IndexError:
@@ -207,206 +165,27 @@ class HubSpotCrm:
                 except BaseException as error:
                     failures.append(error)
                     if not isinstance(error, TryLater) or error.quota:
-                        waiting.clear()  # the next would only hear the same
+                        waiting.clear()  # the next would get the same answer
 
         if len(batches) == 1:
             run()
             return failures
+        pool = ThreadPoolExecutor(self._connections, thread_name_prefix=self._name)
         try:
-            effort.together(
-                run,
-                threads=min(self._connections, len(batches)),
-                name=self._name,
-                look=lambda: self._host.wait(0.0),  # raises Stopping when the program is asked to stop
-            )
+            running = {pool.submit(run) for _ in range(min(self._connections, len(batches)))}
+            while running:
+                self._host.wait(0.0)  # raises Stopping when the program is asked to stop
+                running = wait(running, timeout=1.0).not_done
         finally:
             waiting.clear()
+            pool.shutdown(wait=False)
         return failures
 
-    @staticmethod
-    def _owed(
-        failures: Sequence[BaseException], rest: Sequence[Item], outcomes: Mapping[str, Outcome]
-    ) -> dict[str, Outcome]:
-        """What becomes of the rows that nobody answered for: raised for all, or later for these alone."""
-        by_rank: list[type[BaseException]] = [NeedsAction, Stopping, TryLater]
-        for failure in failures:
-            if not isinstance(failure, tuple(by_rank)):
-                raise failure  # a bug
-        failures = sorted(
-            failures, key=lambda each: next(i for i, kind in enumerate(by_rank) if isinstance(each, kind))
-        )
-        first = failures[0]
-        later = [each for each in failures if isinstance(each, TryLater)]
-        quota = next((each for each in later if each.quota), None)
-        if not isinstance(first, TryLater):
-            raise first
-        if quota is not None:
-            raise quota  # no try is counted, so nothing is ever dead-lettered for the quota's sake
-        if not any(outcome.kind == "written" for outcome in outcomes.values()):
-            raise first
-        # The far side is well: what failed is about these rows alone, and the others are not sent again.
-        after = max((each.after for each in later if each.after is not None), default=None)
-        return {
-            item.row.key: Outcome(item.row.key, "later", reason=first.reason, code="UNAVAILABLE", after=after)
-            for item in rest
-        }
-
-    # ------------------------------------------------------------ preflight
-
-    def _plan(self, target: Target, instead_of: Plan | None = None) -> Plan:
-        """The route's plan; looked up once, and again when *instead_of* proved to be wrong.
-
-        Raises:
-            NeedsAction: a person must change the mapping, the account or the token.
-        """
-        with self._planning:
-            plan = self._plans.get(target.route)
-            if plan is None or plan is instead_of:
-                known = self._known(target)
-                missing = self._missing(target, known)
-                found = troubles(target.columns, target.key, known, target.options.object)
-                if missing and target.options.missing_columns == "stop":
-                    names = ", ".join(column for column in missing)
-                    found_text = [
-                        f"HubSpot has no property {names}: create it with `connector provision {target.route}`, or set "
-                        'missing_columns = "create"'
-                    ]
-                else:
-                    found_text = []
-                found_text += [trouble.text for trouble in found]
-                if found_text:
-                    raise NeedsAction("; ".join(found_text))
-                if missing:
-                    self._create_missing(target, missing)
-                    known = self._known(target)
-                plan = self._plans[target.route] = self._plan_of(target, known)
-                self._planned_at[target.route] = self._host.monotonic()
-            return plan
-
-    def _plan_of(self, target: Target, known: Mapping[str, Property]) -> Plan:
-        missing = self._missing(target, known)
-        if missing:
-            raise NeedsAction(
-                f"HubSpot still has no property {', '.join(missing)}, though it was created: try again soon"
-            )
-        unusable = [name for name in target.options.also_match if name not in known or not known[name].unique]
-        if unusable:
-            raise NeedsAction(
-                f"also_match = {list(unusable)!r} in {target.file}: HubSpot finds records only by email or by a "
-                "property that was created as unique"
-            )
-        return Plan(
-            kind=target.options.object,
-            key=target.key,
-            columns=tuple((column, known[column.name]) for column in target.columns),
-            match=tuple(target.options.also_match),
-            file=target.file,
-        )
-
-    def _known(self, target: Target) -> dict[str, Property]:
-        answer = self._api.properties(target.options.object)
-        if not answer.ok:
-            raise NeedsAction(f"HubSpot does not list the properties of {target.options.object}: {answer.message}")
-        return read_properties(listed(answer))
-
-    @staticmethod
-    def _missing(target: Target, known: Mapping[str, Property]) -> list[str]:
-        return [column.name for column in target.columns if column.name not in known]
-
-    def _create_missing(self, target: Target, missing: Sequence[str]) -> None:
-        options = target.options
-        made = [
-            definition(target.column(name), key=name == target.key, group=options.property_group) for name in missing
-        ]
-        for group in dict.fromkeys(each["groupName"] for each in made):
-            # HubSpot's own groups exist, and say so: 409 OBJECT_ALREADY_EXISTS is as good as done.
-            answer = self._api.create_group(options.object, group, group_label(group))
-            if not answer.ok and answer.status != 409:
-                raise NeedsAction(f"HubSpot does not create the property group {group}: {answer.message}")
-        for start in range(0, len(made), most_inputs):
-            answer = self._api.create_properties(options.object, made[start : start + most_inputs])
-            if not answer.ok and answer.status != 409:
-                raise NeedsAction(f"HubSpot does not create the properties {', '.join(missing)}: {answer.message}")
-
-    # ------------------------------------------------------------ companies
-
-    def _associate(
-        self, target: Target, rows: Sequence[Row], batches: Sequence[Batch], outcomes: dict[str, Outcome]
-    ) -> None:
-        """Link the contacts that were written to their companies; each pair once in this program's life."""
-        link: CompanyLink = target.options.company
-        records = {key: id_ for batch in batches for key, id_ in batch.records.items()}
-        wanted = {
-            row.key: row.extras["company.key"]
-            for row in rows
-            if row.extras.get("company.key") and outcomes[row.key].kind == "written"
-        }
-        if not wanted:
-            return
-        try:
-            companies = self._companies_by(link.property, set(wanted.values()))
-            unknown = [key for key in wanted if key not in records]
-            if unknown:  # answered by elimination, or settled without a call
-                records.update(self._record_ids(target, [row for row in rows if row.key in unknown]))
-            pairs: dict[tuple[str, str], str] = {}
-            for key, company_key in wanted.items():
-                company = companies.get(company_key)
-                if company is not None and key in records:
-                    pairs[records[key], company] = key
-                elif company is None and link.if_missing == "wait":
-                    reason = (
-                        f"the contact is written, but HubSpot has no company whose {link.property} is {company_key}"
-                    )
-                    outcomes[key] = Outcome(key, "later", reason=reason, code="company_missing", after=60.0)
-            new = [pair for pair in pairs if pair not in self._associated]
-            for start in range(0, len(new), most_pairs):
-                part = new[start : start + most_pairs]
-                answer = self._api.associate("contacts", "companies", part)
-                told = {(str(each["from"]["id"]), str(each["to"]["id"])) for each in answer.body.get("results") or ()}
-                self._associated |= told & set(part)
-                for pair in part:
-                    if pair not in told:
-                        self._companies.pop((link.property, wanted[pairs[pair]]), None)
-                        reason = f"the contact is written, but not linked to company {pair[1]}"
-                        key = pairs[pair]
-                        outcomes[key] = Outcome(key, "later", reason=reason, code="company_not_linked", after=30.0)
-        except TryLater as error:
-            if error.quota:
-                raise
-            for key in wanted:
-                if outcomes[key].kind == "written":
-                    reason = f"the contact is written, but not linked to its company: {error.reason}"
-                    outcomes[key] = Outcome(key, "later", reason=reason, code="UNAVAILABLE", after=error.after)
-
-    def _companies_by(self, name: str, keys: set[str]) -> dict[str, str]:
-        """Ids of companies by their unique property *name*; looked up once in this program's life."""
-        unknown = sorted(key for key in keys if (name, key) not in self._companies)
-        for start in range(0, len(unknown), most_inputs):
-            answer = self._api.read("companies", unknown[start : start + most_inputs], by=name, properties=[name])
-            if not answer.ok:
-                finding = self._company_property(name)
-                if finding.level == "problem":
-                    raise NeedsAction(finding.text)
-                break  # the companies' own route has not made the property yet: there is no company
-            for each in listed(answer):
-                value = (each.get("properties") or {}).get(name)
-                if value:
-                    self._companies[name, str(value)] = str(each["id"])
-        return {key: self._companies[name, key] for key in keys if (name, key) in self._companies}
-
-    def _company_property(self, name: str) -> Finding:
-        """Whether companies can be found by *name*."""
-        there = read_properties(listed(self._api.properties("companies"))).get(name)
-        if there is None:
-            text = f'companies have no property {name} yet; a mapping with object = "companies" makes it as its key'
-            return Finding("notice", f"company.{name}", text)
-        if not there.unique:
-            text = f'company.property = "{name}" is not unique in HubSpot: name the key of the companies\' mapping'
-            return Finding("problem", f"company.{name}", text)
-        return Finding("ok", f"company.{name}", "finds the contact's company")
-
-    def _record_ids(self, target: Target, rows: Sequence[Row]) -> dict[str, str]:
-        return {item.row.key: item.record for item in self._look(self._plan(target), rows)[0] if item.record}
+    def _record_ids(self, target: Target, rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
+        """The records' ids by the rows' keys; those that no answer named are looked up."""
+        unknown = [row for row in rows if row.key not in known]
+        items = self._look(self._preflight.plan(target), unknown)[0] if unknown else []
+        return {**known, **{item.row.key: item.record for item in items if item.record}}
 
     # ------------------------------------------------------------ for people
 
@@ -414,8 +193,8 @@ class HubSpotCrm:
         """The token, its scopes, and every property of the mapping; writes nothing."""
         kind = target.options.object
         findings: list[Finding] = []
-        known = self._known(target)
-        missing = self._missing(target, known)
+        known = self._preflight.known(target)
+        missing = missing_in(target, known)
         findings += self._scopes(kind, creates=bool(missing) and target.options.missing_columns == "create")
         wrong = {trouble.column: trouble.text for trouble in troubles(target.columns, target.key, known, kind)}
         for column in target.columns:
@@ -447,12 +226,11 @@ class HubSpotCrm:
                 findings.append(Finding("ok", name, "will be created" if create else "is there", facts))
         findings += [
             Finding("problem", name, "also_match needs email or a property that was created as unique")
-            for name in target.options.also_match
-            if name not in known or not known[name].unique
+            for name in not_unique(target, known)
         ]
         if target.options.company is not None:
             try:
-                findings.append(self._company_property(target.options.company.property))
+                findings.append(self._companies.finding(target.options.company.property))
             except (NeedsAction, TryLater) as error:
                 findings.append(Finding("problem", "company", error.reason))
         return findings
@@ -480,17 +258,16 @@ class HubSpotCrm:
 
     def provision(self, target: Target) -> Sequence[Finding]:
         """Create the missing properties and their group; safe to repeat."""
-        known = self._known(target)
-        missing = self._missing(target, known)
+        known = self._preflight.known(target)
+        missing = missing_in(target, known)
         wrong = troubles(target.columns, target.key, known, target.options.object)
         if wrong:
             return [Finding("problem", trouble.column, trouble.text) for trouble in wrong]
         if missing:
-            self._create_missing(target, missing)
-            known = self._known(target)
-        with self._planning:
-            self._plans.pop(target.route, None)
-        still = self._missing(target, known)
+            self._preflight.create(target, missing)
+            known = self._preflight.known(target)
+        self._preflight.forget(target)
+        still = missing_in(target, known)
         return [
             Finding("problem", column.name, "was created, but HubSpot does not list it yet; try again")
             if column.name in still
@@ -500,12 +277,12 @@ class HubSpotCrm:
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         """Found by what, and what would change from what to what; writes nothing, creates no property."""
-        known = self._known(target)
+        known = self._preflight.known(target)
         for column in target.columns:  # a missing property reads as empty
             if column.name not in known:
                 known |= read_properties([definition(column, key=column.name == target.key, group="")])
-        plan = self._plan_of(target, known)
-        items, changes = self._look(plan, rows, exists=set(self._known(target)))
+        plan = plan_of(target, known)
+        items, changes = self._look(plan, rows, exists=set(self._preflight.known(target)))
         for item in items:
             found_by = item.matched_by or ("key" if item.record else None)
             there = item.there or {}
@@ -532,9 +309,9 @@ class HubSpotCrm:
                 items.append(made)
             else:
                 changes.append(Change(row.key, None, {}, f"would be refused: {made.reason}"))
-        for start in range(0, len(items), most_inputs):
+        for start in range(0, len(items), MOST_INPUTS):
             batch = Batch(
-                self._api, Claims(), plan, items[start : start + most_inputs], replan=lambda old: old, create=True
+                self._api, Claims(), plan, items[start : start + MOST_INPUTS], replan=lambda old: old, create=True
             )
             batch.look(exists)
             changes += [
@@ -547,3 +324,43 @@ class HubSpotCrm:
     def close(self) -> None:
         """Give back the connections."""
         self._api.close()
+
+
+def _items(plan: Plan, rows: Sequence[Row]) -> tuple[list[Item], dict[str, Outcome]]:
+    """The rows that can be sent, and the outcomes of those that can't."""
+    items: list[Item] = []
+    refused: dict[str, Outcome] = {}
+    for row in rows:
+        made = item_of(plan, row)
+        if row.remove:
+            reason = "the connector never deletes in HubSpot"
+            refused[row.key] = Outcome(row.key, "refused", reason=reason, code="NOT_DELETED")
+        elif isinstance(made, Item):
+            items.append(made)
+        else:
+            refused[row.key] = Outcome(row.key, "refused", reason=made.reason, code=made.code, column=made.column)
+    return items, refused
+
+
+def _unanswered(
+    failures: Sequence[BaseException], rest: Sequence[Item], outcomes: Mapping[str, Outcome]
+) -> dict[str, Outcome]:
+    """What becomes of the rows that no answer was about: raised for all, or later for these alone."""
+    for kind in (NeedsAction, Stopping, TryLater):
+        for failure in failures:
+            if not isinstance(failure, NeedsAction | Stopping | TryLater):
+                raise failure  # a bug
+            if isinstance(failure, kind) and not isinstance(failure, TryLater):
+                raise failure
+    later = [failure for failure in failures if isinstance(failure, TryLater)]
+    for failure in later:
+        if failure.quota:
+            raise failure  # no try is counted, so nothing is ever dead-lettered because of the quota
+    if not any(outcome.kind == "written" for outcome in outcomes.values()):
+        raise later[0]
+    # HubSpot is healthy: what failed is about these rows alone, and the others are not sent again.
+    after = max((each.after for each in later if each.after is not None), default=None)
+    return {
+        item.row.key: Outcome(item.row.key, "later", reason=later[0].reason, code="UNAVAILABLE", after=after)
+        for item in rest
+    }

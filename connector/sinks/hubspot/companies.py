@@ -1,0 +1,119 @@
+"""The companies that contacts belong to: found by a unique property, linked once in this program's life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from connector.core.errors import NeedsAction, TryLater
+from connector.core.row import Row
+from connector.core.sink import Finding, Outcome, RecordPath
+from connector.sinks.hubspot.client import MOST_INPUTS, MOST_PAIRS, HubSpotApi, listed
+from connector.sinks.hubspot.properties import read_properties
+
+_SECONDS_UNTIL_A_COMPANY_MAY_COME = 60.0
+_SECONDS_UNTIL_LINKED_AGAIN = 30.0
+
+
+class CompanyLink(BaseModel):
+    """``company = { key = "…" }``: the company that a contact belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: Annotated[str, RecordPath()]
+    """The path whose value finds the company."""
+    property: str = "affiliate_key"
+    """The companies' unique property that holds that value."""
+    if_missing: Literal["wait", "leave_alone"] = "wait"
+    """While HubSpot has no such company: try the contact again later, or leave it without one."""
+
+
+class Companies:
+    """One sink's companies and links."""
+
+    def __init__(self, api: HubSpotApi) -> None:
+        self._api = api
+        self._ids: dict[tuple[str, str], str] = {}
+        self._linked: set[tuple[str, str]] = set()
+
+    def link(
+        self,
+        link: CompanyLink,
+        rows: Sequence[Row],
+        outcomes: dict[str, Outcome],
+        record_ids: Callable[[Sequence[Row]], Mapping[str, str]],
+    ) -> None:
+        """Link the contacts that were written; a row that can't be linked yet comes again later.
+
+        Args:
+            outcomes: by the rows' keys; those that can't be linked are replaced.
+            record_ids: the contacts' ids, by the rows' keys.
+        """
+        wanted = [row for row in rows if row.extras.get("company.key") and outcomes[row.key].kind == "written"]
+        if not wanted:
+            return
+        try:
+            companies = self._find(link.property, {row.extras["company.key"] for row in wanted})
+            contacts = record_ids(wanted)
+            pairs: dict[tuple[str, str], Row] = {}
+            for row in wanted:
+                company = companies.get(row.extras["company.key"])
+                if company is not None and row.key in contacts:
+                    pairs[contacts[row.key], company] = row
+                elif company is None and link.if_missing == "wait":
+                    reason = f"HubSpot has no company whose {link.property} is {row.extras['company.key']}"
+                    outcomes[row.key] = _later(row, reason, "company_missing", _SECONDS_UNTIL_A_COMPANY_MAY_COME)
+            self._associate(link, pairs, outcomes)
+        except TryLater as error:
+            if error.quota:
+                raise
+            for row in wanted:
+                if outcomes[row.key].kind == "written":
+                    reason = f"it is not linked to its company: {error.reason}"
+                    outcomes[row.key] = _later(row, reason, "UNAVAILABLE", error.after)
+
+    def _associate(self, link: CompanyLink, pairs: Mapping[tuple[str, str], Row], outcomes: dict[str, Outcome]) -> None:
+        new = [pair for pair in pairs if pair not in self._linked]
+        for start in range(0, len(new), MOST_PAIRS):
+            part = new[start : start + MOST_PAIRS]
+            answer = self._api.associate("contacts", "companies", part)
+            linked = {(str(each["from"]["id"]), str(each["to"]["id"])) for each in answer.body.get("results") or ()}
+            self._linked |= linked & set(part)
+            for pair in part:
+                if pair not in linked:
+                    row = pairs[pair]
+                    self._ids.pop((link.property, row.extras["company.key"]), None)
+                    reason = f"it is not linked to company {pair[1]}"
+                    outcomes[row.key] = _later(row, reason, "company_not_linked", _SECONDS_UNTIL_LINKED_AGAIN)
+
+    def _find(self, name: str, keys: set[str]) -> dict[str, str]:
+        """Ids of companies by their unique property *name*; looked up once in this program's life."""
+        unknown = sorted(key for key in keys if (name, key) not in self._ids)
+        for start in range(0, len(unknown), MOST_INPUTS):
+            answer = self._api.read("companies", unknown[start : start + MOST_INPUTS], by=name, properties=[name])
+            if not answer.ok:
+                finding = self.finding(name)
+                if finding.level == "problem":
+                    raise NeedsAction(finding.text)
+                break  # the companies' own route has not made the property yet: there is no company
+            for each in listed(answer):
+                if value := (each.get("properties") or {}).get(name):
+                    self._ids[name, str(value)] = str(each["id"])
+        return {key: self._ids[name, key] for key in keys if (name, key) in self._ids}
+
+    def finding(self, name: str) -> Finding:
+        """Whether companies can be found by *name*."""
+        there = read_properties(listed(self._api.properties("companies"))).get(name)
+        if there is None:
+            text = f'companies have no property {name} yet; a mapping with object = "companies" makes it as its key'
+            return Finding("notice", f"company.{name}", text)
+        if not there.unique:
+            text = f'company.property = "{name}" is not unique in HubSpot: name the key of the companies\' mapping'
+            return Finding("problem", f"company.{name}", text)
+        return Finding("ok", f"company.{name}", "finds the contact's company")
+
+
+def _later(row: Row, reason: str, code: str, after: float | None) -> Outcome:
+    return Outcome(row.key, "later", reason=f"the contact is written, but {reason}", code=code, after=after)

@@ -1,0 +1,129 @@
+"""What HubSpot's errors say. It writes the same thing in at least three ways. Pure.
+
+Facts: HubSpot's documentation and recorded answers, read 2026-11.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_SCHEMA_CODES = frozenset({"PROPERTY_DOESNT_EXIST", "READ_ONLY_VALUE"})
+"""Errors of an input that are not its fault: the account's properties are not what the preflight saw."""
+_PASSING = re.compile("INTERNAL|RATE_?LIMIT|LOCK|TIME_?OUT|UNAVAILABLE|SERVER_ERROR|MIGRATION")
+_EXISTING_ID = re.compile(r"Existing ID:\s*(\d+)", re.IGNORECASE)
+_LISTED_VALUES = re.compile(r"Property values were not valid:\s*(\[.*\])", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class BadValue:
+    """One value that HubSpot does not take."""
+
+    code: str
+    property: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an error says, of one input (207) or of a whole batch (400, 404, 409).
+
+    Args:
+        trace: the input's trace id, if it is named.
+        ids: ids that the error names.
+        conflict: a unique value belongs to another record.
+        existing: that record's id, if it is named.
+        duplicates: two inputs are one record.
+        gone: the record does not exist any more.
+        values: the values that are not taken.
+    """
+
+    category: str
+    message: str
+    trace: str | None = None
+    ids: tuple[str, ...] = ()
+    conflict: bool = False
+    existing: str | None = None
+    duplicates: bool = False
+    gone: bool = False
+    values: tuple[BadValue, ...] = ()
+
+    @property
+    def schema(self) -> bool:
+        """Whether the account's properties are to blame, not the input."""
+        return any(value.code in _SCHEMA_CODES for value in self.values) or "non-unique" in self.message
+
+    @property
+    def passing(self) -> bool:
+        """Whether time heals it, by the look of its category: a row in a batch that is otherwise taken."""
+        return not self.values and not self.conflict and bool(_PASSING.search(self.category.upper()))
+
+    @property
+    def code(self) -> str:
+        return next((value.code for value in self.values), "") or ("CONFLICT" if self.conflict else self.category)
+
+
+def failure_of(error: Mapping[str, Any]) -> Failure:
+    """Read one error object."""
+    message = str(error.get("message") or "")
+    category = str(error.get("category") or "")
+    context = error.get("context") or {}
+    values = tuple(_values_in(error, message))
+    details = [each for each in error.get("errors") or () if isinstance(each, Mapping)]
+    existing = next(
+        (id_ for each in (error, *details) if (id_ := _first((each.get("context") or {}).get("existingId")))), None
+    )
+    if existing is None and (match := _EXISTING_ID.search(message)):
+        existing = match.group(1)
+    taken = any("already has that value" in text for text in (message, *(value.message for value in values)))
+    conflict = taken or existing is not None or category == "CONFLICT"
+    return Failure(
+        category=category,
+        message=message,
+        trace=_first(context.get("objectWriteTraceId")),
+        ids=tuple(str(each) for each in _list(context.get("ids") or context.get("id"))),
+        conflict=conflict,
+        existing=existing,
+        duplicates="duplicate ids" in message.lower(),
+        gone=category == "OBJECT_NOT_FOUND",
+        values=() if conflict else values,
+    )
+
+
+def failures_in(body: Mapping[str, Any]) -> list[Failure]:
+    """What the errors of a partial success (207) say."""
+    return [failure_of(error) for error in body.get("errors") or ()]
+
+
+def _values_in(error: Mapping[str, Any], message: str) -> Iterable[BadValue]:
+    if match := _LISTED_VALUES.search(message):
+        try:
+            listed = json.loads(match.group(1))
+        except ValueError:
+            listed = []
+        found = [
+            BadValue(str(each.get("error") or ""), each.get("name"), str(each.get("message") or ""))
+            for each in listed
+            if isinstance(each, dict)
+        ]
+        if found:
+            return found
+    return [
+        BadValue(str(each["code"]), _first((each.get("context") or {}).get("propertyName")), str(each.get("message")))
+        for each in error.get("errors") or ()
+        if isinstance(each, Mapping) and each.get("code")
+    ]
+
+
+def _list(value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _first(value: Any) -> str | None:
+    listed = _list(value)
+    return str(listed[0]) if listed else None

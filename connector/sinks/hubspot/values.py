@@ -1,0 +1,263 @@
+"""One row as HubSpot takes it: cells as text, the overwrite rules, why a value is not taken. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+
+from connector.core.overwrite import decide
+from connector.core.row import Cell, Column, Row
+from connector.sinks.hubspot.errors import Failure
+from connector.sinks.hubspot.properties import Plan, Property
+
+_LONGEST_TEXT_CHARACTERS = 65_536
+_LONGEST_SHOWN_CHARACTERS = 80
+_MOST_SHOWN_OPTIONS = 12
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no valid JSON text
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+
+
+def text_of(cell: Cell, to: Property) -> str:
+    """*cell* as HubSpot takes it for the property; "" for an empty cell (which clears)."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        if to.name == "email":
+            return cell.strip().lower()
+        return cell if to.type == "string" else cell.strip()
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, int):
+        return str(cell)
+    if isinstance(cell, Decimal):
+        return format(cell, "f")
+    if isinstance(cell, datetime):
+        if to.type == "date":
+            return cell.date().isoformat()
+        return cell.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(cell, date):
+        return f"{cell.isoformat()}T00:00:00.000Z" if to.type == "datetime" else cell.isoformat()
+    return (";" if to.type == "enumeration" else ", ").join(cell)
+
+
+def wrong_with(text: str, to: Property) -> str | None:
+    """The code with which HubSpot would refuse *text* for the property, as far as that can be known here."""
+    if not text:
+        return None
+    if _LONE_SURROGATE.search(text):
+        return "BROKEN_TEXT"
+    if to.type == "string":
+        if to.name == "email" and not _is_possible_email(text):
+            return "INVALID_EMAIL"
+        return "PROPERTY_VALUE_TOO_LONG" if len(text) > _LONGEST_TEXT_CHARACTERS else None
+    if to.type == "number":
+        return None if _NUMBER.fullmatch(text) else "INVALID_INTEGER"
+    if to.type == "bool":
+        return None if text in ("true", "false") else "INVALID_OPTION"
+    if to.type == "enumeration" and to.options is not None:
+        parts = text.split(";") if to.field_type == "checkbox" else [text]
+        return None if to.options.issuperset(parts) else "INVALID_OPTION"
+    if to.type in ("date", "datetime") and not text.isdigit():
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            return "INVALID_DATE" if to.type == "date" else "INVALID_LONG"
+    return None
+
+
+@lru_cache(maxsize=10_000)
+def _is_possible_email(text: str) -> bool:
+    try:
+        validate_email(text, check_deliverability=False)
+    except EmailNotValidError:
+        return False
+    return True
+
+
+def same(there: str | None, new: str, to: Property) -> bool:
+    """Whether what HubSpot says is there is what would be written: "12.50" is 12.5, and e-mails have no case."""
+    if (there or "") == new:
+        return True
+    if not there or not new:
+        return False
+    try:
+        if to.type == "number":
+            return Decimal(there) == Decimal(new)
+        if to.type in ("date", "datetime"):
+            return _moment(there) == _moment(new)
+    except (InvalidOperation, ValueError, OverflowError):
+        return False
+    if to.name == "email":
+        return there.lower() == new.lower()
+    if to.type == "enumeration" and to.field_type == "checkbox":
+        return set(there.split(";")) == set(new.split(";"))
+    return False
+
+
+def _moment(text: str) -> datetime:
+    if text.lstrip("-").isdigit():
+        return datetime.fromtimestamp(int(text) / 1000, UTC)
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def emails_of(properties: Mapping[str, Any]) -> set[str]:
+    """Every address by which a contact is known, in small letters."""
+    own = str(properties.get("email") or "").lower()
+    more = str(properties.get("hs_additional_emails") or "").lower().split(";")
+    return {email for email in [own, *more] if email}
+
+
+def values_of(properties: Mapping[str, Any], name: str) -> set[str]:
+    """By what a record is found through the property *name*."""
+    if name == "email":
+        return emails_of(properties)
+    value = properties.get(name)
+    return set() if value is None else {str(value)}
+
+
+# ---------------------------------------------------------------- one row
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A row on its way through one write.
+
+    Args:
+        key: as HubSpot keeps it (e-mails in small letters).
+        texts: by property, what the row says, already as text; "" for an empty cell.
+        there: what HubSpot holds; None when the record does not exist or was not read.
+        is_read: whether *there* was read.
+        record: the record's id, once it is to be updated by id or was written.
+        adopted: the record has no key yet and is to get this one.
+        matched_by: the property by which it was found, when it is adopted.
+        looked: whether it was asked whose its unique values are.
+        resends: how often it was sent again because an answer did not speak of it.
+        notices: for the outcome.
+    """
+
+    row: Row
+    key: str
+    texts: dict[str, str]
+    there: Mapping[str, str | None] | None = None
+    is_read: bool = False
+    record: str | None = None
+    adopted: bool = False
+    matched_by: str = ""
+    looked: bool = False
+    resends: int = 0
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a row is not sent or not taken."""
+
+    code: str
+    reason: str
+    column: str | None = None
+
+
+def item_of(plan: Plan, row: Row) -> Item | Refusal:
+    """The row as text, checked as far as that can be done without HubSpot."""
+    texts: dict[str, str] = {}
+    for name, (column, there) in plan.by_name.items():
+        if name not in row.cells:
+            continue
+        text = text_of(row.cells[name], there)
+        code = wrong_with(text, there)
+        if code is not None:
+            if column.on_error == "dead_letter" or name == plan.key:
+                return refusal(column, text, code, plan.file, options=there.options)
+            text = ""
+        texts[name] = "" if text.isspace() else text
+    return Item(row=row, key=texts.get(plan.key) or row.key, texts=texts)
+
+
+def to_send(plan: Plan, item: Item) -> dict[str, str]:
+    """The properties that the rules let through, by what is known of the record; the key is not among them."""
+    sent: dict[str, str] = {}
+    for name, text in item.texts.items():
+        column, known = plan.by_name[name]
+        if name == plan.key:
+            continue
+        if not item.is_read:
+            if text or column.overwrite == "always":
+                sent[name] = text
+            continue
+        before = item.there.get(name) if item.there is not None else None
+        if item.there is None and not text:
+            continue
+        if decide(column, before, text, created=item.there is None) == "write" and not same(before, text, known):
+            sent[name] = text
+    return sent
+
+
+# ---------------------------------------------------------------- why a row is not taken
+
+
+def refusal(column: Column, text: str, code: str, file: str, *, options: frozenset[str] | None = None) -> Refusal:
+    """The words for a value that HubSpot does not take; *options* as last seen there, which may be out of date."""
+    shown = json.dumps(
+        text if len(text) <= _LONGEST_SHOWN_CHARACTERS else f"{text[: _LONGEST_SHOWN_CHARACTERS - 3]}…",
+        ensure_ascii=code == "BROKEN_TEXT",
+    )
+    why = {
+        "INVALID_OPTION": "is none of the property's options in HubSpot",
+        "BROKEN_TEXT": "holds half a character (a lone surrogate), which no text may",
+        "PROPERTY_VALUE_TOO_LONG": f"is longer than the {_LONGEST_TEXT_CHARACTERS:,} characters that HubSpot takes",
+    }.get(code, "is not accepted by HubSpot")
+    empty = 'set on_error = "leave_empty"'
+    cure = "fix it at the platform or"
+    if code == "INVALID_OPTION":
+        cure = "add a rule to the field's map, add the option in HubSpot, or"
+        if options and len(options) <= _MOST_SHOWN_OPTIONS and not options.issuperset(text.split(";")):
+            why += f" ({', '.join(sorted(options))})"
+    return Refusal(code, f"{column.name} {shown} {why} ({code}); {column.where or file}; {cure} {empty}", column.name)
+
+
+def refusal_of(plan: Plan, item: Item, failure: Failure) -> Refusal | None:
+    """The words for the first value of *item* that *failure* names; None when it names none of ours."""
+    for value in failure.values:
+        if value.property is not None and value.property in plan.by_name:
+            column, there = plan.by_name[value.property]
+            text = item.texts.get(column.name) or item.key
+            return refusal(column, text, value.code, plan.file, options=there.options)
+    return None
+
+
+def taken(plan: Plan, existing: str | None, *, name: str = "", owner: str = "") -> Refusal:
+    """A unique value belongs to another record.
+
+    Args:
+        existing: that record's id, if it is known.
+        name: the property that holds the value, if it is known.
+        owner: the key that the other record has already.
+    """
+    whose = f"{plan.one} {existing}" if existing else f"another {plan.one}"
+    if owner:
+        whose += f", which is {owner}"
+        cure = "two affiliates can't be one record: change one of them at the platform, or leave one out with [when]"
+    elif name and name not in plan.match:
+        cure = f'to take that record over, set also_match = ["{name}"] under [key]; or merge the two in HubSpot'
+    else:
+        cure = "merge or correct the two in HubSpot, then replay"
+    where = plan.by_name[name][0].where if name in plan.by_name else ""
+    at = f"; {where}" if where else ""
+    what = name or "a value that must be unique"
+    return Refusal("CONFLICT", f"{what} belongs to {whose} in HubSpot already{at}; {cure}", name or None)
+
+
+def several(plan: Plan, ids: Iterable[str]) -> Refusal:
+    """More than one record is this affiliate."""
+    which = " and ".join(dict.fromkeys(ids)) or "more than one record"
+    reason = f"several {plan.kind} in HubSpot are this affiliate ({which}): merge them there, then replay"
+    return Refusal("SEVERAL_MATCH", reason)
