@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from connector import plugins
+from connector import credentials, plugins
 from connector.core import mapping, toml
 from connector.core.errors import ConfigError, Problem
 from connector.core.outbound import why_not
@@ -32,9 +32,10 @@ Steps = tuple[str | int, ...]
 # each start, and a stranger's code would be shown every secret of the configuration.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-shortest_token: Final = 24
-variable: Final = "CONNECTOR_CONFIG"
-default_file: Final = "config.toml"
+VARIABLE: Final = "CONNECTOR_CONFIG"
+DEFAULT_FILE: Final = "config.toml"
+SECRET_TABLES: Final = ("sources", "sinks", "metrics", "alerts")
+"""The tables of config.toml whose secrets not every command uses."""
 
 
 def _no_true(value: object) -> object:
@@ -107,7 +108,7 @@ class DeadLetterSettings(_Section):
 
 
 class RetrySettings(_Section):
-    """``[retry]``: patience with the far sides."""
+    """``[retry]``: how failed deliveries are tried again."""
 
     first_wait_seconds: Number = Field(1.0, gt=0, le=3600)
     longest_wait_seconds: Number = Field(900.0, gt=0, le=86_400)
@@ -129,7 +130,7 @@ class AlertSettings(_Section):
     """An incoming webhook of Slack or alike: https, or http on this machine. None: nobody is told."""
     format: Literal["slack", "json"] = "slack"
     waiting_minutes: Number = Field(5.0, ge=0, le=10_080)
-    """How long a route may wait for its far side before it is told."""
+    """How long a route may wait for its destination before it is reported."""
     quiet_days: Number | None = Field(None, gt=0, le=3650)
     """Tell when a source has sent nothing for so long; None: never."""
 
@@ -197,19 +198,27 @@ class Config(Struct, frozen=True):
 def find(named: Path | str | None = None, environment: Mapping[str, str] | None = None) -> Path:
     """The configuration file: *named* on the command line, else in ``CONNECTOR_CONFIG``, else ``config.toml``."""
     environment = os.environ if environment is None else environment
-    return Path(named or environment.get(variable) or default_file)
+    return Path(named or environment.get(VARIABLE) or DEFAULT_FILE)
 
 
-def load(file: Path, environment: Mapping[str, str] | None = None, *, examples: bool = True) -> Config:
-    """Read *file*, the mapping files it names, and what it takes from the environment.
+def load(
+    file: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    examples: bool = True,
+    uses: Collection[str] = SECRET_TABLES,
+) -> Config:
+    """Read *file*, the mapping files it names, and what it takes from the environment, ``.env`` and secrets' files.
 
     Args:
         examples: whether the mapping files' examples are read.
+        uses: the tables whose secrets are used (see ``SECRET_TABLES``). In the others one that is missing is no
+            problem: its ``${NAME}`` stays as it is.
 
     Raises:
         ConfigError: with every problem found in any of them.
     """
-    return _Loader(file, os.environ if environment is None else environment, examples=examples).config()
+    return _Loader(file, os.environ if environment is None else environment, examples=examples, uses=uses).config()
 
 
 class _Root(_Section):
@@ -228,36 +237,31 @@ class _Root(_Section):
 class _Loader:
     """One pass over one configuration, collecting problems."""
 
-    def __init__(self, file: Path, environment: Mapping[str, str], *, examples: bool) -> None:
+    def __init__(self, file: Path, environment: Mapping[str, str], *, examples: bool, uses: Collection[str]) -> None:
         self._file = file
         self._examples = examples
-        self._environment = environment
+        self._uses = uses
         # Made absolute without following links: a configuration that is a link lies beside its data all the same.
         self._folder = Path(os.path.abspath(file)).parent
-        self._problems: list[Problem] = []
+        self._environment = environment
         self._secrets: set[str] = set()
         self._broken: set[Steps] = set()
-        """Where a problem has been told already."""
+        """Where a problem was reported already, or a secret is missing that is not used."""
 
     def config(self) -> Config:
         self._document = document = toml.parse(self._read(), file=str(self._file))
+        self._env_file, self._problems = credentials.read_env_file(self._folder / ".env")
         data = self._expanded(document.data, ())
-        for name, model, secret in (("metrics", MetricsSettings, "token"), ("alerts", AlertSettings, "url")):
-            if isinstance(data.get(name), dict):
-                data[name] = self._with_files(data[name], model, (name,))
-                self._keep_secret(data[name].get(secret))
-        root = self._section(_Root, data, ())
-        if root is not None:
-            self._check_metrics_token(root.metrics.token)
-        sources = self._tables(data, "sources")
-        sinks = self._tables(data, "sinks")
+        root = self._root(data)
+        sources, sinks = self._tables(data, "sources"), self._tables(data, "sinks")
         found_sources = [made for name, table in sources.items() if (made := self._source(name, table)) is not None]
         found_sinks = [sink for name, table in sinks.items() if (sink := self._sink(name, table)) is not None]
+        self._check_tokens_differ(found_sources)
         for kind, tables in (("source", sources), ("sink", sinks)):
             if not tables and isinstance(data.get(f"{kind}s", {}), dict):
                 self._add((f"{kind}s",), f"no {kind} is configured; add a table like [{kind}s.NAME]", at="key")
         if self._problems or root is None:
-            raise ConfigError(_without_repeats(self._problems))
+            raise ConfigError(sorted(set(self._problems)))
         return Config(
             file=self._folder / self._file.name,
             server=root.server,
@@ -275,7 +279,7 @@ class _Loader:
         try:
             return self._file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            named = "" if str(self._file) == default_file else f" --config {shlex.quote(str(self._file))}"
+            named = "" if str(self._file) == DEFAULT_FILE else f" --config {shlex.quote(str(self._file))}"
             text = f"there is no such file; `connector init{named}` writes one"
         except UnicodeDecodeError:
             text = "is not text in UTF-8"
@@ -289,31 +293,41 @@ class _Loader:
     def _at(self, path: str | Path) -> Path:
         return Path(os.path.normpath(self._folder / path))
 
+    def _root(self, data: dict[str, Any]) -> _Root | None:
+        models: tuple[tuple[str, type[BaseModel]], ...] = (("metrics", MetricsSettings), ("alerts", AlertSettings))
+        for name, model in models:
+            if isinstance(data.get(name), dict):
+                filled = self._with_files(data[name], model, (name,))
+                self._secrets |= credentials.secrets_of(model, filled)
+                unused = {key for key in filled if name not in self._uses and (name, key) in self._broken}
+                data[name] = {key: value for key, value in filled.items() if key not in unused}
+        root = self._section(_Root, data, ())
+        token = None if root is None else root.metrics.token
+        weak = None if token is None or ("metrics", "token") in self._broken else credentials.weakness(token)
+        if weak:
+            key = "token" if "token" in self._document.data["metrics"] else "token_file"
+            self._add(("metrics", key), f'"token" {weak}; make one with: connector token')
+        return root
+
     def _section(self, model: type[Model], data: Mapping[str, Any], path: Steps) -> Model | None:
+        """*data* as *model*; None with its problems added, but for those at places that are broken anyway."""
         try:
             return model.model_validate(data)
         except ValidationError as error:
             found = problems_of(error, self._document, model, path=path)
-            told = {self._document.problem(place, "") for place in self._broken}
-            self._problems += [p for p in found if Problem(p.file, p.line, p.column, "") not in told]
-            return None
-
-    def _keep_secret(self, value: object) -> None:
-        if isinstance(value, str) and value:
-            self._secrets.add(value)
-
-    def _check_metrics_token(self, token: str | None) -> None:
-        weak = None if token is None or ("metrics", "token") in self._broken else weakness(token)
-        if weak:
-            key = "token" if "token" in self._document.data["metrics"] else "token_file"
-            self._add(("metrics", key), f'"token" {weak}; make one with: connector token')
+        broken = {self._document.problem(place, "") for place in self._broken}
+        more = [problem for problem in found if Problem(problem.file, problem.line, problem.column, "") not in broken]
+        self._problems += more
+        if not more and path and path[0] not in self._uses:
+            return model.model_construct(**data)  # only what is not used is missing
+        return None
 
     @staticmethod
     def _tables(data: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
         tables = data.get(kind)
         return {k: v for k, v in tables.items() if isinstance(v, dict)} if isinstance(tables, dict) else {}
 
-    # ------------------------------------------------ ${NAME} and …_file
+    # ------------------------------------------------ ${NAME}, .env and …_file
 
     def _expanded(self, value: Any, path: Steps) -> Any:
         """*value* with every ``${NAME}`` in its texts replaced from the environment."""
@@ -326,15 +340,21 @@ class _Loader:
         return re.sub(r"\$\{([^}]*)\}", lambda found: self._variable(found[1], path), value)
 
     def _variable(self, name: str, path: Steps) -> str:
-        found = self._environment.get(name)
-        if found is None:
-            self._broken.add(path)
-            guess = did_you_mean(name, sorted(self._environment)) if name else None
-            hint = f"; did you mean ${{{guess}}}?" if guess else "; set it before starting, or write the value here"
-            self._add(path, f'the environment has no "{name}"{hint}')
-            return "${" + name + "}"
-        self._secrets.add(found)
-        return found
+        found = self._environment.get(name, self._env_file.get(name))
+        if found is not None:
+            self._secrets.add(found)
+            return found
+        known = sorted({*self._environment, *self._env_file})
+        guess = did_you_mean(name, known) if name else None
+        hint = f"; did you mean ${{{guess}}}?" if guess else "; set it before starting, or write it into .env"
+        self._missing(path, f'the environment has no "{name}"{hint}', broken=path)
+        return "${" + name + "}"
+
+    def _missing(self, path: Steps, text: str, *, broken: Steps) -> None:
+        """A secret that can't be had: a problem where it is used, and for what follows from it none."""
+        self._broken.add(broken)
+        if path[0] in self._uses or path[0] not in SECRET_TABLES:
+            self._add(path, text)
 
     def _with_files(self, table: dict[str, Any], model: type[BaseModel], path: Steps) -> dict[str, Any]:
         """*table* with ``token = …`` in the place of ``token_file = …`` (container secrets), for any setting."""
@@ -344,23 +364,24 @@ class _Loader:
             name = key.removesuffix("_file")
             if name == key or key in known or name not in known or not isinstance(value, str):
                 filled[key] = value
-                continue
-            if name in table:
+            elif name in table:
                 self._add((*path, key), f'"{key}" and "{name}" are both set; keep one', at="key")
-                continue
-            try:
-                content = self._at(value).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "it is not text"
-                self._add((*path, key), f"{value} can't be read: {why}")
-                self._broken.add((*path, name))
-                content = "unread " * 8
-            self._secrets.update(line.strip() for line in content.splitlines() if line.strip())
-            many = _takes_many(model, name)
-            lines = [line.strip() for line in content.splitlines() if line.strip()]
-            self._secrets.update(lines if many else [content])
-            filled[name] = lines if many else content
+            else:
+                filled[name] = self._file_content(value, model, (*path, name))
         return filled
+
+    def _file_content(self, file: str, model: type[BaseModel], path: Steps) -> str | list[str]:
+        """What a ``…_file`` holds for the setting at *path*: a text, or one a line where the setting takes many."""
+        name = str(path[-1])
+        try:
+            content = self._at(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            text = f"{file} can't be read: {credentials.why_unreadable(error)}"
+            self._missing((*path[:-1], f"{name}_file"), text, broken=path)
+            content = "unread " * 8
+        lines = [line.strip() for line in content.splitlines() if line.strip()]
+        self._secrets.update(lines, [content] if content else [])
+        return lines if credentials.takes_many(model, name) else content
 
     # ------------------------------------------------ sources
 
@@ -369,37 +390,36 @@ class _Loader:
         if not self._name_is_right(name, path):
             return None
         found = self._plugin(plugins.source_class, table, path)
-        if found is None:
-            self._check_credentials(self._with_files(table, SourceOptions, path), path)
-            return None
-        filled = self._with_files(table, found.Options, path)
-        options = self._section(found.Options, filled, path)
+        known = SourceOptions if found is None else found.Options
+        filled = self._with_files(table, known, path)
+        self._secrets |= credentials.secrets_of(known, filled)
+        options = None if found is None else self._section(found.Options, filled, path)
         self._check_credentials(filled, path)
-        for key, known in found.Options.model_fields.items():
-            if not known.repr or known.annotation in (SecretStr, SecretStr | None):
-                self._keep_secret(filled.get(key))  # an api_key; tokens are kept with their check
         return None if options is None else SourceConfig(name, found, options)
 
     def _check_credentials(self, table: Mapping[str, Any], path: Steps) -> None:
-        given = False
-        for key, shortest in (("token", shortest_token), ("tokens", shortest_token), ("signing_secrets", 8)):
-            value = table.get(key)
-            values = value if isinstance(value, list) else [value]
-            for number, secret in enumerate(values):
-                if not isinstance(secret, str):
-                    continue
-                given = True
-                self._secrets.add(secret)
-                place = (*path, key, number) if isinstance(value, list) else (*path, key)
-                if place in self._broken or (*path, key) in self._broken:
-                    continue
-                weak = weakness(secret, shortest)
-                if weak:
-                    if key not in self._document.data["sources"][path[1]]:
-                        place = (*path, f"{key}_file")
-                    self._add(place, f'"{key}" {weak}; make one with: connector token')
-        if not given and not any(isinstance(table.get(key), dict) for key in ("token", "tokens", "signing_secrets")):
+        if not any(table.get(key) or isinstance(table.get(key), str) for key in credentials.CREDENTIALS):
             self._add(path, 'a source needs a "token" (or "signing_secrets"): without one anybody could send', at="key")
+        for place, weak in credentials.weak_credentials(table):
+            if not self._broken & {(*path, *place), (*path, place[0])}:
+                text = f'"{place[0]}" {weak}; make one with: connector token'
+                self._add(self._written((*path, *place)), text)
+
+    def _check_tokens_differ(self, sources: Sequence[SourceConfig]) -> None:
+        """With one token for two sources, a URL pasted into the wrong platform would be accepted."""
+        owners: dict[str, str] = {}
+        for source in sources:
+            for key, values in (("token", (source.options.token,)), ("tokens", source.options.tokens)):
+                for value in values:
+                    first = owners.setdefault(value, source.name) if value else source.name
+                    if first != source.name:
+                        text = f'"{key}" is the same as that of [sources.{first}]; make one with: connector token'
+                        self._add(self._written(("sources", source.name, key)), text)
+
+    def _written(self, path: Steps) -> Steps:
+        """Where the configuration sets what is at *path*: there, or in ``…_file``."""
+        table, key = self._document.data[str(path[0])][path[1]], str(path[2])
+        return path if key in table else (*path[:2], f"{key}_file")
 
     # ------------------------------------------------ sinks
 
@@ -411,77 +431,63 @@ class _Loader:
         if found is None:
             return None
         filled = self._with_files(table, found.Options, path)
+        self._secrets |= credentials.secrets_of(found.Options, filled)
         options = self._section(found.Options, filled, path)
-        for key, known in found.Options.model_fields.items():
-            if not known.repr or known.annotation in (SecretStr, SecretStr | None):
-                self._keep_secret(filled.get(key))
         routes = self._routes(name, filled.get("mappings"), found)
         if options is None:
             return None
-        for key, field_info in found.Options.model_fields.items():
-            value = getattr(options, key)
-            if isinstance(value, SecretStr):
-                self._secrets.add(value.get_secret_value())
-            elif not field_info.repr:
-                self._keep_secret(value)
-        return SinkConfig(name, found, self._with_absolute_paths(options), tuple(routes))
-
-    def _with_absolute_paths(self, options: SinkOptions) -> SinkOptions:
-        """A path in a plug-in's options is relative to the configuration file."""
-        paths = {name: self._at(value) for name, value in options if isinstance(value, Path)}
-        return options.model_copy(update=paths) if paths else options
+        paths = {key: self._at(value) for key, value in options if isinstance(value, Path)}
+        return SinkConfig(name, found, options.model_copy(update=paths), tuple(routes))
 
     def _routes(self, sink: str, files: object, sink_class: type[Sink]) -> list[RouteConfig]:
         """The routes of one sink; its mapping files' problems join ours."""
         path: Steps = ("sinks", sink, "mappings")
         if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-            return []  # told already
+            return []  # reported already
         if not files:
             self._add(path, "a sink needs a mapping file, which says what goes into which column")
-        sources = self._tables(self._document.data, "sources")
-        platforms = [str(table["type"]) for table in sources.values() if isinstance(table.get("type"), str)]
         routes: list[RouteConfig] = []
         for number, file in enumerate(files):
-            shown = str(self._file.parent / file)
-            try:
-                text = self._at(file).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-                self._add((*path, number), f"{shown} can't be read: {why}")
-                continue
-            try:
-                loaded = mapping.load(
-                    text,
-                    file=shown,
-                    target_options=sink_class.TargetOptions,
-                    source_names=list(sources),
-                    platforms=list(dict.fromkeys(platforms)),
-                    examples=self._examples,
-                )
-            except ConfigError as error:
-                self._problems += error.problems
-                continue
+            loaded = self._mapping(file, sink_class, (*path, number))
             name = f"{sink}/{PurePath(file).stem}"
             if any(route.name == name for route in routes):
                 self._add((*path, number), f'two mapping files of this sink are called "{PurePath(file).stem}"')
-                continue
-            routes.append(RouteConfig(name, loaded, loaded.target(name)))
+            elif loaded is not None:
+                routes.append(RouteConfig(name, loaded, loaded.target(name)))
         return routes
+
+    def _mapping(self, file: str, sink_class: type[Sink], path: Steps) -> mapping.Mapping | None:
+        shown = str(self._file.parent / file)
+        sources = self._tables(self._document.data, "sources")
+        platforms = [str(table["type"]) for table in sources.values() if isinstance(table.get("type"), str)]
+        try:
+            return mapping.load(
+                self._at(file).read_text(encoding="utf-8"),
+                file=shown,
+                target_options=sink_class.TargetOptions,
+                source_names=list(sources),
+                platforms=list(dict.fromkeys(platforms)),
+                examples=self._examples,
+            )
+        except (OSError, UnicodeDecodeError) as error:
+            self._add(path, f"{shown} can't be read: {credentials.why_unreadable(error)}")
+        except ConfigError as error:
+            self._problems += error.problems
+        return None
 
     # ------------------------------------------------ both
 
     def _name_is_right(self, name: str, path: Steps) -> bool:
-        # The name stands in URLs, in record ids (NAME:ID), in routes (NAME/mapping) and in metrics.
+        # The name is part of URLs, of record ids (NAME:ID), of routes (NAME/mapping) and of metrics.
         if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name):
             return True
         self._add(path, f'"{name}" is no name for this: use small letters, digits, - and _ (at most 40)', at="key")
         return False
 
-    def _plugin(self, load: Any, table: Mapping[str, Any], path: Steps) -> Any:
+    def _plugin(self, load: Callable[[str], Any], table: Mapping[str, Any], path: Steps) -> Any:
         type_name = table.get("type")
         if type_name is None:
-            kind = str(path[0])[:-1]
-            types = plugins.source_types() if kind == "source" else plugins.sink_types()
+            types = plugins.source_types() if path[0] == "sources" else plugins.sink_types()
             self._add(path, f'"type" is missing; right would be: {", ".join(types)}', at="key")
             return None
         if not isinstance(type_name, str):
@@ -492,32 +498,3 @@ class _Loader:
         except plugins.UnusablePlugin as error:
             self._add((*path, "type"), str(error))
             return None
-
-
-_defaults = re.compile(
-    r"change.?(me|it|this)|replace.?(me|it|this)|your.?(token|secret|key|password)|placeholder|password|example|"
-    r"insert.?(token|here)|default|letmein|abcdef|123456|qwerty",
-    re.IGNORECASE,
-)
-
-
-def weakness(secret: str, shortest: int = shortest_token) -> str | None:
-    """Why *secret* would not keep strangers out, in words that don't repeat it; None when it would."""
-    if not secret.strip():
-        return "is empty"
-    if any(c.isspace() or not c.isprintable() for c in secret) or not secret.isascii():
-        return "has blanks, line ends or letters beyond ASCII in it, which do not survive a URL or a header"
-    if len(secret) < shortest:
-        return f"is too short ({len(secret)} characters; at least {shortest})"
-    if _defaults.search(secret) or len(set(secret)) < min(8, shortest):
-        return "is easy to guess"
-    return None
-
-
-def _takes_many(model: type[BaseModel], name: str) -> bool:
-    annotation = str(model.model_fields[name].annotation)
-    return annotation.startswith(("tuple[", "list[", "typing.Sequence"))
-
-
-def _without_repeats(problems: Iterable[Problem]) -> list[Problem]:
-    return sorted(set(problems))

@@ -1,18 +1,16 @@
-"""Entry points -> Source and Sink classes. Knows neither sources nor sinks by name; loads only what is asked for."""
+"""Entry points -> Source and Sink classes. Knows neither sources nor sinks by name; imports only what is asked for."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
-from typing import Any, Final, cast
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
 from connector.core.sink import Sink
 from connector.core.source import Source
 from connector.core.words import unknown_word
 
-sources_group = "connector.sources"
-sinks_group = "connector.sinks"
-_own_package: Final = "affiliate-connector"
+_OWN_PACKAGE = "affiliate-connector"
 
 
 class UnusablePlugin(Exception):
@@ -21,12 +19,12 @@ class UnusablePlugin(Exception):
 
 def source_types() -> tuple[str, ...]:
     """The types of sources that installed packages offer, sorted."""
-    return tuple(sorted(_found(sources_group)))
+    return tuple(sorted(_offered("source")))
 
 
 def sink_types() -> tuple[str, ...]:
     """The types of sinks that installed packages offer, sorted."""
-    return tuple(sorted(_found(sinks_group)))
+    return tuple(sorted(_offered("sink")))
 
 
 def source_class(type_name: str) -> type[Source]:
@@ -35,43 +33,37 @@ def source_class(type_name: str) -> type[Source]:
     Raises:
         UnusablePlugin: nobody offers it (the message names the nearest), or its module can't be imported.
     """
-    return cast("type[Source]", _load("source", sources_group, type_name))
+    return cast("type[Source]", _load("source", type_name))
 
 
 def sink_class(type_name: str) -> type[Sink]:
-    """The class of that type of sink; imports its module, and with it the far side's client library.
+    """The class of that type of sink; imports its module, and with it the destination's client library.
 
     Raises:
         UnusablePlugin: nobody offers it (the message names the nearest), or its module can't be imported.
     """
-    return cast("type[Sink]", _load("sink", sinks_group, type_name))
+    return cast("type[Sink]", _load("sink", type_name))
 
 
-def _load(kind: str, group: str, type_name: str) -> Any:
-    point = _own(group).get(type_name) or _found(group).get(type_name)
-    if point is None:
-        found = sorted(_found(group))
-        if not found:
-            raise UnusablePlugin(
-                f"no installed package offers any {kind}; is the connector itself installed (pip install .)?"
-            )
-        raise UnusablePlugin(f'"{type_name}" is not a type of {kind}{unknown_word(type_name, found)}')
+def _load(kind: str, type_name: str) -> Any:
+    offered = _offered(kind)
+    if not offered:
+        raise UnusablePlugin(f"no installed package offers any {kind}; is the connector itself installed?")
+    if type_name not in offered:
+        raise UnusablePlugin(f'"{type_name}" is not a type of {kind}{unknown_word(type_name, sorted(offered))}')
+    point = offered[type_name]
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
         raise UnusablePlugin(f'the {kind} type "{type_name}" ({point.value}) can\'t be loaded: {error}') from error
 
 
-def _own(group: str) -> dict[str, EntryPoint]:
-    """What this package offers. Looked at first: a stranger's package can't take a built-in's place, and reading the
-    metadata of all installed packages (5 ms and more) is spared those who use no other."""
-    try:
-        points = distribution(_own_package).entry_points
-    except PackageNotFoundError:  # run from a folder, not installed
-        return {}
-    return {point.name: point for point in points if point.group == group}
+@cache
+def _offered(kind: str) -> dict[str, EntryPoint]:
+    """Every installed package's plug-ins by type; another package can't take the place of one of ours."""
+    points = sorted(entry_points(group=f"connector.{kind}s"), key=_is_ours)
+    return {point.name: point for point in points}
 
 
-@lru_cache
-def _found(group: str) -> dict[str, EntryPoint]:
-    return {**{point.name: point for point in entry_points(group=group)}, **_own(group)}
+def _is_ours(point: EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == _OWN_PACKAGE

@@ -21,6 +21,7 @@ import pytest
 
 from connector import config
 from connector.cli.main import run
+from connector.credentials import weakness
 from connector.dead_letters import DeadLetters, Letter
 from connector.store.store import open_store
 from tests.chaos.server import event
@@ -163,7 +164,7 @@ def test_urls_use_the_public_address(started: Shell, tmp_path: Path) -> None:
 
 def test_token_prints_one_that_is_strong(shell: Shell) -> None:
     assert shell.type("token") == 0
-    assert config.weakness(shell.out.strip()) is None
+    assert weakness(shell.out.strip()) is None
 
 
 # ---------------------------------------------------------------- exit codes
@@ -253,6 +254,39 @@ def test_help_lists_the_commands(shell: Shell) -> None:
     for words in (["--help"], ["dead-letters", "--help"]):
         assert shell.type(*words) == 0
         assert "..." not in shell.out.partition("Commands:")[2], "a command's first sentence is cut off"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"], ["explain", "firstpromoter:1"], ["urls"], ["dead-letters", "list"], ["resync", "local/local_csv"],
+        ["forget", "firstpromoter:1", "--yes"],
+    ],
+)  # fmt: skip
+def test_a_command_needs_no_secret_that_it_does_not_use(started: Shell, tmp_path: Path, words: list[str]) -> None:
+    with (tmp_path / "config.toml").open("a", encoding="utf-8") as file:
+        file.write(
+            '[sinks.crm]\ntype = "hubspot"\naccess_token = "${NO_SUCH_VARIABLE}"\n'
+            'mappings = ["mappings/hubspot_contacts.toml"]\n'
+        )
+    assert started.type(*words) in (0, 1)
+    assert "NO_SUCH_VARIABLE" not in started.err
+    for other in (["serve"], ["check"], ["drain"], ["provision", "crm/hubspot_contacts"]):
+        assert started.type(*other) == 2
+        assert 'the environment has no "NO_SUCH_VARIABLE"' in started.err
+
+
+def test_urls_need_the_tokens_of_their_sources(started: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    text = re.sub(
+        r'^token = ".*"', 'token = "${NO_SUCH_VARIABLE}"', file.read_text(encoding="utf-8"), count=1, flags=re.M
+    )
+    file.write_text(text, encoding="utf-8")
+    assert started.type("urls") == 2
+    assert 'the environment has no "NO_SUCH_VARIABLE"' in started.err
+    assert started.type("status") == 0
+    (tmp_path / ".env").write_text("NO_SUCH_VARIABLE=k7Qz2mXw9Lr4Tb6Vn8Ys1Dc3\n", encoding="utf-8")
+    assert started.type("status") == 0
 
 
 # ---------------------------------------------------------------- check, preview

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, SecretStr
 
 from connector import config, plugins
-from connector.config import Config, ServerSettings, weakness
+from connector.config import Config, ServerSettings
 from connector.core.errors import ConfigError
+from connector.credentials import read_env_file, secrets_of, weakness
 from tests.running import root
 
 good = "k7Qz2mXw9Lr4Tb6Vn8Ys1Dc3"
@@ -109,6 +110,89 @@ def test_no_secret_is_in_the_repr_of_a_configuration(tmp_path: Path) -> None:
     assert other not in shown
     assert good[::-1] not in shown
     assert {good, other, good[::-1]} <= set(loaded.secrets)  # for logs to blot out
+
+
+# ---------------------------------------------------------------- secrets
+
+
+class Options(BaseModel):
+    name: str
+    key: str = Field("", repr=False)
+    keys: tuple[str, ...] = Field((), repr=False)
+    credentials: SecretStr | None = None
+
+
+def test_a_secret_is_what_the_model_does_not_show() -> None:
+    values = {"name": "shown", "key": "a", "keys": ["b", "c"], "credentials": "d"}
+    assert secrets_of(Options, values) == {"a", "b", "c", "d"}
+    assert secrets_of(Options, {"name": "shown", "key": "", "keys": [], "credentials": 7}) == set()
+
+
+def test_variables_come_from_the_env_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"# ours\nexport TOKEN = '{good}'\n\nDATA=/srv/data # where\n", encoding="utf-8")
+    text = sound.replace(f'"{good}"', '"${TOKEN}"').replace("data/table.csv", "${DATA}/table.csv")
+    loaded = load(tmp_path, text)
+    assert loaded.sources[0].options.token == good
+    assert loaded.sinks[0].options.model_dump()["path"] == Path("/srv/data/table.csv")
+    assert good in loaded.secrets
+
+
+def test_the_environment_goes_before_the_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"TOKEN={other}\n", encoding="utf-8")
+    assert load(tmp_path, sound.replace(good, "${TOKEN}"), {"TOKEN": good}).sources[0].options.token == good
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=b", "b"), ("A = b", "b"), ("export A=b", "b"), ('A="b c"', "b c"), ("A='b # c'", "b # c"),
+        ("A=b#c", "b#c"), ("A=b # c", "b"), ("A=", ""), ("A=''", ""), ("A=b=c", "b=c"),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_env_file(tmp_path: Path, line: str, value: str) -> None:
+    (tmp_path / ".env").write_text(line, encoding="utf-8")
+    assert read_env_file(tmp_path / ".env") == ({"A": value}, [])
+
+
+def test_a_line_of_the_env_file_that_is_none_is_reported_without_its_content(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=b\ns3cr3t\nB='c\n", encoding="utf-8")
+    text = sound.replace("data/table.csv", "${A}/table.csv")
+    assert problems(tmp_path, text) == [
+        ".env:2:1: wants one NAME=value a line", ".env:3:1: wants one NAME=value a line",
+    ]  # fmt: skip
+
+
+def test_a_secret_that_is_missing_is_a_problem_only_where_it_is_used(tmp_path: Path) -> None:
+    text = (
+        sound.replace(good, "${TOKEN}")
+        + '[sinks.crm]\ntype = "hubspot"\naccess_token_file = "no-such-file"\nmappings = ["affiliates.toml"]\n'
+        + '[alerts]\nurl = "${ALERTS}"\n[metrics]\ntoken = "${METRICS}"\n'
+    )
+    file = written(tmp_path, text)
+    assert [route.name for route in config.load(file, {}, uses=()).routes] == ["local/affiliates", "crm/affiliates"]
+    for used, place in (("sources", 3), ("sinks", 11), ("alerts", 14), ("metrics", 16)):
+        with pytest.raises(ConfigError) as raised:
+            config.load(file, {}, uses=(used,))
+        assert [problem.line for problem in raised.value.problems] == [place]
+    with pytest.raises(ConfigError) as raised:
+        config.load(file, {})
+    assert len(raised.value.problems) == 4
+
+
+def test_what_is_wrong_without_the_missing_secret_is_reported_all_the_same(tmp_path: Path) -> None:
+    file = written(tmp_path, sound.replace(good, "${TOKEN}").replace("path =", "pth ="))
+    with pytest.raises(ConfigError, match='unknown key "pth"'):
+        config.load(file, {}, uses=())
+
+
+@pytest.mark.parametrize("key", ["token", "tokens"])
+def test_two_sources_with_one_token_are_refused(tmp_path: Path, key: str) -> None:
+    value = f'"{good}"' if key == "token" else f'["{other}", "{good}"]'
+    text = sound + f'[sources.flow]\ntype = "everflow"\n{key} = {value}\n'
+    (said,) = problems(tmp_path, text)
+    assert said.startswith("11:")
+    assert said.endswith(f'"{key}" is the same as that of [sources.shop]; make one with: connector token')
+    assert good not in said
 
 
 # ---------------------------------------------------------------- what is wrong

@@ -20,7 +20,7 @@ documents = [root / "README.md", root / "CHANGELOG.md", root / "config.example.t
 floors: list[tuple[str, ...]] = [
     ("core",),
     ("logs", "faults", "file_lock"),
-    ("sources", "sinks", "store", "dead_letters", "plugins"),
+    ("sources", "sinks", "store", "dead_letters", "plugins", "credentials"),
     ("topics",),
     ("config", "projector", "delivery", "receiver", "metrics", "alerts", "backfill", "affiliates"),
     ("assembly",),
@@ -41,8 +41,8 @@ public_in_spite_of_their_names = {"os._exit"}
 
 not_done = (
     "connector/alerts", "connector/app", "connector/backfill",
-    "connector/config", "connector/core", "connector/delivery/worker",
-    "connector/logs", "connector/metrics", "connector/plugins",
+    "connector/core", "connector/delivery/worker",
+    "connector/logs", "connector/metrics", 
     "connector/projector", "connector/receiver", "connector/serve",
     "connector/sinks/google_sheets",
     "connector/sources", "connector/store", "README.md", "config.example.toml", "docs",

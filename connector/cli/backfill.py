@@ -81,7 +81,7 @@ def backfill(
     """
     from connector.backfill import reading as room  # with the HTTP client, which `connector --help` need not load
 
-    settings = load(config)
+    settings = load(config, uses=("sources",))
     logs.set_up(hidden=settings.secrets)
     named = named_source(settings, source)
     built = assembly.build_sources(settings)[named.name]

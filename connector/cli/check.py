@@ -12,7 +12,7 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WrongWords, complai
 from connector.cli.findings import RouteFinding, finding_lines, has_problem
 from connector.cli.printing import Report, show
 from connector.cli.status import edited_routes, restart_wanted
-from connector.config import Config
+from connector.config import SECRET_TABLES, Config
 from connector.core.errors import NeedsAction, Problem, TryLater
 from connector.core.sink import Finding
 
@@ -67,7 +67,7 @@ def check(
     """Read the configuration and mappings, and run the examples. Starts and changes nothing."""
     if probe and not live:
         raise WrongWords("--probe goes with --live")
-    settings = load(config)
+    settings = load(config, uses=SECRET_TABLES, examples=True)
     # Two sinks may share a mapping file: its mistakes are reported once.
     mappings = {route.mapping.file: route.mapping for route in settings.routes}
     failed = [problem for mapping in mappings.values() for problem in mapping.run_examples()]

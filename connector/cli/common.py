@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,8 +37,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def load(config_file: Path | None) -> Config:
-    return configuration.load(configuration.find(config_file))
+def load(config_file: Path | None, *, uses: Collection[str] = (), examples: bool = False) -> Config:
+    """The configuration. Secrets may be missing but in the tables that the command *uses* (see ``config.load``)."""
+    return configuration.load(configuration.find(config_file), uses=uses, examples=examples)
 
 
 def nearby(path: Path) -> str:
@@ -51,7 +52,7 @@ def command(words: str, file: Path) -> str:
     """How to type that command, as the person started us."""
     started = Path(sys.argv[0])
     name = f"{sys.executable} -m connector" if started.name == "__main__.py" else str(started)
-    named = f" --config {shlex.quote(str(file))}" if file != Path(configuration.default_file) else ""
+    named = f" --config {shlex.quote(str(file))}" if file != Path(configuration.DEFAULT_FILE) else ""
     return f"{name} {words}{named}"
 
 

@@ -102,7 +102,7 @@ def preview(
     as_json: JsonOption = False,
 ) -> int:
     """What a webhook would write where. Counts in what is known of the affiliate already; writes nothing."""
-    settings = load(config)
+    settings = load(config, uses=("sources", "sinks") if live else ("sources",))
     if source is None and len(settings.sources) > 1:
         names = " or ".join(f"--source {found.name}" for found in settings.sources)
         raise WrongWords(f"say whose webhook it is: {names}")

@@ -56,7 +56,7 @@ class Provisioned(Report):
 
 def provision(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Create the columns or properties that a route needs. Safe to repeat."""
-    settings = load(config)
+    settings = load(config, uses=("sinks",))
     found = named_route(settings, route)
     with built_sink(settings, sink_of(settings, found)) as sink:
         findings = [RouteFinding.of(found.name, finding) for finding in sink.provision(found.target)]

@@ -46,7 +46,7 @@ def sample(
     The sample affiliate has the id 990000001 or 990000002. When you have seen enough, delete its row, and type
     connector forget firstpromoter:990000001 (or everflow:990000002).
     """
-    settings = load(config)
+    settings = load(config, uses=("sources",))
     source = named_source(settings, name)
     make: Callable[[datetime], tuple[str | None, dict[str, Any]]] | None = getattr(source.source_class, "sample", None)
     if make is None:

@@ -16,6 +16,7 @@ from connector.cli.common import ConfigOption, JsonOption, command, load, local_
 from connector.cli.exits import FOUND_PROBLEMS, Left, complain
 from connector.cli.printing import Report, say, show
 from connector.config import Config, SourceConfig
+from connector.credentials import weakness
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -58,7 +59,7 @@ def init(config: ConfigOption = None) -> int:
     if file not in written:
         say(f"{file} is there already; it is left as it is")
     say()
-    settings = configuration.load(file)
+    settings = load(file, uses=("sources",))
     code = show(_urls(settings))
     say()
     say(f"Next: {command('serve', file)}")
@@ -117,7 +118,7 @@ def _with_fresh_tokens(example: str) -> str:
 def _new_token() -> str:
     while True:
         made = secrets.token_urlsafe(32)
-        if configuration.weakness(made) is None:  # one in a million has "default" in it
+        if weakness(made) is None:  # one in a million has "default" in it
             return made
 
 
@@ -160,7 +161,7 @@ class Urls(Report):
 
 def urls(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Print the URLs to paste into the platforms. They contain the tokens."""
-    return show(_urls(load(config)), as_json=as_json)
+    return show(_urls(load(config, uses=("sources",))), as_json=as_json)
 
 
 def _urls(settings: Config) -> Urls:
