@@ -48,12 +48,14 @@ class Harness(ABC):
         has_formulas: the far side could take text for a formula.
         has_rows_of_others: a person can keep rows (contacts) without our key.
         deletes: ``Row.remove`` is understood.
+        has_rows_below: a person can keep rows below ours, such as a TOTAL.
         keeps_blanks: text keeps blanks at its ends, and line breaks.
     """
 
     has_formulas: ClassVar[bool] = True
     has_rows_of_others: ClassVar[bool] = True
     deletes: ClassVar[bool] = True
+    has_rows_below: ClassVar[bool] = False
     keeps_blanks: ClassVar[bool] = True
 
     def __init__(self) -> None:
@@ -83,6 +85,10 @@ class Harness(ABC):
     @abstractmethod
     def person_adds_row(self, cells: Mapping[str, str]) -> None:
         """A person adds a row without key."""
+
+    def person_adds_below(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """A person adds rows below ours; {} is a blank one. Only where ``has_rows_below``."""
+        raise NotImplementedError
 
     @abstractmethod
     def person_edits(self, key: str, column: str, text: str) -> None:
@@ -314,6 +320,22 @@ class SinkPromises:
         assert [row["Key"] for row in harness.rows()] == order
         assert harness.row("a:2") == full_row("a:2", Name="Newer").cells
         assert harness.row("a:1") == full_row("a:1").cells
+
+    @pytest.mark.parametrize(
+        "below", [[{"Key": "TOTAL", "Name": "sum"}], [{}, {"Key": "Legend", "Name": "green: called"}]]
+    )
+    def test_what_people_keep_below_stays_below(self, harness: Harness, below: list[dict[str, str]]) -> None:
+        if not harness.has_rows_below:
+            pytest.skip("this far side has no order of rows")
+        target = harness.target(columns)
+        harness.sink().write(target, [full_row("a:1")])
+        harness.person_adds_below(below)
+        harness.sink().write(target, [full_row("a:2"), full_row("a:3"), full_row("a:1", Name="Newer")])
+        harness.sink().write(target, [full_row("a:4")])
+        keys = [row["Key"] for row in harness.rows() if row["Key"] is not None]
+        assert keys == ["a:1", "a:2", "a:3", "a:4", below[-1]["Key"]]
+        for key in ("a:2", "a:3", "a:4"):
+            assert harness.row(key) == full_row(key).cells
 
     # ------------------------------------------------------------ values
 

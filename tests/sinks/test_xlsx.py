@@ -19,7 +19,13 @@ from msgspec.structs import replace
 from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from openpyxl.comments import Comment
+from openpyxl.formatting.rule import CellIsRule, FormulaRule
 from openpyxl.styles import Font
+from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.worksheet.cell_range import MultiCellRange
+from openpyxl.worksheet.datavalidation import DataValidation
+from openpyxl.worksheet.filters import AutoFilter
+from openpyxl.worksheet.pagebreak import Break
 from openpyxl.worksheet.table import Table
 
 from connector.core.errors import NeedsAction, TryLater
@@ -33,6 +39,8 @@ from tests.sinks.promises import Harness, SinkPromises, full_row
 
 class XlsxHarness(Harness):
     """The workbook is read and edited with openpyxl."""
+
+    has_rows_below = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -100,6 +108,14 @@ class XlsxHarness(Harness):
             for column, (value, number_format) in enumerate(row[::-1], start=1):
                 sheet.cell(number, column).value = value
                 sheet.cell(number, column).number_format = number_format
+        book.save(self.path)
+
+    def person_adds_below(self, rows: Sequence[Mapping[str, str]]) -> None:
+        book = self.book()
+        sheet = book["Affiliates"]
+        header = [cell.value for cell in sheet[1]]
+        for cells in rows:
+            sheet.append([cells.get(name) for name in header])
         book.save(self.path)
 
     def formulas(self) -> list[str]:
@@ -217,18 +233,150 @@ def test_peoples_tabs_formats_formulas_and_table_are_kept(harness: XlsxHarness) 
     book = harness.book()
     sheet = book["Affiliates"]
     assert book.sheetnames == ["Notes", "Affiliates"]
-    assert book["Notes"]["B2"].value == "=SUM(Affiliates!C2:C9)"
+    assert book["Notes"]["B2"].value == "=SUM(Affiliates!C2:C8)"  # as Excel has it when a row is deleted
     assert [[cell.value for cell in cells] for cells in sheet.iter_rows()] == [
         ["Name", "Double", "Key"],
-        ["=Ada", "=LEN(A4)", "a:1"],
-        [None, None, None],  # emptied, not taken out: the formulas of the others go on pointing to their rows
+        ["=Ada", "=LEN(A3)", "a:1"],  # the formula keeps pointing to the row that it named
         ["Cy", None, "a:3"],
     ]
     assert sheet["A2"].data_type == "s"
     assert sheet["B2"].data_type == "f"
     assert (sheet["A2"].number_format, sheet["A2"].font.italic, sheet.row_dimensions[2].height) == ("0.000", True, 40)
     assert sheet["B1"].comment.text == "mine"
-    assert sheet.tables["T"].ref == "A1:C4"
+    assert sheet.tables["T"].ref == "A1:C3"
+
+
+def save_people(harness: XlsxHarness, rows: Iterable[Sequence[Any]]) -> Any:
+    """A workbook of people with one tab "Affiliates"."""
+    book = openpyxl.Workbook()
+    book.active.title = "Affiliates"
+    for cells in rows:
+        book.active.append(cells)
+    book.save(harness.path)
+    return book
+
+
+def values(harness: XlsxHarness) -> list[list[Any]]:
+    return [[cell.value for cell in cells] for cells in harness.book()["Affiliates"].iter_rows()]
+
+
+balance = (*name_only, Column("Balance", type="money", currency="USD"))
+
+
+def test_an_excel_table_grows_above_its_totals_row(harness: XlsxHarness) -> None:
+    book = save_people(
+        harness,
+        [
+            ["Key", "Name", "Balance"],
+            ["a:41", "Old", 1],
+            ["a:9", "Zoe", 3],
+            ["Total", None, "=SUBTOTAL(109,Partners[Balance])"],
+        ],
+    )
+    table = Table(displayName="Partners", ref="A1:C4", totalsRowCount=1, autoFilter=AutoFilter(ref="A1:C3"))
+    book.active.add_table(table)
+    book.save(harness.path)
+    for _ in range(2):
+        harness.sink().write(
+            harness.target(balance),
+            [promises.row("a:41", Name="Ada", Balance=5), promises.row("a:42", Name="Grace", Balance=7)],
+        )
+        assert values(harness) == [
+            ["Key", "Name", "Balance"],
+            ["a:41", "Ada", 5],
+            ["a:9", "Zoe", 3],
+            ["a:42", "Grace", 7],
+            ["Total", None, "=SUBTOTAL(109,Partners[Balance])"],
+        ]
+        table = harness.book()["Affiliates"].tables["Partners"]
+        assert (table.ref, table.autoFilter.ref, table.totalsRowCount) == ("A1:C5", "A1:C4", 1)
+
+
+def test_a_table_does_not_lose_its_last_row(harness: XlsxHarness) -> None:
+    book = save_people(harness, [["Key", "Name"], ["a:1", "Ada"], ["Total", "=COUNTA(T[Name])"]])
+    book.active.add_table(Table(displayName="T", ref="A1:B3", totalsRowCount=1, autoFilter=AutoFilter(ref="A1:B2")))
+    book.save(harness.path)
+    target = harness.target(name_only, removed_records="delete")
+    harness.sink().write(target, [Row("a:1", "a:1", {"Key": "a:1"}, remove=True)])
+    assert values(harness)[1:] == [[None, None], ["Total", "=COUNTA(T[Name])"]]
+    harness.sink().write(target, [promises.row("a:2", Name="Bob")])
+    assert values(harness)[1:] == [["a:2", "Bob"], ["Total", "=COUNTA(T[Name])"]]
+    assert harness.book()["Affiliates"].tables["T"].ref == "A1:B3"
+
+
+def test_a_total_below_stays_last_and_counts_the_new_rows(harness: XlsxHarness) -> None:
+    book = save_people(
+        harness,
+        [["Key", "Name", "Balance"], ["a:1", "Ada", 1], ["a:2", "Bob", 2], ["TOTAL", "=Summary!A1", "=SUM(C2:C3)"]],
+    )
+    summary = book.create_sheet("Summary")
+    summary["A1"] = "=Affiliates!C4*2+SUM(Affiliates!C2:C3)"
+    summary["A2"] = '=IF(Affiliates!A$2="C4 and C2:C3",SUM(Other!C2:C3),LOG10(C4))'
+    sheet = book["Affiliates"]
+    sheet["A4"].font = Font(bold=True)
+    sheet["A4"].comment = Comment("mine", "me")
+    sheet["B4"].hyperlink = "https://example.com"
+    sheet.merge_cells("A6:B7")
+    sheet["A6"] = "=C4"
+    sheet.row_dimensions[4].height = 33
+    sheet.row_breaks.append(Break(4))
+    sheet.print_area = "A1:C4"
+    book.defined_names["total"] = DefinedName("total", attr_text="Affiliates!$C$4")
+    book.defined_names["all"] = DefinedName("all", attr_text="Affiliates!$C$2:$C$3")
+    book.save(harness.path)
+    harness.sink().write(harness.target(balance), [promises.row(f"a:{at}", Name="New", Balance=at) for at in (3, 4)])
+    assert [cells[:1] + cells[2:] for cells in values(harness)] == [
+        ["Key", "Balance"], ["a:1", 1], ["a:2", 2], ["a:3", 3], ["a:4", 4], ["TOTAL", "=SUM(C2:C5)"], [None, None],
+        ["=C6", None], [None, None],
+    ]  # fmt: skip
+    book = harness.book()
+    sheet, summary = book["Affiliates"], book["Summary"]
+    assert summary["A1"].value == "=Affiliates!C6*2+SUM(Affiliates!C2:C5)"
+    assert summary["A2"].value == '=IF(Affiliates!A$2="C4 and C2:C3",SUM(Other!C2:C3),LOG10(C4))'
+    assert (sheet["A6"].font.bold, sheet["A6"].comment.text, sheet["B6"].hyperlink.ref) == (True, "mine", "B6")
+    assert sheet["B4"].hyperlink is None
+    assert [merged.coord for merged in sheet.merged_cells.ranges] == ["A8:B9"]
+    assert (sheet.row_dimensions[4].height, sheet.row_dimensions[6].height) == (None, 33)
+    assert sheet.print_area == "'Affiliates'!$A$1:$C$6"
+    assert [each.id for each in sheet.row_breaks.brk] == [6]
+    assert book.defined_names["total"].attr_text == "Affiliates!$C$6"
+    assert book.defined_names["all"].attr_text == "Affiliates!$C$2:$C$5"
+
+
+def test_filters_rules_and_validations_that_end_with_the_table_grow_and_shrink_with_it(harness: XlsxHarness) -> None:
+    book = save_people(harness, [["Key", "Name", "Balance"], ["a:1", "Ada", 1], ["a:2", "Bob", 2]])
+    sheet = book.active
+    sheet.auto_filter.ref = "A1:C3"
+    sheet.conditional_formatting.add("C2:C3", CellIsRule("lessThan", ["$C$2"], font=Font(color="FF0000")))
+    sheet.conditional_formatting.add("A2:C3", FormulaRule(['AND($A2<>"",$A1<>$A2)'], font=Font(bold=True)))
+    sheet.conditional_formatting.add("E1:E2", FormulaRule(["E1>0"], font=Font(bold=True)))
+    for cells in ("B2:B3", "B2:B100"):
+        sheet.add_data_validation(DataValidation("list", formula1='"Ada,Bob"', sqref=MultiCellRange(cells)))
+    book.save(harness.path)
+    target = harness.target(balance, removed_records="delete")
+
+    def state() -> list[Any]:
+        sheet = harness.book()["Affiliates"]
+        rules = [(str(each.sqref), rule.formula) for each in sheet.conditional_formatting for rule in each.rules]
+        return [
+            sheet.auto_filter.ref,
+            {cells: formula[0] for cells, formula in rules},
+            [str(each.sqref) for each in sheet.data_validations.dataValidation],
+        ]
+
+    harness.sink().write(target, [promises.row("a:3", Name="Cy"), promises.row("a:4", Name="Di")])
+    both = {"A2:C5": 'AND($A2<>"",$A1<>$A2)', "E1:E2": "E1>0"}
+    assert state() == ["A1:C5", {**both, "C2:C5": "$C$2"}, ["B2:B5", "B2:B100"]]
+    harness.sink().write(target, [Row("a:3", "a:3", {"Key": "a:3"}, remove=True)])
+    both = {"A2:C4": 'AND($A2<>"",$A1<>$A2)', "E1:E2": "E1>0"}
+    assert state() == ["A1:C4", {**both, "C2:C4": "$C$2"}, ["B2:B4", "B2:B99"]]
+
+
+def test_rows_that_a_formula_names_are_emptied_and_not_deleted(harness: XlsxHarness) -> None:
+    save_people(harness, [["Key", "Name", "Mine"], ["a:1", "Ada", None], ["a:2", "Bob", "=B2"]])
+    target = harness.target(name_only, removed_records="delete")
+    harness.sink().write(target, [Row("a:1", "a:1", {"Key": "a:1"}, remove=True)])
+    assert values(harness)[1:] == [[None, None, None], ["a:2", "Bob", "=B2"]]
 
 
 def test_a_persons_text_that_looks_like_an_escape_survives_openpyxl(harness: XlsxHarness) -> None:

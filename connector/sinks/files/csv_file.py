@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain
@@ -24,7 +24,7 @@ from connector.core.headers import match_headers
 from connector.core.keys import canonical_key
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target
-from connector.sinks.files.plan import CellRefused, Cells, Document
+from connector.sinks.files.plan import CellRefused, Cells, Document, NewRow
 from connector.sinks.files.table import TableFile, TableFileOptions
 
 # ---------------------------------------------------------------- cells
@@ -247,22 +247,24 @@ class CsvTable:
             values[position] = text
         self.lines[place] = self._line(values, _line_end(self.lines[place]))
 
-    def append(self, key: str, position: int, cells: Cells) -> None:
-        if self.lines and not _line_end(self.lines[-1]):
-            self.lines[-1] += self.line_end
-        elif not self.lines and not _line_end(self.header_raw):
-            self.header_raw += self.line_end
+    def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
+        place = 1 + max((place for place, key in self.keys(position) if is_ours(key)), default=-1)
+        if place == len(self.lines) and not _line_end(self.lines[-1] if self.lines else self.header_raw):
+            if self.lines:
+                self.lines[-1] += self.line_end
+            else:
+                self.header_raw += self.line_end
+        self.lines[place:place] = [self._new_line(key, position, cells) for key, cells in rows]
+        self._places = {}
+
+    def _new_line(self, key: str, position: int, cells: Cells) -> str:
         values = [""] * len(self.header)
         for at, (_, text) in cells.items():
             values[at] = text
         key = without_control_characters(key)
         if _key_in(values, position) != key:
             values[position] = guarded(key)  # as 12.50, or with a time's zone left out, it would not be found again
-        places = self._places.get(position)
-        self._places = {} if places is None else {position: places}
-        if places is not None:
-            places.setdefault(key, []).append(len(self.lines))
-        self.lines.append(self._line(values, self.line_end))
+        return self._line(values, self.line_end)
 
     def drop(self, places: Iterable[int]) -> None:
         gone = set(places)

@@ -5,7 +5,7 @@ A format brings a ``Document`` that loads, shows tables and dumps itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct, field
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from connector.core.errors import NeedsAction
 from connector.core.headers import match_headers
+from connector.core.keys import has_form_of
 from connector.core.overwrite import decide, is_empty
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Outcome, Target
@@ -34,6 +35,13 @@ class CellRefused(Exception):
 
 Cells = Mapping[int, tuple[Column, Any]]
 """Raw cells of one row by position, each with its column."""
+
+
+class NewRow(NamedTuple):
+    """A row to add: its canonical key and its cells."""
+
+    key: str
+    cells: Cells
 
 
 class Table(Protocol):
@@ -75,8 +83,13 @@ class Table(Protocol):
         """Put raw cells into a row."""
         ...
 
-    def append(self, key: str, position: int, cells: Cells) -> None:
-        """Add a row after the last; *key* is the canonical key of its cell at *position*."""
+    def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
+        """Add rows below the last of ours, and above what people have below it: a TOTAL, a legend.
+
+        Args:
+            position: of the key's cell.
+            is_ours: whether the text of a key's cell may be a key of ours.
+        """
         ...
 
     def drop(self, places: Iterable[int]) -> None:
@@ -240,15 +253,16 @@ def carry_out(table: Table, target: Target, plan: Plan) -> None:
     if plan.new_columns:
         table.add_columns(plan.new_columns)
     columns = {column.name: column for column in target.columns}
-    remove: list[int] = []
+    position = plan.positions[target.key]
+    new: list[NewRow] = []
     for item in plan.rows:
-        remove.extend(item.remove)
-        if not item.cells:
-            continue
         cells = {plan.positions[name]: (columns[name], cell.raw) for name, cell in item.cells.items()}
-        if item.place is None:
-            table.append(item.row.key, plan.positions[target.key], cells)
-        else:
+        if cells and item.place is not None:
             table.update(item.place, cells)
+        elif cells:
+            new.append(NewRow(item.row.key, cells))
+    remove = [place for item in plan.rows for place in item.remove]
     if remove:
         table.drop(remove)
+    if new:
+        table.add(new, position, has_form_of(item.row.key for item in plan.rows))

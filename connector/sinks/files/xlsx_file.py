@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,15 +19,15 @@ from openpyxl.cell.cell import MergedCell
 from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter, range_boundaries
 from openpyxl.utils.exceptions import InvalidFileException
-from openpyxl.worksheet.cell_range import CellRange
 from pydantic import field_validator
 
 from connector.core.errors import NeedsAction
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
-from connector.sinks.files.plan import Cells, Document
+from connector.sinks.files.plan import Cells, Document, NewRow
 from connector.sinks.files.table import TableFile, TableFileOptions
 from connector.sinks.files.xlsx_cells import decode, encode, key_text, put, raw_of, same, width_of
+from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
 from connector.sinks.files.xlsx_writing import dump
 
 # ---------------------------------------------------------------- the tab
@@ -44,8 +44,6 @@ class XlsxTable:
         self._header_row = 1
         self._last_row = 1
         self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
-        self._reached = self._last_row
-        self._width = 0
         if self._sheet is None:
             return
         if not hasattr(self._sheet, "iter_rows"):
@@ -63,7 +61,6 @@ class XlsxTable:
             width += self._sheet.min_column - 1
             cells = (self._sheet.cell(first, column) for column in range(1, width + 1))
             self._header = ["" if cell.value is None else str(cell.value) for cell in cells]
-            self._reached, self._width = self._last_row, len(self._header)
 
     @property
     def rows(self) -> int:
@@ -126,88 +123,45 @@ class XlsxTable:
             self._last_row = self._header_row
             sheet.freeze_panes = sheet.cell(self._header_row + 1, 1)
             sheet.auto_filter.ref = f"A{self._header_row}:{get_column_letter(len(self._header))}{self._header_row}"
+        elif sheet.auto_filter.ref:
+            # A table names its columns: only the filter grows to the right.
+            left, top, right, bottom = range_boundaries(sheet.auto_filter.ref)
+            if top == self._header_row:
+                right = max(right, len(self._header))
+                sheet.auto_filter.ref = f"{get_column_letter(left)}{top}:{get_column_letter(right)}{bottom}"
 
     def update(self, place: int, cells: Cells) -> None:
         for position, (column, raw) in cells.items():
             put(self._sheet.cell(place, position + 1), column, raw)
 
-    def append(self, key: str, position: int, cells: Cells) -> None:
-        self._last_row += 1
-        for at, (column, raw) in cells.items():
-            is_key = at == position
-            if is_key and key_text(raw) != key:
-                raw = encode(column, key)  # as a time without its zone, say, it would not be found again
-            put(self._sheet.cell(self._last_row, at + 1), column, raw, is_key=is_key)
-        places = self._places.get(position)
-        self._places = {} if places is None else {position: places}
-        if places is not None:
-            places.setdefault(key, []).append(self._last_row)
-
-    def drop(self, places: Iterable[int]) -> None:
-        """Delete rows where nothing refers to them by place; otherwise empty them, so that people's formulas, merged
-        cells and rules keep pointing to the rows they were made for."""
-        gone = sorted(set(places))
-        if self._is_plain():
-            self._move_up(gone)
-        else:
-            for place in gone:
-                for column in range(1, self._sheet.max_column + 1):
-                    cell = self._sheet.cell(place, column)
-                    if not isinstance(cell, MergedCell):
-                        cell.value = None
+    def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
+        totals = total_rows(self._sheet)
+        last = max(
+            (place for place, key in self.keys(position) if is_ours(key) and place not in totals),
+            default=self._header_row,
+        )
+        inserted = add_rows(self._book, self._sheet, header=self._header_row, last=last, count=len(rows))
+        for place, (key, cells) in enumerate(rows, start=last + 1):
+            for at, (column, raw) in cells.items():
+                is_key = at == position
+                if is_key and key_text(raw) != key:
+                    raw = encode(column, key)  # as a time without its zone, say, it would not be found again
+                put(self._sheet.cell(place, at + 1), column, raw, is_key=is_key)
+        self._last_row = max(self._last_row + inserted, last + len(rows))
         self._places = {}
 
-    def _move_up(self, gone: Sequence[int]) -> None:
-        """Delete the rows *gone*: each block of rows between them moves once, however many there are."""
-        sheet, last, width = self._sheet, self._sheet.max_row, self._sheet.max_column
-        ends = [*gone[1:], last + 1]
-        for number, (place, end) in enumerate(zip(gone, ends, strict=True), start=1):
-            if place + 1 < end:
-                block = CellRange(min_row=place + 1, max_row=end - 1, min_col=1, max_col=width)
-                sheet.move_range(block, rows=-number)
-        sheet.delete_rows(last - len(gone) + 1, len(gone))  # what is left over at the end: nothing is below to move
-        self._last_row -= len(gone)
-
-    # ------------------------------------------------------------ help
-
-    def _is_plain(self) -> bool:
-        sheet = self._sheet
-        return not (
-            sheet.merged_cells.ranges
-            or sheet.conditional_formatting
-            or sheet.data_validations.dataValidation
-            or sheet.tables
-            or self._book.defined_names
-            or any(dimension.height is not None for dimension in sheet.row_dimensions.values())
-            or any(
-                cell.data_type == "f" or cell.hyperlink or cell.comment
-                for each in self._book.worksheets
-                for row in each.iter_rows()
-                for cell in row
-                if not isinstance(cell, MergedCell)
-            )
-        )
-
-    def stretch(self) -> None:
-        """Let the filter, and a table that a person made of our rows, reach to the last row and column."""
-        sheet, width, last_row = self._sheet, len(self._header), self._last_row
-        before, self._reached = self._reached, last_row
-        if sheet is None or (last_row, width) == (before, self._width):
-            return
-        self._width = width
-        for holder in (sheet.auto_filter, *sheet.tables.values()):
-            if not holder.ref:
-                continue
-            left, top, right, bottom = range_boundaries(holder.ref)
-            if top != self._header_row:
-                continue
-            is_filter = holder is sheet.auto_filter
-            # A table names its columns: only the filter grows to the right.
-            right = max(right, width) if is_filter else right
-            bottom = max(bottom, last_row) if is_filter or bottom == before else bottom
-            holder.ref = f"{get_column_letter(left)}{top}:{get_column_letter(right)}{bottom}"
-            if not is_filter and holder.autoFilter is not None:
-                holder.autoFilter.ref = holder.ref
+    def drop(self, places: Iterable[int]) -> None:
+        """Delete rows; but empty them where a person's formula or table would be broken without them."""
+        gone = sorted(set(places))
+        if must_stay(self._book, self._sheet, gone):
+            for row in gone:
+                for cell in self._sheet[row]:
+                    if not isinstance(cell, MergedCell):
+                        cell.value = None
+        else:
+            delete_rows(self._book, self._sheet, gone)
+            self._last_row -= len(gone)
+        self._places = {}
 
 
 # ---------------------------------------------------------------- the workbook
@@ -274,8 +228,6 @@ class XlsxBook:
         return self._tables[tab.casefold()]
 
     def dump(self) -> bytes:
-        for table in self._tables.values():
-            table.stretch()
         return dump(self._book)
 
     def facts(self, target: Target) -> str:
