@@ -42,7 +42,7 @@ public_in_spite_of_their_names = {"os._exit"}
 not_done = (
     "connector/alerts", "connector/app", "connector/backfill",
     "connector/core", "connector/delivery/worker",
-    "connector/logs", "connector/metrics", 
+    "connector/logs", "connector/metrics",
     "connector/projector", "connector/receiver", "connector/serve",
     "connector/sinks/google_sheets",
     "connector/sources", "connector/store", "README.md", "config.example.toml", "docs",
