@@ -718,6 +718,13 @@ def test_a_header_is_found_again_whatever_its_case_and_blanks(harness: CsvHarnes
     assert harness.path.read_text() == "Mine, NAME ,key\nx,Bob,a:1\n"
 
 
+def test_a_header_row_that_vanished_stops_the_route(harness: CsvHarness) -> None:
+    harness.path.write_text("a:1,Ada\na:2,Bob\n")
+    with pytest.raises(NeedsAction, match=r'no column "Key".*add "Key" there'):
+        harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
+    assert harness.path.read_text() == "a:1,Ada\na:2,Bob\n"
+
+
 def test_a_renamed_header_is_a_missing_one_and_the_renamed_column_is_a_persons(harness: CsvHarness) -> None:
     harness.path.write_text("Key,Full name\na:1,Ada\n")
     harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob")])

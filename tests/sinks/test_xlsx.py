@@ -183,19 +183,23 @@ def test_a_new_tab_has_a_bold_frozen_header_a_filter_and_widths(harness: XlsxHar
 @given(st.sets(st.integers(2, 9), min_size=1))
 def test_the_rows_that_are_dropped_are_gone_and_the_others_keep_their_order(gone: set[int]) -> None:
     book = filled_book(8)
-    XlsxTable(book, "Affiliates").drop(gone)
+    XlsxTable(book, "Affiliates", no_results).drop(gone)
     kept = [f"a:{row}" for row in range(2, 10) if row not in gone]
     assert [cells[0] for cells in book["Affiliates"].values] == ["Key", *kept]
 
 
 def test_dropping_many_rows_moves_the_others_once() -> None:
     def seconds(gone: Iterable[int]) -> float:
-        table = XlsxTable(filled_book(4_000), "Affiliates")
+        table = XlsxTable(filled_book(4_000), "Affiliates", no_results)
         started = time.process_time()
         table.drop(gone)
         return time.process_time() - started
 
     assert seconds(range(2, 4_000, 100)) < 8 * seconds([2])
+
+
+def no_results(tab: str, row: int) -> Sequence[Any]:
+    raise AssertionError("no header is computed here")
 
 
 def filled_book(rows: int) -> Any:
@@ -258,6 +262,76 @@ def save_people(harness: XlsxHarness, rows: Iterable[Sequence[Any]]) -> Any:
 
 def values(harness: XlsxHarness) -> list[list[Any]]:
     return [[cell.value for cell in cells] for cells in harness.book()["Affiliates"].iter_rows()]
+
+
+def test_headers_are_found_whatever_their_case_and_invisible_characters(harness: XlsxHarness) -> None:
+    save_people(harness, [["key\u00a0", "NA\u00adME", " balance", "BALANCE "], ["a:1", "Ada", 1, 2]])
+    harness.sink().write(harness.target(balance), [promises.row("a:1", Name="Bob", Balance=3)])
+    assert values(harness) == [  # which "Balance" is meant, nobody can say
+        ["key\u00a0", "NA\u00adME", " balance", "BALANCE ", "Balance"],
+        ["a:1", "Bob", 1, 2, 3],
+    ]
+    save_people(harness, [["Key", "Name", " balance", "BALANCE "], ["a:1", "Ada", 1, 2]])
+    findings = {each.subject: each.text for each in harness.sink().check(harness.target(balance))}
+    assert "which of  balance, BALANCE  is meant?" in findings["Balance"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
+def test_a_header_row_that_vanished_stops_the_route(harness: XlsxHarness, how: str) -> None:
+    target = harness.target(name_only)
+    harness.sink().write(target, [promises.row("a:1", Name="Ada"), promises.row("a:2", Name="Bob")])
+    book = harness.book()
+    if how == "deleted":
+        book["Affiliates"].delete_rows(1)
+    else:
+        for cell in book["Affiliates"][1]:
+            cell.value = None
+    book.save(harness.path)
+    before = harness.state()
+    with pytest.raises(NeedsAction, match=r'no column "Key".*add "Key" there'):
+        harness.sink().write(target, [promises.row("a:1", Name="Ada"), promises.row("a:3", Name="Cy")])
+    assert harness.state() == before
+
+
+def give_results(path: Path, results: Mapping[str, str]) -> None:
+    """Save what formulas show, by cell, as Excel does."""
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name).decode("utf-8", "surrogateescape") for name in book.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    for cell, shown in results.items():
+        parts[sheet], times = re.subn(
+            rf'<c r="{cell}"([^>]*)><f>(.*?)</f><v ?/?>(</v>)?</c>',
+            rf'<c r="{cell}"\1 t="str"><f>\2</f><v>{shown}</v></c>',
+            parts[sheet],
+        )
+        assert times == 1
+    with zipfile.ZipFile(path, "w") as book:
+        for name, text in parts.items():
+            book.writestr(name, text.encode("utf-8", "surrogateescape"))
+
+
+def test_a_computed_header_is_used_and_never_typed_over(harness: XlsxHarness) -> None:
+    save_people(harness, [["Key", '="na"&"me"', '=YEAR(1)&" <all>"'], ["a:1", "Ada", None]])
+    give_results(harness.path, {"B1": "name", "C1": "1900 &lt;all&gt;"})
+    for number in range(3):
+        harness.sink().write(harness.target(balance), [promises.row("a:1", Name=f"Name {number}", Balance=number)])
+        assert values(harness) == [
+            ["Key", '="na"&"me"', '=YEAR(1)&" <all>"', "Balance"],
+            ["a:1", f"Name {number}", None, number],
+        ]
+        shown = openpyxl.load_workbook(harness.path, data_only=True)["Affiliates"]
+        assert [cell.value for cell in shown[1]] == ["Key", "name", "1900 <all>", "Balance"]
+
+
+def test_a_computed_header_whose_result_nobody_knows_stops_the_route(harness: XlsxHarness) -> None:
+    save_people(harness, [["Key", '="na"&"me"'], ["a:1", "Ada"]])
+    before = harness.state()
+    with pytest.raises(NeedsAction, match=r"header in B1.*save it"):
+        harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Bob")])
+    assert harness.state() == before
+    assert any(finding.level == "problem" for finding in harness.sink().check(harness.target(name_only)))
+    harness.sink().write(harness.target([Column("Key")]), [promises.row("a:2")])
+    assert harness.has("a:2")
 
 
 balance = (*name_only, Column("Balance", type="money", currency="USD"))

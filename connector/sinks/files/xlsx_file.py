@@ -22,9 +22,10 @@ from openpyxl.utils.exceptions import InvalidFileException
 from pydantic import field_validator
 
 from connector.core.errors import NeedsAction
+from connector.core.keys import text_of
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
-from connector.sinks.files.plan import Cells, Document, NewRow
+from connector.sinks.files.plan import Cells, Document, NewRow, locate
 from connector.sinks.files.table import TableFile, TableFileOptions
 from connector.sinks.files.xlsx_cells import decode, encode, key_text, put, raw_of, same, width_of
 from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
@@ -36,7 +37,7 @@ from connector.sinks.files.xlsx_writing import dump
 class XlsxTable:
     """One tab. Places are row numbers as Excel counts them."""
 
-    def __init__(self, book: Any, tab: str) -> None:
+    def __init__(self, book: Any, tab: str, results: Callable[[str, int], Sequence[Any]]) -> None:
         self._book = book
         self._tab = tab
         self._sheet: Any = next((book[name] for name in book.sheetnames if name.casefold() == tab.casefold()), None)
@@ -44,23 +45,39 @@ class XlsxTable:
         self._header_row = 1
         self._last_row = 1
         self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
+        self.computed: dict[tuple[int, int], str] = {}  # the headers that a formula makes, as they are shown
         if self._sheet is None:
             return
         if not hasattr(self._sheet, "iter_rows"):
             raise NeedsAction(f'the tab "{tab}" is a chart: name another tab in the mapping file')
-        width = 0
-        first = 0
-        for number, values in enumerate(self._sheet.iter_rows(values_only=True), start=self._sheet.min_row):
-            used = next((at + 1 for at in range(len(values) - 1, -1, -1) if values[at] not in (None, "")), 0)
+        width = first = 0
+        for number, cells in enumerate(self._sheet.iter_rows(values_only=True), start=self._sheet.min_row):
+            used = next((at + 1 for at in range(len(cells) - 1, -1, -1) if cells[at] not in (None, "")), 0)
             if used:
                 first = first or number
                 self._last_row = number
                 width = max(width, used)
         if first:
             self._header_row = first
-            width += self._sheet.min_column - 1
-            cells = (self._sheet.cell(first, column) for column in range(1, width + 1))
-            self._header = ["" if cell.value is None else str(cell.value) for cell in cells]
+            self._read_header(width + self._sheet.min_column - 1, results)
+
+    def _read_header(self, width: int, results: Callable[[str, int], Sequence[Any]]) -> None:
+        row = self._header_row
+        cells = [self._sheet.cell(row, column) for column in range(1, width + 1)]
+        if any(cell.data_type == "f" for cell in cells):
+            shown = [text_of(value) for value in results(self._sheet.title, row)] + [""] * width
+            self.computed = {(row, cell.column): shown[cell.column - 1] for cell in cells if cell.data_type == "f"}
+        self._header = [self.computed.get((row, cell.column), text_of(raw_of(cell))) for cell in cells]
+
+    @property
+    def title(self) -> str:
+        """The tab's name, as people spell it."""
+        return self._tab if self._sheet is None else str(self._sheet.title)
+
+    @property
+    def unknown_header(self) -> str | None:
+        """The place of a header whose formula has no result in the file; None: all are known."""
+        return next((f"{get_column_letter(at[1])}{at[0]}" for at, text in self.computed.items() if not text), None)
 
     @property
     def rows(self) -> int:
@@ -217,18 +234,30 @@ def _looked_through(content: bytes) -> tuple[set[str], bytes, bool]:
 class XlsxBook:
     """A workbook in memory; its tabs are parsed when they are asked for."""
 
-    def __init__(self, book: Any) -> None:
+    def __init__(self, book: Any, content: bytes = b"") -> None:
         self._book = book
+        self._content = content
         self._tables: dict[str, XlsxTable] = {}
 
     def table(self, target: Target) -> XlsxTable:
         tab = target.options.tab
         if tab.casefold() not in self._tables:
-            self._tables[tab.casefold()] = XlsxTable(self._book, tab)
-        return self._tables[tab.casefold()]
+            self._tables[tab.casefold()] = XlsxTable(self._book, tab, self._results)
+        table = self._tables[tab.casefold()]
+        if table.unknown_header and len(locate(table, target)) < len(target.columns):
+            raise NeedsAction(
+                f"the header in {table.unknown_header} of the tab {table.title} is computed, and the file does not say "
+                "what it shows: open the file in Excel and save it, or type the header; nothing was changed."
+            )
+        return table
+
+    def _results(self, tab: str, row: int) -> Sequence[Any]:
+        """What the cells of a row show: the results of formulas as the last program computed them."""
+        book = openpyxl.load_workbook(io.BytesIO(self._content), data_only=True)
+        return [cell.value for cell in book[tab][row]]
 
     def dump(self) -> bytes:
-        return dump(self._book)
+        return dump(self._book, {table.title: table.computed for table in self._tables.values()})
 
     def facts(self, target: Target) -> str:
         return f'tab "{target.options.tab}", rows below the header: {self.table(target).rows}'
@@ -275,7 +304,7 @@ class XlsxFile(TableFile):
         try:
             lost, content, rich_text = _looked_through(content)
             if not lost:
-                return XlsxBook(openpyxl.load_workbook(io.BytesIO(content), rich_text=rich_text))
+                return XlsxBook(openpyxl.load_workbook(io.BytesIO(content), rich_text=rich_text), content)
         except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
             raise NeedsAction(
                 f"{path} can't be read as an Excel workbook (.xlsx): open it in Excel and save it as one, or move it "

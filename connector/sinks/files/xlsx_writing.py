@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
@@ -27,26 +27,35 @@ from openpyxl.worksheet._writer import WorksheetWriter
 from openpyxl.writer.excel import ExcelWriter
 from openpyxl.xml.functions import tostring
 
-_rows_go_here = re.compile(rb"<sheetData\s*(?:/>|>\s*</sheetData>)")
+_ROWS_GO_HERE = re.compile(rb"<sheetData\s*(?:/>|>\s*</sheetData>)")
 
 
-def dump(book: Any) -> bytes:
-    """The file of *book*."""
+Results = Mapping[tuple[int, int], str]
+"""By row and column: what a formula shows. openpyxl keeps no results; a program that computes nothing needs them."""
+
+
+def dump(book: Any, results: Mapping[str, Results] | None = None) -> bytes:
+    """The file of *book*; *results* of formulas by the tab's name."""
     target = io.BytesIO()
     book.properties.modified = datetime.now(UTC).replace(tzinfo=None)
-    _BookWriter(book, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True)).save()
+    writer = _BookWriter(book, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True))
+    writer.results = results or {}
+    writer.save()
     return target.getvalue()
 
 
 class _BookWriter(ExcelWriter):  # type: ignore[misc] # openpyxl has no types
+    results: Mapping[str, Results]
+
     def write_worksheet(self, ws: Any) -> None:
         ws._drawing = SpreadsheetDrawing()
         ws._drawing.charts, ws._drawing.images = ws._charts, ws._images
         writer = _SheetWriter(ws)
+        writer.results = self.results.get(ws.title, {})
         try:
             writer.write()
             ws._rels = writer._rels
-            head, tail = _rows_go_here.split(Path(writer.out).read_bytes())
+            head, tail = _ROWS_GO_HERE.split(Path(writer.out).read_bytes())
             with self._archive.open(ws.path[1:], "w") as part:
                 part.write(head + b"<sheetData>")
                 part.write(writer.rows_text)
@@ -60,6 +69,7 @@ class _SheetWriter(WorksheetWriter):  # type: ignore[misc]
     """Writes all of a sheet but its rows, whose text it keeps."""
 
     rows_text: bytes
+    results: Results
 
     def write_rows(self) -> None:
         # Now, since the rows find the links and comments that come after them in the file.
@@ -73,7 +83,7 @@ class _SheetWriter(WorksheetWriter):  # type: ignore[misc]
 
     def _rows_as_text(self) -> Iterator[str]:
         sheet = self.ws
-        cells = _Cells(sheet)
+        cells = _Cells(sheet, self.results)
         dimensions = sheet.row_dimensions
         filled = groupby(sorted(sheet._cells.items()), key=lambda item: item[0][0])
         left = sorted(dimensions.keys() - {row for row, _ in sheet._cells}, reverse=True)  # rows with nothing but looks
@@ -93,8 +103,9 @@ class _SheetWriter(WorksheetWriter):  # type: ignore[misc]
 class _Cells:
     """Cells of one sheet as text."""
 
-    def __init__(self, sheet: Any) -> None:
+    def __init__(self, sheet: Any, results: Results) -> None:
         self._sheet = sheet
+        self._results = results
         self._epoch = sheet.parent.epoch
         self._iso_dates = sheet.parent.iso_dates
         self._styles: dict[bytes, str] = {b"": ""}
@@ -131,6 +142,9 @@ class _Cells:
             if found is None:
                 found = self._moments[value] = safe_string(to_excel(value, self._epoch))
             content = found
+        elif kind == "f" and sort is str and (cell.row, cell.column) in self._results:
+            shown = escape(self._results[cell.row, cell.column])
+            return f'<c r="{letter}{cell.row}"{looks} t="str"><f>{escape(value[1:])}</f><v>{shown}</v></c>'
         else:
             return self._by_openpyxl(cell)
         return f'<c r="{letter}{cell.row}"{looks} t="n"><v>{content}</v></c>'
