@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -494,6 +495,18 @@ def test_forget_says_that_whoever_is_still_at_the_platform_comes_back(started: S
     assert started.type("drain") == 0
     assert started.type("forget", "firstpromoter:41", "--yes") == 0
     assert back.format(", and its list is read every 7d") in started.out
+
+
+def test_forget_removes_stray_copies_of_the_table_and_names_those_that_stay(started: Shell, tmp_path: Path) -> None:
+    _append(tmp_path, signed_up)
+    assert started.type("drain") == 0
+    left, in_use = (tmp_path / "data" / f".affiliates.csv.{name}.tmp" for name in ("left", "in_use"))
+    left.touch()
+    with in_use.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert started.type("forget", "firstpromoter:41", "--yes") == 0
+    assert not left.exists()
+    assert f"{in_use} is a copy of a table and may hold the row as well" in started.out
 
 
 def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(started: Shell, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
 from connector.cli.printing import Report, cell_text, local_time, many, show
 from connector.config import Config
 from connector.core.platform_api import Repair
+from connector.core.sink import LeavesCopies
 from connector.store.model import StoreInUse
 from connector.store.store import open_store
 
@@ -91,6 +92,7 @@ class Forgotten(Report):
     record_ids: Sequence[str]
     who: str
     gone: Gone
+    copies: Sequence[str]
     notices: Sequence[str]
 
     def for_json(self) -> object:
@@ -102,6 +104,7 @@ class Forgotten(Report):
             "deliveries": gone.deliveries,
             "letters": gone.letters,
             "rows": gone.rows,
+            "copies": self.copies,
             "elsewhere": gone.elsewhere,
             "whole": gone.whole,
         }
@@ -115,6 +118,8 @@ class Forgotten(Report):
         yield f"{self.who}: deleted {', '.join(counts)}"
         for route, keys in gone.rows.items():
             yield f"{route} still holds the row {', '.join(keys)}: delete it there"
+        for copy in self.copies:
+            yield f"{copy} is a copy of a table and may hold the row as well: delete it if it is still there"
         for record_id, path in gone.elsewhere:
             yield f"{record_id} names the same address in {path}; that record stays"
         if not gone.whole:
@@ -155,7 +160,15 @@ def forget(
     finally:
         store.close()
     notices = list(_how_they_return(settings, meant.record_ids))
-    return show(Forgotten(meant.record_ids, who, gone, notices), as_json=as_json)
+    copies = list(_left_copies(settings))
+    return show(Forgotten(meant.record_ids, who, gone, copies, notices), as_json=as_json)
+
+
+def _left_copies(settings: Config) -> Iterator[str]:
+    """Copies of tables that killed processes left and that could not be removed now."""
+    for sink in settings.sinks:
+        if issubclass(sink.sink_class, LeavesCopies):
+            yield from sink.sink_class.left_copies(sink.options)
 
 
 def _how_they_return(settings: Config, record_ids: Sequence[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct, field
 from pydantic import BaseModel, ConfigDict
@@ -221,4 +221,14 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give back connections; called once, when no thread uses the sink any more."""
+        ...
+
+
+@runtime_checkable
+class LeavesCopies(Protocol):
+    """A sink whose killed processes may leave copies of its table behind."""
+
+    @classmethod
+    def left_copies(cls, options: Any) -> Sequence[str]:
+        """Remove such copies; the paths of those that can't be removed, or that a process is writing just now."""
         ...

@@ -145,20 +145,29 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep(path: Path) -> None:
+def sweep(path: Path) -> list[Path]:
     """Remove the copies of the table that killed processes left beside *path*, however young.
 
     A process locks the temporary file that it is writing; the lock ends with the process.
+
+    Returns:
+        The copies that are in use or can't be removed.
     """
+    stay: list[Path] = []
     name = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path.name)
     for left in path.parent.glob(f".{name}.*.tmp"):
-        with contextlib.suppress(OSError):  # in use, not ours, or gone already
+        try:
             handle = os.open(left, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
             try:
                 _lock(handle)
             finally:
                 os.close(handle)
             left.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            stay.append(left)
+    return stay
 
 
 if sys.platform == "win32":

@@ -145,6 +145,10 @@ class TableFile:
     def close(self) -> None:
         self._parsed = None
 
+    @classmethod
+    def left_copies(cls, options: TableFileOptions) -> Sequence[str]:
+        return [str(copy) for copy in sweep(Path(os.path.realpath(options.path)))]
+
     # ------------------------------------------------------------ the way to the file
 
     def _flush(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
