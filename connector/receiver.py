@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from connector import logs
 from connector.core.errors import Forged, StoreUnavailable, Unreadable
-from connector.core.source import Event, InboundRequest, Source
+from connector.core.source import Event, InboundRequest, NoEvent, Source, accepted_status
 from connector.faults import describe
 
 _log = logs.get("receiver")
@@ -94,9 +94,13 @@ alive = JSONResponse({"status": "ok"})
 ready = JSONResponse({"status": "ready"})
 
 
-def accepted(key: str) -> Response:
-    """202, not 200: FirstPromoter reads 200 here as "paid out" (docs.firstpromoter.com/webhooks/fulfilment-pending)."""
-    return JSONResponse({"status": "accepted", "event": key}, 202)
+def accepted(source: Source, key: str | None) -> Response:
+    """As *source*'s platform wants it: a platform may take another 2xx for a failure, or for "paid out".
+
+    Args:
+        key: the event's; None for a call that is no event.
+    """
+    return JSONResponse({"status": "accepted"} | ({} if key is None else {"event": key}), accepted_status(source))
 
 
 class _Refusal(Exception):
@@ -157,7 +161,7 @@ class Receiver(Endpoint):
         """False from when an event could not be kept until the store commits again."""
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
-        """202 once the event is safe on disk; whatever is refused is counted and logged."""
+        """The source's 2xx once the event is safe on disk; whatever is refused is counted and logged."""
         name: str | None = scope["path_params"]["source"]
         try:
             source = self._sources.get(name or "")
@@ -169,11 +173,14 @@ class Receiver(Endpoint):
             request = InboundRequest(scope["headers"], scope["query_string"], body, datetime.now(UTC))
             try:
                 event = _open(source, request)
+            except NoEvent:
+                logs.say(_log, "request.no_event", source=source.name)
+                return accepted(source, None)
             except Exception as error:  # a bug of the source, met by a body that nobody foresaw
                 if isinstance(error, _Refusal):
                     raise
                 return await self._keep_unread(source, request, error)
-            response = accepted(event.key)
+            response = accepted(source, event.key)
             await self._keep(event)
         except _Refusal as refusal:
             self._counts.refused(refusal.reason)
@@ -239,7 +246,7 @@ class Receiver(Endpoint):
             raise _Refusal(broken, "bug") from None
         self._counts.received(source.name)
         logs.warn(_log, "request.kept_unread", source=source.name, key=key, bytes=len(request.body))
-        return accepted(key)
+        return accepted(source, key)
 
     # ------------------------------------------------ reading
 
@@ -298,7 +305,7 @@ def _judge(scope: Scope) -> None:
 
 
 def _open(source: Source, request: InboundRequest) -> Event:
-    """The event of *request*. Raises _Refusal, or what a bug of the source raises."""
+    """The event of *request*. Raises _Refusal, NoEvent, or what a bug of the source raises."""
     try:
         return source.accept(request)
     except Forged:

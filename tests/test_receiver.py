@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope
 from connector import plugins
 from connector.core.errors import Forged, StoreUnavailable, UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
-from connector.core.source import Event, InboundRequest, Source, SourceOptions
+from connector.core.source import Event, InboundRequest, NoEvent, Source, SourceOptions
 from connector.receiver import Receiver, application, is_json
 from connector.serve import uvicorn_config
 
@@ -55,6 +55,17 @@ class Vouching:
 
     def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
         return ()
+
+
+class Trying(Vouching):
+    """A platform that wants 200, and tries a new URL out with an empty post."""
+
+    accepted_status: ClassVar[int] = 200
+
+    def accept(self, request: InboundRequest) -> Event:
+        if not request.body:
+            raise NoEvent
+        return super().accept(request)
 
 
 class Memory:
@@ -105,13 +116,13 @@ class Counting(Receiver):
 class House:
     """A receiver with its doubles and a client in front."""
 
-    def __init__(self, *, body_timeout_seconds: float = 5.0) -> None:
+    def __init__(self, *, body_timeout_seconds: float = 5.0, source: Source | None = None) -> None:
         self.memory = Memory()
         self.reasons: list[str] = []
         self.unread: list[bytes] = []
         self.cannot_keep: Exception | None = None
         self.receiver = Counting(
-            {"shop": Vouching()},
+            {"shop": source or Vouching()},
             self.memory,
             max_body_bytes=2000,
             body_timeout_seconds=body_timeout_seconds,
@@ -148,6 +159,16 @@ def test_a_genuine_event_is_kept_and_answered_202_with_its_key(house: House, cli
     answer = client.post(hook, content=b'{"id": 7}', headers=as_json)
     assert (answer.status_code, answer.json()) == (202, {"status": "accepted", "event": "7"})
     assert answer.headers["content-type"] == "application/json"
+    assert [event.body for event in house.memory.kept] == [b'{"id": 7}']
+
+
+def test_the_status_of_an_accepted_webhook_is_the_sources_and_a_first_call_keeps_nothing() -> None:
+    house = House(source=Trying())
+    with TestClient(house.app) as client:
+        answer = client.post(hook, content=b'{"id": 7}', headers=as_json)
+        assert (answer.status_code, answer.json()) == (200, {"status": "accepted", "event": "7"})
+        answer = client.post(hook)
+        assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
     assert [event.body for event in house.memory.kept] == [b'{"id": 7}']
 
 

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
+from connector.core import paging
 from connector.core.errors import Unreadable
 from connector.core.json_body import open_body
 from connector.core.lenient import micros_of
-from connector.core.platform_api import Listed
+from connector.core.platform_api import Listed, Page
 from connector.core.source import API_TOPIC, Event
 
 GONE: Final = f"{API_TOPIC}gone"
@@ -62,6 +63,26 @@ def rows_of(value: Any, name: str) -> Sequence[Any]:
 def text_of(row: object) -> bytes:
     """A row as compact JSON."""
     return _encode(row)
+
+
+def numbered_page(place: str, most: int, rows: Sequence[Listed], total: int | None = None) -> Page:
+    """One page of a list that is read by page numbers (core/paging.py), of *most* rows at most.
+
+    Args:
+        total: how many rows the list has in all, where the answer says so.
+    """
+    at = paging.window(place, most)
+    then = paging.step(place, most, len(rows))
+    if total is not None and at.page == 1 and len(rows) >= total:
+        then = paging.Step(None, None)  # this is all: no need to ask once more
+    return Page(
+        rows,
+        more=() if then.more is None else (then.more,),
+        total=total,
+        overlap=at.overlap,
+        back=then.back,
+        numbered=at.cap is not None,
+    )
 
 
 def listed(name: str, topic: str, key: str | None, row: object, at: int, as_of: datetime) -> Listed:

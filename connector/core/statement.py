@@ -11,13 +11,14 @@ from decimal import Decimal
 
 from connector.core.facts import AffiliateUpdate, Fact, Value
 from connector.core.lenient import Fields, amount, count, iso, iso_or_none, micros_of_iso, text
-from connector.core.money import from_minor
+from connector.core.money import exponent, from_minor
 from connector.core.source import API_TOPIC, Event
 
 Table = Sequence[tuple[str, str]]
 """(name in the body, path of the record): which field goes where; the last one that says something wins."""
 
 _MOST_DECIMALS = 12
+_MOST_MONEY = 10**20
 
 
 class Statement:
@@ -33,9 +34,14 @@ class Statement:
         self.facts: dict[str, Fact] = {}
         self.put("platform", platform)
         if not event.topic.startswith(API_TOPIC):
-            self.put("updated_at", iso(event.at))
+            self.put("updated_at", self.moment)
             self.put("last_event.type", event.topic)
-            self.put("last_event.at", iso(event.at))
+            self.put("last_event.at", self.moment)
+
+    @property
+    def moment(self) -> str:
+        """The event's time as a fact has it."""
+        return iso(self.at)
 
     def put(self, path: str, value: Value) -> None:
         """One fact; a blank says nothing."""
@@ -63,13 +69,15 @@ class Statement:
         if number is not None:
             self.put(path, from_minor(number, currency))
 
-    def major(self, path: str, value: object) -> None:
-        """An amount in main units, as a number or as text."""
+    def major(self, path: str, value: object, currency: str) -> None:
+        """An amount in main units of *currency*, as a number or as text; as exact decimal text, cents included."""
         number = amount(value)
-        if isinstance(number, Decimal) and -number.normalize().as_tuple().exponent > _MOST_DECIMALS:  # type: ignore[operator] # finite
-            return
-        if number is not None:
-            self.put(path, format(number, "f") if isinstance(number, Decimal) else str(number))
+        if number is not None and -_MOST_MONEY < number < _MOST_MONEY:
+            digits = format(number, "f") if isinstance(number, Decimal) else str(number)
+            whole, _, cents = digits.partition(".")
+            cents = cents.ljust(exponent(currency), "0")
+            if len(cents) <= _MOST_DECIMALS:
+                self.put(path, f"{whole}.{cents}" if cents else whole)
 
     def status(self, word: str | None, known: dict[str, str]) -> None:
         """The platform's *word*, and ours for it by *known*; a word that is not known is ``unknown``."""
@@ -90,7 +98,7 @@ class Statement:
 
     def gone(self, path: str = "gone_at") -> None:
         """The affiliate (or ``links[ID].gone_at``) is not at the platform any more."""
-        self.facts[path] = (self.at, self.rank, iso(self.at))
+        self.facts[path] = (self.at, self.rank, self.moment)
 
     def update(self, record_id: str) -> AffiliateUpdate:
         """What was gathered, about *record_id*."""

@@ -252,7 +252,7 @@ class SourcePromises(ABC):
     def _loses_little(self, whole: Facts, rest: Facts, body: Body, number: int) -> None:
         container, key = list(places(body))[number]
         lost = [path for path in whole if path not in rest]
-        if isinstance(container[key], dict | list) or key in ("type", "event_type"):
+        if isinstance(container[key], dict | list) or key in ("type", "event_type", "event"):
             return  # a whole part is gone with all that it said; the type is the envelope's and not optional
         # A word may be told under two paths (status and source_status), and an entry goes by its id.
         one_entry = len({path.partition("].")[0] for path in lost if "[" in path and not path.endswith("[]")}) == 1

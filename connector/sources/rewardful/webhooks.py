@@ -1,0 +1,205 @@
+"""Rewardful's webhooks. Knows no sink, no store.
+
+Source: developers.rewardful.com/webhooks/{requests,event-types,signed-webhooks}, …/rest-api/affiliates/object (read
+2026-11); help.rewardful.com/en/articles/5146950 and 5181412 on what "disabled" and "suspicious" mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from connector.core.api_rows import GONE
+from connector.core.errors import UnknownShape, Unreadable
+from connector.core.facts import AffiliateUpdate
+from connector.core.json_body import open_body
+from connector.core.lenient import Fields, fields_of, id_text, micros_of_iso, no_fields, part, parts, stamp, text
+from connector.core.platform_api import ApiOptions, Listing, NotReadable
+from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.statement import Statement, currency_code
+from connector.core.verify import Credentials, Signature
+from connector.sources.rewardful.api import ROW, Affiliates
+from connector.sources.rewardful.sample import sample_event
+
+SECRETS = frozenset({"paypal_email", "paypal_email_confirmed_at", "wise_email", "sso"})
+"""Where affiliates are paid, and the link that signs one in."""
+
+SIGNATURE = Signature("x-rewardful-signature")
+
+_STATUSES = {"active": "active", "inactive": "inactive", "disabled": "blocked", "suspicious": "blocked"}
+
+_AFFILIATE = (
+    ("first_name", "first_name"),
+    ("last_name", "last_name"),
+    ("email", "email"),
+)
+# Until 2020 clicks were called "referrals"; the newer name wins.
+_COUNTS = (("referrals", "visitors"), ("visitors", "visitors"), ("leads", "leads"))
+
+
+class RewardfulOptions(ApiOptions):
+    """Nothing of its own: each amount names its currency."""
+
+
+class Rewardful:
+    """See ``Source`` in core/source.py."""
+
+    Options: ClassVar[type[SourceOptions]] = RewardfulOptions
+    topics: ClassVar[Sequence[str]] = ()
+    accepted_status: ClassVar[int] = 200  # every other status counts as a failure there, 202 and 204 included
+    signature: ClassVar[Signature] = SIGNATURE
+    sample = staticmethod(sample_event)
+    name: str
+
+    def __init__(self, name: str, options: SourceOptions) -> None:
+        self.name, self._options = name, options
+        self._credentials = Credentials.of(options, SIGNATURE)
+
+    def accept(self, request: InboundRequest) -> Event:
+        """Vouch for *request* and open it; what is private in the body is dropped here.
+
+        Raises:
+            Forged: the token or signature is missing or wrong.
+            Unreadable: the body is not ``{"object": {…}, "event": {"id", "type", …}}``.
+        """
+        self._credentials.vouch(request)
+        value, body = open_body(request.body, SECRETS)
+        event = part(value, "event") or no_fields
+        topic, number = text(event.get("type")), id_text(event.get("id"))
+        if topic is None or number is None or part(value, "object") is None:
+            raise Unreadable('the body is not {"object": {…}, "event": {"id": …, "type": …}}')
+        at = stamp(micros_of_iso(event.get("created_at")), request.received_at)
+        return Event(self.name, f"{topic}:{number}", topic, at, request.received_at, body)
+
+    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
+        """How to read the affiliates from the API.
+
+        Raises:
+            NotReadable: a setting is missing, or what is asked for can't be had there.
+        """
+        if not isinstance(self._options, ApiOptions):
+            raise NotReadable(f"sources.{self.name} has no settings for the API")
+        if deliveries:
+            raise NotReadable("Rewardful keeps no delivered webhooks to read again: leave --deliveries away")
+        return Affiliates(self.name, self._options, SECRETS, since)
+
+    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
+        """What *event* says about its affiliate. An event of an unknown type is read by what it holds.
+
+        Raises:
+            UnknownShape: the body is no object.
+        """
+        body = fields_of(event.body)
+        if body is None:
+            raise UnknownShape(f"{event.topic}: the body is not an object")
+        said = Statement(event, "rewardful")
+        if event.topic.startswith(API_TOPIC):
+            return self._listed(event, body, said)
+        thing = part(body, "object") or no_fields
+        kind, _, action = event.topic.partition(".")
+        if kind == "affiliate":
+            key = id_text(thing.get("id"))
+            if action == "deleted":
+                said.gone()
+            else:
+                _say_affiliate(said, thing)
+        else:
+            key = self._say_thing(said, kind, action, thing)
+        return () if key is None else (said.update(f"{self.name}:{key}"),)
+
+    def _listed(self, event: Event, row: Fields, said: Statement) -> Sequence[AffiliateUpdate]:
+        key = id_text(row.get("id"))
+        if key is None or event.topic not in (ROW, GONE):
+            raise UnknownShape(f'{event.topic}: "id" is missing, or nothing is known of such a row')
+        if event.topic == GONE:
+            said = Statement(event, "")
+            said.gone()
+        else:
+            _say_affiliate(said, row)
+        return (said.update(f"{self.name}:{key}"),)
+
+    def _say_thing(self, said: Statement, kind: str, action: str, thing: Fields) -> str | None:
+        """What a link, a coupon, a referral, a sale, a commission or a payout says; the id of its affiliate."""
+        key = id_text(thing.get("affiliate_id"))
+        affiliate = next(_affiliates_in(thing), None)
+        if affiliate is not None:
+            key = id_text(affiliate.get("id")) or key
+            _say_affiliate(said, affiliate)
+        number = id_text(thing.get("id"))
+        if kind in ("affiliate_link", "affiliate_coupon") and number is not None:
+            place = f"links[{number}]." if kind == "affiliate_link" else f"coupons[{number}]."
+            if action == "deleted":
+                said.gone(f"{place}gone_at")
+            elif kind == "affiliate_link":
+                _say_link(said, thing)
+            else:
+                _say_coupon(said, thing)
+        elif kind == "referral":
+            customer = part(thing, "customer") or no_fields
+            said.put("last_lead.email", text(customer.get("email")))
+            said.put("last_lead.state", text(thing.get("conversion_state")))
+            said.times(thing, (("created_at", "last_lead.at"),))
+        elif kind in ("commission", "payout"):
+            _say_money(said, "last_reward" if kind == "commission" else "last_payout", action, thing)
+        return key
+
+
+def _affiliates_in(thing: Fields) -> Iterator[Fields]:
+    """The affiliate in a sale, a commission, a referral or a payout: published bodies differ in where it is."""
+    sale = part(thing, "sale") or no_fields
+    for place in (thing, sale, part(thing, "referral") or no_fields, part(sale, "referral") or no_fields):
+        affiliate = part(place, "affiliate")
+        if affiliate is not None and id_text(affiliate.get("id")) is not None:
+            yield affiliate
+
+
+def _say_affiliate(said: Statement, affiliate: Fields) -> None:
+    said.texts(affiliate, _AFFILIATE)
+    said.status(text(affiliate.get("state")), _STATUSES)
+    said.times(affiliate, (("created_at", "created_at"),))
+    said.put("external_id", text(affiliate.get("stripe_customer_id")))
+    said.counts(affiliate, (*((name, f"stats.{count}") for name, count in _COUNTS), ("conversions", "stats.customers")))
+    campaign = part(affiliate, "campaign")
+    number = id_text(campaign.get("id")) if campaign is not None else None
+    if campaign is not None and number is not None:
+        said.put(f"campaigns[{number}].campaign_id", number)
+        said.put(f"campaigns[{number}].name", text(campaign.get("name")))
+        said.complete("campaigns", [number])  # one campaign an affiliate: it was moved here
+    links = parts(affiliate, "links")
+    if links:
+        said.complete("links", [key for link in links if (key := _say_link(said, link)) is not None])
+    coupon = part(affiliate, "coupon")
+    if coupon is not None:
+        _say_coupon(said, coupon)
+
+
+def _say_link(said: Statement, link: Fields) -> str | None:
+    number = id_text(link.get("id"))
+    if number is not None:
+        said.texts(link, (("url", "url"), ("token", "token")), f"links[{number}].")
+        said.counts(link, (*_COUNTS, ("conversions", "conversions")), f"links[{number}].")
+    return number
+
+
+def _say_coupon(said: Statement, coupon: Fields) -> None:
+    number = id_text(coupon.get("id"))
+    if number is None:
+        return
+    if coupon.get("archived") is True:
+        said.gone(f"coupons[{number}].gone_at")
+        return
+    said.texts(coupon, (("token", "code"),), f"coupons[{number}].")
+    said.counts(coupon, (("leads", "leads"), ("conversions", "conversions")), f"coupons[{number}].")
+
+
+def _say_money(said: Statement, path: str, action: str, thing: Fields) -> None:
+    currency = currency_code(thing.get("currency"), "")
+    # The object of 2020 has no state; the event's name then says it.
+    said.put(f"{path}.status", text(thing.get("state")) or {"created": "pending", "updated": ""}.get(action, action))
+    said.times(thing, (("created_at", f"{path}.at"),))
+    if path == "last_reward":
+        said.put("last_reward.unit", "cash")
+    if currency:
+        said.minor(f"{path}.amount", thing.get("amount"), currency)
+        said.put(f"{path}.currency", currency)

@@ -1,0 +1,178 @@
+"""Tolt's webhooks. Knows no sink, no store.
+
+Only ``partner.*`` carries the partner; links, commissions and transactions name it by its id, so what they say may come
+before the partner itself.
+
+Source: docs.tolt.com/webhooks/{introduction,event-types,verify,events/*} and its SDK (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import ClassVar, Self
+
+from pydantic import model_validator
+
+from connector.core.api_rows import GONE
+from connector.core.errors import UnknownShape, Unreadable
+from connector.core.facts import AffiliateUpdate
+from connector.core.json_body import open_body
+from connector.core.lenient import Fields, fields_of, id_text, micros_of_iso, no_fields, part, parts, stamp, text
+from connector.core.platform_api import ApiOptions, Listing, NotReadable
+from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.statement import Statement, currency_code
+from connector.core.verify import Credentials, StandardWebhooks
+from connector.sources.tolt.api import CODE_ROW, LINK_ROW, PARTNER_ROW, Partners
+from connector.sources.tolt.sample import sample_event
+
+SECRETS = frozenset({"payout_method", "payout_details"})
+
+SIGNATURE = StandardWebhooks("svix")
+
+_STATUSES = {"active": "active", "pending": "pending", "rejected": "rejected", "suspended": "blocked"}
+_PARTNER = (
+    ("first_name", "first_name"),
+    ("last_name", "last_name"),
+    ("display_name", "name"),
+    ("email", "email"),
+    ("company_name", "company"),
+    ("country_code", "country"),
+    ("website_url", "website"),
+)
+
+
+class ToltOptions(ApiOptions):
+    """Nothing of its own: each amount names its currency."""
+
+    @model_validator(mode="after")
+    def _secrets_are_keys(self) -> Self:
+        SIGNATURE.check(self.signing_secrets)
+        return self
+
+
+class Tolt:
+    """See ``Source`` in core/source.py."""
+
+    Options: ClassVar[type[SourceOptions]] = ToltOptions
+    topics: ClassVar[Sequence[str]] = ()
+    signature: ClassVar[StandardWebhooks] = SIGNATURE
+    sample = staticmethod(sample_event)
+    name: str
+
+    def __init__(self, name: str, options: SourceOptions) -> None:
+        self.name, self._options = name, options
+        self._credentials = Credentials.of(options, SIGNATURE)
+
+    def accept(self, request: InboundRequest) -> Event:
+        """Vouch for *request* and open it; what is private in the body is dropped here.
+
+        Raises:
+            Forged: the token or signature is missing or wrong, or its time is more than five minutes off.
+            Unreadable: the body is not ``{"type", "data": {…}}``.
+        """
+        self._credentials.vouch(request)
+        value, body = open_body(request.body, SECRETS)
+        topic, data = text(value.get("type")), part(value, "data")
+        if topic is None or data is None:
+            raise Unreadable('the body is not {"type": …, "data": {…}, "timestamp": …}')
+        # svix-id is the same over all tries of one event. Without the header (a body that was sent by hand) the body
+        # stands for itself: it carries its time.
+        sent = request.header(b"svix-id")
+        key = id_text(sent.decode("latin-1")) if sent is not None else None
+        at = stamp(micros_of_iso(value.get("timestamp")), request.received_at)
+        key = key or blake2b(body, digest_size=20).hexdigest()
+        return Event(self.name, f"{topic}:{key}", topic, at, request.received_at, body)
+
+    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
+        """How to read the partners, their links and their codes from the API.
+
+        Raises:
+            NotReadable: a setting is missing, or what is asked for can't be had there.
+        """
+        if not isinstance(self._options, ApiOptions):
+            raise NotReadable(f"sources.{self.name} has no settings for the API")
+        if deliveries:
+            raise NotReadable(
+                "send webhooks again from Tolt's dashboard (Webhooks → Messages); leave --deliveries away"
+            )
+        return Partners(self.name, self._options, SECRETS, since)
+
+    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
+        """What *event* says about its partner.
+
+        Raises:
+            UnknownShape: the body is no object.
+        """
+        body = fields_of(event.body)
+        if body is None:
+            raise UnknownShape(f"{event.topic}: the body is not an object")
+        if event.topic.startswith(API_TOPIC):
+            return self._listed(event, body)
+        data = part(body, "data") or no_fields
+        kind = event.topic.partition(".")[0]
+        key = id_text(data.get("id") if kind == "partner" else data.get("partner_id"))
+        if key is None:
+            return ()  # a customer or a transaction that no partner brought
+        said = Statement(event, "tolt")
+        if kind == "partner":
+            _say_partner(said, data)
+        elif kind == "link":
+            _say_link(said, data)
+        elif kind == "commission":
+            _say_commission(said, data)
+        return (said.update(f"{self.name}:{key}"),)
+
+    def _listed(self, event: Event, row: Fields) -> Sequence[AffiliateUpdate]:
+        of_partner = event.topic in (PARTNER_ROW, GONE)
+        key = id_text(row.get("id") if of_partner else row.get("partner_id"))
+        if event.topic not in (PARTNER_ROW, LINK_ROW, CODE_ROW, GONE):
+            raise UnknownShape(f"{event.topic}: nothing is known of such a row")
+        if key is None:
+            raise UnknownShape(f"{event.topic}: the partner's id is missing")
+        said = Statement(event, "tolt" if event.topic == PARTNER_ROW else "")
+        if event.topic == GONE:
+            said.gone()
+        elif event.topic == PARTNER_ROW:
+            _say_partner(said, row)
+        elif event.topic == LINK_ROW:
+            _say_link(said, row)
+        else:
+            _say_code(said, row)
+        return (said.update(f"{self.name}:{key}"),)
+
+
+def _say_partner(said: Statement, partner: Fields) -> None:
+    said.texts(partner, _PARTNER)
+    said.status(text(partner.get("status")), _STATUSES)
+    said.times(partner, (("created_at", "created_at"),))
+    said.answers(parts(partner, "custom_fields") or (), "question", "answer")
+
+
+def _say_link(said: Statement, link: Fields) -> None:
+    """The parameter and its value (``via``, ``michael``): the address they belong to is not told."""
+    number = id_text(link.get("id"))
+    if number is not None:
+        said.texts(
+            link, (("value", "token"), ("status", "status"), ("campaign_id", "campaign_id")), f"links[{number}]."
+        )
+
+
+def _say_code(said: Statement, code: Fields) -> None:
+    number = id_text(code.get("id"))
+    if number is not None:
+        said.texts(code, (("code", "code"),), f"coupons[{number}].")
+        if isinstance(code.get("active"), bool):
+            said.put(f"coupons[{number}].status", "active" if code["active"] else "inactive")
+
+
+def _say_commission(said: Statement, commission: Fields) -> None:
+    currency = currency_code(commission.get("currency"), "")
+    if currency:
+        said.minor("last_reward.amount", commission.get("amount"), currency)
+        said.put("last_reward.currency", currency)
+    said.put("last_reward.unit", "cash")
+    said.texts(commission, (("status", "last_reward.status"),))
+    said.put("last_reward.at", said.moment)
+    said.times(commission, (("created_at", "last_reward.at"),))
