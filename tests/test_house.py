@@ -45,7 +45,7 @@ not_done = (
     "connector/logs", "connector/metrics",
     "connector/projector", "connector/receiver", "connector/serve",
     "connector/sinks/google_sheets",
-    "connector/sources", "connector/store", "README.md", "config.example.toml", "docs",
+    "connector/sources", "connector/store",
 )  # fmt: skip
 """How the paths begin that do not keep the limits yet. The list only gets shorter."""
 

@@ -1,4 +1,4 @@
-"""``python -m tests.chaos [NAME …] [--seed N]``: the campaigns in full, and a table of what they came to.
+"""``python -m tests.chaos [NAME …] [--seed N]``: the campaigns in full, and a table of the results.
 
 The table goes into docs/guarantees.md, from figures.json beside this file; a test holds the two together.
 """
@@ -63,8 +63,8 @@ def _sinks(seed: int, folder: Path, events: int = 10_000) -> Row:
         name: sum(getattr(one, name) for one in done) for name in ("records", "delivered", "dead_lettered", "failed")
     }
     return {
-        "what": "a far side that fails by error, refusal, time-out, lost answer or all of them, with probability 0 to"
-        f" 1: {len(done)} times {events:,} events in any order, {total['failed']:,} failures",
+        "what": "a destination that fails by error, refusal, time-out, lost answer or all of them, with probability 0"
+        f" to 1: {len(done)} times {events:,} events in any order, {total['failed']:,} failures",
         "came": f"{total['delivered']:,} delivered + {total['dead_lettered']:,} dead-lettered of {total['records']:,}"
         f" records; other than the last state: {sum(len(one.wrong) for one in done)}",
         "command": f"python -m tests.chaos.sinks --events {events} --seed {seed}",
@@ -75,7 +75,7 @@ def _outage(seed: int, folder: Path) -> Row:
     done = {answer: sinks.outage(folder / str(n), answer, seed) for n, answer in enumerate(sinks.answers)}
     calls = ", ".join(f"{len(one.waits) + 1} (answer: {answer})" for answer, one in done.items())
     return {
-        "what": "a far side that is down, or answers 429, for 30 simulated minutes while 1,800 events come in",
+        "what": "a destination that is down, or answers 429, for 30 simulated minutes while 1,800 events come in",
         "came": f"calls made in vain: {calls}; dead letters {sum(one.letters for one in done.values())}, rows missing"
         f" afterwards {sum(one.records - one.rows + one.pending for one in done.values())}",
         "command": f"python -m tests.chaos outage --seed {seed}",
@@ -88,7 +88,7 @@ def _poison(seed: int, folder: Path) -> Row:
     return {
         "what": f"one affiliate on whom something always fails ({', '.join(done)}) in a stream of four events a second",
         "came": f"the others' rows: p99 {worst:.1f} s, longest {max(max(one.delays) for one in done.values()):.1f} s"
-        f" (while the culprit is being found out), never {sum(one.waiting for one in done.values())}; simulated clock",
+        f" (until the record is isolated), never {sum(one.waiting for one in done.values())}; simulated clock",
         "command": f"python -m tests.chaos poison --seed {seed}",
     }
 

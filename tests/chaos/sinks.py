@@ -182,7 +182,13 @@ def outage(folder: Path, answer: str, seed: int) -> Outage:
 
 # ---------------------------------------------------------------- one affiliate that always fails
 
-culprits = ("the far side", "a bug in the sink", "a bug in the source", "a bug in the folding", "a bug in the mapping")
+culprits = (
+    "the destination",
+    "a bug in the sink",
+    "a bug in the source",
+    "a bug in the folding",
+    "a bug in the mapping",
+)
 
 
 @dataclass
@@ -197,7 +203,9 @@ def poison(folder: Path, culprit: str, seed: int, *, seconds: int = 600) -> Pois
     """Some simulated minutes, four events a second; every fifth time one more about somebody who always fails."""
     folder.mkdir()
     world = World(folder, evaluate=_breaks if culprit == "a bug in the mapping" else as_row)
-    error = {"the far side": TryLater("error 500 for this batch"), "a bug in the sink": KeyError("a bug")}.get(culprit)
+    error = {"the destination": TryLater("error 500 for this batch"), "a bug in the sink": KeyError("a bug")}.get(
+        culprit
+    )
     topic = {"a bug in the source": "bug", "a bug in the folding": "unfoldable"}.get(culprit, "said")
     chance = random.Random(seed)
     came: dict[str, tuple[float, str]] = {}
