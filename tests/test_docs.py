@@ -527,7 +527,7 @@ wrong_settings: list[tuple[str, object]] = [
     ("server.port", "many"),
     ("alerts.format", "xml"),
     ("sources.firstpromoter.tokn", "x"),
-    ("sources.firstpromoter.type", "rewardful"),
+    ("sources.firstpromoter.type", "refersion"),
     ("sources.Bad Name", {"type": "everflow", "token": "x"}),
     ("sinks.local.path", 3),
     ("sinks.hub", {"type": "hubspot", "mappings": ["m.toml"]}),
