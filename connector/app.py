@@ -25,7 +25,6 @@ from typing import Any, Final
 
 from connector import alerts, logs
 from connector.assembly import build_sink, build_sources, mapping_in_use, note_mapping, reading_lock, utc_now
-from connector.backfill.notes import moment_of
 from connector.config import Config, RouteConfig
 from connector.core.errors import Stopping, StoreUnavailable
 from connector.core.json_body import open_body
@@ -74,7 +73,7 @@ def clock_is_trusted(store: Store, now: datetime) -> bool:
     A clock that is suddenly more than a day ahead is wrong, or the program was stopped for long. It is trusted after it
     has run on from there for a day; one that is put right before that has done no harm.
     """
-    believed, ahead_since = (moment_of(store.recall("connector", note)) for note in _CLOCK_NOTES)
+    believed, ahead_since = (_moment_of(store.recall("connector", note)) for note in _CLOCK_NOTES)
     if believed is not None and now - believed > timedelta(days=1):
         if ahead_since is None or now < ahead_since:
             store.remember("connector", _CLOCK_NOTES[1], now.isoformat())
@@ -85,6 +84,13 @@ def clock_is_trusted(store: Store, now: datetime) -> bool:
     if ahead_since is not None:
         store.remember("connector", _CLOCK_NOTES[1], None)
     return True
+
+
+def _moment_of(note: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(note) if note else None
+    except ValueError:
+        return None
 
 
 def _repair_of(options: object) -> Any:

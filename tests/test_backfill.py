@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 from connector.backfill import notes as readings
 from connector.backfill import reading as backfill
+from connector.backfill.api import Patience
 from connector.backfill.notes import Report
-from connector.backfill.reading import Patience, Reading, Repairs
+from connector.backfill.reading import Reading, Repairs
 from connector.cli.main import run
 from connector.core import paging
 from connector.core.errors import NeedsAction, Stopping, TryLater, UnknownShape, Unreadable
@@ -294,6 +295,22 @@ def test_a_server_that_ignores_the_page_is_not_asked_for_ever(world: Callable[..
         assert here.platform.pages <= 2
 
 
+def test_a_server_that_repeats_its_page_ends_the_reading_in_words(world: Callable[..., World]) -> None:
+    class Repeating(FirstPromoterV2):
+        def page_of(self, call: Call, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            super().page_of(call, rows)
+            return rows[:100]
+
+    here = world(Repeating(130))
+    here.receive(webhook_v2(130, day, "ada@example.com"))
+    for _ in range(2):  # the next reading does not ask for ever either
+        with pytest.raises(NeedsAction, match="repeats its page: after 100 rows nothing new comes"):
+            here.read()
+    assert here.platform.pages <= 6
+    assert here.record(130).gone_at is None
+    assert "repeats its page" in readings.standing(here.store, "firstpromoter").reason
+
+
 def test_what_was_read_does_not_count_as_received(world: Callable[..., World]) -> None:
     """Else a source whose webhooks have stopped would never be found quiet."""
     here = world(FirstPromoterV2(20))
@@ -532,13 +549,16 @@ def test_a_name_with_half_a_character_costs_nobody_else(world: Callable[..., Wor
 
 
 class Dying(Store):
-    """A store whose process dies when the note of a page is to be written."""
+    """A store whose process dies when the note of a page is to be written; 0 is the note that a reading began."""
 
     dies_at = 0
+    notes = 0
 
     def remember(self, sink: str, key: str, value: str | None) -> None:
-        if key == f"step {Dying.dies_at}" and value is not None:
-            raise Killed
+        if key == "reading" and value is not None:
+            Dying.notes += 1
+            if Dying.notes > Dying.dies_at:
+                raise Killed
         super().remember(sink, key, value)
 
 
@@ -562,7 +582,7 @@ def test_killed_at_any_page_it_goes_on_there(world: Callable[..., World], kind: 
                 here.read(progress=progress)
         else:
             here.close()
-            Dying.dies_at = page
+            Dying.dies_at, Dying.notes = page, 0
             here.open(Dying)
             with pytest.raises(Killed):
                 here.read()
@@ -601,7 +621,6 @@ def test_another_kind_of_reading_does_not_go_on_with_the_stopped_one(world: Call
 def test_nothing_is_left_of_a_reading_that_ended(world: Callable[..., World]) -> None:
     here = world(FirstPromoterV2(300))
     here.read()
-    assert here.store.recall("backfill:firstpromoter", "step 1") is None
     assert here.store.recall("backfill:firstpromoter", "reading") is None
 
 
@@ -1063,7 +1082,7 @@ def test_a_missing_key_is_a_mistake_in_the_configuration(tmp_path: Path, capsys:
     assert run(["status", "--config", str(file)]) == 2
     said = capsys.readouterr().err
     assert 'did you mean "every"' in said
-    assert '"every" wants a while, like "24h"' in said
+    assert '"every" wants a duration, like "24h"' in said
 
 
 @pytest.mark.parametrize("policy", ["mark", "delete", "leave_alone"])

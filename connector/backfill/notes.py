@@ -1,13 +1,11 @@
-"""What is kept of readings of the platforms' APIs: where one stands, and what the last one found. Notes in the store;
+"""What is kept of readings of the platforms' APIs: how far one is, and what the last one found. Notes in the store;
 no network (reading.py reads).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -17,8 +15,10 @@ from connector.store.store import Store
 CONTINUES_WITHIN = timedelta(hours=6)
 """A reading that was stopped longer ago starts afresh: its pages have moved."""
 
-
-# ---------------------------------------------------------------- what a reading finds
+Note = TypeVar("Note", bound=Struct)
+Mark = int | str
+"""What is remembered of a row that was read: the platform's number of the affiliate, which takes the least memory, or
+the key of an event that is not about an affiliate."""
 
 
 class Report(Struct):
@@ -32,7 +32,7 @@ class Report(Struct):
         gone: marked as gone by this reading.
         held_back: missing from the list, but too many to believe it; none was marked.
         unreadable: rows that name nobody; they become dead letters.
-        pages, calls: read by this run and those before it that were stopped; calls with all tries.
+        pages, calls: of this run and those before it that were stopped; calls with all tries.
     """
 
     kind: str
@@ -64,13 +64,36 @@ class Progress(Struct, frozen=True):
     guessed: bool
 
 
+class Course(Struct):
+    """A reading under way. All of it is kept, so that a reading that was stopped continues.
+
+    Args:
+        what: what is read, as text: only a reading of the same continues.
+        began: when.
+        places: the pages to be read, the next one first.
+        report: what was found so far.
+        seen: the rows that were read so far.
+        beyond: those of them that are behind a gap: between them and the rows before, some were not read yet.
+        as_of: what the first page vouched for: who is missing at the end is gone as of then.
+        total: how many rows there are, where the platform says so.
+    """
+
+    what: str
+    began: datetime
+    places: list[str]
+    report: Report
+    seen: set[Mark] = msgspec.field(default_factory=set)
+    beyond: set[Mark] = msgspec.field(default_factory=set)
+    as_of: datetime | None = None
+    total: int | None = None
+
+
 class Standing(Struct, frozen=True):
-    """How the readings of a source stand, for ``status``.
+    """The state of a source's readings, for ``status``.
 
     Args:
         last: the last whole reading that came to its end.
         reading_since: when one began that has not ended yet.
-        pages: how far that one is.
         failed_at, reason: the last try, when it failed.
     """
 
@@ -91,115 +114,68 @@ class Standing(Struct, frozen=True):
 
 
 def is_ahead(moment: datetime, now: datetime) -> bool:
-    """Whether a moment that was noted lies ahead by more than clocks are put right by: a clock was wrong then."""
+    """Whether a moment that was noted is later than *now* by more than clocks are corrected by: a clock was wrong."""
     return moment > now + timedelta(minutes=1)
 
 
+# ---------------------------------------------------------------- kept in the store
+
+
+class _Began(Struct):
+    began: datetime
+
+
+class _Failure(Struct):
+    at: datetime
+    reason: str = ""
+
+
 def standing(store: Store, name: str) -> Standing:
-    """How the readings of source *name* stand."""
-    place = _place(name)
-    failed = _loaded(store.recall(place, "failed"))
-    reading = _loaded(store.recall(place, "reading"))
+    """The state of the readings of source *name*."""
+    reading = _recall(store, name, "reading", _Began)
+    failed = _recall(store, name, "failed", _Failure)
     return Standing(
-        _report(_loaded(store.recall(place, "last"))),
-        moment_of(reading.get("began")),
-        moment_of(failed.get("at")),
-        str(failed.get("reason", "")),
+        _recall(store, name, "last", Report),
+        reading.began if reading else None,
+        failed.at if failed else None,
+        failed.reason if failed else "",
     )
 
 
-def keep(store: Store, name: str, report: Report) -> None:
-    """Note what a reading of source *name* has found, now that it has ended."""
-    note = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in msgspec.structs.asdict(report).items()}
-    store.remember(_place(name), "last" if report.kind == "whole" else f"last {report.kind}", json.dumps(note))
-    store.remember(_place(name), "failed", None)
+def continued(store: Store, name: str, what: str, now: datetime) -> Course | None:
+    """The reading of source *name* that was stopped, if it was the same and is not too old."""
+    course = _recall(store, name, "reading", Course)
+    return course if course and course.what == what and now - course.began < CONTINUES_WITHIN else None
+
+
+def keep_course(store: Store, name: str, course: Course) -> None:
+    """Note how far a reading is."""
+    _remember(store, name, "reading", course)
+
+
+def keep_report(store: Store, name: str, report: Report) -> None:
+    """Note what a reading has found, now that it has ended."""
+    _remember(store, name, "last" if report.kind == "whole" else f"last {report.kind}", report)
+    _remember(store, name, "failed", None)
+    _remember(store, name, "reading", None)
 
 
 def keep_failure(store: Store, name: str, at: datetime, reason: str) -> None:
-    """Note that a reading of source *name* did not come to its end."""
-    store.remember(_place(name), "failed", json.dumps({"at": at.isoformat(), "reason": reason}))
+    """Note that a reading did not come to its end."""
+    _remember(store, name, "failed", _Failure(at, reason))
+
+
+def _remember(store: Store, name: str, key: str, note: Struct | None) -> None:
+    store.remember(_place(name), key, None if note is None else msgspec.json.encode(note).decode())
+
+
+def _recall(store: Store, name: str, key: str, kind: type[Note]) -> Note | None:
+    note = store.recall(_place(name), key)
+    try:
+        return None if note is None else msgspec.json.decode(note, type=kind)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _place(name: str) -> str:
     return f"backfill:{name}"  # the colon: no sink is called so
-
-
-def _loaded(note: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(note) if note else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def moment_of(text: object) -> datetime | None:
-    """A time out of a note; None when it is none."""
-    try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def _report(note: Mapping[str, Any]) -> Report | None:
-    began = moment_of(note.get("began"))
-    if began is None:
-        return None
-    counts = {key: value for key, value in note.items() if isinstance(value, int) and key in Report.__struct_fields__}
-    return Report(str(note.get("kind", "whole")), began, moment_of(note.get("ended")), **counts)
-
-
-# ---------------------------------------------------------------- where a reading stands
-
-
-class Trail:
-    """The notes of a reading: one for each page, so that a page costs one small write however long the list is."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store, self._place, self._steps = store, _place(name), 0
-
-    def begin(self, what: str, began: datetime) -> tuple[datetime, list[dict[str, Any]]]:
-        """Go on with the reading that was stopped, if it was the same and is not too old; else begin one.
-
-        Returns:
-            When it began, and its steps so far.
-        """
-        kept = _loaded(self._store.recall(self._place, "reading"))
-        since = moment_of(kept.get("began"))
-        if since is not None and kept.get("what") == what and began - since < CONTINUES_WITHIN:
-            steps = list(self._kept())
-            self._steps = len(steps)
-            return since, steps
-        self.clear()
-        self._store.remember(self._place, "reading", json.dumps({"what": what, "began": began.isoformat()}))
-        return began, []
-
-    def step(self, note: Mapping[str, Any]) -> None:
-        """A page was read, and its events are on disk."""
-        self._steps += 1
-        self._store.remember(self._place, f"step {self._steps}", json.dumps(note, separators=(",", ":")))
-
-    def clear(self) -> None:
-        """Forget the reading: its head, then its steps from the last on, so that a kill leaves none behind for good."""
-        self._store.remember(self._place, "reading", None)
-        for number in range(sum(1 for _ in self._kept()), 0, -1):
-            self._store.remember(self._place, f"step {number}", None)
-        self._steps = 0
-
-    def _kept(self) -> Iterator[dict[str, Any]]:
-        number = 1
-        while note := self._store.recall(self._place, f"step {number}"):
-            yield _loaded(note)
-            number += 1
-
-
-class NoTrail(Trail):
-    """A dry run leaves none."""
-
-    def begin(self, what: str, began: datetime) -> tuple[datetime, list[dict[str, Any]]]:  # noqa: ARG002
-        return began, []
-
-    def step(self, note: Mapping[str, Any]) -> None:
-        pass
-
-    def clear(self) -> None:
-        pass
