@@ -30,8 +30,10 @@ def say(logger: logging.Logger, event: str, /, *, level: int = logging.INFO, **f
 
     A field that is None is left out. ``exc_info=True`` adds the traceback of the error being handled.
     """
-    exc_info = bool(fields.pop("exc_info", False))
-    logger.log(level, "%s", event, exc_info=exc_info, extra={"fields": fields})
+    if logger.isEnabledFor(level):
+        exc_info = sys.exc_info() if fields.pop("exc_info", False) else None
+        # No line shows which file and line of ours it is from, and looking for them costs more than the line.
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), exc_info, extra={"fields": fields}))
 
 
 def warn(logger: logging.Logger, event: str, /, **fields: object) -> None:
@@ -62,6 +64,7 @@ def set_up(
     logging.getLogger(_ROOT).setLevel(logging.DEBUG if verbose else logging.INFO)
     # Client libraries put whole requests (addresses, people's data) into their debug lines: never below warning.
     logging.captureWarnings(True)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them
 
 
 class _Lines(logging.Formatter):

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,6 +25,7 @@ from connector.core.source import Event, InboundRequest, NoEvent, Source, accept
 from connector.faults import describe
 
 _log = logs.get("receiver")
+_encode: Final = msgspec.json.encode
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
 
@@ -100,7 +102,8 @@ def accepted(source: Source, key: str | None) -> Response:
     Args:
         key: the event's; None for a call that is no event.
     """
-    return JSONResponse({"status": "accepted"} | ({} if key is None else {"event": key}), accepted_status(source))
+    content = b'{"status":"accepted"}' if key is None else b'{"status":"accepted","event":%b}' % _encode(key)
+    return Response(content, accepted_status(source), media_type="application/json")
 
 
 class _Refusal(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -43,13 +44,11 @@ def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[s
             of a surrogate pair, or not an object at the top.
     """
     try:
-        value = json.loads(
-            raw.removeprefix(_BOM).decode("utf-8"),
-            object_pairs_hook=_single_keys, parse_float=_number, parse_constant=_no_constant,
-        )  # fmt: skip
+        value = _decoder(secrets).decode(raw.removeprefix(_BOM).decode("utf-8"))
         if type(value) is not dict:
             raise Unreadable("the body is not a JSON object")
-        _drop(value, secrets, 1)
+        if raw.count(b"{") + raw.count(b"[") > MOST_NESTING:
+            _check_nesting(value, 1)
         return value, _encode(value)
     except _GivenTwice:
         raise Unreadable("a key is given twice in one object of the body") from None
@@ -73,24 +72,27 @@ def decode(text: bytes) -> Any:
         raise Unreadable(_NOT_JSON) from None
 
 
-def _single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _GivenTwice
-    return found
+@lru_cache
+def _decoder(secrets: frozenset[str]) -> json.JSONDecoder:
+    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise _GivenTwice
+        if not secrets.isdisjoint(found):
+            for name in secrets.intersection(found):
+                _check_nesting([found.pop(name)], 1)
+        return found
+
+    return json.JSONDecoder(object_pairs_hook=checked, parse_float=_number, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _drop(node: dict[str, Any] | list[Any], secrets: frozenset[str], depth: int) -> None:
-    """Drop *secrets* in and below *node*. What is below a secret counts for the nesting."""
+def _check_nesting(node: dict[str, Any] | list[Any], depth: int) -> None:
     if depth > MOST_NESTING:
         raise Unreadable(f"the body is nested deeper than {MOST_NESTING}")
     for child in node.values() if type(node) is dict else node:
         if type(child) is dict or type(child) is list:
-            _drop(child, secrets, depth + 1)
-    if type(node) is dict:
-        for name in secrets.intersection(node):
-            del node[name]
+            _check_nesting(child, depth + 1)
