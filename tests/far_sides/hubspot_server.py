@@ -20,6 +20,7 @@ from typing import Any, Literal
 from tests.far_sides.loopback import Call, FarSide, Reply
 
 Mode = Literal["207", "400"]
+NothingFound = Literal["207", "200", "404"]
 
 unknown_domains = frozenset({"con", "test", "invalid", "local", "cmo"})
 """Top-level domains that are refused (``example.com`` passes)."""
@@ -120,6 +121,7 @@ class HubSpotServer(FarSide):
         daily: calls a day; None: as many as one likes.
         clock: seconds; scaled clocks make a test of the quota fast.
         new_wording: conflicts of unique values as 400 "… already has that value" (2026-09) instead of CONFLICT.
+        nothing_found: how a reading of keys of which none exists is answered: with errors, with empty results, or 404.
         seed: of the order of the results.
         latency_seconds: of every answer, in true seconds.
     """
@@ -135,6 +137,7 @@ class HubSpotServer(FarSide):
         daily: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         new_wording: bool = False,
+        nothing_found: NothingFound = "207",
         token: str = "pat-eu1-0123456789abcdef-test-token",
         seed: int = 0,
         latency_seconds: float = 0.0,
@@ -147,6 +150,7 @@ class HubSpotServer(FarSide):
         self.daily = daily
         self.clock = clock
         self.new_wording = new_wording
+        self.nothing_found = nothing_found
         self.token = token
         self.token_state: Literal["good", "INVALID_AUTHENTICATION", "EXPIRED_AUTHENTICATION"] = "good"
         self.scopes = {
@@ -189,6 +193,14 @@ class HubSpotServer(FarSide):
         """A record that a colleague typed."""
         with self.lock:
             return self._create(kind, properties)
+
+    def merge(self, primary: Record, secondary: Record) -> None:
+        """A person merges *secondary* into *primary*: its addresses become additional ones."""
+        with self.lock:
+            del self.records["contacts"][secondary.id]
+            more = [*primary.emails[1:], *secondary.emails]
+            primary.properties["hs_additional_emails"] = ";".join(more)
+            self._unique.clear()
 
     def find(self, name: str, value: str, kind: str = "contacts") -> Record | None:
         """The record whose property *name* is *value*; e-mails also by the additional ones."""
@@ -362,6 +374,10 @@ class HubSpotServer(FarSide):
                 missing.append(value)
             else:
                 found[record.id] = record
+        if not found and self.nothing_found == "404":
+            return _error(404, "OBJECT_NOT_FOUND", f"No {kind} with these ids exist.", context={"ids": missing})
+        if not found and self.nothing_found == "200":
+            return Reply(200, {"status": "COMPLETE", "results": []})
         names = body.get("properties") or []
         results = [
             {

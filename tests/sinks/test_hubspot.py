@@ -18,9 +18,9 @@ import urllib3
 from pydantic import ValidationError
 
 from connector.core.errors import NeedsAction, Stopping, TryLater
-from connector.core.row import Option
+from connector.core.row import Option, Overwrite
 from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
-from tests.far_sides.hubspot_server import HubSpotServer, Mode, Record, definition
+from tests.far_sides.hubspot_server import HubSpotServer, Mode, NothingFound, Record, definition
 from tests.far_sides.loopback import Fault, Reply
 from tests.sinks.host import TestHost
 from tests.sinks.hubspot_account import FILE, by_key, column, kinds, plain, row, sink_of, target_of
@@ -428,6 +428,80 @@ def test_a_reading_answer_that_says_nothing_is_not_an_empty_account(server: HubS
     assert contact(server, 1)["firstname"] == "Augusta"
 
 
+# ---------------------------------------------------------------- nothing found
+
+
+@both_moods
+@pytest.mark.parametrize("nothing_found", ["207", "200", "404"])
+def test_nothing_found_is_no_error_however_hubspot_says_it(mode: Mode, nothing_found: NothingFound) -> None:
+    with HubSpotServer(mode, nothing_found=nothing_found) as server:
+        sink = sink_of(server)
+        columns = [*plain[:2], column("firstname", overwrite="only_if_empty")]
+        target = target_of(columns, also_match=("email",))
+        assert all(finding.level == "ok" for finding in sink.check(target))
+        assert [change.found_by for change in sink.preview(target, [row(1)])] == [None]
+        assert kinds(sink.write(target, [row(1), row(2)])) == {"written": 2}
+        assert contact(server, 1)["email"] == "ada1@example.com"
+        linked = target_of(columns, company={"key": "id"})
+        server.define("companies", definition("affiliate_key", unique=True))
+        (outcome,) = sink.write(linked, [row(3, extras={"company.key": "everflow:1"})])
+        assert outcome.code == "company_missing"
+        sink.close()
+
+
+def test_another_404_of_a_reading_stops_the_route(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    columns = [*plain[:2], column("firstname", overwrite="only_if_empty")]
+    sink.write(target_of(columns), [row(99)])
+    server.faults.append(Fault("status", Reply(404, {"category": "NOT_FOUND", "message": "no such path"})))
+    with pytest.raises(NeedsAction, match="404"):
+        sink.write(target_of(columns), [row(1)])
+
+
+# ---------------------------------------------------------------- additional addresses
+
+
+def merged(server: HubSpotServer) -> Record:
+    """A contact customer@example.com into which a person has merged ada1@example.com."""
+    primary, secondary = server.add(email="customer@example.com", firstname="Pat"), server.add(email="ada1@example.com")
+    server.merge(primary, secondary)
+    return primary
+
+
+@pytest.mark.parametrize("rule", ["only_if_empty", "never_clear"])
+def test_an_additional_address_is_not_made_the_primary_one(
+    server: HubSpotServer, sink: HubSpotCrm, rule: Overwrite
+) -> None:
+    id_ = merged(server).id
+    columns = [*plain[:2], column("firstname", overwrite="only_if_empty"), column("phone", "phone", rule)]
+    target = target_of(columns, also_match=("email",))
+    for phone in ("+442071838750", "+442071838751"):
+        assert kinds(sink.write(target, [row(1, phone=phone)])) == {"written": 1}
+        there = server.records["contacts"][id_]
+        assert there.properties["email"] == "customer@example.com"
+        assert there.properties["affiliate_key"] == "firstpromoter:1"
+        assert there.properties["firstname"] == "Pat"
+    assert there.properties["phone"] == ("+442071838751" if rule == "never_clear" else "+442071838750")
+    assert len(server.records["contacts"]) == 1
+
+
+def test_a_merge_is_not_undone_by_a_route_that_need_not_read(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    first = row(1)
+    sink.write(target_of(), [first])
+    there = server.find("affiliate_key", "firstpromoter:1")
+    assert there is not None
+    server.merge(there, server.add(email="second@example.com"))
+    there.properties.update(email="customer@example.com", hs_additional_emails="ada1@example.com;second@example.com")
+    server.define("contacts")  # the addresses are looked up anew
+    sink.write(target_of(), [row(1, last=first.cells, phone="+442071838750")])
+    assert server.calls_of("batch/read") == []
+    sink.write(target_of(), [row(1, last=first.cells, email="second@example.com")])
+    assert there.properties["email"] == "customer@example.com"
+    assert there.properties["phone"] == "+442071838750"
+    sink.write(target_of(), [row(1, last=first.cells, email="new@example.com")])
+    assert there.properties["email"] == "new@example.com"
+    assert len(server.calls_of("batch/read")) == 2
+
+
 # ---------------------------------------------------------------- the account's and the network's errors
 
 
@@ -546,6 +620,29 @@ def test_missing_scopes_are_named(server: HubSpotServer, sink: HubSpotCrm) -> No
     server.scopes.discard("crm.objects.contacts.write")
     with pytest.raises(NeedsAction, match=r"crm\.objects\.contacts\.write"):
         sink.write(target_of(), [row(1)])
+
+
+def test_a_lost_schema_scope_is_noticed_while_nothing_is_missing(server: HubSpotServer) -> None:
+    host = TestHost()
+    sink = sink_of(server, host)
+    sink.write(target_of(), [row(1)])
+    server.scopes.discard("crm.schemas.contacts.read")
+    assert kinds(sink.write(target_of(), [row(2)])) == {"written": 1}
+    host.advance(300)
+    with pytest.raises(NeedsAction, match=r"crm\.schemas\.contacts\.read"):
+        sink.write(target_of(), [row(3)])
+    server.scopes.add("crm.schemas.contacts.read")
+    assert kinds(sink.write(target_of(), [row(3)])) == {"written": 1}
+    sink.close()
+
+
+def test_check_notices_the_loss_of_the_scope_that_makes_properties(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    server.scopes.discard("crm.schemas.contacts.write")
+    findings = {finding.subject: finding for finding in sink.check(target_of())}
+    assert findings["scopes"].level == "notice"
+    assert "crm.schemas.contacts.write" in findings["scopes"].text
+    findings = {finding.subject: finding for finding in sink.check(target_of(missing_columns="stop"))}
+    assert findings["scopes"].level == "ok"
 
 
 def test_another_program_at_base_url_is_told(server: HubSpotServer, sink: HubSpotCrm) -> None:

@@ -41,7 +41,7 @@ def test_it_says_what_hubspot_needs() -> None:
     assert mapping.options.also_match == ("email",)
     by_name = {column.name: column for column in mapping.columns}
     assert by_name["website"].overwrite == "only_if_empty"
-    assert by_name["lifecyclestage"].overwrite == "only_forward"
+    assert "lifecyclestage" not in by_name
     assert "hs_marketable_status" not in by_name
     assert all(column.label for name, column in by_name.items() if name.startswith("affiliate_"))
     assert by_name["affiliate_status"].where.startswith(f"{FILE}:")
@@ -69,12 +69,30 @@ def test_an_empty_account_gets_its_properties_and_takes_its_rows(mode: Mode) -> 
         written = server.find("affiliate_key", "firstpromoter:3")
         assert written is not None
         assert written.properties["affiliate_status"] == "active"
-        assert written.properties["lifecyclestage"] == "evangelist"
+        assert "lifecyclestage" not in written.properties
         assert written.properties["affiliate_tags"] == "a, b"
         assert written.properties["affiliate_to_be_paid"] == "12.50"
         assert server.definitions["contacts"]["affiliate_status"]["type"] == "enumeration"
         assert {change.note for change in sink.preview(target(mapping), rows)} == {"everything is there already"}
         sink.close()
+
+
+def test_a_customer_stays_one_and_the_example_in_a_comment_moves_forward_only() -> None:
+    text = _path.read_text(encoding="utf-8").replace("# lifecyclestage", "lifecyclestage")
+    record = AffiliateRecord(id="firstpromoter:1", email="ada@example.com", status="active")
+    for mapping, of_a_customer, of_a_subscriber in (
+        (shipped(), "customer", "subscriber"),
+        (shipped(text), "customer", "lead"),
+    ):
+        for stage, wanted in (("customer", of_a_customer), ("subscriber", of_a_subscriber)):
+            with HubSpotServer() as server:
+                contact = server.add(email="ada@example.com", lifecyclestage=stage)
+                sink = sink_of(server)
+                (outcome,) = sink.write(target(mapping), mapping.evaluate(record).rows)
+                sink.close()
+                assert (outcome.kind, outcome.notices) == ("written", ())
+                assert contact.properties["affiliate_key"] == "firstpromoter:1"
+                assert contact.properties["lifecyclestage"] == wanted
 
 
 def test_a_company_is_named_by_a_path_of_the_record() -> None:

@@ -20,6 +20,7 @@ from connector.sinks.hubspot.values import (
     Item,
     Refusal,
     emails_of,
+    has_new_address,
     item_of,
     refusal_of,
     several,
@@ -109,11 +110,9 @@ class Batch:
     def run(self) -> None:
         """Send everything; raises what ``Sink.write`` may raise, with the outcomes so far kept."""
         try:
-            items = self._items
-            if self._plan.reads or not self._create:
-                read_by_key(self._api, self._plan, items)
-            if not self._create:
-                items = self._known_only(items)
+            reads = self._plan.reads or not self._create
+            read_by_key(self._api, self._plan, [item for item in self._items if reads or has_new_address(item)])
+            items = self._items if self._create else self._known_only(self._items)
             self._push("upsert" if self._create else "update", [item for item in items if not item.adopted])
             self._push("update", [item for item in items if item.adopted])
             while self._groups:

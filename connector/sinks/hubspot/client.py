@@ -51,6 +51,11 @@ class Answer:
         return 200 <= self.status < 300
 
     @property
+    def found_nothing(self) -> bool:
+        """404 of a reading: none of the ids that were asked for exists."""
+        return self.status == 404
+
+    @property
     def message(self) -> str:
         return str(self.body.get("message") or "")
 

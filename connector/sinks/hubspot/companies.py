@@ -93,6 +93,8 @@ class Companies:
         unknown = sorted(key for key in keys if (name, key) not in self._ids)
         for start in range(0, len(unknown), MOST_INPUTS):
             answer = self._api.read("companies", unknown[start : start + MOST_INPUTS], by=name, properties=[name])
+            if answer.found_nothing:
+                continue
             if not answer.ok:
                 finding = self.finding(name)
                 if finding.level == "problem":

@@ -10,7 +10,8 @@ from connector.core.sink import Host, Target
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
 from connector.sinks.hubspot.properties import Plan, Property, definition, label_of, read_properties, troubles
 
-_SECONDS_OF_A_PLAN = 10.0  # a refusal for a missing option looks again at the account's options, but not more often
+_LEAST_SECONDS_OF_A_PLAN = 10.0  # a refusal for a missing option looks again at the options, but not more often
+_MOST_SECONDS_OF_A_PLAN = 300.0  # then a token that has lost a scope, and a property that was changed, are noticed
 
 
 class Preflight:
@@ -23,14 +24,14 @@ class Preflight:
         self._planned_at: dict[str, float] = {}
 
     def plan(self, target: Target, instead_of: Plan | None = None) -> Plan:
-        """The route's plan; made once, and again when *instead_of* proved to be wrong.
+        """The route's plan; made again when *instead_of* proved to be wrong, and every few minutes.
 
         Raises:
             NeedsAction: a person must change the mapping, the account or the token.
         """
         with self._lock:
             plan = self._plans.get(target.route)
-            if plan is None or plan is instead_of:
+            if plan is None or plan is instead_of or self._age(target) >= _MOST_SECONDS_OF_A_PLAN:
                 known = self.known(target)
                 missing = missing_in(target, known)
                 problems = [each.text for each in troubles(target.columns, target.key, known, target.options.object)]
@@ -51,7 +52,10 @@ class Preflight:
 
     def is_old(self, target: Target) -> bool:
         """Whether the account's properties may have changed since they were looked at."""
-        return self._host.monotonic() - self._planned_at.get(target.route, 0.0) >= _SECONDS_OF_A_PLAN
+        return self._age(target) >= _LEAST_SECONDS_OF_A_PLAN
+
+    def _age(self, target: Target) -> float:
+        return self._host.monotonic() - self._planned_at.get(target.route, 0.0)
 
     def forget(self, target: Target) -> None:
         """The account's properties have changed: plan anew."""

@@ -59,6 +59,8 @@ def read(api: HubSpotApi, plan: Plan, values: Iterable[str], by: str | None) -> 
 def _read_some(api: HubSpotApi, plan: Plan, values: Sequence[str], by: str | None, found: list[Found]) -> list[str]:
     """One call; adds to *found* and returns the values of which the answer says nothing."""
     answer = api.read(plan.kind, values, by=by, properties=plan.names)
+    if answer.found_nothing:
+        return []
     if not answer.ok:
         raise NeedsAction(
             f"HubSpot can't read {plan.kind} by {by or 'id'} ({answer.status}: {answer.message}); is it unique? Run "

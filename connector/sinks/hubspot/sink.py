@@ -195,7 +195,10 @@ class HubSpotCrm:
         findings: list[Finding] = []
         known = self._preflight.known(target)
         missing = missing_in(target, known)
-        findings += self._scopes(kind, creates=bool(missing) and target.options.missing_columns == "create")
+        try:
+            findings.append(self._scopes(target, missing=bool(missing)))
+        except (NeedsAction, TryLater) as error:
+            findings.append(Finding("problem", "scopes", error.reason))
         wrong = {trouble.column: trouble.text for trouble in troubles(target.columns, target.key, known, kind)}
         for column in target.columns:
             name, there = column.name, known.get(column.name)
@@ -235,26 +238,31 @@ class HubSpotCrm:
                 findings.append(Finding("problem", "company", error.reason))
         return findings
 
-    def _scopes(self, kind: str, *, creates: bool) -> list[Finding]:
+    def _scopes(self, target: Target, *, missing: bool) -> Finding:
         """Scopes that the token lacks, found with calls that have no inputs: HubSpot looks at the scopes first."""
-        calls: list[Callable[[], Answer]] = [
-            lambda: self._api.read(kind, ["0"], by=None, properties=[]),
-            lambda: self._api.upsert(kind, []),
-        ]
-        if creates:
-            calls.append(lambda: self._api.create_properties(kind, []))
+        kind = target.options.object
         lacking: list[str] = []
+        for call in (lambda: self._api.read(kind, ["0"], by=None, properties=[]), lambda: self._api.upsert(kind, [])):
+            lacking += self._lacking(call)
+        creates = target.options.missing_columns == "create"
+        to_create = self._lacking(lambda: self._api.create_properties(kind, [])) if creates else []
+        if lacking or (to_create and missing):
+            return Finding("problem", "scopes", str(MissingScopes(dict.fromkeys([*lacking, *to_create]))))
+        if to_create:
+            text = (
+                f"nothing is missing now, but without {', '.join(to_create)} no property can be created: add it, "
+                'or set missing_columns = "stop"'
+            )
+            return Finding("notice", "scopes", text)
+        return Finding("ok", "scopes", "the token may do all that this mapping needs")
+
+    @staticmethod
+    def _lacking(call: Callable[[], Answer]) -> Sequence[str]:
         try:
-            for call in calls:
-                try:
-                    call()
-                except MissingScopes as error:
-                    lacking += error.scopes
-        except (NeedsAction, TryLater) as error:
-            return [Finding("problem", "scopes", error.reason)]
-        if lacking:
-            return [Finding("problem", "scopes", str(MissingScopes(dict.fromkeys(lacking))))]
-        return [Finding("ok", "scopes", "the token may do all that this mapping needs")]
+            call()
+        except MissingScopes as error:
+            return error.scopes or ("a scope that HubSpot does not name",)
+        return ()
 
     def provision(self, target: Target) -> Sequence[Finding]:
         """Create the missing properties and their group; safe to repeat."""

@@ -187,7 +187,7 @@ def to_send(plan: Plan, item: Item) -> dict[str, str]:
     sent: dict[str, str] = {}
     for name, text in item.texts.items():
         column, known = plan.by_name[name]
-        if name == plan.key:
+        if name == plan.key or (name == "email" and _is_known_address(item, text)):
             continue
         if not item.is_read:
             if text or column.overwrite == "always":
@@ -199,6 +199,21 @@ def to_send(plan: Plan, item: Item) -> dict[str, str]:
         if decide(column, before, text, created=item.there is None) == "write" and not same(before, text, known):
             sent[name] = text
     return sent
+
+
+def has_new_address(item: Item) -> bool:
+    """Whether the row was written before, with another e-mail address than now."""
+    last = item.row.last
+    return last is not None and bool(item.texts.get("email")) and not _is_known_address(item, item.texts["email"])
+
+
+def _is_known_address(item: Item, text: str) -> bool:
+    """Whether the contact has that e-mail address: perhaps as an additional one, since a person merged two contacts.
+    Writing it would make it the primary address. Of a contact that was not read, our last writing tells."""
+    if item.is_read:
+        return item.there is not None and text in emails_of(item.there)
+    last = item.row.last.get("email") if item.row.last is not None else None
+    return isinstance(last, str) and last.strip().lower() == text
 
 
 # ---------------------------------------------------------------- why a row is not taken
