@@ -1,18 +1,21 @@
-"""Tells a person, by a webhook of their chat, that something began or ceased to need them.
+"""Posts to a chat's webhook when something begins or ceases to need a person.
 
-``decide`` is pure: what was told already and how things stand give the messages of this moment. ``Alerts`` is the
+``decide`` is pure: what was reported already and the present state give the messages of this moment. ``Alerts`` is the
 thread that asks it now and then and sends. An alert that can't be sent is decided anew later and disturbs nothing.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from connector import logs
 from connector.core.errors import StoreUnavailable
@@ -20,6 +23,9 @@ from connector.core.outbound import why_not
 from connector.store.model import RouteStatus, Status
 
 _log = logs.get("alerts")
+_LONGEST_WAIT_SECONDS: Final = 600.0
+_MOST_COUNTED_FAILURES: Final = 10
+_NOTES_OWNER, _REPORTED_NOTE = "connector.alerts", "reported"
 
 Kind = Literal[
     "route_failing", "route_ok", "dead_letter", "digest", "source_quiet", "source_back",
@@ -28,9 +34,8 @@ Kind = Literal[
 Format = Literal["slack", "json"]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One thing to tell.
+class Message(Struct, frozen=True):
+    """One thing to report.
 
     Args:
         subject: the route's or source's name; "" for the program as a whole.
@@ -42,15 +47,14 @@ class Message:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """How things stand.
+class View(Struct, frozen=True):
+    """The present state.
 
     Args:
         status: None when the store can't be read.
         dead_letters: open ones by (stage, name of source or route); None when their file can't be read.
         store_failing: the store can't commit or be read.
-        projector_failing: events are kept, but can't be read on.
+        projector_failing: events are kept, but can't be projected.
         sources: the configured sources.
     """
 
@@ -61,14 +65,13 @@ class View:
     sources: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """``[alerts]`` of the configuration, but for where to send.
+class Rules(Struct, frozen=True):
+    """``[alerts]`` of the configuration, without where to send.
 
     Args:
-        waiting: how long a route may wait for its far side before anybody is told; quotas and hiccups heal sooner.
-        quiet: tell when a source has sent nothing for that long; None: never.
-        digest: how often further dead letters are told.
+        waiting: how long a route may wait for its destination before it is reported; quotas and hiccups heal sooner.
+        quiet: report a source that has sent nothing for that long; None: never.
+        digest: how often further dead letters are reported.
     """
 
     waiting: timedelta = timedelta(minutes=5)
@@ -76,22 +79,21 @@ class Rules:
     digest: timedelta = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What has been told already; kept across restarts.
+class Reported(Struct, frozen=True):
+    """What has been reported already; kept across restarts.
 
     Args:
-        failing: routes that were told to fail, with the state's word.
-        letters: by "stage place": how many open dead letters were known when they were last told.
-        digest_at: when dead letters were last told.
-        quiet: sources that were told to be quiet.
-        store: the store was told to fail.
-        stuck_at: how many events had been read on when that was told to fail; None: it was not.
-        since: when alerts were first looked at: a source that never sent anything is quiet from then.
+        failing: routes that were reported to fail, with the state's word.
+        letters: by "stage place": how many open dead letters were known when they were last reported.
+        digest_at: when dead letters were last reported.
+        quiet: sources that were reported to be quiet.
+        store: the store was reported to fail.
+        stuck_at: how many events were projected when the projector was reported to fail; None: it was not.
+        since: when alerts were first decided: a source that never sent anything is quiet from then.
     """
 
-    failing: Mapping[str, str] = field(default_factory=dict)
-    letters: Mapping[str, int] = field(default_factory=dict)
+    failing: dict[str, str] = field(default_factory=dict)
+    letters: dict[str, int] = field(default_factory=dict)
     digest_at: datetime | None = None
     quiet: tuple[str, ...] = ()
     store: bool = False
@@ -99,27 +101,40 @@ class Told:
     since: datetime | None = None
 
 
+def dump_reported(reported: Reported) -> str:
+    """As JSON; ``load_reported`` gives it back."""
+    return msgspec.json.encode(reported).decode()
+
+
+def load_reported(text: str | None) -> Reported:
+    """What ``dump_reported`` wrote; nothing reported for None or for what can't be read."""
+    try:
+        return msgspec.json.decode(text or "{}", type=Reported)
+    except msgspec.MsgspecError:
+        return Reported()
+
+
 # ---------------------------------------------------------------- deciding
 
 
-def decide(told: Told, seen: View, rules: Rules, now: datetime) -> tuple[list[Message], Told]:
-    """What to tell now, and what will have been told once that is sent. Pure."""
+def decide(reported: Reported, seen: View, rules: Rules, now: datetime) -> tuple[list[Message], Reported]:
+    """What to report now, and what will have been reported once that is sent. Pure."""
     messages: list[Message] = []
-    # A moment that lies ahead was noted by a clock that was wrong.
-    since = min(told.since or now, now)
-    told = replace(told, digest_at=told.digest_at and min(told.digest_at, now))
-    if seen.store_failing != told.store:
+    # A moment that is ahead was noted by a clock that was wrong.
+    since = min(reported.since or now, now)
+    digest_at = reported.digest_at and min(reported.digest_at, now)
+    reported = replace(reported, digest_at=digest_at, since=since)
+    if seen.store_failing != reported.store:
         messages.append(_store_message(seen.store_failing))
-    told = replace(told, store=seen.store_failing, since=since)
+        reported = replace(reported, store=seen.store_failing)
     if seen.status is None:
-        return messages, told
-    stuck_at = told.stuck_at if seen.store_failing else _projector(told, seen, seen.status, messages)
-    failing = _routes(told, seen.status, rules, now, messages)
-    letters, digest_at = told.letters, told.digest_at
+        return messages, reported
+    if not seen.store_failing:
+        reported = _projector(reported, seen, seen.status, messages)
+    reported = replace(reported, failing=_routes(reported.failing, seen.status, rules, now, messages))
     if seen.dead_letters is not None:
-        letters, digest_at = _letters(told, seen.dead_letters, rules, now, messages)
-    quiet = _quiet(told, seen, seen.status, rules, now, since, messages)
-    return messages, Told(failing, letters, digest_at, quiet, seen.store_failing, stuck_at, since)
+        reported = _letters(reported, seen.dead_letters, rules, now, messages)
+    return messages, replace(reported, quiet=_quiet(reported, seen, seen.status, rules, now, since, messages))
 
 
 def _store_message(failing: bool) -> Message:
@@ -132,84 +147,83 @@ def _store_message(failing: bool) -> Message:
     return Message("store_ok", "", "The store writes again; new webhooks are kept.")
 
 
-def _projector(told: Told, seen: View, status: Status, messages: list[Message]) -> int | None:
-    read = status.last_seq - status.waiting
-    if seen.projector_failing:
-        if told.stuck_at is not None:
-            return told.stuck_at
+def _projector(reported: Reported, seen: View, status: Status, messages: list[Message]) -> Reported:
+    projected = status.last_seq - status.waiting
+    if seen.projector_failing and reported.stuck_at is None:
         wait = "1 event waits" if status.waiting == 1 else f"{status.waiting} events wait"
         text = (
             f"Webhooks are kept, but can't be read on: {wait}, and the tables don't follow. Nothing is lost; it "
             "tries again by itself. Why: projection.waits or projection.bug in the log. Look: connector status"
         )
         messages.append(Message("projector_failing", "", text))
-        return read
-    if told.stuck_at is None:
-        return None
-    if status.waiting and read == told.stuck_at:
-        return told.stuck_at  # just started: it has not tried yet
+        return replace(reported, stuck_at=projected)
+    if seen.projector_failing or reported.stuck_at is None:
+        return reported
+    if status.waiting and projected == reported.stuck_at:
+        return reported  # just started: it has not tried yet
     messages.append(Message("projector_ok", "", "Webhooks are read on again; the tables follow."))
-    return None
+    return replace(reported, stuck_at=None)
 
 
-def _routes(told: Told, status: Status, rules: Rules, now: datetime, messages: list[Message]) -> dict[str, str]:
+def _routes(
+    known: Mapping[str, str], status: Status, rules: Rules, now: datetime, messages: list[Message]
+) -> dict[str, str]:
     failing: dict[str, str] = {}
     for route in status.routes:
-        kind, before = route.state.kind, told.failing.get(route.route)
+        kind, before = route.state.kind, known.get(route.route)
         if kind == "ok":
             if before is not None:
-                text = f"Route {route.route} delivers again; {_owed(route)}."
-                messages.append(Message("route_ok", route.route, text))
-            continue
-        patient = kind == "waiting" and before is None and abs(now - (route.state.since or now)) < rules.waiting
-        if patient:
-            continue
-        if kind == "waiting" and before is not None:
+                messages.append(
+                    Message("route_ok", route.route, f"Route {route.route} delivers again; {_left(route)}.")
+                )
+        elif kind == "waiting" and before is not None:
             failing[route.route] = before  # from bad to waiting is no news
-            continue
-        failing[route.route] = kind
-        if before != kind:
-            messages.append(Message("route_failing", route.route, _why(route)))
+        elif kind != "waiting" or abs(now - (route.state.since or now)) >= rules.waiting:
+            failing[route.route] = kind
+            if before != kind:
+                messages.append(Message("route_failing", route.route, _why(route)))
     return failing
 
 
 def _why(route: RouteStatus) -> str:
     reason = route.state.reason.strip().rstrip(".")
-    pending = _owed(route)
     if route.state.kind == "needs_action":
         return (
-            f"Route {route.route} waits for you: {reason}. Nothing is lost; {pending}. It tries again by itself. "
+            f"Route {route.route} waits for you: {reason}. Nothing is lost; {_left(route)}. It tries again by itself. "
             "To check: connector check --live"
         )
     if route.state.kind == "bug":
         return (
-            f"Route {route.route} met a bug: {reason}. Nothing is lost; {pending}. "
+            f"Route {route.route} met a bug: {reason}. Nothing is lost; {_left(route)}. "
             "Please report it with the log's lines about it. Look: connector status"
         )
-    return f"Route {route.route} can't reach its far side: {reason}. Nothing is lost; {pending}. Look: connector status"
+    return (
+        f"Route {route.route} can't reach its destination: {reason}. Nothing is lost; {_left(route)}. "
+        "Look: connector status"
+    )
 
 
-def _owed(route: RouteStatus) -> str:
+def _left(route: RouteStatus) -> str:
     if not route.pending:
         return "nothing is pending"
     return "1 record is pending" if route.pending == 1 else f"{route.pending} records are pending"
 
 
 def _letters(
-    told: Told, seen: Mapping[tuple[str, str], int], rules: Rules, now: datetime, messages: list[Message]
-) -> tuple[Mapping[str, int], datetime | None]:
+    reported: Reported, seen: Mapping[tuple[str, str], int], rules: Rules, now: datetime, messages: list[Message]
+) -> Reported:
     """First of a kind at once, more of it at most once in ``rules.digest``."""
     now_open = {f"{stage} {place}": count for (stage, place), count in sorted(seen.items()) if count}
-    known = {kind: min(told.letters.get(kind, 0), count) for kind, count in now_open.items()}
-    digest_at = told.digest_at
+    known = {kind: min(reported.letters.get(kind, 0), count) for kind, count in now_open.items()}
+    digest_at = reported.digest_at
     for kind, count in now_open.items():
-        if kind not in told.letters:
+        if kind not in reported.letters:
             stage, _, place = kind.partition(" ")
-            what = f"{_counted(count)} from {place} can't be read" if stage == "normalize" else (
-                f"{_counted(count)} can't be written by {place}"
+            things = "1 thing" if count == 1 else f"{count} things"
+            what = f"{things} from {place} can't be read" if stage == "normalize" else (
+                f"{things} can't be written by {place}"
             )  # fmt: skip
-            text = f"{what}. Why, and what to do: connector dead-letters list"
-            messages.append(Message("dead_letter", place, text))
+            messages.append(Message("dead_letter", place, f"{what}. Why, and what to do: connector dead-letters list"))
             known[kind] = count
             digest_at = now
     grown = {kind: count - known[kind] for kind, count in now_open.items() if count > known[kind]}
@@ -217,17 +231,18 @@ def _letters(
         listed = ", ".join(f"{kind.partition(' ')[2]} {count}" for kind, count in grown.items())
         text = f"More dead letters since the last message: {listed}. Look: connector dead-letters list"
         messages.append(Message("digest", "", text))
-        known.update(now_open)
-        digest_at = now
-    return known, digest_at
-
-
-def _counted(count: int) -> str:
-    return "1 thing" if count == 1 else f"{count} things"
+        known, digest_at = now_open, now
+    return replace(reported, letters=known, digest_at=digest_at)
 
 
 def _quiet(
-    told: Told, seen: View, status: Status, rules: Rules, now: datetime, since: datetime, messages: list[Message]
+    reported: Reported,
+    seen: View,
+    status: Status,
+    rules: Rules,
+    now: datetime,
+    since: datetime,
+    messages: list[Message],
 ) -> tuple[str, ...]:
     if rules.quiet is None:
         return ()
@@ -237,51 +252,15 @@ def _quiet(
         silent = now - (last.get(source) or since)
         if silent >= rules.quiet:
             quiet.append(source)
-            if source not in told.quiet:
+            if source not in reported.quiet:
                 text = (
                     f"{source} has sent nothing for {silent.days} days. Is its webhook still switched on at the "
                     "platform? The URLs: connector urls. To try it: connector sample"
                 )
                 messages.append(Message("source_quiet", source, text))
-        elif source in told.quiet:
+        elif source in reported.quiet:
             messages.append(Message("source_back", source, f"{source} sends events again."))
     return tuple(quiet)
-
-
-# ---------------------------------------------------------------- what was told, as text
-
-
-def dump_told(told: Told) -> str:
-    """As JSON; ``load_told`` gives it back."""
-    return json.dumps(
-        {
-            "failing": dict(told.failing),
-            "letters": dict(told.letters),
-            "digest_at": told.digest_at and told.digest_at.isoformat(),
-            "quiet": list(told.quiet),
-            "store": told.store,
-            "stuck_at": told.stuck_at,
-            "since": told.since and told.since.isoformat(),
-        }
-    )
-
-
-def load_told(text: str | None) -> Told:
-    """What ``dump_told`` wrote; nothing told for None or for what can't be read."""
-    try:
-        found: dict[str, Any] = json.loads(text or "{}")
-        digest_at, since, stuck_at = found.get("digest_at"), found.get("since"), found.get("stuck_at")
-        return Told(
-            {str(route): str(kind) for route, kind in found.get("failing", {}).items()},
-            {str(kind): int(count) for kind, count in found.get("letters", {}).items()},
-            datetime.fromisoformat(digest_at) if digest_at else None,
-            tuple(str(source) for source in found.get("quiet", ())),
-            bool(found.get("store", False)),
-            None if stuck_at is None else int(stuck_at),
-            datetime.fromisoformat(since) if since else None,
-        )
-    except (ValueError, TypeError, AttributeError):
-        return Told()
 
 
 # ---------------------------------------------------------------- sending
@@ -299,7 +278,7 @@ def body(messages: Sequence[Message], form: Format, at: datetime) -> dict[str, A
     }
 
 
-_address = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+\.\w+")
+_ADDRESS = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+\.\w+")
 
 
 def without_people(text: str, secrets: Sequence[str] = ()) -> str:
@@ -308,7 +287,7 @@ def without_people(text: str, secrets: Sequence[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= 6:
             text = text.replace(secret, "[hidden]")
-    return _address.sub(lambda m: m[0] if m[0].endswith(".gserviceaccount.com") else "[address]", text)
+    return _ADDRESS.sub(lambda m: m[0] if m[0].endswith(".gserviceaccount.com") else "[address]", text)
 
 
 class Poster(Protocol):
@@ -351,7 +330,7 @@ class WebhookPoster:
 
 
 class Memory(Protocol):
-    """Where is kept what was told: the store."""
+    """Where what was reported is kept: the store."""
 
     def recall(self, sink: str, key: str) -> str | None: ...
 
@@ -359,11 +338,11 @@ class Memory(Protocol):
 
 
 class Alerts:
-    """The thread: looks, decides, sends. One POST for all that is to be told at a moment, so it is sent or not.
+    """The thread: looks, decides, sends. One POST for all messages of a moment, so they are sent or not.
 
     Args:
-        look: how things stand; may raise StoreUnavailable.
-        secrets: blotted out of every text.
+        look: the present state; may raise StoreUnavailable.
+        secrets: hidden in every text.
         stop: ends ``run``.
         now: aware UTC.
         every: seconds between looks; after a failure longer and longer, up to ten minutes.
@@ -384,7 +363,7 @@ class Alerts:
     ) -> None:
         self._post, self._look, self._memory, self._rules, self._form = post, look, memory, rules, form
         self._secrets, self._stop, self._now, self._every = tuple(secrets), stop, now, every
-        self._told: Told | None = None
+        self._reported: Reported | None = None
         self._kept = ""
 
     def run(self) -> None:
@@ -394,49 +373,45 @@ class Alerts:
             try:
                 self.step()
                 failures = 0
-            except NotSent as error:
-                failures = min(failures + 1, 10)
-                logs.warn(_log, "alert.not_sent", reason=str(error), failures=failures)
-            except Exception as error:
-                # Its message may quote anything; delivery must not even notice.
-                failures = min(failures + 1, 10)
-                logs.warn(_log, "alert.bug", exception=type(error).__name__, failures=failures)
-            self._stop.wait(min(self._every * 2**failures, 600.0))
+            except Exception as error:  # delivery must not even notice
+                failures = min(failures + 1, _MOST_COUNTED_FAILURES)
+                if isinstance(error, NotSent):
+                    logs.warn(_log, "alert.not_sent", reason=str(error), failures=failures)
+                else:  # its message may quote anything
+                    logs.warn(_log, "alert.bug", exception=type(error).__name__, failures=failures)
+            self._stop.wait(min(self._every * 2**failures, _LONGEST_WAIT_SECONDS))
 
     def step(self) -> int:
-        """Look once and tell what is to be told.
+        """Look once and send what is to be reported.
 
         Returns:
             How many messages were sent, in one POST.
 
         Raises:
-            NotSent: nothing counts as told; the next step decides anew.
+            NotSent: nothing counts as reported; the next step decides anew.
         """
-        if self._told is None:
+        if self._reported is None:
             try:
-                self._kept = self._memory.recall("connector.alerts", "told") or ""
+                self._kept = self._memory.recall(_NOTES_OWNER, _REPORTED_NOTE) or ""
             except StoreUnavailable:
-                return 0  # what was told before is in there: better late than twice
-            self._told = load_told(self._kept)
+                return 0  # what was reported before is in there: better late than twice
+            self._reported = load_reported(self._kept)
         try:
             seen = self._look()
         except StoreUnavailable:
             seen = View(None, store_failing=True)
         now = self._now()
-        messages, told = decide(self._told, seen, self._rules, now)
+        messages, reported = decide(self._reported, seen, self._rules, now)
         if messages:
-            said = [Message(m.kind, m.subject, without_people(m.text, self._secrets)) for m in messages]
-            self._post(body(said, self._form, now))
-            logs.say(_log, "alert.sent", kinds=",".join(m.kind for m in said), count=len(said))
-        self._told = told
-        self._keep(dump_told(told))
+            clean = [Message(m.kind, m.subject, without_people(m.text, self._secrets)) for m in messages]
+            self._post(body(clean, self._form, now))
+            logs.say(_log, "alert.sent", kinds=",".join(m.kind for m in clean), count=len(clean))
+        self._reported = reported
+        self._keep(dump_reported(reported))
         return len(messages)
 
     def _keep(self, text: str) -> None:
-        if text == self._kept:
-            return
-        try:
-            self._memory.remember("connector.alerts", "told", text)
-            self._kept = text
-        except StoreUnavailable:
-            return  # it is in memory; kept once the store is well
+        if text != self._kept:
+            with suppress(StoreUnavailable):  # it is in memory; kept when the store works again
+                self._memory.remember(_NOTES_OWNER, _REPORTED_NOTE, text)
+                self._kept = text

@@ -6,26 +6,26 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from connector.alerts import (
     Alerts,
     Message,
     NotSent,
+    Reported,
     Rules,
-    Told,
     View,
     WebhookPoster,
     body,
     decide,
-    dump_told,
-    load_told,
+    dump_reported,
+    load_reported,
     without_people,
 )
 from connector.core.errors import StoreUnavailable
@@ -60,38 +60,38 @@ def kinds(messages: Sequence[Message]) -> list[str]:
 
 def test_a_route_that_needs_a_person_is_told_once_and_once_when_it_is_well() -> None:
     failing = view(route("needs_action", "share the sheet with bot@x.iam.gserviceaccount.com as editor", pending=3))
-    messages, told = decide(Told(), failing, rules, START)
+    messages, reported = decide(Reported(), failing, rules, START)
     assert kinds(messages) == ["route_failing"]
     assert "share the sheet with" in messages[0].text
     assert "3 records are pending" in messages[0].text
     assert "connector check --live" in messages[0].text
-    again, told = decide(told, failing, rules, after(hours=9))
+    again, reported = decide(reported, failing, rules, after(hours=9))
     assert again == []
-    messages, told = decide(told, view(route()), rules, after(hours=10))
+    messages, reported = decide(reported, view(route()), rules, after(hours=10))
     assert kinds(messages) == ["route_ok"]
-    assert decide(told, view(route()), rules, after(hours=11))[0] == []
+    assert decide(reported, view(route()), rules, after(hours=11))[0] == []
 
 
 def test_a_short_wait_is_not_told_and_a_long_one_is() -> None:
     waiting = view(route("waiting", "Google asks to wait"))
-    messages, told = decide(Told(), waiting, rules, after(minutes=4))
+    messages, reported = decide(Reported(), waiting, rules, after(minutes=4))
     assert messages == []
-    messages, told = decide(told, waiting, rules, after(minutes=5))
+    messages, reported = decide(reported, waiting, rules, after(minutes=5))
     assert kinds(messages) == ["route_failing"]
-    assert decide(told, waiting, rules, after(hours=5))[0] == []
+    assert decide(reported, waiting, rules, after(hours=5))[0] == []
 
 
 def test_a_hiccup_that_heals_is_never_told() -> None:
-    _, told = decide(Told(), view(route("waiting", "reset")), rules, after(minutes=1))
-    assert decide(told, view(route()), rules, after(minutes=2))[0] == []
+    _, reported = decide(Reported(), view(route("waiting", "reset")), rules, after(minutes=1))
+    assert decide(reported, view(route()), rules, after(minutes=2))[0] == []
 
 
 def test_another_kind_of_failure_is_news_but_going_back_to_waiting_is_not() -> None:
-    _, told = decide(Told(), view(route("bug", "a bug")), rules, START)
+    _, reported = decide(Reported(), view(route("bug", "a bug")), rules, START)
     waiting = view(route("waiting", "down", since=START))
-    messages, told = decide(told, waiting, rules, after(hours=1))
+    messages, reported = decide(reported, waiting, rules, after(hours=1))
     assert messages == []
-    messages, told = decide(told, view(route("needs_action", "renew the token")), rules, after(hours=2))
+    messages, reported = decide(reported, view(route("needs_action", "renew the token")), rules, after(hours=2))
     assert kinds(messages) == ["route_failing"]
 
 
@@ -100,58 +100,58 @@ def test_the_first_dead_letter_of_a_kind_is_told_at_once_and_more_once_an_hour()
         letters = {("deliver", "sheets/all"): deliver, ("normalize", "everflow"): normalize}
         return view(letters={key: count for key, count in letters.items() if count})
 
-    messages, told = decide(Told(), seen(1), rules, START)
+    messages, reported = decide(Reported(), seen(1), rules, START)
     assert kinds(messages) == ["dead_letter"]
     assert "connector dead-letters list" in messages[0].text
-    messages, told = decide(told, seen(5), rules, after(minutes=30))
+    messages, reported = decide(reported, seen(5), rules, after(minutes=30))
     assert messages == []
-    messages, told = decide(told, seen(5, 2), rules, after(minutes=40))
+    messages, reported = decide(reported, seen(5, 2), rules, after(minutes=40))
     assert [(m.kind, m.subject) for m in messages] == [("dead_letter", "everflow")]
-    messages, told = decide(told, seen(9, 2), rules, after(minutes=99))
+    messages, reported = decide(reported, seen(9, 2), rules, after(minutes=99))
     assert messages == []
-    messages, told = decide(told, seen(9, 3), rules, after(minutes=100))
+    messages, reported = decide(reported, seen(9, 3), rules, after(minutes=100))
     assert kinds(messages) == ["digest"]
     assert "everflow 1" in messages[0].text
     assert "sheets/all 8" in messages[0].text
-    assert decide(told, seen(9, 3), rules, after(days=2))[0] == []
+    assert decide(reported, seen(9, 3), rules, after(days=2))[0] == []
 
 
 def test_letters_that_were_dealt_with_make_the_next_one_news_again() -> None:
     one = view(letters={("deliver", "sheets/all"): 1})
-    _, told = decide(Told(), one, rules, START)
-    messages, told = decide(told, view(), rules, after(minutes=10))
+    _, reported = decide(Reported(), one, rules, START)
+    messages, reported = decide(reported, view(), rules, after(minutes=10))
     assert messages == []
-    assert kinds(decide(told, one, rules, after(minutes=20))[0]) == ["dead_letter"]
+    assert kinds(decide(reported, one, rules, after(minutes=20))[0]) == ["dead_letter"]
 
 
 def test_a_source_that_has_become_quiet_is_told_once_and_again_when_it_is_back() -> None:
-    messages, told = decide(Told(), view(came=START), rules, after(days=2, hours=23))
+    messages, reported = decide(Reported(), view(came=START), rules, after(days=2, hours=23))
     assert messages == []
-    messages, told = decide(told, view(came=START), rules, after(days=3))
+    messages, reported = decide(reported, view(came=START), rules, after(days=3))
     assert kinds(messages) == ["source_quiet"]
     assert "3 days" in messages[0].text
-    assert decide(told, view(came=START), rules, after(days=9))[0] == []
-    messages, told = decide(told, view(came=after(days=9)), rules, after(days=9, hours=1))
+    assert decide(reported, view(came=START), rules, after(days=9))[0] == []
+    messages, reported = decide(reported, view(came=after(days=9)), rules, after(days=9, hours=1))
     assert kinds(messages) == ["source_back"]
 
 
 def test_a_source_that_never_sent_anything_is_quiet_from_the_first_look() -> None:
     nothing = replace(view(), status=Status(0, 0, 0, (), ()))
-    _, told = decide(Told(), nothing, rules, START)
-    assert decide(told, nothing, rules, after(days=2))[0] == []
-    assert kinds(decide(told, nothing, rules, after(days=3))[0]) == ["source_quiet"]
+    _, reported = decide(Reported(), nothing, rules, START)
+    assert decide(reported, nothing, rules, after(days=2))[0] == []
+    assert kinds(decide(reported, nothing, rules, after(days=3))[0]) == ["source_quiet"]
 
 
 def test_without_quiet_days_silence_is_never_told() -> None:
-    assert decide(Told(), view(came=START), Rules(), after(days=999))[0] == []
+    assert decide(Reported(), view(came=START), Rules(), after(days=999))[0] == []
 
 
 def test_a_store_that_fails_is_told_although_nothing_else_can_be_known() -> None:
-    _, told = decide(Told(), view(route("bug", "x")), rules, START)
-    messages, told = decide(told, View(None, store_failing=True), rules, after(minutes=1))
+    _, reported = decide(Reported(), view(route("bug", "x")), rules, START)
+    messages, reported = decide(reported, View(None, store_failing=True), rules, after(minutes=1))
     assert kinds(messages) == ["store_failing"]
-    assert decide(told, View(None, store_failing=True), rules, after(minutes=2))[0] == []
-    messages, told = decide(told, view(route("bug", "x")), rules, after(minutes=3))
+    assert decide(reported, View(None, store_failing=True), rules, after(minutes=2))[0] == []
+    messages, reported = decide(reported, view(route("bug", "x")), rules, after(minutes=3))
     assert kinds(messages) == ["store_ok"]
 
 
@@ -161,32 +161,34 @@ def backlog(read: int, waiting: int, *, failing: bool) -> View:
 
 
 def test_events_that_can_not_be_read_on_are_told_once_and_once_when_it_goes_on_again() -> None:
-    messages, told = decide(Told(), backlog(7, 2, failing=True), rules, START)
+    messages, reported = decide(Reported(), backlog(7, 2, failing=True), rules, START)
     assert kinds(messages) == ["projector_failing"]
     assert "2 events wait" in messages[0].text
     assert "connector status" in messages[0].text
-    again, told = decide(told, backlog(7, 9, failing=True), rules, after(hours=9))
+    again, reported = decide(reported, backlog(7, 9, failing=True), rules, after(hours=9))
     assert again == []
-    messages, told = decide(told, backlog(16, 0, failing=False), rules, after(hours=10))
+    messages, reported = decide(reported, backlog(16, 0, failing=False), rules, after(hours=10))
     assert kinds(messages) == ["projector_ok"]
-    assert decide(told, backlog(16, 0, failing=False), rules, after(hours=11))[0] == []
+    assert decide(reported, backlog(16, 0, failing=False), rules, after(hours=11))[0] == []
 
 
 def test_a_restart_is_no_sign_that_events_are_read_on_but_a_read_event_is() -> None:
-    _, told = decide(Told(), backlog(7, 2, failing=True), rules, START)
-    assert decide(load_told(dump_told(told)), backlog(7, 3, failing=False), rules, after(minutes=1))[0] == []
-    _, told = decide(told, View(None, store_failing=True), rules, after(minutes=2))
-    assert kinds(decide(told, backlog(8, 2, failing=False), rules, after(minutes=3))[0]) == [
+    _, reported = decide(Reported(), backlog(7, 2, failing=True), rules, START)
+    assert (
+        decide(load_reported(dump_reported(reported)), backlog(7, 3, failing=False), rules, after(minutes=1))[0] == []
+    )
+    _, reported = decide(reported, View(None, store_failing=True), rules, after(minutes=2))
+    assert kinds(decide(reported, backlog(8, 2, failing=False), rules, after(minutes=3))[0]) == [
         "store_ok", "projector_ok",
     ]  # fmt: skip
 
 
 def test_dead_letters_that_can_not_be_counted_are_neither_gone_nor_the_stores_fault() -> None:
     one = view(letters={("deliver", "sheets/all"): 1})
-    _, told = decide(Told(), one, rules, START)
-    messages, told = decide(told, replace(one, dead_letters=None), rules, after(minutes=1))
+    _, reported = decide(Reported(), one, rules, START)
+    messages, reported = decide(reported, replace(one, dead_letters=None), rules, after(minutes=1))
     assert messages == []
-    assert decide(told, one, rules, after(minutes=2))[0] == []
+    assert decide(reported, one, rules, after(minutes=2))[0] == []
 
 
 states = st.builds(
@@ -218,12 +220,12 @@ views = st.builds(
 def test_whatever_happens_nothing_is_told_twice_in_a_row_and_what_was_told_survives_a_restart(
     steps: list[tuple[View, int]],
 ) -> None:
-    told, now = Told(), after(days=1)
+    reported, now = Reported(), after(days=1)
     last: dict[str, str] = {}
     for seen, minutes in steps:
         now += timedelta(minutes=minutes)
-        messages, told = decide(told, seen, rules, now)
-        told = load_told(dump_told(told))
+        messages, reported = decide(reported, seen, rules, now)
+        reported = load_reported(dump_reported(reported))
         for message in messages:
             if message.kind not in ("route_failing", "dead_letter", "digest"):
                 channel = message.kind.partition("_")[0]
@@ -231,21 +233,21 @@ def test_whatever_happens_nothing_is_told_twice_in_a_row_and_what_was_told_survi
                 last[channel] = message.kind
             elif message.kind == "route_failing":
                 last["route"] = message.kind
-        assert decide(told, seen, rules, now)[0] == []  # the same look again is no news
+        assert decide(reported, seen, rules, now)[0] == []  # the same look again is no news
 
 
 def test_a_clock_that_was_ahead_silences_nothing() -> None:
     ahead = after(days=400)
-    _, told = decide(Told(), view(letters={("deliver", "sheets/all"): 1}, came=ahead), rules, ahead)
+    _, reported = decide(Reported(), view(letters={("deliver", "sheets/all"): 1}, came=ahead), rules, ahead)
     more = view(route("waiting", "down", since=ahead), letters={("deliver", "sheets/all"): 2}, came=ahead)
-    messages, told = decide(told, more, rules, START)
+    messages, reported = decide(reported, more, rules, START)
     assert kinds(messages) == ["route_failing"]
-    assert kinds(decide(told, more, rules, after(hours=1))[0]) == ["digest"]
+    assert kinds(decide(reported, more, rules, after(hours=1))[0]) == ["digest"]
 
 
 def test_what_was_told_and_cannot_be_read_counts_as_nothing_told() -> None:
     for text in (None, "", "[]", "{", '{"failing": 3}', '{"since": "noon"}', '{"letters": {"a": "b"}}'):
-        assert load_told(text) == Told()
+        assert load_reported(text) == Reported()
 
 
 # ---------------------------------------------------------------- what is sent
@@ -387,22 +389,22 @@ def alerts(wall: Wall, sight: Sight, notes: Notes, stop: threading.Event | None 
 
 def test_what_could_not_be_sent_is_decided_anew_so_nothing_stale_is_told() -> None:
     wall, sight, notes = Wall(), Sight(), Notes()
-    told = alerts(wall, sight, notes)
+    reported = alerts(wall, sight, notes)
     sight.seen = view(route("needs_action", "renew the token t0p-secret"))
     wall.fails = NotSent("answered 500")
     with pytest.raises(NotSent):
-        told.step()
+        reported.step()
     wall.fails = None
-    assert told.step() == 1
+    assert reported.step() == 1
     assert "[hidden]" in wall.sent[0]["text"]
-    assert told.step() == 0
+    assert reported.step() == 0
     sight.seen = view(route())
     wall.fails = NotSent("answered 500")
     with pytest.raises(NotSent):
-        told.step()
+        reported.step()
     wall.fails = None
     sight.seen = view(route("needs_action", "renew the token"))
-    assert told.step() == 0, "it failed, was well for a moment, and fails: nobody heard of the moment"
+    assert reported.step() == 0, "it failed, was well for a moment, and fails: nobody heard of the moment"
 
 
 def test_a_restart_does_not_repeat_what_was_told() -> None:
@@ -416,15 +418,15 @@ def test_a_restart_does_not_repeat_what_was_told() -> None:
 
 def test_a_store_that_fails_is_told_and_does_not_make_it_forget() -> None:
     wall, sight, notes = Wall(), Sight(), Notes()
-    told = alerts(wall, sight, notes)
-    told.step()
+    reported = alerts(wall, sight, notes)
+    reported.step()
     sight.seen, notes.broken = None, True
-    assert told.step() == 1
-    assert told.step() == 0
+    assert reported.step() == 1
+    assert reported.step() == 0
     sight.seen, notes.broken = view(route()), False
-    assert told.step() == 1
+    assert reported.step() == 1
     assert [line["text"].partition(" ")[0] for line in wall.sent] == ["The", "The"]
-    assert json.loads(notes.kept["connector.alerts", "told"])["store"] is False
+    assert json.loads(notes.kept["connector.alerts", "reported"])["store"] is False
 
 
 def test_with_notes_that_cannot_be_read_yet_it_waits_rather_than_repeat_itself() -> None:
