@@ -14,6 +14,7 @@ from connector.core.errors import Unreadable
 MOST_NESTING = 64
 
 _NOT_JSON = "the body is not JSON (RFC 8259, UTF-8)"
+_LONGEST_INTEGER = 1_000  # characters
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -21,12 +22,16 @@ class _GivenTwice(Exception):
     """An object has a duplicate key."""
 
 
-def _number(text: str) -> Decimal:
-    """A number with a fraction or an exponent, digit for digit."""
+def _number(text: str) -> Decimal | None:
+    """A number with a fraction or an exponent, digit for digit; None when its exponent is out of all bounds."""
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise Unreadable("a number in the body has an exponent out of all bounds") from None
+        return None  # no amount of anything: it counts as missing, and the rest of the body is kept
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= _LONGEST_INTEGER else None
 
 
 _decode = msgspec.json.Decoder(float_hook=_number).decode
@@ -36,8 +41,8 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[str, Any], bytes]:
     """The JSON object in *raw* without the keys named in *secrets*, at any depth, and the same as compact UTF-8 text.
 
-    Numbers keep all their digits: integers of any size (up to 4,300 digits), ``Decimal`` for the rest. A byte order
-    mark in front is accepted: it changes no value.
+    Numbers keep all their digits, ``Decimal`` where they have a fraction or an exponent; one of more than 1,000 digits,
+    or with an exponent that nothing has, is null. A byte order mark in front is accepted: it changes no value.
 
     Raises:
         Unreadable: not JSON, not UTF-8, NaN or Infinity, nested deeper than 64, a duplicate key in an object, half
@@ -56,7 +61,7 @@ def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[s
         raise Unreadable(f"the body is nested deeper than {MOST_NESTING}") from None
     except UnicodeEncodeError:
         raise Unreadable("the body holds half of a surrogate pair") from None
-    except ValueError:  # not JSON, not UTF-8, or an integer longer than Python reads
+    except ValueError:  # not JSON, or not UTF-8
         raise Unreadable(_NOT_JSON) from None
 
 
@@ -83,7 +88,9 @@ def _decoder(secrets: frozenset[str]) -> json.JSONDecoder:
                 _check_nesting([found.pop(name)], 1)
         return found
 
-    return json.JSONDecoder(object_pairs_hook=checked, parse_float=_number, parse_constant=_no_constant)
+    return json.JSONDecoder(
+        object_pairs_hook=checked, parse_float=_number, parse_int=_whole, parse_constant=_no_constant
+    )
 
 
 def _no_constant(name: str) -> Any:

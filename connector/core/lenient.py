@@ -6,21 +6,39 @@ A body is read as plain JSON values, and each field is asked for by what it shou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from connector.core.errors import Unreadable
 from connector.core.json_body import decode
+from connector.core.visible import one_line, trimmed, visible
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START = datetime(1970, 1, 1)  # noqa: DTZ001 - without a zone an offset need not be written and cut off again
 _DAY = 86_400_000_000  # microseconds
-_FAR_SECONDS = 253_402_300_800  # the year 10000: no datetime reaches it
-_LONGEST_NUMBER = 60
 _LONGEST_ID = 100
 _NOT_IN_IDS = frozenset(" []")
+_FAR_MICROS = 253_402_300_800_000_000  # the year 10000: no datetime reaches it
+_LONGEST_TIME = 64  # characters
+_ZONE_NAME = re.compile(r"\s*(?:UTC|GMT|Z)\s*$", re.IGNORECASE)
+_UNIX_UNITS = (  # from 1973 to 5138: a number of 10 digits is seconds, of 13 milliseconds, of 16 microseconds
+    (10**8, 10**11, 1_000_000),
+    (10**11, 10**14, 1_000),
+    (10**14, 10**17, 1),
+)
+_MOST_DIGITS = 60  # before the point, and after it: whatever formats a number then makes a short text of it
+_LARGEST = 10**_MOST_DIGITS
+_LARGEST_COUNT = 10**18
+
+_READ_BY_MACHINES = frozenset({
+    "email", "phone", "website", "referral_link", "avatar_url", "ref_id", "promo_code", "customer_promo_code",
+    "referral_code", "external_id", "currency", "postal_code",
+    "twitter", "youtube", "facebook", "linkedin", "instagram", "tiktok", "twitch",
+})  # fmt: skip
 
 Fields = Mapping[str, Any]
 """An object of a body: JSON's values by name, ``Decimal`` for a number with a fraction or an exponent."""
@@ -52,27 +70,54 @@ def parts(fields: Fields, name: str) -> Sequence[Fields] | None:
 def text(value: object) -> str | None:
     """A text without the blanks around it, None for an empty one; a number where a text is expected is its digits."""
     if type(value) is str:
-        return value.strip() or None
+        return trimmed(value) or None
     number = amount(value)
-    return None if number is None else str(number)
+    return None if number is None else format(number, "f" if type(number) is Decimal else "d")
+
+
+def text_for(path: str, value: object) -> str | None:
+    """``text`` for a path of the record: what machines read is rid of invisible signs altogether."""
+    said = text(value)
+    if said is None or said.isascii():
+        return said
+    field = path.rpartition(".")[2]
+    if field in _READ_BY_MACHINES:
+        said = visible(said)
+    elif field == "country":
+        said = one_line(said)
+    return said or None
+
+
+def custom_value(value: object) -> str | int | bool | None:
+    """The value of a custom field: a list's entries with commas, a number that is no count as text."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, list):
+        return ", ".join(said for said in map(text, value) if said) or None
+    whole = None if isinstance(value, str) else count(value)
+    return text(value) if whole is None else whole
 
 
 def count(value: object) -> int | None:
-    """A whole number, also in quotes ("234") and as 234.0."""
+    """A whole number below 10^18, also in quotes ("234") and as 234.0."""
     number = amount(value)
-    return number if type(number) is int else None
+    return number if type(number) is int and -_LARGEST_COUNT < number < _LARGEST_COUNT else None
 
 
 def amount(value: object) -> int | Decimal | None:
-    """A number, also in quotes; whole ones are ``int``."""
+    """A number, also in quotes; whole ones are ``int``. One that is too large or too small for people is nothing."""
     if type(value) is int:
-        return value
-    if type(value) is str and len(value) <= _LONGEST_NUMBER:
+        return value if -_LARGEST < value < _LARGEST else None
+    if type(value) is str and len(value) <= _MOST_DIGITS:
         try:
-            value = Decimal(value)
+            value = Decimal(trimmed(value))
         except InvalidOperation:
             return None
-    if type(value) is not Decimal or not value.is_finite() or value.adjusted() > _LONGEST_NUMBER:
+    if type(value) is not Decimal or not value.is_finite():
+        return None
+    if not value:
+        return 0  # 0E-999999999, too
+    if not -_MOST_DIGITS <= value.adjusted() < _MOST_DIGITS or int(value.as_tuple().exponent) < -2 * _MOST_DIGITS:
         return None
     return int(value) if value == value.to_integral_value() else value
 
@@ -94,44 +139,47 @@ def id_text(value: object) -> str | None:
     """A platform's id of any kind as text: 234 -> "234", " pn_1JRB… " -> "pn_1JRB…"; None for what is none: blank,
     longer than 100 characters, or with blanks, control characters or brackets in it."""
     if isinstance(value, str):
-        value = value.strip()
+        value = visible(value)
         fits = 0 < len(value) <= _LONGEST_ID and value.isprintable() and not _NOT_IN_IDS & set(value)
         return value if fits else None
     return key_text(value)
 
 
-def micros_of_iso(value: object) -> int | None:
-    """ISO 8601 (UTC where it names no offset) as microseconds of Unix time; None if it is none, or before 1970."""
+def micros_of_time(value: object) -> int | None:
+    """A time as microseconds of Unix time, however it is written; None for what is none, or not after 1970 began.
+
+    ISO 8601, the same with a zone's name (``2026-11-02 08:00:00 UTC``), a mail's date, and Unix time in seconds,
+    milliseconds or microseconds from 1973 on, also in quotes. Without a zone it is UTC. 0 means "never".
+    """
     if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        micros = micros_of(moment)
-    except (ValueError, OverflowError):
-        return None
-    return micros if 0 < micros < _FAR_SECONDS * 1_000_000 else None
+        return _micros_of_number(Decimal(repr(value)) if isinstance(value, float) else value)
+    written = trimmed(value)[:_LONGEST_TIME]
+    return _micros_of_number(written) or _micros_of_words(written)
 
 
-def micros_of_seconds(value: object) -> int | None:
-    """Unix seconds (a number, or one in quotes) as microseconds; None for 0, which Everflow writes for "never"."""
-    if isinstance(value, str):
-        try:
-            value = Decimal(value.strip())
-        except ArithmeticError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    if isinstance(value, Decimal) and value.is_nan():  # comparing it would raise
-        return None
-    return int(value * 1_000_000) if 0 < value < _FAR_SECONDS else None
-
-
-def micros_of_millis(value: object) -> int | None:
-    """Unix milliseconds as microseconds; None for anything else."""
+def _micros_of_number(value: object) -> int | None:
     number = amount(value)
-    return None if number is None else micros_of_seconds(number / Decimal(1000))
+    if number is None:
+        return None
+    for least, more, unit_micros in _UNIX_UNITS:
+        if least <= number < more:
+            return int(number * unit_micros)
+    return None
+
+
+def _micros_of_words(written: str) -> int | None:
+    try:
+        try:
+            moment = datetime.fromisoformat(_ZONE_NAME.sub("", written))
+        except ValueError:
+            moment = parsedate_to_datetime(written)
+        micros = micros_of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return micros if 0 < micros < _FAR_MICROS else None
+
+
+micros_of_iso = micros_of_seconds = micros_of_millis = micros_of_time
 
 
 def micros_of(moment: datetime) -> int:

@@ -46,7 +46,8 @@ def _over(newer: Sequence[Stamped], older: Sequence[Stamped]) -> list[Stamped]:
 
 
 def later(fact: Fact, than: Fact) -> bool:
-    """Whether *fact* wins over *than*: by time, then rank, then a total order on the value's canonical form."""
+    """Whether *fact* wins over *than*: by time, then rank, then a value over none, then a total order
+    on the values' canonical form."""
     if fact[0] != than[0]:
         return fact[0] > than[0]
     if fact[1] != than[1]:
@@ -54,6 +55,8 @@ def later(fact: Fact, than: Fact) -> bool:
     value, other = fact[2], than[2]
     if value == other and type(value) is type(other):  # the same event again; and True is not 1
         return False
+    if value is None or other is None:  # two bodies of one event, and one says more
+        return other is None
     return canonical(value) > canonical(other)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal
 
 # ISO 4217 list one (six-group.com, currency maintenance agency), "minor unit" column, read 2026-11: all that is not 2.
 # Funds, metals and test codes have none ("N.A."); they count as 2, since nobody pays affiliates in them.
@@ -16,6 +16,8 @@ _EXPONENTS = {
     for code in codes.split()
 }
 
+_WIDE = Context(prec=100)  # amounts are never rounded to a number of digits
+
 
 def exponent(code: str) -> int:
     """The decimals of an ISO 4217 currency: 2 for USD, 0 for JPY, 3 for KWD; 2 for a code that is not known."""
@@ -26,6 +28,14 @@ def number_pattern(code: str | None) -> str:
     """How Google Sheets and Excel show amounts: "#,##0.00", and "#,##0" for JPY; 2 decimals where none is known."""
     decimals = exponent(code or "")
     return "#,##0." + "0" * decimals if decimals else "#,##0"
+
+
+def with_decimals(amount: Decimal, code: str) -> Decimal:
+    """*amount* with at least the decimals of the currency; never rounded: 300 EUR -> 300.00, 0.005 EUR as it is."""
+    places = exponent(code)
+    if int(amount.as_tuple().exponent) <= -places:
+        return amount
+    return amount.quantize(Decimal(1).scaleb(-places), context=_WIDE)
 
 
 def from_minor(amount: int | Decimal, code: str) -> str:

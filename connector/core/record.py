@@ -9,7 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal["pending", "active", "inactive", "rejected", "blocked"]
+Status = Literal["pending", "active", "inactive", "rejected", "blocked", "unknown"]
+ADDED_STATUSES = ("unknown",)
+"""Words that came into the vocabulary after people had written mappings: a mapping without a rule for them is right."""
 
 
 class Part(BaseModel):
@@ -46,7 +48,16 @@ class Campaign(Part):
     ref_id: str | None = None
     referral_link: str | None = None
     promo_code: str | None = None
+    customer_promo_code: str | None = None
     campaign_id: str | None = None
+    accepted_at: datetime | None = Field(None, description="when an event reported that the membership was accepted")
+    offer: str | None = Field(None, description="name of the offer to customers")
+    offer_status: str | None = Field(
+        None, description="the platform's word for the offer (offer_running), not for the membership"
+    )
+    commission_name: str | None = Field(None, description="the terms in words: 20% recurring commission")
+    commission_percent: Decimal | None = Field(None, description="per cent of a sale")
+    target_reached_at: datetime | None = None
     visitors: int | None = None
     leads: int | None = None
     customers: int | None = None
@@ -143,17 +154,28 @@ class Signup(Part):
     promotion: str | None = None
 
 
+class Verdict(Part):
+    """How a sign-up was decided."""
+
+    employee: str | None = Field(None, description="who decided")
+    at: datetime | None = None
+
+
 class LastLead(Part):
     email: str | None = None
     state: str | None = None
+    customer_since: datetime | None = None
+    plan: str | None = None
     at: datetime | None = None
 
 
 class LastReward(Part):
     amount: Decimal | None = None
-    currency: str | None = None
     unit: str | None = None
+    currency: str | None = Field(None, description="of this reward; most have the account's")
     status: str | None = None
+    conversion_amount: Decimal | None = Field(None, description="of the sale that earned it")
+    tier_level: int | None = None
     at: datetime | None = None
 
 
@@ -195,7 +217,14 @@ class AffiliateRecord(Part):
     ref_id: str | None = None
     referral_link: str | None = None
     promo_code: str | None = None
-    campaign: str | None = Field(None, description="name of the default or first campaign")
+    customer_promo_code: str | None = None
+    campaign: str | None = Field(
+        None, description="name of the default campaign: the platform's, else the latest accepted"
+    )
+    offer: str | None = Field(None, description="of the default campaign, as are the four before it and the next three")
+    commission_name: str | None = None
+    commission_percent: Decimal | None = None
+    target_reached_at: datetime | None = None
     campaigns: tuple[Campaign, ...] = ()
     links: tuple[Link, ...] = ()
     coupons: tuple[Coupon, ...] = ()
@@ -203,6 +232,9 @@ class AffiliateRecord(Part):
     currency: str | None = None
     balances: Balances = Balances.model_construct()
     manager: Manager = Manager.model_construct()
+    account_executive: Manager = Manager.model_construct()
+    traffic_source: str | None = Field(None, description="its name, or its number where the platform gives no name")
+    verdict: Verdict = Verdict.model_construct()
     labels: tuple[str, ...] = ()
     users: tuple[User, ...] = ()
     signup: Signup = Signup.model_construct()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from connector.core.facts import AffiliateUpdate, Fact, Value
-from connector.core.lenient import Fields, amount, count, iso, iso_or_none, micros_of_iso, text
+from connector.core.lenient import Fields, amount, count, iso, iso_or_none, micros_of_time, text, text_for
 from connector.core.money import exponent, from_minor
 from connector.core.source import API_TOPIC, Event
 
@@ -51,7 +51,7 @@ class Statement:
     def texts(self, fields: Fields, table: Table, prefix: str = "") -> None:
         """Texts, by *table*."""
         for name, path in table:
-            self.put(prefix + path, text(fields.get(name)))
+            self.put(prefix + path, text_for(path, fields.get(name)))
 
     def counts(self, fields: Fields, table: Table, prefix: str = "") -> None:
         """Whole numbers, by *table*."""
@@ -61,7 +61,7 @@ class Statement:
     def times(self, fields: Fields, table: Table, prefix: str = "") -> None:
         """Times in ISO 8601, by *table*."""
         for name, path in table:
-            self.put(prefix + path, iso_or_none(micros_of_iso(fields.get(name))))
+            self.put(prefix + path, iso_or_none(micros_of_time(fields.get(name))))
 
     def minor(self, path: str, value: object, currency: str) -> None:
         """An amount in cents (or what *currency* has for them), also as text."""

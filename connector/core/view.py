@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, get_args
@@ -10,7 +10,10 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from connector.core.facts import Fact, Facts, Value
+from connector.core.money import with_decimals
 from connector.core.record import AffiliateRecord, Balance, Balances, Campaign, Coupon, Link, Part, Stats, Status, User
+
+_LARGEST = 10**18
 
 # ---------------------------------------------------------------- facts as a record
 
@@ -31,7 +34,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _count(value: Value) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST else None
 
 
 def _amount(value: Value) -> Decimal | None:
@@ -41,7 +44,9 @@ def _amount(value: Value) -> Decimal | None:
         amount = Decimal(value)
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and -40 < amount.adjusted() < 40 else None
+    return (
+        amount if amount.is_finite() and abs(int(amount.as_tuple().exponent)) <= 60 and amount.adjusted() < 40 else None
+    )
 
 
 def _moment(value: Value) -> datetime | None:
@@ -102,7 +107,7 @@ _ENTRY_READERS = {
     "coupons": _readers(Coupon),
 }
 _OTHERS_REPORT = ("campaigns", "links", "coupons")
-"""Lists of which a platform goes on to report after the affiliate itself is deleted."""
+"""Lists of which a platform continues to report after the affiliate itself is deleted."""
 _COUNTS = tuple(Stats.model_fields)
 _EXACT = Context(prec=100)  # sums never round
 
@@ -129,6 +134,26 @@ class _Entry:
         if fitting is not None:
             self.fields[field], self.stamps[field] = fitting, (at, rank)
 
+    @property
+    def is_accepted(self) -> bool:
+        word = self.fields.get("status")
+        return word is None or _VERDICTS.get(word.lower()) == "active"
+
+    @property
+    def names(self) -> list[str]:
+        """What this entry of ``campaigns`` is called where its own id is not known."""
+        known = (self.fields.get("campaign_id"), self.fields.get("name"))
+        return [f"campaign:{name.replace(']', ')')}" for name in known if name]
+
+    def fold(self, other: _Entry) -> None:
+        """Take over what *other* says of the same campaign, where it is newer."""
+        self.newest = max(self.newest, other.newest)
+        if other.gone is not None:
+            self.gone = max(other.gone, self.gone or other.gone)
+        for name, value in other.fields.items():
+            if name not in self.stamps or other.stamps[name] > self.stamps[name]:
+                self.fields[name], self.stamps[name] = value, other.stamps[name]
+
 
 def view(record_id: str, facts: Facts) -> AffiliateRecord:
     """The record that *facts* make; never raises: a fact that doesn't fit its path says nothing.
@@ -139,12 +164,15 @@ def view(record_id: str, facts: Facts) -> AffiliateRecord:
     * An entry of ``users`` or ``campaigns`` stays out when a newer complete list (``users[]``) lacks it, or when its
       own ``gone_at`` is not older than all else that is said of it.
     * ``campaigns`` in the order of their ids (the oldest first); one that is known by its campaign only
-      (``campaign:7``) is folded into the membership that names the same ``campaign_id``.
-    * ``ref_id``, ``referral_link``, ``promo_code``, ``campaign``: of the campaign that ``default.promotion_id`` or
-      ``default.ref_id`` names, else of the first.
+      (``campaign:7``) is folded into the membership that names the same campaign.
+    * ``ref_id``, ``referral_link``, ``promo_code``, ``campaign`` and its terms: of the campaign that
+      ``default.promotion_id`` names; of the latest accepted, if that was later; else of the one that
+      ``default.ref_id`` names, or the first.
+    * ``balances``: an amount that a later complete statement (``balances.current``) does not name is 0.
+    * Money has at least the decimals of its currency.
     * ``stats``: as the platform gave them, unless a campaign's count is newer; then the sum over the campaigns.
     * ``status``, where the platform gives none for the affiliate or a campaign's verdict is newer: the best that any
-      campaign says (accepted, pending, inactive, rejected, blocked).
+      campaign says (accepted, pending, inactive, rejected, blocked); "unknown" when they say nothing that we know.
     * The main contact (``first_name last_name email phone``), where the affiliate itself has none: the first active
       user in the platform's order, else the first.
     * ``referral_link`` and ``ref_id`` of the first of ``links``, ``promo_code`` of the first of ``coupons``, where
@@ -163,10 +191,12 @@ def view(record_id: str, facts: Facts) -> AffiliateRecord:
     data.setdefault("source", source or None)
     data.setdefault("affiliate_id", platform_id or None)
     _add_users(data, _present(gathered.entries["users"], facts.get("users[]")), facts.get("users[]"))
-    _add_campaigns(data, _folded(_present(gathered.entries["campaigns"], facts.get("campaigns[]"))), facts)
+    _add_campaigns(data, _present(_folded(gathered.entries["campaigns"]), facts.get("campaigns[]")), facts)
     for name, first in _OF_THE_FIRST.items():
         _add_list(data, name, _present(gathered.entries[name], facts.get(f"{name}[]")), facts.get(f"{name}[]"), first)
+    _clear_balances(data, facts)
     _fill_gaps(data)
+    fill_decimals(data)
     if "gone_at" in data and facts["gone_at"][0] < gathered.newest:
         del data["gone_at"]
     elif "gone_at" in data:
@@ -194,7 +224,11 @@ class _Gathered:
         elif path in _READERS:
             steps, reader = _READERS[path]
             self._put(steps, None if value is None else reader(value))
-        elif path.startswith("custom.") and _is_unicode(path) and (isinstance(value, int) or _text(value)):
+        elif (
+            path.startswith("custom.")
+            and _is_unicode(path)
+            and (isinstance(value, bool) or _count(value) is not None or _text(value))
+        ):
             self._put(("custom", path.removeprefix("custom.")), value)
         if path != "gone_at" and head not in _OTHERS_REPORT and not path.startswith("last_"):
             self.newest = max(self.newest, at)
@@ -215,7 +249,8 @@ def _present(entries: dict[str, _Entry], roster: Fact | None) -> dict[str, _Entr
     return {
         key: entry
         for key, entry in sorted(entries.items(), key=lambda item: _by_number(item[0]))
-        if (entry.gone is None or entry.gone < entry.newest) and (listed is None or key in listed or entry.newest > at)
+        if (entry.gone is None or entry.gone < entry.newest)
+        and (listed is None or entry.newest > at or not {key, *entry.names}.isdisjoint(listed))
     }
 
 
@@ -226,18 +261,15 @@ def _by_number(key: str) -> tuple[int, int, str]:
 
 def _folded(campaigns: dict[str, _Entry]) -> dict[str, _Entry]:
     """What is known of a campaign without its membership's id goes to the membership, if that is known (newer wins)."""
-    members = {entry.fields["campaign_id"]: key for key, entry in reversed(campaigns.items())
-               if "campaign_id" in entry.fields and not key.startswith("campaign:")}  # fmt: skip
-    if not members or len(members) == len(campaigns):
-        return campaigns
+    by_campaign = sorted(key for key in campaigns if key.startswith("campaign:"))
+    members = sorted((key for key in campaigns if not key.startswith("campaign:")), key=_by_number, reverse=True)
+    homes: dict[str, str] = {}
+    for key in (*by_campaign, *members):  # a membership before a campaign, and of several the first
+        homes.update({name: key for name in campaigns[key].names if name != key})
     folded: dict[str, _Entry] = {}
-    for key, entry in campaigns.items():
-        home = members.get(entry.fields.get("campaign_id", "")) if key.startswith("campaign:") else None
-        mine = folded.setdefault(home or key, _Entry())
-        mine.newest = max(mine.newest, entry.newest)
-        for name, value in entry.fields.items():
-            if name not in mine.stamps or entry.stamps[name] > mine.stamps[name]:
-                mine.fields[name], mine.stamps[name] = value, entry.stamps[name]
+    for key, entry in sorted(campaigns.items()):
+        home = homes.get(key, key) if key.startswith("campaign:") else key
+        folded.setdefault(home, _Entry()).fold(entry)
     return folded
 
 
@@ -289,37 +321,51 @@ _OF_THE_DEFAULT_CAMPAIGN = {
     "ref_id": "ref_id",
     "referral_link": "referral_link",
     "promo_code": "promo_code",
+    "customer_promo_code": "customer_promo_code",
     "campaign": "name",
+    "offer": "offer",
+    "commission_name": "commission_name",
+    "commission_percent": "commission_percent",
+    "target_reached_at": "target_reached_at",
 }
 
 
 def _add_campaigns(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) -> None:
     default_ref = _text(facts["default.ref_id"][2]) if "default.ref_id" in facts else None
-    default_id = _text(facts["default.promotion_id"][2]) if "default.promotion_id" in facts else None
     if campaigns:
         data["campaigns"] = [{**entry.fields, "id": key} for key, entry in campaigns.items()]
         _add_sums(data, campaigns, facts)
-        chosen = campaigns.get(default_id or "") or next(
-            (entry for entry in campaigns.values() if default_ref and entry.fields.get("ref_id") == default_ref),
-            next(iter(campaigns.values())),
-        )
+        default = _default_campaign(campaigns, facts.get("default.promotion_id"), default_ref)
         for field, name in _OF_THE_DEFAULT_CAMPAIGN.items():
-            if name in chosen.fields:
-                data.setdefault(field, chosen.fields[name])
+            if name in default.fields:
+                data.setdefault(field, default.fields[name])
     if default_ref:
         data.setdefault("ref_id", default_ref)
-    if data.get("platform") == "everflow":
-        return  # being approved for an offer says nothing of the partner's account
-    verdicts = {
-        word: entry.stamps["status"]
-        for entry in campaigns.values()
-        if (word := entry.fields.get("status")) in _VERDICTS
-    }
-    if verdicts:
-        stated = facts.get("status")
-        if stated is None or stated[:2] < max(verdicts.values()):
-            best = min(verdicts, key=_BEST.index)
-            data["status"], data["source_status"] = _VERDICTS[best], best
+    if data.get("platform") != "everflow":  # being approved for an offer says nothing of the partner's account
+        _add_verdict(data, campaigns, facts.get("status"))
+
+
+def _default_campaign(campaigns: dict[str, _Entry], stated: Fact | None, default_ref: str | None) -> _Entry:
+    accepted = [entry for entry in campaigns.values() if "accepted_at" in entry.fields and entry.is_accepted]
+    latest = max(accepted, key=lambda entry: entry.fields["accepted_at"], default=None)
+    stated_at, _, stated_id = stated or (0, 0, None)
+    named = campaigns.get(_text(stated_id) or "")
+    if named is not None and (latest is None or stated_at >= latest.stamps["accepted_at"][0]):
+        return named
+    if latest is not None:
+        return latest
+    by_ref = (entry for entry in campaigns.values() if default_ref and entry.fields.get("ref_id") == default_ref)
+    return next(by_ref, next(iter(campaigns.values())))
+
+
+def _add_verdict(data: dict[str, Any], campaigns: dict[str, _Entry], stated: Fact | None) -> None:
+    words = {entry.fields["status"]: entry.stamps["status"] for entry in campaigns.values() if "status" in entry.fields}
+    known = {word: stamp for word, stamp in words.items() if word.lower() in _VERDICTS}
+    if known and (stated is None or stated[:2] < max(known.values())):
+        best = min(known, key=lambda word: (_BEST.index(word.lower()), word))
+        data["status"], data["source_status"] = _VERDICTS[best.lower()], best
+    elif words and not known and stated is None:
+        data["status"], data["source_status"] = "unknown", max(words, key=lambda word: (words[word], word))
 
 
 def _add_sums(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) -> None:
@@ -336,6 +382,37 @@ def _add_sums(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) 
         for count in counts[1:]:
             total = _EXACT.add(total, count) if isinstance(total, Decimal) else total + count
         stats[name] = total
+
+
+def _clear_balances(data: dict[str, Any], facts: Facts) -> None:
+    for name, amounts in data.get("balances", {}).items():
+        complete = facts.get(f"balances.{name}")
+        if complete is None:
+            continue
+        for unit in amounts:
+            if facts[f"balances.{name}.{unit}"][:2] < complete[:2]:
+                amounts[unit] = Decimal(0) if unit == "cash" else 0
+
+
+def fill_decimals(data: dict[str, Any]) -> None:
+    """Give the amounts of money in a record's data at least the decimals of their currency: 300 EUR is 300.00."""
+    currency = data.get("currency") or ""
+    reward = data.get("last_reward") or {}
+    tables = [
+        *((balance, ("cash",)) for balance in (data.get("balances") or {}).values()),
+        *((part, ("sales_total", "refunds_total")) for part in (data.get("stats"), *(data.get("campaigns") or ()))),
+    ]
+    for table, names in tables:
+        _fill(table, names, currency)
+    in_cash = reward.get("unit") in ("cash", None)
+    _fill(reward, ("amount", "conversion_amount") if in_cash else ("conversion_amount",),
+          reward.get("currency") or currency)  # fmt: skip
+
+
+def _fill(table: dict[str, Any] | None, names: Sequence[str], currency: str) -> None:
+    for name in names:
+        if table and table.get(name) is not None:
+            table[name] = with_decimals(table[name], currency)
 
 
 def _fill_gaps(data: dict[str, Any]) -> None:
@@ -357,9 +434,9 @@ def _fill_gaps(data: dict[str, Any]) -> None:
 def said_something_new(before: Facts, after: Facts) -> bool:
     """Whether *after* (a join of *before* and more) makes another record: a value, and not merely a stamp, changed.
 
-    Where the record depends on stamps too (an affiliate or an entry that was gone and is back), the records decide.
+    Where only stamps are newer, the records decide: they depend on stamps, too.
     """
-    by_stamp = False
+    restated = False
     for path, fact in after.items():
         mine = before.get(path)
         if mine is None:
@@ -369,7 +446,5 @@ def said_something_new(before: Facts, after: Facts) -> bool:
         value, known = fact[2], mine[2]
         if value != known or type(value) is not type(known):
             return True
-        by_stamp = True
-    if not by_stamp or not any(path.endswith(("gone_at", "[]")) or path.startswith("stats.") for path in after):
-        return False
-    return view("", before) != view("", after)
+        restated = True
+    return restated and view("", before) != view("", after)

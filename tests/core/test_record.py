@@ -216,8 +216,9 @@ def test_gone_holds_until_something_newer_is_said_of_the_affiliate_itself() -> N
         (("pending",), "pending"),
         (("rejected", "accepted", "pending"), "active"),
         (("blocked", "rejected"), "rejected"),
-        (("offer_running",), None),
-        (("word",), None),
+        (("word",), "unknown"),
+        (("word", "pending"), "pending"),
+        ((), None),
     ],
 )
 def test_without_a_status_of_its_own_the_best_campaign_decides(states: tuple[str, ...], status: str | None) -> None:

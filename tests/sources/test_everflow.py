@@ -42,7 +42,7 @@ def partner(**fields: Any) -> Body:
                 "email": "mary@net.example",
                 "cell_phone": "PRIVATE",
             },
-            "account_executive": {"first_name": "PRIVATE", "email": "PRIVATE@net.example"},
+            "account_executive": {"first_name": "Eve", "email": "eve@net.example", "cell_phone": "PRIVATE"},
             "contact_address": {
                 "address_line_1": "1 Mill Rd",
                 "city": "Ockham",
@@ -137,7 +137,7 @@ def verdict(**fields: Any) -> Body:
         "network_affiliate_name": "Engines & Co",
         "new_status": "active",
         "employee_id": 3,
-        "employee_full_name": "PRIVATE Person",
+        "employee_full_name": "Paul Person",
         "timestamp": NOW,
     } | fields
 
@@ -194,6 +194,7 @@ def test_a_partner_in_the_newer_shape() -> None:
         "address": {"line1": "1 Mill Rd", "city": "Ockham", "region": "SU", "postal_code": "GU1", "country": "GB"},
         "currency": "EUR",
         "manager": {"name": "Mary Keeper", "email": "mary@net.example"},
+        "account_executive": {"name": "Eve", "email": "eve@net.example"},
         "labels": ["gold", "mobile"],
         "users": [
             {
@@ -272,6 +273,7 @@ def test_a_verdict_alone_finds_the_affiliate_by_id() -> None:
         "status": "rejected",
         "source_status": "rejected",
         "company": "Engines & Co",
+        "verdict": {"employee": "Paul Person", "at": "2026-01-01T00:00:00Z"},
         "updated_at": "2026-01-01T00:00:00Z",
         "last_event": {"type": "partner_sign_up_verdict", "at": "2026-01-01T00:00:00Z"},
     }

@@ -258,11 +258,11 @@ ADA: Body = {
         {
             "id": "701",
             "name": "Main",
-            "status": "offer_running",
             "ref_id": "ada",
             "referral_link": "https://shop.example?r=ada",
             "promo_code": "ADA10",
             "campaign_id": "5",
+            "offer_status": "offer_running",
             "visitors": 9,
             "leads": 4,
             "customers": 3,
@@ -310,7 +310,13 @@ def test_a_reward_changes_only_balances_and_what_came_last() -> None:
     changed = {path for path in got if got[path] != ADA.get(path)}
     assert changed == {"balances", "last_reward", "last_event", "updated_at"}
     assert got["balances"]["earned"]["cash"] == "527.94"
-    assert got["last_reward"] == {"amount": "20.50", "unit": "cash", "status": "approved", "at": "2026-01-01T11:00:00Z"}
+    assert got["last_reward"] == {
+        "amount": "20.50",
+        "unit": "cash",
+        "status": "approved",
+        "conversion_amount": "100.00",
+        "at": "2026-01-01T11:00:00Z",
+    }
 
 
 def test_a_promoter_in_three_campaigns_keeps_three_memberships_in_any_order() -> None:
@@ -462,7 +468,7 @@ def test_a_currency_that_is_no_code_is_refused(currency: str) -> None:
         ("pending", "pending"),
         ("blocked", "blocked"),
         ("Active", "active"),
-        ("frozen", None),
+        ("frozen", "unknown"),
         ("", "active"),
     ],
 )
@@ -541,6 +547,7 @@ def test_v2_memberships_bring_link_campaign_and_status() -> None:
                 "referral_link": "https://shop.example?r=ada",
                 "promo_code": "ADA10",
                 "campaign_id": "5",
+                "accepted_at": "2026-01-01T10:00:00Z",
             }
         ]
 

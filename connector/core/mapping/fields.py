@@ -19,6 +19,7 @@ from connector.core.mapping.steps import Change
 from connector.core.mapping.values import held_by, steps_of, value_of
 from connector.core.mapping.when import condition, without_when
 from connector.core.overwrite import is_empty
+from connector.core.record import ADDED_STATUSES
 from connector.core.row import Cell, Column, ColumnType, Option
 from connector.core.toml import Path
 from connector.core.words import did_you_mean, unknown_word
@@ -95,7 +96,7 @@ class FieldReader:
         shape, column_type = self._type(kind)
         lookup = self._map(kind, shape) if model.map is not None else None
         default = self._default(shape, column_type)
-        column = self._column(column_type, model.overwrite or overwrite, default)
+        column = self._column(column_type, model.overwrite or overwrite, default, lookup)
         if value is None or len(self._reading.problems) > mistakes_before:
             return column, None
         return column, Field(
@@ -114,7 +115,7 @@ class FieldReader:
     def _say(self, *path: str | int, text: str, key: bool = False) -> None:
         self._reading.say((*self._at, *path), text, at="key" if key else "value")
 
-    def _column(self, column_type: ColumnType, overwrite: Any, default: Cell) -> Column:
+    def _column(self, column_type: ColumnType, overwrite: Any, default: Cell, lookup: Lookup | None) -> Column:
         model = self._model
         if model.overwrite == "only_forward" and not model.order and "order" not in self._dropped:
             self._say("overwrite", text='"only_forward" needs order = ["first stage", …, "last stage"]')
@@ -128,7 +129,7 @@ class FieldReader:
             order=tuple(model.order or ()),
             label=model.label,
             group=model.group,
-            options=self._choices(default),
+            options=self._choices(default, lookup),
             currency=model.currency.upper() if model.currency and column_type == "money" else None,
             on_error=model.on_error,
             where=f"{document.file}:{document.key_place(self._at).line}",
@@ -222,8 +223,9 @@ class FieldReader:
         words = kind.words if kind is not None else None
         if kind is not None and kind.holds == "boolean":
             words = ("true", "false")
+        unruled: tuple[str, ...] = ()
         if words is not None:
-            self._check_words(rules, words, of_record=kind is not None and kind.holds != "boolean")
+            unruled = self._check_words(rules, words, of_record=kind is not None and kind.holds != "boolean")
         if kind is not None and kind.holds == "datetime":
             self._say("map", text="map is for words, and the value is a date", key=True)
         if model.type is not None:
@@ -235,11 +237,25 @@ class FieldReader:
             folded.setdefault(word.strip().casefold(), value)
         folded.pop("*", None)
         exact = {word: value for word, value in rules.items() if word != "*"}
+        if self._shows_words():
+            exact |= {word: word for word in unruled}
+            folded |= {word: word for word in unruled}
         strict = "*" not in rules and words is None and model.default is None
         return Lookup(exact, folded, rules.get("*"), strict=strict)
 
-    def _check_words(self, rules: dict[str, Any], words: Sequence[str], *, of_record: bool) -> None:
-        """Of a closed vocabulary, every word has a rule, and there are no others."""
+    def _shows_words(self) -> bool:
+        """Whether a word that has no rule can be shown as it is."""
+        given = (self._model.map or {}).values()
+        return self._model.type in ("text", "list") or (
+            self._model.type is None and all(isinstance(value, str) for value in given)
+        )
+
+    def _check_words(self, rules: dict[str, Any], words: Sequence[str], *, of_record: bool) -> tuple[str, ...]:
+        """Of a closed vocabulary, every word has a rule, and there are no others.
+
+        Returns:
+            Words without a rule that came into the vocabulary later: mappings from before are right without them.
+        """
         from_ = self._model.from_
         subject = f"{from_ if isinstance(from_, str) else 'the value'} is" if of_record else "the value is"
         known = {word.casefold() for word in words}
@@ -247,9 +263,20 @@ class FieldReader:
             if word != "*" and word.casefold() not in known:
                 self._say("map", word, text=f'{subject} never "{word}"' + unknown_word(word, words), key=True)
         ruled = {word.casefold() for word in rules}
-        missing = [word for word in words if word.casefold() not in ruled]
-        if missing and "*" not in rules and self._model.default is None:
+        unruled = [word for word in words if word.casefold() not in ruled]
+        if "*" in rules or self._model.default is not None:
+            return ()
+        missing = [word for word in unruled if word not in ADDED_STATUSES]
+        if missing:
             self._say("map", text=f'no rule for: {", ".join(missing)}; add "*" = "…" or default')
+        added = tuple(word for word in unruled if word in ADDED_STATUSES)
+        if added and not missing:
+            shown = "is shown as it is" if self._shows_words() else "leaves the cell empty"
+            text = (
+                f'{subject} also "{added[0]}" now, for a word of the platform that is not known; it {shown}: add a rule'
+            )
+            self._reading.warn((*self._at, "map"), text)
+        return added
 
     def _default(self, shape: Shaper, column_type: ColumnType) -> Cell:
         given = self._model.default
@@ -261,7 +288,7 @@ class FieldReader:
             return None
         return self._try(shape, value, column_type, "default", inferred=self._model.type is None)
 
-    def _choices(self, default: Cell) -> tuple[Option, ...]:
+    def _choices(self, default: Cell, lookup: Lookup | None) -> tuple[Option, ...]:
         """The choices of an enumeration: ``options``, else all that ``map`` and ``default`` can give as text."""
         model = self._model
         if isinstance(model.options, dict):
@@ -276,6 +303,8 @@ class FieldReader:
         if model.map is None or model.type not in (None, "text", "list"):
             return ()
         given = [*model.map.values(), *(default if isinstance(default, tuple) else [default])]
+        if lookup is not None:
+            given += [word for word in ADDED_STATUSES if lookup.exact.get(word) == word]
         return tuple(Option(text, text) for text in dict.fromkeys(text_of(value) for value in given) if text)
 
 

@@ -72,6 +72,7 @@ def load(
         columns=tuple(columns),
         key=key,
         options=options,
+        warnings=tuple(sorted(dict.fromkeys(reading.warnings))),
         _key_field=next(field for field in fields if field.column == key),
         _fields=tuple(fields),
         _when=tuple((path, passes) for path, passes in tests if not path.startswith("item")),

@@ -179,6 +179,7 @@ class Mapping(Struct, frozen=True):
         columns: what is managed, in file order; with ``removed_records = "mark"`` the date column comes last.
         key: the key's column.
         options: an instance of the sink's ``TargetOptions``.
+        warnings: what works, but may not be meant; ``check`` shows it.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Mapping(Struct, frozen=True):
     columns: tuple[Column, ...]
     key: str
     options: TargetOptions
+    warnings: tuple[Problem, ...]
     _key_field: Field
     _fields: tuple[Field, ...]
     _when: tuple[tuple[str, Passes], ...]

@@ -32,6 +32,8 @@ class Reading:
         self.document = document
         self.vocabularies = vocabularies
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        """What works, but may not be meant."""
         self.paths = Paths(vocabularies)
         self.for_each: str | None = None
         self.item_columns: set[str] = set()
@@ -40,6 +42,10 @@ class Reading:
     def say(self, path: Path, text: str, *, at: Literal["value", "key"] = "value") -> None:
         """Add a mistake at the value (or key) at *path*."""
         self.problems.append(self.document.problem(path, text, at=at))
+
+    def warn(self, path: Path, text: str, *, at: Literal["value", "key"] = "value") -> None:
+        """Add a warning about the value (or key) at *path*."""
+        self.warnings.append(self.document.problem(path, text, at=at))
 
     def table(self, name: str) -> dict[str, Any]:
         """The table *name* at the top of the file; empty when there is none."""

@@ -16,7 +16,7 @@ from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, micros_of_iso, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, fields_of, id_text, micros_of_time, no_fields, part, parts, stamp, text
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement, currency_code
@@ -101,7 +101,7 @@ class Dub:
         topic, number = text(value.get("event")), id_text(value.get("id"))
         if topic is None or number is None or part(value, "data") is None:
             raise Unreadable('the body is not {"id": …, "event": …, "data": {…}}')
-        at = stamp(micros_of_iso(value.get("createdAt")), request.received_at)
+        at = stamp(micros_of_time(value.get("createdAt")), request.received_at)
         # Two published examples of different events have one id.
         return Event(self.name, f"{topic}:{number}", topic, at, request.received_at, body)
 

@@ -11,7 +11,7 @@ from typing import Any
 from connector.core import paging
 from connector.core.api_rows import gone, listed, open_answer, rows_of
 from connector.core.errors import Unreadable
-from connector.core.lenient import key_text, micros_of, micros_of_seconds
+from connector.core.lenient import key_text, micros_of, micros_of_time
 from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
 from connector.core.source import API_TOPIC, Event
 
@@ -88,7 +88,7 @@ class Partners:
         key = saved = None
         if isinstance(row, dict):
             key = key_text(row.get("network_affiliate_id"))
-            saved = micros_of_seconds(row.get("time_saved"))
+            saved = micros_of_time(row.get("time_saved"))
         # A time that is not over yet is no time of a save.
         at = micros_of(as_of) if saved is None else min(saved, micros_of(as_of))
         return listed(self._name, ROW, key, row, at, as_of)

@@ -21,18 +21,19 @@ from connector.core.facts import AffiliateUpdate, Fact, Value
 from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
+    custom_value,
     fields_of,
     iso,
     iso_or_none,
     key_text,
     micros_of,
-    micros_of_iso,
-    micros_of_seconds,
+    micros_of_time,
     no_fields,
     part,
     parts,
     stamp,
     text,
+    text_for,
 )
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
@@ -68,8 +69,8 @@ _TOPIC = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 # ---------------------------------------------------------------- where the bodies hold what, newer and older names
-# What is private (``billing``, ``account_executive``, ``internal_notes``) is in no table, and is never read; of the
-# partner's manager, name and e-mail only.
+# What is private (``billing``, ``internal_notes``) is in no table, and is never read; of employees, only name and
+# e-mail.
 
 _ADDRESS = (
     ("address_1", "address.line1"),
@@ -142,7 +143,7 @@ class Everflow:
         for field in ("timestamp", "event_time", "time_saved", "time_created"):
             said = value.get(field)
             if said is not None:
-                at = micros_of_seconds(said) or micros_of_iso(said)
+                at = micros_of_time(said)
                 if at is not None:
                     break
         hashed = blake2b(body, digest_size=20).hexdigest()
@@ -233,23 +234,20 @@ class _Said:
             "last_event.at": (event.at, rank, moment),
         }
 
-    def put(self, path: str, value: Value) -> None:
+    def put(self, path: str, value: Value, at: int | None = None) -> None:
         """One fact; a blank says nothing."""
         if value is not None and value != "":
-            self.facts[path] = (self.at, self.rank, value)
+            self.facts[path] = (at or self.at, self.rank, value)
 
     def _put_texts(
         self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "", at: int | None = None
     ) -> None:
         for name, path in paths:
-            value = text(fields.get(name))
-            if value is not None:
-                self.facts[prefix + path] = (at or self.at, self.rank, value)
+            self.put(prefix + path, text_for(path, fields.get(name)), at)
 
     def _status(self, word: str | None) -> None:
         if word:
-            # A word that we don't know clears ours: the old one is not true any more.
-            self.facts["status"] = (self.at, self.rank, _STATUSES.get(word.lower()))
+            self.put("status", _STATUSES.get(word.lower(), "unknown"))
             self.put("source_status", word)
 
     def verdict(self, body: Fields) -> None:
@@ -257,6 +255,8 @@ class _Said:
         self.rank = _RANKS[VERDICT]
         self._status(text(body.get("new_status")))
         self.put("company", text(body.get("network_affiliate_name")))
+        self.put("verdict.employee", text(body.get("employee_full_name")))
+        self.put("verdict.at", iso(self.at))
 
     def approval(self, offer: str, named: Fields) -> None:
         self.put(f"campaigns[{offer}].campaign_id", offer)
@@ -270,18 +270,18 @@ class _Said:
         currency = text(partner.get("default_currency_id"))
         if currency and len(currency) == 3 and currency.isascii() and currency.isalpha():
             self.put("currency", currency.upper())
-        self.put("created_at", iso_or_none(micros_of_seconds(partner.get("time_created"))))
+        self.put("created_at", iso_or_none(micros_of_time(partner.get("time_created"))))
         related = part(partner, "relationship") or no_fields
         for place in (related, partner):
             labels = place.get("labels")
             if isinstance(labels, dict | list):
                 self._labels(labels)
                 break
-        manager = part(related, "account_manager")
-        if manager is not None:
-            names = (text(manager.get("first_name")), text(manager.get("last_name")))
-            self.put("manager.name", " ".join(name for name in names if name))
-            self.put("manager.email", text(manager.get("email")))
+        self._employee("manager", part(related, "account_manager"))
+        self._employee("account_executive", part(related, "account_executive"))
+        source = part(related, "traffic_source") or part(partner, "traffic_source") or no_fields
+        name = text(source.get("name")) or key_text(partner.get("network_traffic_source_id"))
+        self.put("traffic_source", name)
         users = part(related, "users")
         if users is not None:
             self._users(users)
@@ -291,6 +291,13 @@ class _Said:
         # After the sign-up's mailing address, which it overrides as a whole: half of each would be no address.
         for place in (partner, related):
             self._address(part(place, "contact_address"))
+
+    def _employee(self, path: str, employee: Fields | None) -> None:
+        """Somebody of the network: a name and an address."""
+        if employee is not None:
+            names = (text(employee.get("first_name")), text(employee.get("last_name")))
+            self.put(f"{path}.name", " ".join(name for name in names if name) or text(employee.get("name")))
+            self.put(f"{path}.email", text_for("email", employee.get("email")))
 
     def _address(self, address: Fields | None) -> None:
         if address is not None and any(text(address.get(name)) for name, _ in _ADDRESS):
@@ -306,12 +313,13 @@ class _Said:
             entries = newer if isinstance(newer, list) else labels.get("entries")
         if not isinstance(entries, list):
             return
-        words = []
+        words: dict[str, None] = {}
         for entry in entries:
             if isinstance(entry, dict):
                 entry = entry.get("label") or entry.get("name") or entry.get("value")
-            if isinstance(entry, str) and entry.strip() and entry.strip() not in words:
-                words.append(entry.strip())
+            word = text(entry) if isinstance(entry, str) else None
+            if word is not None:
+                words[word] = None
         if words or not entries:  # an empty list is an answer: no labels
             self.put("labels", tuple(words))
 
@@ -324,12 +332,14 @@ class _Said:
         roster = []
         for user in entries:
             # Without an id the e-mail distinguishes them.
-            key = key_text(user.get("network_affiliate_user_id")) or (text(user.get("email")) or "").lower()
+            key = (
+                key_text(user.get("network_affiliate_user_id")) or (text_for("email", user.get("email")) or "").lower()
+            )
             if not key or "]" in key:
                 continue
             roster.append(key)
             # A user's edit does not move the partner's time_saved.
-            at = max(self.at, stamp(micros_of_seconds(user.get("time_saved")) or 0, self.received_at))
+            at = max(self.at, stamp(micros_of_time(user.get("time_saved")) or 0, self.received_at))
             self._put_texts(user, _USER, f"users[{key}].", at)
         total = users.get("total")
         if key_text(total) == str(len(roster)) or (not roster and total == 0):
@@ -338,24 +348,18 @@ class _Said:
 
     def _sign_up(self, sign_up: Fields) -> None:
         self._put_texts(sign_up, _SIGN_UP)
-        related = part(sign_up, "relationship")
-        if related is None:
-            return
-        self._address(part(related, "mailing_address"))
-        ways = [
-            ": ".join(said for name in ("promotion_type", "promotion_description") if (said := text(way.get(name))))
-            for way in parts(related, "promotional_information") or ()
-        ]
-        self.put("signup.promotion", "; ".join(way for way in ways if way))
-        for field in parts(related, "custom_field_values") or ():
-            number = key_text(field.get("network_signup_custom_field_id"))
-            value = field.get("value")
-            if isinstance(value, list):
-                value = ", ".join(str(item) for item in value if isinstance(item, str | int))
-            elif isinstance(value, Decimal):
-                value = str(value)
-            if number is not None and isinstance(value, str | int):
-                self.put(f"custom.{number}", value)
+        related = part(sign_up, "relationship") or no_fields
+        for place in (sign_up, related):  # the newer pages have these in a relationship, others flat
+            self._address(part(place, "mailing_address"))
+            ways = [
+                ": ".join(said for name in ("promotion_type", "promotion_description") if (said := text(way.get(name))))
+                for way in parts(place, "promotional_information") or ()
+            ]
+            self.put("signup.promotion", "; ".join(way for way in ways if way))
+            for field in parts(place, "custom_field_values") or ():
+                number = key_text(field.get("network_signup_custom_field_id"))
+                if number is not None:
+                    self.put(f"custom.{number}", custom_value(field.get("value")))
 
 
 def _names_a_partner(value: Fields) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from connector.core import paging
 from connector.core.api_rows import gone, listed, open_answer, rows_of, text_of
 from connector.core.errors import Unreadable
-from connector.core.lenient import key_text, micros_of, micros_of_iso
+from connector.core.lenient import key_text, micros_of, micros_of_time
 from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
 from connector.core.source import API_TOPIC, Event
 
@@ -168,7 +168,7 @@ class Deliveries(_Api):
         found = [row for row in rows if isinstance(row, dict)]
         if self._since is not None:
             edge = micros_of(self._since)
-            recent = [row for row in found if (micros_of_iso(row.get("created_at")) or edge) >= edge]
+            recent = [row for row in found if (micros_of_time(row.get("created_at")) or edge) >= edge]
             more = more if len(recent) == len(found) else []
             found = recent
         return Page([self._replayed(row, answer.as_of) for row in found], more=more)

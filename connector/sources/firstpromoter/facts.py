@@ -5,6 +5,7 @@ Source: docs.firstpromoter.com/webhooks/payload, …/webhooks-v2/payload (read 2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -13,16 +14,18 @@ from connector.core.lenient import (
     Fields,
     amount,
     count,
+    custom_value,
     iso,
     iso_or_none,
     key_text,
-    micros_of_iso,
+    micros_of_time,
     no_fields,
     part,
     parts,
     text,
+    text_for,
 )
-from connector.core.money import from_minor_with
+from connector.core.money import from_minor
 from connector.core.source import Event
 
 # What is private (``paypal_email``, ``vat_id``, ``note``) is in no table below, and is never read.
@@ -56,7 +59,6 @@ _RANKS = {
     "deleted": 5,
 }
 
-_NAMED = (("email", "email"), ("name", "name"))
 _PROMOTER = (("email", "email"), ("name", "name"), ("cust_id", "external_id"), ("default_ref_id", "default.ref_id"))
 _PROFILE = (
     ("first_name", "first_name"),
@@ -66,6 +68,8 @@ _PROFILE = (
     ("phone_number", "phone"),
     ("address", "address.line1"),
     ("country", "country"),
+    ("phone", "phone"),
+    ("company", "company"),
     ("avatar", "avatar_url"),
     ("avatar_url", "avatar_url"),
     ("description", "description"),
@@ -78,18 +82,23 @@ _PROFILE = (
     ("tiktok_url", "socials.tiktok"),
     ("twitch_url", "socials.twitch"),
 )
-_SOCIALS = tuple(
-    (name, f"socials.{name}")
-    for name in ("twitter", "youtube", "facebook", "linkedin", "instagram", "tiktok", "twitch")
-)
-_PROMOTION = (
-    ("status", "status"),
+_SOCIALS = (
+    ("x", "socials.twitter"),
+    *((name, f"socials.{name}") for name in
+      ("twitter", "youtube", "facebook", "linkedin", "instagram", "tiktok", "twitch")),
+)  # fmt: skip
+# Of a membership, v2's names and v1's: the vendor mixes them (its help pages name v1's link ``ref_link``, too).
+_MEMBERSHIP = (
+    ("ref_token", "ref_id"),
     ("ref_id", "ref_id"),
+    ("coupon", "promo_code"),
     ("promo_code", "promo_code"),
-    ("campaign_name", "name"),
+    ("customer_promo_code", "customer_promo_code"),
+    ("ref_link", "referral_link"),
     ("referral_link", "referral_link"),
+    ("campaign_name", "name"),
 )
-_PROMOTION_COUNTS = (
+_MEMBERSHIP_COUNTS = (
     ("visitors_count", "visitors"),
     ("leads_count", "leads"),
     ("customers_count", "customers"),
@@ -98,7 +107,6 @@ _PROMOTION_COUNTS = (
     ("cancellations_count", "cancellations"),
     ("sales_count", "sales"),
 )
-_MEMBERSHIP = (("state", "status"), ("ref_token", "ref_id"), ("coupon", "promo_code"), ("ref_link", "referral_link"))
 _COUNTED = (
     ("clicks_count", "stats.visitors"),
     ("referrals_count", "stats.leads"),
@@ -106,7 +114,8 @@ _COUNTED = (
     ("customers_count", "stats.customers"),
     ("active_customers_count", "stats.active_customers"),
 )
-_BALANCES = (  # by unit: cash in cents, the rest are counts
+# ``balances``, v2's only one, is taken for what is to be paid: its API shows it beside the total of all earnings.
+_BALANCES = (
     ("balances", "current"),
     ("earnings_balance", "earned"),
     ("current_balance", "current"),
@@ -126,15 +135,18 @@ _CLEARABLE = {
 }
 
 
+def status_of(word: str) -> str:
+    """The connector's word for the platform's: "unknown" for one that it does not know."""
+    return _STATUSES.get(word.lower(), "unknown")
+
+
 class Said:
     """The facts of one event, as they are gathered."""
 
-    __slots__ = ("at", "decimals", "moment", "rank", "saved_at", "values")
-
-    def __init__(self, event: Event, topic: str, currency: str, decimals: int) -> None:
+    def __init__(self, event: Event, topic: str, currency: str) -> None:
         self.at = event.at
         self.rank = _RANKS.get(topic.rpartition(".")[2], 0)
-        self.decimals = decimals
+        self.currency = currency
         self.moment = iso(event.at)
         self.saved_at = event.at  # what ``updated_at`` is true as of
         self.values: dict[str, Value] = {
@@ -158,63 +170,77 @@ class Said:
             self.values[path] = value
 
     def _put_texts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
-        values = self.values
         for name, path in paths:
-            value = fields.get(name)
-            # Nearly always a text or nothing, so that is decided here and not in a call.
-            said = value.strip() if type(value) is str else None if value is None else text(value)
-            if said:
-                values[prefix + path] = said
+            self.put(prefix + path, text_for(path, fields.get(name)))
 
     def _put_counts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
-        values = self.values
         for name, path in paths:
-            value = fields.get(name)
-            said = value if type(value) is int or value is None else count(value)
-            if said is not None:
-                values[prefix + path] = said
+            self.put(prefix + path, count(fields.get(name)))
+
+    # ---------------------------------------------------------------- the promoter
 
     def promoter(self, promoter: Fields) -> None:
         """The affiliate, in v1 and v2 at once."""
         self._put_texts(promoter, _PROMOTER)
-        status = text(promoter.get("status"))
-        if status:
-            # A word that we don't know clears ours: the old one is not true any more.
-            self.values["status"] = _STATUSES.get(status.lower())
-            self.put("source_status", status)
-        joined = micros_of_iso(promoter.get("created_at")) or micros_of_iso(promoter.get("joined_at"))
+        self.status(text(promoter.get("status")) or text(promoter.get("state")))
+        joined = micros_of_time(promoter.get("created_at")) or micros_of_time(promoter.get("joined_at"))
         self.put("created_at", iso_or_none(joined))
         self.put("default.promotion_id", key_text(promoter.get("default_promotion_id")))
         self.put("parent_id", key_text(promoter.get("parent_promoter_id")))
         for field, name in _BALANCES:
-            balance = part(promoter, field)
-            if balance is not None:
-                self.put(f"balances.{name}.cash", self._cash(balance.get("cash")))
-                self._put_counts(balance, _UNITS, f"balances.{name}.")
+            if field in promoter:
+                self._balance(name, promoter[field])
         profile = part(promoter, "profile")
         if profile is not None:
             self._put_texts(profile, _PROFILE)
-            accounts = part(profile, "social_accounts")
-            if accounts is not None:
-                for name, path in _SOCIALS:
-                    account = part(accounts, name)
-                    if account is not None:
-                        self.put(path, text(account.get("url")))
+            accounts = part(profile, "social_accounts") or no_fields
+            for name, path in _SOCIALS:
+                account = accounts.get(name)
+                self.put(path, text_for(path, account.get("url") if isinstance(account, dict) else account))
         for promotion in parts(promoter, "promotions") or ():
             self.promotion(promotion)
         for membership in parts(promoter, "promoter_campaigns") or ():
             self.membership(membership)
         for name, value in (part(promoter, "custom_fields") or no_fields).items():
-            if isinstance(value, list):
-                value = ", ".join(str(item) for item in value if isinstance(item, str | int))
-            elif isinstance(value, Decimal):
-                value = str(value)
-            if isinstance(value, str | int):
-                self.put(f"custom.{name}", value)
+            self.put(f"custom.{name}", custom_value(value))
+
+    def status(self, word: str | None) -> None:
+        """The affiliate's own status, in the platform's word."""
+        if word:
+            self.values["status"] = status_of(word)
+            self.values["source_status"] = word
+
+    def _balance(self, name: str, said: object) -> None:
+        """A balance that is there is complete as of its event: what it does not name is 0 then (see ``view``)."""
+        units: Fields = said if isinstance(said, dict) else no_fields
+        if not units and said not in (None, "", [], {}):
+            return
+        is_complete = True
+        for field, unit in (("cash", "cash"), *_UNITS):
+            value = units.get(field)
+            if value is None or value == "":
+                continue
+            read = self._cash(value) if unit == "cash" else count(value)
+            self.put(f"balances.{name}.{unit}", read)
+            is_complete = is_complete and read is not None  # of an amount that can't be read, nobody knows that it is 0
+        if is_complete:
+            self.values[f"balances.{name}"] = True
+
+    def changed(self, changes: Fields) -> None:
+        """v2 names what changed, ``{field: [old, new]}``: there, a blank does say that the field was cleared."""
+        balances = dict(_BALANCES)
+        for name, change in changes.items():
+            if not isinstance(change, list) or len(change) != 2:
+                continue
+            path = _CLEARABLE.get(name)
+            if path and (change[1] is None or change[1] == ""):
+                self.values[path] = None
+            elif name in balances:
+                self._balance(balances[name], change[1])
 
     def row(self, row: Fields) -> None:
         """What only the APIs' rows say; of v2's counts, over all campaigns."""
-        saved = micros_of_iso(row.get("updated_at"))
+        saved = micros_of_time(row.get("updated_at"))
         if saved is not None and saved <= self.at:
             self.values["updated_at"], self.saved_at = iso(saved), saved
         stats = part(row, "stats")
@@ -222,73 +248,103 @@ class Said:
             self._put_counts(stats, _COUNTED)
             self.put("stats.sales_total", self._cash(stats.get("revenue_amount")))
         # An archived promoter is only in the list of the archived.
-        self.put("gone_at", iso_or_none(micros_of_iso(row.get("archived_at"))))
-        entries = (*(parts(row, "promotions") or ()), *(parts(row, "promoter_campaigns") or ()))
-        ids = [key_text(entry.get("id")) for entry in entries]
-        places = tuple(place for place in ids if place is not None)
-        if places and len(places) == len(ids):
-            self.put("campaigns[]", places)  # the complete list: what is not in it was left
+        self.put("gone_at", iso_or_none(micros_of_time(row.get("archived_at"))))
+        self.complete((*(parts(row, "promotions") or ()), *(parts(row, "promoter_campaigns") or ())))
 
-    def named(self, promoter: Fields) -> None:
-        """A promoter that is only named."""
-        self._put_texts(promoter, _NAMED)
+    # ---------------------------------------------------------------- memberships in campaigns
 
-    def promotion(self, promotion: Fields, campaign: Fields | None = None, state: str | None = None) -> None:
-        """v1's membership in a campaign."""
-        campaign_id = key_text(promotion.get("campaign_id")) or key_text((campaign or no_fields).get("id"))
-        place = key_text(promotion.get("id")) or (f"campaign:{campaign_id}" if campaign_id else None)
-        if place is None:
-            return
-        prefix = f"campaigns[{place}]."
-        if state:
-            self.put(prefix + "status", state)
-        if campaign is not None:
-            self.put(prefix + "name", text(campaign.get("name")))
-        self._put_texts(promotion, _PROMOTION, prefix)
-        self._put_counts(promotion, _PROMOTION_COUNTS, prefix)
-        self.put(prefix + "campaign_id", campaign_id)
-        self.put(prefix + "sales_total", self._cash(promotion.get("sales_total")))
-        self.put(prefix + "refunds_total", self._cash(promotion.get("refunds_total")))
+    def complete(self, memberships: Sequence[Fields]) -> None:
+        """All of them, when there are any: what is not among them was left. No list, or an empty one, says nothing."""
+        places = [_place(membership, part(membership, "campaign")) for membership in memberships]
+        if places and None not in places:
+            self.values["campaigns[]"] = tuple(place for place in places if place is not None)
 
-    def membership(self, membership: Fields) -> str | None:
-        """v2's membership; the ID it has in the facts, or None when it has none."""
-        campaign = part(membership, "campaign")
-        campaign_id = key_text(membership.get("campaign_id")) or key_text((campaign or no_fields).get("id"))
-        place = key_text(membership.get("id")) or (f"campaign:{campaign_id}" if campaign_id else None)
-        if place is None:
-            return None
-        prefix = f"campaigns[{place}]."
-        self._put_texts(membership, _MEMBERSHIP, prefix)
-        self.put(prefix + "campaign_id", campaign_id)
-        if campaign is not None:
-            self.put(prefix + "name", text(campaign.get("name")))
+    def promotion(self, promotion: Fields, campaign: Fields | None = None, state: str | None = None) -> str | None:
+        """v1's membership; the ID it has in the facts. Its ``status`` is that of the offer, never of the membership."""
+        place = self._membership(promotion, campaign, state or text(promotion.get("state")))
+        if place is not None:
+            self.put(f"campaigns[{place}].offer_status", text(promotion.get("status")))
         return place
 
-    def lead(self, lead: Fields, state: str | None) -> None:
+    def membership(self, membership: Fields, state: str | None = None) -> str | None:
+        """v2's membership; the ID it has in the facts, or None when it has none.
+
+        Args:
+            state: what the event says by its name, where the membership does not say it.
+        """
+        said = text(membership.get("state")) or text(membership.get("status")) or state
+        return self._membership(membership, part(membership, "campaign"), said)
+
+    def accepted(self, place: str) -> None:
+        """That the membership was accepted by this event: the latest is the affiliate's default."""
+        self.put(f"campaigns[{place}].accepted_at", self.moment)
+
+    def _membership(self, membership: Fields, campaign: Fields | None, state: str | None) -> str | None:
+        place = _place(membership, campaign)
+        if place is None:
+            return None
+        prefix, named = f"campaigns[{place}].", campaign or no_fields
+        self.put(prefix + "status", state)
+        self.put(prefix + "name", text(named.get("name")))
+        self.put(prefix + "campaign_id", _campaign_id(membership, campaign))
+        self._put_texts(membership, _MEMBERSHIP, prefix)
+        self._put_counts(membership, _MEMBERSHIP_COUNTS, prefix)
+        for field in ("sales_total", "refunds_total"):
+            self.put(prefix + field, self._cash(membership.get(field)))
+        self.put(prefix + "target_reached_at", iso_or_none(micros_of_time(membership.get("target_reached_at"))))
+        offer = part(membership, "current_offer") or part(membership, "offer") or part(named, "offer") or no_fields
+        self.put(prefix + "offer", text(offer.get("name")))
+        reward = part(membership, "current_referral_reward") or part(membership, "referral_reward")
+        reward = reward or part(named, "referral_reward") or no_fields
+        self.put(prefix + "commission_name", text(reward.get("name")))
+        self.put(prefix + "commission_percent", _plain(reward.get("per_of_sale")))
+        return place
+
+    # ---------------------------------------------------------------- leads and rewards
+
+    def lead(self, lead: Fields) -> None:
         """The last lead, as a whole: what this one lacks must not be read off the one before."""
-        self.values["last_lead.email"] = text(lead.get("email"))
-        self.values["last_lead.state"] = state
-        self.values["last_lead.at"] = self.moment
+        self.values |= {
+            "last_lead.email": text_for("email", lead.get("email")),
+            "last_lead.state": text(lead.get("state")) or text(lead.get("status")),
+            "last_lead.customer_since": iso_or_none(micros_of_time(lead.get("customer_since"))),
+            "last_lead.plan": text(lead.get("plan_name")) or text(lead.get("plan")),
+            "last_lead.at": self.moment,
+        }
 
     def reward(self, reward: Fields) -> None:
-        """The last reward, as a whole."""
+        """The last reward, as a whole. v2's commissions may name a currency of their own."""
         unit = text(reward.get("unit"))
-        said = reward.get("amount")
-        self.values["last_reward.amount"] = self._cash(said) if unit in ("cash", None) else _plain(said)
-        self.values["last_reward.unit"] = unit
-        self.values["last_reward.status"] = text(reward.get("status"))
-        self.values["last_reward.at"] = self.moment
+        currency = (text_for("currency", reward.get("currency")) or "").upper()
+        own = currency if re.fullmatch("[A-Z]{3}", currency) else None
+        amount_said, sale = reward.get("amount"), reward.get("conversion_amount", reward.get("sale_amount"))
+        self.values |= {
+            "last_reward.amount": self._cash(amount_said, own) if unit in ("cash", None) else _plain(amount_said),
+            "last_reward.unit": unit,
+            "last_reward.currency": own,
+            "last_reward.status": text(reward.get("status")) or text(reward.get("state")),
+            "last_reward.conversion_amount": self._cash(sale, own),
+            "last_reward.tier_level": count(reward.get("tier_level", reward.get("tier"))),
+            "last_reward.at": self.moment,
+        }
 
-    def cleared(self, changes: Fields) -> None:
-        """v2 names what changed, ``{field: [old, new]}``: there, a blank does say that the field was cleared."""
-        for name, change in changes.items():
-            path = _CLEARABLE.get(name)
-            if path and isinstance(change, list) and len(change) == 2 and (change[1] is None or change[1] == ""):
-                self.values[path] = None
-
-    def _cash(self, said: object) -> str | None:
+    def _cash(self, said: object, currency: str | None = None) -> str | None:
         cents = _bounded(said)
-        return None if cents is None else from_minor_with(cents, self.decimals)
+        return None if cents is None else from_minor(cents, currency or self.currency)
+
+
+def _place(membership: Fields, campaign: Fields | None) -> str | None:
+    """The ID of a membership in the facts: its own, else its campaign's, else its campaign's name."""
+    number = key_text(membership.get("id"))
+    if number is not None:
+        return number
+    campaign_id = _campaign_id(membership, campaign)
+    name = campaign_id or text((campaign or no_fields).get("name")) or text(membership.get("campaign_name"))
+    return f"campaign:{name.replace(']', ')')}" if name else None
+
+
+def _campaign_id(membership: Fields, campaign: Fields | None) -> str | None:
+    return key_text(membership.get("campaign_id")) or key_text((campaign or no_fields).get("id"))
 
 
 def _bounded(said: object) -> int | Decimal | None:
@@ -297,6 +353,6 @@ def _bounded(said: object) -> int | Decimal | None:
 
 
 def _plain(said: object) -> str | None:
-    """An amount that is no money, in plain notation."""
+    """A number that is no money, in plain notation."""
     number = _bounded(said)
     return None if number is None else format(number, "f" if isinstance(number, Decimal) else "d")

@@ -15,13 +15,12 @@ from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, iso, key_text, micros_of_iso, no_fields, part, parts, stamp, text
-from connector.core.money import exponent
+from connector.core.lenient import Fields, fields_of, iso, key_text, micros_of_time, no_fields, part, parts, stamp, text
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.verify import Credentials
 from connector.sources.firstpromoter.api import ROW_V1, ROW_V2, Deliveries, Promoters
-from connector.sources.firstpromoter.facts import Said
+from connector.sources.firstpromoter.facts import Said, status_of
 from connector.sources.firstpromoter.sample import sample_event
 
 SECRETS = frozenset(
@@ -34,6 +33,7 @@ SECRETS = frozenset(
 _ONE_NAME = {"promoter_signs_up": "promoter_signed_up", "new_customer": "lead_becomes_referral"}
 _LEADS = frozenset({"lead_signup", "lead_becomes_referral", "lead_cancelled"})
 _REWARDS = frozenset({"reward_created", "fulfilment_pending"})
+_MEMBERSHIP_STEPS = frozenset({"accepted", "pending", "rejected", "blocked", "inactive"})
 _TYPES_V1 = _LEADS | _REWARDS | {"promoter_signed_up", "promoter_accepted"}
 
 
@@ -71,7 +71,6 @@ class FirstPromoter:
         self._options = options
         self._credentials = Credentials.of(options)
         self._currency = options.currency
-        self._decimals = exponent(options.currency)
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; secrets in the body are dropped here.
@@ -99,7 +98,7 @@ class FirstPromoter:
         # The type belongs to the key. v1 sends one event under two names with one id, and the merge absorbs the second;
         # v2's published examples even give one UUID to events of two kinds, about two different things.
         key = f"{topic}:{number}"
-        at = stamp(micros_of_iso(time), received_at)
+        at = stamp(micros_of_time(time), received_at)
         return Event(self.name, key, topic, at, received_at, body)
 
     def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
@@ -143,7 +142,7 @@ class FirstPromoter:
         key = key_text(row.get("id")) if row is not None else None
         if row is None or key is None:
             raise UnknownShape(f'{event.topic}: "id" is missing or not a number')
-        said = Said(event, "deleted" if event.topic == GONE else event.topic, self._currency, self._decimals)
+        said = Said(event, "deleted" if event.topic == GONE else event.topic, self._currency)
         for path in ("last_event.type", "last_event.at", "updated_at"):
             del said.values[path]
         if event.topic == GONE:
@@ -157,7 +156,7 @@ class FirstPromoter:
     def _v1(self, event: Event, data: Fields) -> Sequence[AffiliateUpdate]:
         """*data* is the lead, the reward, or a wrapper; the affiliate is at ``promoter``."""
         topic = _ONE_NAME.get(event.topic, event.topic)
-        promoter, promotion, campaign = part(data, "promoter"), part(data, "promotion"), part(data, "campaign")
+        promoter, promotion = part(data, "promoter"), part(data, "promotion")
         key = key_text(promoter.get("id")) if promoter is not None else None
         if key is None and (promoter is None or promoter.get("id") is None):  # a short body may name it elsewhere
             key = key_text(data.get("promoter_id")) or key_text((promotion or no_fields).get("promoter_id"))
@@ -165,22 +164,33 @@ class FirstPromoter:
             if promoter is None and (data.get("test") is True or topic not in _TYPES_V1):
                 return ()
             raise UnknownShape(f'{event.topic}: "data.promoter.id" is missing or not a number')
-        said = Said(event, topic, self._currency, self._decimals)
+        said = Said(event, topic, self._currency)
         if promoter is not None:
             said.promoter(promoter)
-        for one in parts(data, "promotions") or ():
+        promotions = parts(data, "promotions") or ()
+        for one in promotions:
             said.promotion(one)
-        state = text(data.get("state"))
-        accepted = state if topic == "promoter_accepted" else None
-        if promotion is not None:
-            said.promotion(promotion, campaign, accepted)
-        elif campaign is not None:  # named without the membership
-            said.membership({"campaign_id": campaign.get("id"), "campaign": campaign, "state": accepted})
+        if topic == "promoter_signed_up":
+            said.complete(promotions or parts(promoter or no_fields, "promotions") or ())
         if topic in _LEADS:
-            said.lead(data, state or text(data.get("status")))
+            said.lead(data)
         elif topic in _REWARDS:
             said.reward(data)
+        self._membership_v1(said, topic, data)
         return (said.update(f"{self.name}:{key}"),)
+
+    def _membership_v1(self, said: Said, topic: str, data: Fields) -> None:
+        """The membership that the event is about; of an event about the promoter, ``state`` is the membership's."""
+        promotion, campaign = part(data, "promotion"), part(data, "campaign")
+        state = text(data.get("state")) if topic.startswith("promoter_") else None
+        is_acceptance = topic == "promoter_accepted" and status_of(state or "accepted") == "active"
+        if topic == "promoter_accepted":
+            state = state or "accepted"
+        place = said.promotion(promotion or no_fields, campaign, state)
+        if place is not None and is_acceptance:
+            said.accepted(place)
+        elif place is None and "status" not in said.values:
+            said.status(state)
 
     # ---------------------------------------------------------------- v2
 
@@ -195,10 +205,10 @@ class FirstPromoter:
         key = key_text(next((candidate for candidate in given if candidate is not None), None))
         if key is None:
             raise UnknownShape(f'{event.topic}: "data.id" is missing or not a number')
-        said = Said(event, event.topic, self._currency, self._decimals)
-        said.cleared(part(body, "changes") or no_fields)
+        said = Said(event, event.topic, self._currency)
+        said.changed(part(body, "changes") or no_fields)
         if named is not None:
-            said.named(named)
+            said.promoter(named)
         said.promoter(data)
         if event.topic == "promoter.deleted":
             said.put("gone_at", iso(event.at))
@@ -224,23 +234,33 @@ class FirstPromoter:
         key = key_text(candidates[0])
         if key is None:
             raise UnknownShape(f"{event.topic}: the promoter's id is not a number")
-        said = Said(event, event.topic, self._currency, self._decimals)
+        said = Said(event, event.topic, self._currency)
         for place in places:
             promoter = part(place, "promoter")
             if promoter is not None:
-                said.named(promoter)
+                said.promoter(promoter)
         if membership is not None:
             said.membership(membership)
         if is_membership:
-            number = data.get("id")
-            own = said.membership(data if number is not None else {**data, "id": body.get("entity_id")})
-            if own and event.topic == "promoter_campaign.deleted":
-                said.put(f"campaigns[{own}].gone_at", iso(event.at))
+            self._membership_v2(said, event, body, data)
         elif event.topic.startswith("referral."):
-            said.lead(data, text(data.get("state")))
+            said.lead(data)
         elif event.topic.startswith("commission."):
             said.reward(data)
         return (said.update(f"{self.name}:{key}"),)
+
+    def _membership_v2(self, said: Said, event: Event, body: Fields, data: Fields) -> None:
+        step = event.topic.rpartition(".")[2]
+        own = {**data, "id": data.get("id", body.get("entity_id"))}
+        place = said.membership(own, step if step in _MEMBERSHIP_STEPS else None)
+        if place is None:
+            return
+        if step == "deleted":
+            said.put(f"campaigns[{place}].gone_at", iso(event.at))
+        state = said.values.get(f"campaigns[{place}].status")
+        is_new = step in ("accepted", "created") or "state" in (part(body, "changes") or no_fields)
+        if is_new and isinstance(state, str) and status_of(state) == "active":
+            said.accepted(place)
 
 
 def _word(value: object) -> str | None:

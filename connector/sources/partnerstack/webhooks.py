@@ -17,7 +17,7 @@ from typing import ClassVar
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, iso_or_none, micros_of, micros_of_millis, part, text
+from connector.core.lenient import Fields, fields_of, id_text, iso_or_none, micros_of, micros_of_time, part, text
 from connector.core.platform_api import Listing, NotReadable
 from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement
@@ -95,7 +95,7 @@ class PartnerStack:
             raise UnknownShape(f'{event.topic}: "id" is missing')
         said = Statement(event, "partnerstack")
         said.texts(body, _PARTNER)
-        said.put("created_at", iso_or_none(micros_of_millis(body.get("created_at"))))
+        said.put("created_at", iso_or_none(micros_of_time(body.get("created_at"))))
         group = part(body, "group")
         number = id_text(group.get("id")) if group is not None else None
         if group is not None and number is not None:

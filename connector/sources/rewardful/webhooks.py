@@ -14,7 +14,7 @@ from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, micros_of_iso, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, fields_of, id_text, micros_of_time, no_fields, part, parts, stamp, text
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement, currency_code
@@ -69,7 +69,7 @@ class Rewardful:
         topic, number = text(event.get("type")), id_text(event.get("id"))
         if topic is None or number is None or part(value, "object") is None:
             raise Unreadable('the body is not {"object": {…}, "event": {"id": …, "type": …}}')
-        at = stamp(micros_of_iso(event.get("created_at")), request.received_at)
+        at = stamp(micros_of_time(event.get("created_at")), request.received_at)
         return Event(self.name, f"{topic}:{number}", topic, at, request.received_at, body)
 
     def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:

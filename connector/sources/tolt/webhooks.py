@@ -19,7 +19,7 @@ from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, micros_of_iso, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, fields_of, id_text, micros_of_time, no_fields, part, parts, stamp, text
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement, currency_code
@@ -81,7 +81,7 @@ class Tolt:
         # stands for itself: it carries its time.
         sent = request.header(b"svix-id")
         key = id_text(sent.decode("latin-1")) if sent is not None else None
-        at = stamp(micros_of_iso(value.get("timestamp")), request.received_at)
+        at = stamp(micros_of_time(value.get("timestamp")), request.received_at)
         key = key or blake2b(body, digest_size=20).hexdigest()
         return Event(self.name, f"{topic}:{key}", topic, at, request.received_at, body)
 

@@ -25,8 +25,7 @@ from connector.core.lenient import (
     id_text,
     iso_or_none,
     micros_of,
-    micros_of_iso,
-    micros_of_seconds,
+    micros_of_time,
     parts,
     text,
 )
@@ -182,7 +181,7 @@ class UpPromote:
     def _say_affiliate(self, said: Statement, body: Fields) -> None:
         said.texts(body, _AFFILIATE)
         said.status(text(body.get("status")), _STATUSES)
-        created = micros_of_seconds(body.get("created_at_timestamp")) or micros_of_iso(body.get("created_at"))
+        created = micros_of_time(body.get("created_at_timestamp")) or micros_of_time(body.get("created_at"))
         said.put("created_at", iso_or_none(created))
         said.put("parent_id", id_text(body.get("up_line_affiliate_id")))
         for name, link in _LINKS:

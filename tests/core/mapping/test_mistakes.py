@@ -66,11 +66,13 @@ def test_the_three_messages_of_the_document_come_out_to_the_letter() -> None:
         ('▸"adress.city"', 'no record has "adress.city"; did you mean "address.city"?'),
         ('▸"postal_code"', 'no record has "postal_code"; did you mean "address.postal_code"?'),
         ('▸"zebra"',
-         'no record has "zebra"; it has: id, source, platform, affiliate_id, status, source_status, email, first_name, '
-         'last_name, name, company, website, phone, country, description, avatar_url, address.…, socials.…, '
-         'external_id, parent_id, ref_id, referral_link, promo_code, campaign, campaigns.…, links.…, coupons.…, '
-         'stats.…, currency, balances.…, manager.…, labels, users.…, signup.…, custom.…, last_lead.…, last_reward.…, '
-         'last_payout.…, created_at, updated_at, gone_at, merged_into, last_event.…'),
+         'no record has "zebra"; it has: id, source, platform, affiliate_id, status, source_status, email, '
+         'first_name, last_name, name, company, website, phone, country, description, avatar_url, address.…, '
+         'socials.…, external_id, parent_id, ref_id, referral_link, promo_code, customer_promo_code, campaign,'
+         ' offer, commission_name, commission_percent, target_reached_at, campaigns.…, links.…, coupons.…, '
+         'stats.…, currency, balances.…, manager.…, account_executive.…, traffic_source, verdict.…, labels, '
+         'users.…, signup.…, custom.…, last_lead.…, last_reward.…, last_payout.…, created_at, updated_at, '
+         'gone_at, merged_into, last_event.…'),
         ('▸"manager.foo"', 'no record has "manager.foo"; right would be: manager.name, manager.email'),
         ('▸"manager"', '"manager" has parts: manager.name, manager.email; name one of them'),
         ('▸"custom"', '"custom" has parts: custom.*; name one of them'),
@@ -206,7 +208,7 @@ def test_all_mistakes_come_at_once_in_file_order_and_one_hides_no_other() -> Non
         'no rule for: pending, active, inactive, rejected, blocked; add "*" = "…" or default',
         'status is never "activ"; did you mean "active"?',
         'no record has "statsu"; did you mean "status"?',
-        'status is never "y"; right would be: pending, active, inactive, rejected, blocked',
+        'status is never "y"; right would be: pending, active, inactive, rejected, blocked, unknown',
         'no record has "nam"; did you mean "name"?',
         '[fields] has no "Nam"; right would be: A, B, C, ID',
         key='"ID" = "id"',
