@@ -179,9 +179,6 @@ def _micros_of_words(written: str) -> int | None:
     return micros if 0 < micros < _FAR_MICROS else None
 
 
-micros_of_iso = micros_of_seconds = micros_of_millis = micros_of_time
-
-
 def micros_of(moment: datetime) -> int:
     """An aware datetime as microseconds of Unix time."""
     since = moment - _EPOCH
