@@ -143,7 +143,7 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 
 def _mark(row: Listed) -> Mark:
-    return _mark_of(row.record_id) if row.record_id else row.event.key
+    return _mark_of(row.record_id) if row.record_id and not row.part else row.event.key
 
 
 def _mark_of(record_id: str) -> Mark:
@@ -229,7 +229,7 @@ class _Backfill:
         course.places = [*onward, *course.places[1:]]
         course.as_of = course.as_of or as_of
         course.total = page.total if page.total is not None else course.total
-        report.read += len(fresh)
+        report.read += sum(not row.part for row in fresh.values())
         report.pages += 1
         report.calls += self._api.calls - calls
         self._expect_progress(page, course, new)
@@ -283,9 +283,9 @@ class _Backfill:
                 is_row = row.event.topic.startswith(API_TOPIC)
                 report.unreadable, report.new = report.unreadable + is_row, report.new + (not is_row)
             elif before is None:
-                report.new += 1
+                report.new += not row.part
             elif self._says_something_new(row, before):
-                report.changed += 1
+                report.changed += not row.part
             else:
                 continue
             kept.append(row.event)

@@ -85,7 +85,9 @@ def numbered_page(place: str, most: int, rows: Sequence[Listed], total: int | No
     )
 
 
-def listed(name: str, topic: str, key: str | None, row: object, at: int, as_of: datetime) -> Listed:
+def listed(
+    name: str, topic: str, key: str | None, row: object, at: int, as_of: datetime, *, part: bool = False
+) -> Listed:
     """A row as the inbox keeps it.
 
     Its key names its content and its time, so that a state that comes back counts again; a row that names nobody has
@@ -101,7 +103,7 @@ def listed(name: str, topic: str, key: str | None, row: object, at: int, as_of: 
     digest = blake2b(text, digest_size=16).hexdigest()
     if key is None:
         return Listed("", Event(name, f"{topic}:{digest}", topic, at, as_of, text))
-    return Listed(f"{name}:{key}", Event(name, f"{topic}:{micros_of(as_of)}:{digest}", topic, at, as_of, text))
+    return Listed(f"{name}:{key}", Event(name, f"{topic}:{micros_of(as_of)}:{digest}", topic, at, as_of, text), part)
 
 
 def gone(name: str, record_id: str, as_of: datetime) -> Event:

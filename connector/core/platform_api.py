@@ -49,10 +49,12 @@ class Listed(Struct, frozen=True):
     Args:
         record_id: the affiliate; "" when the row does not say (its event becomes a dead letter), or when the event is
             a webhook that is read again.
+        part: the row tells of a part of the affiliate (one of its links), beside the affiliate's own row.
     """
 
     record_id: str
     event: Event
+    part: bool = False
 
 
 class Page(Struct, frozen=True):

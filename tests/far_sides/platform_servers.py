@@ -1,13 +1,14 @@
-"""FirstPromoter's APIs (v1, v2) and Everflow's (both envelopes) as far as they list affiliates, on the loopback.
+"""The platforms' APIs as far as they list affiliates, on the loopback.
 
-Written from the vendors' published references (docs.firstpromoter.com/api-reference-v1|v2, developers.everflow.io; read
-2026-11), with values of our own. Lists are computed when they are asked for, so that affiliates may be added, changed
-and deleted while somebody reads.
+Written from the vendors' published references (docs.firstpromoter.com/api-reference-v1|v2, developers.everflow.io,
+developers.rewardful.com, dub.co/docs, docs.tolt.com, aff-api.uppromote.com; read 2026-11), with values of our own.
+Lists are computed when they are asked for, so that affiliates may be added, changed and deleted while somebody reads.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -220,3 +221,115 @@ class Everflow(Platform):
             row = self.rows.get(int(found[1]))
             return Reply(404) if row is None else Reply(200, row)
         return Reply(404)
+
+
+class Rewardful(Platform):
+    size_name = "limit"
+
+    def row(self, number: int) -> Row:
+        return {
+            "id": f"aff-{number}", "first_name": "Ada", "last_name": f"No {number}", "email": f"p{number}@example.com",
+            "state": "active", "created_at": "2025-05-05T05:05:05.005Z", "visitors": 9, "leads": 4, "conversions": 3,
+            "paypal_email": "CANARY-paypal", "campaign": {"id": "c-1", "name": "Main"},
+            "links": [{"id": f"l-{number}", "url": f"https://shop.example/?via={number}", "token": str(number)}],
+        }  # fmt: skip
+
+    def allowed(self, call: Call) -> bool:
+        return call.headers.get("authorization") == "Basic " + b64encode(f"{KEY}:".encode()).decode()
+
+    def answer(self, call: Call) -> Reply:
+        if not self.allowed(call):
+            return Reply(401, {"error": "Invalid API Secret."})
+        assert call.query["expand[]"] == ["campaign", "links"]
+        if call.path == "/affiliates":
+            self.moved()
+            assert int(call.query["limit"][0]) <= 100
+            page = self.page_of(call, list(self.rows.values()))
+            return Reply(200, {"pagination": {"total_count": len(self.rows)}, "data": page})
+        if found := re.fullmatch(r"/affiliates/aff-(\d+)", call.path):
+            row = self.rows.get(int(found[1]))
+            return Reply(404, {"error": "Affiliate not found"}) if row is None else Reply(200, row)
+        return Reply(404)
+
+
+class Dub(Platform):
+    size_name = "pageSize"
+
+    def row(self, number: int) -> Row:
+        return {
+            "id": f"pn_{number}", "name": f"Ada No {number}", "email": f"p{number}@example.com", "status": "approved",
+            "createdAt": "2025-05-05T05:05:05.005Z", "paypalEmail": "CANARY-paypal", "totalClicks": 9,
+            "links": [{"id": f"link_{number}", "key": str(number), "shortLink": f"https://go.example/{number}"}],
+        }  # fmt: skip
+
+    def allowed(self, call: Call) -> bool:
+        return call.headers.get("authorization") == f"Bearer {KEY}"
+
+    def answer(self, call: Call) -> Reply:
+        if not self.allowed(call):
+            return Reply(401, {"error": {"code": "unauthorized"}})
+        if call.path == "/partners":
+            self.moved()
+            assert (call.query["sortBy"], call.query["sortOrder"]) == (["createdAt"], ["asc"])
+            return Reply(200, self.page_of(call, list(self.rows.values())))
+        return Reply(404)
+
+
+class Tolt(Platform):
+    """Lists by an opaque cursor. ``links`` and ``codes`` are rows of the other two lists."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.links: list[Row] = []
+        self.codes: list[Row] = []
+        super().__init__(count)
+
+    def row(self, number: int) -> Row:
+        self.links.append({"id": f"lnk_{number}", "value": f"via{number}", "partner_id": f"part_{number}"})
+        self.codes.append({"id": f"pc_{number}", "code": f"CODE{number}", "active": True, "partner_id": None})
+        return {
+            "id": f"part_{number}", "first_name": "Ada", "last_name": f"No {number}", "status": "active",
+            "email": f"p{number}@example.com", "payout_details": {"email": "CANARY-payout"},
+            "created_at": "2025-05-05T05:05:05.005Z", "updated_at": "2025-05-05T05:05:05.005Z",
+        }  # fmt: skip
+
+    def allowed(self, call: Call) -> bool:
+        return call.headers.get("authorization") == f"Bearer {KEY}"
+
+    def answer(self, call: Call) -> Reply:
+        if not self.allowed(call):
+            return Reply(401, {"success": False})
+        lists = {"/partners": list(self.rows.values()), "/links": self.links, "/promotion-codes": self.codes}
+        if call.path not in lists:
+            return Reply(404)
+        self.moved()
+        rows = lists[call.path]
+        for since in call.query.get("updated_after", ()):
+            rows = [row for row in rows if row["updated_at"] > since]
+        start = int(call.query.get("starting_after", ["cursor-0"])[0].removeprefix("cursor-"))
+        end = start + min(int(call.query["limit"][0]), self.most_rows)
+        more = end < len(rows)
+        body = {"success": True, "data": rows[start:end], "has_more": more, "next_cursor": f"cursor-{end}"}
+        return Reply(200, body)
+
+
+class UpPromote(Platform):
+    def row(self, number: int) -> Row:
+        return {
+            "id": number, "first_name": "Ada", "last_name": f"No {number}", "status": "active",
+            "email": f"p{number}@example.com", "vat_number": "CANARY-vat", "created_at": "2025-05-05T05:05:05Z",
+            "default_affiliate_link": f"https://shop.example/?sca_ref={number}", "paid_amount": "12.50",
+        }  # fmt: skip
+
+    def allowed(self, call: Call) -> bool:
+        return call.headers.get("authorization") == KEY
+
+    def answer(self, call: Call) -> Reply:
+        if not self.allowed(call):
+            return Reply(401, {"status": 401})
+        if call.path != "/affiliates":
+            return Reply(404)
+        self.moved()
+        rows = list(self.rows.values())
+        for since in call.query.get("from_date", ()):
+            rows = [row for row in rows if row["created_at"] >= since]
+        return Reply(200, {"status": 200, "message": "Success", "data": self.page_of(call, rows)})

@@ -78,4 +78,4 @@ class Partners:
     def _listed(self, name: str, row: Any, as_of: datetime) -> Listed:
         partner = "id" if name == "partners" else "partner_id"
         key = id_text(row.get(partner)) if isinstance(row, dict) else None
-        return listed(self._name, _LISTS[name], key, row, micros_of(as_of), as_of)
+        return listed(self._name, _LISTS[name], key, row, micros_of(as_of), as_of, part=name != "partners")
