@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal["pending", "active", "inactive", "rejected", "blocked", "unknown"]
-ADDED_STATUSES = ("unknown",)
+Status = Literal["pending", "active", "inactive", "rejected", "blocked", "unknown", "invited"]
+ADDED_STATUSES = ("unknown", "invited")
 """Words that came into the vocabulary after people had written mappings: a mapping without a rule for them is right."""
 
 

@@ -411,6 +411,24 @@ def test_a_partnership_of_partnerstack() -> None:
         PartnerStack("p", PartnerStack.Options(type="partnerstack", token=TOKEN)).listing()
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_unknown_word_for_the_status_is_unknown_with_the_platforms_word(name: str) -> None:
+    if name == "partnerstack":
+        pytest.skip("its webhooks have no status")
+    bodies = {
+        "rewardful": (rewardful("affiliate.updated", rewardful_affiliate(state="Dormant")), ""),
+        "dub": (dub("partner.enrolled", dub_partner(status="Dormant")), ""),
+        "tolt": (tolt("partner.updated", {"id": "part_1", "status": "Dormant"}), ""),
+        "uppromote": (uppromote_affiliate(status="Dormant"), ""),
+    }
+    got = record(name, bodies[name])
+    assert (got["status"], got["source_status"]) == ("unknown", "Dormant")
+
+
+def test_an_invited_partner_of_dub_is_invited() -> None:
+    assert record("dub", (dub("partner.enrolled", dub_partner(status="invited")), ""))["status"] == "invited"
+
+
 # ---------------------------------------------------------------- the answer, and the signature
 
 

@@ -208,7 +208,7 @@ def test_all_mistakes_come_at_once_in_file_order_and_one_hides_no_other() -> Non
         'no rule for: pending, active, inactive, rejected, blocked; add "*" = "…" or default',
         'status is never "activ"; did you mean "active"?',
         'no record has "statsu"; did you mean "status"?',
-        'status is never "y"; right would be: pending, active, inactive, rejected, blocked, unknown',
+        'status is never "y"; right would be: pending, active, inactive, rejected, blocked, unknown, invited',
         'no record has "nam"; did you mean "name"?',
         '[fields] has no "Nam"; right would be: A, B, C, ID',
         key='"ID" = "id"',

@@ -104,7 +104,7 @@ def test_what_skipped_a_record_is_said_without_its_data() -> None:
         ('▸statsu = "active"', 'no record has "statsu"; did you mean "status"?'),
         ('status = ▸"activ"', 'status is never "activ"; did you mean "active"?'),
         ('status = ["active", ▸"gone"]', 'status is never "gone"; right would be: pending, active, inactive, rejected, '
-         "blocked, unknown"),
+         "blocked, unknown, invited"),
         ('status = { not_in = [▸"rejectd"] }', 'status is never "rejectd"; did you mean "rejected"?'),
         ('source = ▸"everflwo"', 'source is never "everflwo"; did you mean "everflow"?'),
         ('platform = ▸"ever flow"', 'platform is never "ever flow"; did you mean "everflow"?'),
