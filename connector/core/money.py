@@ -30,6 +30,19 @@ def number_pattern(code: str | None) -> str:
     return "#,##0." + "0" * decimals if decimals else "#,##0"
 
 
+# Unicode CLDR, English (cldr.unicode.org, read 2026-11): a sign that several countries use has the country before it.
+_SIGNS = {
+    "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹", "KRW": "₩", "ILS": "₪", "VND": "₫", "PHP": "₱",
+    "AUD": "A$", "CAD": "CA$", "NZD": "NZ$", "HKD": "HK$", "MXN": "MX$", "BRL": "R$", "CNY": "CN¥", "TWD": "NT$",
+}  # fmt: skip
+
+
+def signed_pattern(code: str) -> str:
+    """``number_pattern`` with the currency's sign before the amount, else its code: ``"$"#,##0.00``."""
+    sign = _SIGNS.get(code.upper(), f"{code.upper()}\u00a0")
+    return f'"{sign}"{number_pattern(code)}'
+
+
 def with_decimals(amount: Decimal, code: str) -> Decimal:
     """*amount* with at least the decimals of the currency; never rounded: 300 EUR -> 300.00, 0.005 EUR as it is."""
     places = exponent(code)

@@ -43,6 +43,8 @@ class Column(Struct, frozen=True):
         label, group, options: how a missing HubSpot property is created.
         currency: ISO 4217 code that the mapping names for money, else None.
         where: ``file:line`` of the field, for people.
+        paths: where the value comes from, in the record's words: ``balances.current.cash``; () for a constant.
+        words: what is shown for each word of a closed vocabulary: ``(("pending", "Waits for us"), …)``.
         on_error: what is left out for a value that only the destination knows to be wrong: the row, or only the cell.
     """
 
@@ -55,6 +57,8 @@ class Column(Struct, frozen=True):
     options: tuple[Option, ...] = ()
     currency: str | None = None
     where: str = ""
+    paths: tuple[str, ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
     on_error: Literal["dead_letter", "leave_empty"] = "dead_letter"
 
 

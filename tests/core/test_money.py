@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.core.money import exponent, from_minor, number_pattern
+from connector.core.money import exponent, from_minor, number_pattern, signed_pattern
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,11 @@ def test_no_amount_is_rounded(amount: int, code: str) -> None:
 )
 def test_tables_show_the_decimals_of_the_currency(code: str | None, pattern: str) -> None:
     assert number_pattern(code) == pattern
+
+
+@pytest.mark.parametrize(
+    ("code", "pattern"),
+    [("usd", '"$"#,##0.00'), ("JPY", '"¥"#,##0'), ("CAD", '"CA$"#,##0.00'), ("CHF", '"CHF\u00a0"#,##0.00')],
+)
+def test_a_sign_is_shown_where_it_can_be_no_other_currencys(code: str, pattern: str) -> None:
+    assert signed_pattern(code) == pattern

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from connector.core.keys import text_of
@@ -38,6 +40,7 @@ _FITTING: dict[Holds, tuple[ColumnType, ...]] = {
     "boolean": ("text", "boolean"),
     "datetime": ("text", "date", "datetime"),
 }
+_PATH_IN_TEMPLATE = re.compile(r"{([^{}]+)}")
 _HELD_IN_WORDS = {"datetime": "a date", "boolean": "true or false"}
 _TYPES_OF_OPTION: dict[str, tuple[ColumnType, ...]] = {
     "timezone": ("date", "datetime"),
@@ -97,6 +100,7 @@ class FieldReader:
         lookup = self._map(kind, shape) if model.map is not None else None
         default = self._default(shape, column_type)
         column = self._column(column_type, model.overwrite or overwrite, default, lookup)
+        column = replace(column, paths=self._paths(), words=self._words(kind))
         if value is None or len(self._reading.problems) > mistakes_before:
             return column, None
         return column, Field(
@@ -111,6 +115,18 @@ class FieldReader:
             where=column.where,
             type=column_type,
         )
+
+    def _paths(self) -> tuple[str, ...]:
+        model = self._model
+        if model.template is not None:
+            return tuple(dict.fromkeys(_PATH_IN_TEMPLATE.findall(model.template)))
+        return (model.from_,) if isinstance(model.from_, str) else tuple(model.from_ or ())
+
+    def _words(self, kind: Kind | None) -> tuple[tuple[str, str], ...]:
+        if kind is None or kind.words is None:
+            return ()
+        shown = self._model.map or {}
+        return tuple((word, text_of(shown.get(word, shown.get("*", word)))) for word in kind.words)
 
     def _say(self, *path: str | int, text: str, key: bool = False) -> None:
         self._reading.say((*self._at, *path), text, at="key" if key else "value")

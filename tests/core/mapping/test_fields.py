@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from connector.core.mapping import PATHS
 from connector.core.row import Cell, Column, Option
 from tests.core.mapping.support import cell, mapping, record, refusal, row, told
 
@@ -128,17 +129,34 @@ def test_a_column_carries_all_that_the_file_says_of_it() -> None:
     )
     file = "m.toml:"
     assert loaded.columns == (
-        Column("Plain", overwrite="always", where=file + "6"),
-        Column("Stage", overwrite="only_forward", order=("new", "won"), where=file + "7",
-               options=(Option("won", "won"), Option("new", "new"))),
-        Column("Once", "date", "on_create", where=file + "8"),
-        Column("Entry", overwrite="only_if_empty", on_error="leave_empty", where=file + "9"),
-        Column("Total", "money", "never_clear", currency="EUR", where=file + "10"),
-        Column("tier", overwrite="always", label="Tier", group="aff", where=file + "11",
+        Column("Plain", overwrite="always", where=file + "6", paths=("name",)),
+        Column("Stage", overwrite="only_forward", order=("new", "won"), where=file + "7", paths=("status",),
+               options=(Option("won", "won"), Option("new", "new")),
+               words=tuple((word, "won" if word == "active" else "new") for word in PATHS["status"].words or ())),
+        Column("Once", "date", "on_create", where=file + "8", paths=("created_at",)),
+        Column("Entry", overwrite="only_if_empty", on_error="leave_empty", where=file + "9", paths=("company",)),
+        Column("Total", "money", "never_clear", currency="EUR", where=file + "10", paths=("stats.sales_total",)),
+        Column("tier", overwrite="always", label="Tier", group="aff", where=file + "11", paths=("custom.tier",),
                options=(Option("gold", "gold"), Option("s", "Silver"))),
-        Column("kind", overwrite="always", where=file + "12", options=(Option("a", "Kind A"), Option("b", "b"))),
-        Column("ID", overwrite="always", where=file + "14"),
+        Column("kind", overwrite="always", where=file + "12", paths=("custom.kind",),
+               options=(Option("a", "Kind A"), Option("b", "b"))),
+        Column("ID", overwrite="always", where=file + "14", paths=("id",)),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "paths", "words"),
+    [
+        ('{ from = ["name", "company"] }', ("name", "company"), ()),
+        ('{ template = "{first_name} ({company}, {first_name})" }', ("first_name", "company"), ()),
+        ('{ value = "x" }', (), ()),
+        ('{ from = "status", then = ["upper"] }', ("status",), ()),
+    ],
+)
+def test_a_column_knows_the_paths_that_it_shows(field: str, paths: tuple[str, ...], words: tuple[()]) -> None:
+    column = mapping(f'"A" = {field}').columns[0]
+    assert column.paths == paths
+    assert [*column.words] == [*words]
 
 
 def test_columns_keep_the_order_of_the_file_and_cells_are_named_by_them() -> None:
