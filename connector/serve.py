@@ -259,7 +259,7 @@ def patient(protocol: type[asyncio.Protocol], seconds: float) -> type[asyncio.Pr
 
 
 class Answering:
-    """The application; each connection is told when one of its requests has been answered."""
+    """The application; it reports to each connection when one of its requests has been answered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,6 +1,6 @@
-"""Topics that a source does not know: most often a URL that was pasted with a slip. Knows no platform.
+"""Topics that a source does not know: most often a URL that was pasted with a mistake. Knows no platform.
 
-Such an event is kept and read all the same, by its shape; but it may pass for something else, and nobody would notice.
+Such an event is kept and read all the same, by its shape; but it may be read as something else, and nobody would notice.
 """
 
 from __future__ import annotations
@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 from connector import logs
 from connector.core.source import API_TOPIC, Event, Source
 from connector.store.store import Store
 
 _log = logs.get("topics")
-_place = "connector.topics"
-_most = 20  # of a source; whoever may send chooses the words
-_told_again_after = timedelta(hours=6)
-_shown_for = timedelta(days=2)
+_NOTES_OWNER: Final = "connector.topics"
+_MOST_TOPICS: Final = 20  # of a source; the sender chooses the words
+_REPEATED_AFTER: Final = timedelta(hours=6)
+_SHOWN_FOR: Final = timedelta(days=2)
 
 
 def is_strange(source: type[Source] | Source, topic: str) -> bool:
@@ -26,7 +27,7 @@ def is_strange(source: type[Source] | Source, topic: str) -> bool:
 
 
 class StrangeTopics:
-    """Takes note of them: a warning for each every few hours, and what ``met`` gives."""
+    """Notes them: a warning for each every few hours, and what ``met`` gives."""
 
     def __init__(self, store: Store, sources: Mapping[str, Source]) -> None:
         self._store = store
@@ -41,13 +42,13 @@ class StrangeTopics:
                 continue
             mine = self._met[event.source]
             last = mine.get(event.topic)
-            if last is None and len(mine) >= _most:
+            if last is None and len(mine) >= _MOST_TOPICS:
                 continue
-            if last is not None and event.received_at - last < _told_again_after:
+            if last is not None and event.received_at - last < _REPEATED_AFTER:
                 continue
             met = {**mine, event.topic: event.received_at}
             kept = json.dumps({topic: at.isoformat() for topic, at in met.items()})
-            self._store.remember(_place, event.source, kept)
+            self._store.remember(_NOTES_OWNER, event.source, kept)
             self._met[event.source] = met
             known = ",".join(source.topics)
             logs.warn(_log, "topic.unknown", source=event.source, topic=event.topic, known=known)
@@ -55,6 +56,6 @@ class StrangeTopics:
 
 def met(store: Store, source: str, now: datetime) -> dict[str, datetime]:
     """The topics that *source* did not know, and about when an event with each came last; of the last days."""
-    kept: dict[str, str] = json.loads(store.recall(_place, source) or "{}")
+    kept: dict[str, str] = json.loads(store.recall(_NOTES_OWNER, source) or "{}")
     found = {topic: datetime.fromisoformat(at) for topic, at in kept.items()}
-    return {topic: at for topic, at in found.items() if now - at < _shown_for}
+    return {topic: at for topic, at in found.items() if now - at < _SHOWN_FOR}
