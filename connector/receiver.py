@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from connector.core.source import Event, InboundRequest, NoEvent, Source, accept
 from connector.faults import describe
 
 _log = logs.get("receiver")
+_GZIP, _ZLIB, _EITHER_HEADER = b"\x1f\x8b", b"\x78", 32  # how such data begins; zlib's flag to take either
 _encode: Final = msgspec.json.encode
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
@@ -88,8 +90,6 @@ only_post = _error(405, "use POST", allow="POST")
 only_get = _error(405, "use GET", allow="GET, HEAD")
 too_slow = _error(408, "the body did not arrive in time", connection="close")
 too_large = _error(413, "the body is too large", connection="close")
-wrong_type = _error(415, "send application/json in UTF-8")
-encoded = _error(415, "send the body without a content-encoding")
 broken = _error(500, "a bug of the connector; send it again", retry_after="5")
 unavailable = _error(503, "the event could not be kept; send it again", retry_after="5")
 alive = JSONResponse({"status": "ok"})
@@ -171,7 +171,8 @@ class Receiver(Endpoint):
             if source is None:
                 name = None  # a stranger's text, perhaps a token pasted into the wrong place: not logged
                 raise _Refusal(unknown_source, "unknown_source")  # noqa: TRY301
-            _judge(scope)
+            if scope["method"] != "POST":
+                raise _Refusal(only_post, "method")  # noqa: TRY301
             body = await self._read(scope["headers"], receive)
             request = InboundRequest(scope["headers"], scope["query_string"], body, datetime.now(UTC))
             try:
@@ -263,9 +264,10 @@ class Receiver(Endpoint):
             raise _Refusal(too_large, "too_large")  # the sender asked first ("Expect: 100-continue"): spare it the body
         try:
             async with asyncio.timeout(self._body_timeout_seconds):
-                return await self._parts(receive)
+                body = await self._parts(receive)
         except TimeoutError:
             raise _Refusal(too_slow, "too_slow") from None
+        return _decompressed(body, named.get(b"content-encoding", b""), self._max_body_bytes)
 
     async def _parts(self, receive: Receive) -> bytes:
         # A sender that is cut off while it still sends sees a broken connection instead of our 413: read on, keep
@@ -296,15 +298,26 @@ def _settle(tickets: Sequence[_Ticket], error: Exception | None) -> None:
             ticket.set_result(error)
 
 
-def _judge(scope: Scope) -> None:
-    """Refuse what can't be accepted whatever its body is."""
-    if scope["method"] != "POST":
-        raise _Refusal(only_post, "method")
-    for name, value in scope["headers"]:
-        if name == b"content-type" and not is_json(value):
-            raise _Refusal(wrong_type, "content_type")
-        if name == b"content-encoding":
-            raise _Refusal(encoded, "content_encoding")
+def _decompressed(body: bytes, label: bytes, most_bytes: int) -> bytes:
+    """*body* without gzip or deflate; as it is where it is not compressed, whatever its *label* says.
+
+    Raises:
+        _Refusal: it would be longer than *most_bytes*.
+    """
+    if body[:2] == _GZIP or body[:1] == _ZLIB:  # no JSON begins like that
+        window = zlib.MAX_WBITS + _EITHER_HEADER
+    elif label.strip().lower() == b"deflate":
+        window = -zlib.MAX_WBITS  # without a header, as some send it
+    else:
+        return body
+    engine = zlib.decompressobj(window)
+    try:
+        opened = engine.decompress(body, most_bytes + 1)
+    except zlib.error:
+        return body
+    if len(opened) > most_bytes:
+        raise _Refusal(too_large, "too_large")
+    return opened if engine.eof else body
 
 
 def _open(source: Source, request: InboundRequest) -> Event:
@@ -322,19 +335,6 @@ def broken_by(error: Exception) -> Response:
     """The answer to a request that met a bug of ours, which is logged."""
     logs.say(_log, "receiver.bug", level=logging.ERROR, **describe(error))
     return broken
-
-
-def is_json(content_type: bytes) -> bool:
-    """Whether that is the media type of JSON (``application/json``, ``application/…+json``), in UTF-8 if it says."""
-    media, *parameters = content_type.lower().split(b";")
-    media = media.strip()
-    if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
-        return False
-    for parameter in parameters:
-        name, _, value = parameter.partition(b"=")
-        if name.strip() == b"charset" and value.strip().strip(b'"') not in (b"utf-8", b"utf8", b"us-ascii"):
-            return False
-    return True
 
 
 # ---------------------------------------------------------------- the application

@@ -1,6 +1,6 @@
 """Topics that a source does not know: most often a URL that was pasted with a mistake. Knows no platform.
 
-Such an event is kept and read all the same, by its shape; but it may be read as something else, and nobody would notice.
+Such an event is kept and read all the same, by its shape; but it may be read as something else without any notice.
 """
 
 from __future__ import annotations
