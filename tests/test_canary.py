@@ -240,7 +240,7 @@ def _let_everything_happen(run: Run, chat: Chat, hubspot: HubSpotServer, sheets:
             b"canary.ada@example.com",
             content_type="text/canary.ada@example.com",
         )
-        == 415
+        == 400
     )
     assert run.send("firstpromoter", token, b'{"a": "' + b"canary.ada@example.com" * 60_000 + b'"}') == 413
     assert run.ask("GET", "/metrics", authorization=f"Bearer {forged}") == 401

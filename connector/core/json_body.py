@@ -1,4 +1,7 @@
-"""Opening a webhook's body: strict JSON, nothing lost but the secrets. Knows no platform."""
+"""Opening a webhook's body: strict JSON, nothing lost but the secrets. Knows no platform.
+
+A bad character or a number out of all bounds does not cost the rest of the event: many platforms never send again.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from connector.core.errors import Unreadable
 MOST_NESTING = 64
 
 _NOT_JSON = "the body is not JSON (RFC 8259, UTF-8)"
-_LONGEST_INTEGER = 1_000  # characters
-_BOM = b"\xef\xbb\xbf"
+_BOM = "\ufeff"
+_MOST_DIGITS = 1_000
+_LARGEST_EXPONENT = 1_000
 
 
 class _GivenTwice(Exception):
@@ -23,15 +27,21 @@ class _GivenTwice(Exception):
 
 
 def _number(text: str) -> Decimal | None:
-    """A number with a fraction or an exponent, digit for digit; None when its exponent is out of all bounds."""
+    """A number with a fraction or an exponent, digit for digit; None for one that can't be written out: 1e-999999999
+    has a thousand million digits."""
+    if len(text) > _MOST_DIGITS:
+        return None
     try:
-        return Decimal(text)
+        number = Decimal(text)
     except InvalidOperation:
-        return None  # no amount of anything: it counts as missing, and the rest of the body is kept
+        return None
+    if abs(number.adjusted()) <= _LARGEST_EXPONENT:
+        return number
+    return None if number else Decimal(0)
 
 
-def _whole(text: str) -> int | None:
-    return int(text) if len(text) <= _LONGEST_INTEGER else None
+def _whole_number(text: str) -> int | None:
+    return int(text) if len(text) <= _MOST_DIGITS else None
 
 
 _decode = msgspec.json.Decoder(float_hook=_number).decode
@@ -49,19 +59,21 @@ def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[s
             of a surrogate pair, or not an object at the top.
     """
     try:
-        value = _decoder(secrets).decode(raw.removeprefix(_BOM).decode("utf-8"))
+        value = _decoder(secrets).decode(raw.decode("utf-8", "replace").removeprefix(_BOM))
         if type(value) is not dict:
             raise Unreadable("the body is not a JSON object")
         if raw.count(b"{") + raw.count(b"[") > MOST_NESTING:
             _check_nesting(value, 1)
-        return value, _encode(value)
+        try:
+            return value, _encode(value)
+        except UnicodeEncodeError:
+            value = _with_whole_characters(value)
+            return value, _encode(value)
     except _GivenTwice:
         raise Unreadable("a key is given twice in one object of the body") from None
     except RecursionError:
         raise Unreadable(f"the body is nested deeper than {MOST_NESTING}") from None
-    except UnicodeEncodeError:
-        raise Unreadable("the body holds half of a surrogate pair") from None
-    except ValueError:  # not JSON, or not UTF-8
+    except ValueError:
         raise Unreadable(_NOT_JSON) from None
 
 
@@ -89,7 +101,7 @@ def _decoder(secrets: frozenset[str]) -> json.JSONDecoder:
         return found
 
     return json.JSONDecoder(
-        object_pairs_hook=checked, parse_float=_number, parse_int=_whole, parse_constant=_no_constant
+        object_pairs_hook=checked, parse_float=_number, parse_int=_whole_number, parse_constant=_no_constant
     )
 
 
@@ -103,3 +115,14 @@ def _check_nesting(node: dict[str, Any] | list[Any], depth: int) -> None:
     for child in node.values() if type(node) is dict else node:
         if type(child) is dict or type(child) is list:
             _check_nesting(child, depth + 1)
+
+
+def _with_whole_characters(node: Any) -> Any:
+    """*node* with U+FFFD for each half of a surrogate pair."""
+    if type(node) is str:
+        return node.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if type(node) is list:
+        return [_with_whole_characters(item) for item in node]
+    if type(node) is dict:
+        return {_with_whole_characters(name): _with_whole_characters(value) for name, value in node.items()}
+    return node

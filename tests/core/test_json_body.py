@@ -36,6 +36,32 @@ def test_json_opens(raw: bytes, value: dict[str, Any]) -> None:
     assert text == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b'{"a":"x\xffy","b":1}', {"a": "x\ufffdy", "b": 1}),
+        (b'{"a":"\xc3"}', {"a": "\ufffd"}),
+        (b'{"a":"\xed\xa0\x80"}', {"a": "\ufffd\ufffd\ufffd"}),
+        (b'{"a":"\\ud800","b":1}', {"a": "\ufffd", "b": 1}),
+        (b'{"a":["\\udc00\\ud800",{"b":"\\ud83dx"}]}', {"a": ["\ufffd\ufffd", {"b": "\ufffdx"}]}),
+        (b'{"\\ud800":"\\ud83d\\ude00"}', {"\ufffd": "\U0001f600"}),
+    ],
+)
+def test_a_bad_character_does_not_cost_the_rest(raw: bytes, value: dict[str, Any]) -> None:
+    assert open_body(raw) == (value, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        b"1e-999999999", b"1e999999999", b"-1E-1001", b"0.1e1003", b"1e99999999999999999999",
+        b"1e-99999999999999999999", b"9" * 5000, b"-" + b"9" * 1001, b"0." + b"1" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_number_that_can_not_be_written_out_says_nothing(number: bytes) -> None:
+    assert open_body(b'{"a":%b,"b":1}' % number) == ({"a": None, "b": 1}, b'{"a":null,"b":1}')
+
+
 def test_numbers_keep_all_their_digits() -> None:
     raw = b'{"id":12345678901234567890,"x":0.12345678901234567890,"y":1.10,"z":1e400}'
     value, text = open_body(raw)
@@ -78,12 +104,6 @@ def test_numbers_keep_all_their_digits() -> None:
         b'{"a":"\x00"}',
         b'{"a":"\\x41"}',
         b'{"a":"\\u12"}',
-        b'{"a":"\xff"}',
-        b'{"a":"\xed\xa0\x80"}',
-        b'{"a":"\\ud800"}',
-        b'{"a":"\\udc00\\ud800"}',
-        b'{"a":"\\ud83dx"}',
-        b'{"\\ud800":1}',
         '{"a":1}'.encode("utf-16"),
         '{"a":1}'.encode("utf-16-le"),
         '{"a":1}'.encode("utf-32"),
@@ -173,7 +193,9 @@ scalars = (
     | st.booleans()
     | st.integers()
     | st.integers(-(10**30), 10**30)
-    | st.decimals(allow_nan=False, allow_infinity=False).map(lambda number: Decimal(str(number)))
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    .filter(lambda number: abs(number.adjusted()) <= 1_000)
+    .map(lambda number: Decimal(str(number)))
     | st.text(max_size=8)
     | keys
 )
