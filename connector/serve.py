@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import signal
 import socket
 import sys
@@ -23,6 +24,8 @@ from connector.config import Config
 from connector.receiver import Page, Receiver, application
 
 _log = logs.get("serve")
+_OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
+_IGNORED_OFFER: Final = b"x-offer"  # as long as the name that it replaces
 _LARGEST_HEAD_BYTES: Final = 65_536
 _GRACE_SECONDS: Final = 1.0
 """How long after a body's time-out its connection is closed: the receiver answers 408 before."""
@@ -164,17 +167,25 @@ class Connection:
         self._changed = True
         self._arm()
 
-    def received(self, data: bytes) -> None:
-        """Called with all that comes in."""
+    def received(self, data: bytes) -> bytes:
+        """Called with all that comes in; what uvicorn is to read of it."""
+        unanswered = self._unanswered
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade:
+            # An offer to speak another protocol, which a server may ignore. The parser would not: it reads no body.
+            data = _OFFER.sub(_IGNORED_OFFER, data)
+            self._parser, self._unanswered = httptools.HttpRequestParser(self), unanswered
+            with suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+                self._parser.feed_data(data)
+        except httptools.HttpParserError:
             self._waits_for, self._changed = None, True  # uvicorn answers and closes
         if self._waits_for == "head":
             self._head_bytes += len(data)
             if self._head_bytes > _LARGEST_HEAD_BYTES:
                 self._close(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
         self._arm()
+        return data
 
     def on_message_begin(self) -> None:
         """For the parser."""
@@ -244,8 +255,7 @@ def patient(protocol: type[asyncio.Protocol], seconds: float) -> type[asyncio.Pr
 
         def data_received(self, data: bytes) -> None:
             _CONNECTION.set(self.watched)
-            super().data_received(data)
-            self.watched.received(data)
+            super().data_received(self.watched.received(data))
 
         def eof_received(self) -> bool:
             super().eof_received()

@@ -537,6 +537,23 @@ def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
         assert b"HTTP/1.1 202 " in said
 
 
+@pytest.mark.parametrize("offer", ["h2c", "websocket", "TLS/1.0"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "in parts"])
+def test_an_offer_to_speak_another_protocol_is_ignored(whole: bool, offer: str) -> None:
+    """Java's client offers HTTP/2 with its first request, as RFC 7230 allows."""
+    house = House()
+    upgrade = f"connection: Upgrade, HTTP2-Settings\r\nupgrade: {offer}\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+    with listening(house) as address, socket.create_connection(address, 5) as sender:
+        if whole:
+            sender.sendall(_head(9, upgrade) + b'{"id": 1}')
+        else:
+            _in_parts(house, sender, _head(9, upgrade), b'{"id": 1}')
+        assert _answer(sender)[0] == 202
+        sender.sendall(_head(9) + b'{"id": 2}')
+        assert _answer(sender)[0] == 202
+    assert [event.key for event in house.memory.kept] == ["1", "2"]
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "in parts"])
 def test_a_sender_that_closes_its_half_of_the_connection_is_answered(whole: bool) -> None:
     house = House()
