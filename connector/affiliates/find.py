@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
+from connector.core.addresses import spellings
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.source import Event, Source
 from connector.store.store import Store
@@ -31,26 +32,28 @@ class Meant(Struct, frozen=True):
 def whom(store: Store, sources: Iterable[str], word: str) -> Meant:
     """Who is meant by *word*: a record's id (``firstpromoter:41``), the platform's own id, or an e-mail address."""
     if "@" in word and ":" not in word.partition("@")[0]:
-        return by_address(store, (word.strip().lower(),))
+        return by_address(store, spellings(word))
     tried = [word, *(f"{source}:{word}" for source in sources)]
     known = store.load(tried)
     found = tuple(record_id for record_id in tried if record_id in known)
-    addresses = {address_of(load_facts(known[record_id].facts)) for record_id in found} - {None}
-    return Meant(found or ((word,) if ":" in word else ()), tuple(sorted(a for a in addresses if a)))
+    stored = {address_of(load_facts(known[record_id].facts)) for record_id in found} - {None}
+    addresses = sorted({spelling for address in stored if address for spelling in spellings(address)})
+    return Meant(found or ((word,) if ":" in word else ()), tuple(addresses))
 
 
 def by_address(store: Store, addresses: tuple[str, ...]) -> Meant:
     """Whose address is one of *addresses* (lower case), and which other records name one. Reads all records."""
+    wanted = {spelling for address in addresses for spelling in spellings(address)}
     found: list[str] = []
     elsewhere: list[tuple[str, str]] = []
     for record_id, facts in _all_records(store):
-        if address_of(facts) in addresses:
+        if not wanted.isdisjoint(spellings(address_of(facts) or "")):
             found.append(record_id)
         else:
             elsewhere += [
                 (record_id, path)
                 for path, (_, _, value) in facts.items()
-                if isinstance(value, str) and value.strip().lower() in addresses
+                if isinstance(value, str) and "@" in value and not wanted.isdisjoint(spellings(value))
             ]
     return Meant(tuple(found), addresses, tuple(elsewhere))
 

@@ -20,7 +20,7 @@ def canonical_key(cell: Any) -> str:
 
     A typed cell and what a table gives back for it have the same key: 42, 42.0, "42 " and Decimal("42.0") are "42".
     """
-    return tidy(text_of(cell))
+    return tidy(word_of(cell))
 
 
 _FORMS = (
@@ -43,7 +43,7 @@ def has_form_of(keys: Iterable[str]) -> Callable[[str], bool]:
 
 
 def text_of(value: Any) -> str:
-    """Any value as the text that people expect: true, 12, 0.5, 2026-11-20, a list with commas."""
+    """Any value as the text that people are shown: true, 12, 307.00, 2026-11-20, a list with commas."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -51,9 +51,9 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
-        return _plain_number(value)
+        return _in_digits(value)
     if isinstance(value, float):
-        return _plain_number(Decimal(repr(value)))
+        return _without_zeros(_in_digits(Decimal(repr(value))))
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, tuple | list):
@@ -61,8 +61,16 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def _plain_number(number: Decimal) -> str:
-    if not number.is_finite() or not -100 < number.adjusted() < 100:
+def word_of(value: Any) -> str:
+    """Any value as the text that it is compared by: ``text_of``, but 307.00 is 307."""
+    return _without_zeros(text_of(value)) if isinstance(value, Decimal) else text_of(value)
+
+
+def _in_digits(number: Decimal) -> str:
+    if not number.is_finite() or not -100 < number.adjusted() < 100 or int(number.as_tuple().exponent) < -200:
         return str(number)  # in full it would be a megabyte of zeros
-    text = format(number, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return format(number, "f")
+
+
+def _without_zeros(digits: str) -> str:
+    return digits.rstrip("0").rstrip(".") if "." in digits and "E" not in digits else digits

@@ -10,10 +10,11 @@ from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from connector.core.keys import text_of
+from connector.core.keys import text_of, word_of
 from connector.core.money import exponent
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, ColumnType
+from connector.core.visible import one_line, visible
 
 
 class Unfit(ValueError):
@@ -42,6 +43,7 @@ def shaper(
     region: str | None = None,
     currency: str | None = None,
     show: Literal["code", "name"] = "code",
+    currency_of: Callable[[AffiliateRecord], str | None] = lambda record: record.currency,
 ) -> Shaper:
     """The function that makes cells of one column.
 
@@ -50,14 +52,15 @@ def shaper(
         region: for phone: ISO 3166 code of two letters; None for the record's country.
         currency: for money: ISO 4217 code; None for the record's.
         show: for country.
+        currency_of: for money: the currency that a record's amount is in.
     """
     if kind == "phone":
         return lambda value, record: _answer(_phone(_one(value), region or (record.country if record else None) or ""))
     if kind == "country":
         name = show == "name"
-        return lambda value, _: _answer(_country(_one(value), name))
+        return lambda value, _: _answer(_country(one_line(_one(value)), name))
     if kind == "money":
-        return lambda value, record: _money(value, record, currency)
+        return lambda value, record: _money(value, None if record is None else currency_of(record), currency)
     if kind == "date":
         return lambda value, _: _date(value, timezone)
     if kind == "datetime":
@@ -76,7 +79,7 @@ def _one(value: Any) -> str:
     """The text of a single value."""
     if isinstance(value, tuple):
         raise Unfit("this is a list; one value is wanted")
-    return text_of(value).strip()
+    return visible(text_of(value))
 
 
 def _text(value: Any, _: AffiliateRecord | None) -> Cell:
@@ -125,14 +128,14 @@ _TRUE, _FALSE = frozenset({"true", "yes", "on", "1", "y"}), frozenset({"false", 
 def _boolean(value: Any, _: AffiliateRecord | None) -> Cell:
     if isinstance(value, bool):
         return value
-    word = text_of(value).strip().casefold()
+    word = word_of(value).strip().casefold()
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise Unfit(f"{_quoted(value)} is neither true nor false")
 
 
-def _money(value: Any, record: AffiliateRecord | None, currency: str | None) -> Cell:
-    known = record.currency.strip().upper() if record is not None and record.currency else None
+def _money(value: Any, of_record: str | None, currency: str | None) -> Cell:
+    known = of_record.strip().upper() if of_record else None
     if currency and known and currency != known:
         raise Unfit(f"the amount is in {known}, the column in {currency}")
     try:
@@ -227,8 +230,15 @@ def _email_of(text: str) -> tuple[str | None, str]:
         address = validate_email(text, check_deliverability=False, test_environment=True)
     except (EmailNotValidError, ValueError):
         return None, f"{_quoted(text)} is not an e-mail address"
-    # HubSpot lower-cases all, email-validator only the domain: one person would be two.
-    return address.normalized.lower(), ""
+    # The domain stays as the platform spells it. HubSpot lower-cases all, email-validator only the domain: one person
+    # would be two.
+    given = text.rpartition("@")[2]
+    return f"{address.local_part}@{given if given.isascii() else address.domain}".lower(), ""
+
+
+_INTERNATIONAL_PREFIX = re.compile(
+    r"^[\s(]*(?:0\s*0|\uff0b|\+\s*0\s*0)[\s)]*(?=[1-9(])"
+)  # as it is dialled in most countries
 
 
 @lru_cache(maxsize=1024)
@@ -236,6 +246,7 @@ def _phone(text: str, region: str) -> tuple[str | None, str]:
     import phonenumbers
 
     code = country_code(region) if region else None
+    text = _INTERNATIONAL_PREFIX.sub("+", text)
     try:
         number = phonenumbers.parse(text, code)
     except phonenumbers.NumberParseException as error:

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from connector.core.keys import text_of
+from connector.core.keys import word_of
 from connector.core.mapping.cells import Unfit, shaper
 from connector.core.mapping.paths import Kind, Reader
 from connector.core.overwrite import is_empty
@@ -85,8 +85,8 @@ def check_operand(name: str, operand: Any, path: str, kind: Kind) -> None:
             raise Wrong(f'"{path}" holds a date; write one like 2026-11-20')
     elif name in _COMPARE and _order_value(operand) is None:
         raise Wrong(f'"{name}" compares numbers and dates; write one like 10 or 2026-11-20')
-    if kind.words and name not in _FOUND_IN and text_of(operand).casefold() not in map(str.casefold, kind.words):
-        raise Wrong(f'{path} is never "{text_of(operand)}"' + unknown_word(text_of(operand), kind.words))
+    if kind.words and name not in _FOUND_IN and word_of(operand).casefold() not in map(str.casefold, kind.words):
+        raise Wrong(f'{path} is never "{word_of(operand)}"' + unknown_word(word_of(operand), kind.words))
 
 
 def _what(kind: Kind) -> str:
@@ -107,8 +107,8 @@ def _equals(kind: Kind, operand: Any) -> Callable[[Any], bool]:
         if isinstance(wanted, datetime):
             return lambda value: bool(_aware(value) == wanted)
         return lambda value: _aware(value).date() == wanted
-    word = text_of(operand).strip().casefold()
-    return lambda value: text_of(value).strip().casefold() == word
+    word = word_of(operand).strip().casefold()
+    return lambda value: word_of(value).strip().casefold() == word
 
 
 def _any_of(tests: Sequence[Callable[[Any], bool]]) -> Callable[[Any], bool]:
@@ -118,8 +118,8 @@ def _any_of(tests: Sequence[Callable[[Any], bool]]) -> Callable[[Any], bool]:
 def _text_test(name: str, operand: Any, kind: Kind) -> Callable[[Any], bool]:
     if name == "contains" and kind.many:
         return _equals(kind, operand)
-    part, found_in = text_of(operand).casefold(), _FOUND_IN[name]
-    return lambda value: found_in(text_of(value).casefold(), part)
+    part, found_in = word_of(operand).casefold(), _FOUND_IN[name]
+    return lambda value: found_in(word_of(value).casefold(), part)
 
 
 def _order_test(name: str, operand: Any) -> Callable[[Any], bool]:

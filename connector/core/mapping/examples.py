@@ -14,6 +14,7 @@ from connector.core.mapping.reading import Reading, repeated
 from connector.core.problems import problems_of
 from connector.core.record import AffiliateRecord
 from connector.core.toml import Path
+from connector.core.view import fill_decimals
 from connector.core.words import unknown_word
 
 
@@ -80,4 +81,6 @@ def _record(reading: Reading, raw: dict[str, Any], at: Path) -> AffiliateRecord 
         filled["affiliate_id"] = platform_id
     if record.platform is None and source in reading.vocabularies["platform"]:
         filled["platform"] = source
-    return record.model_copy(update=filled)
+    data = record.model_copy(update=filled).model_dump()
+    fill_decimals(data)  # as of every real record
+    return AffiliateRecord.model_validate(data)

@@ -21,7 +21,7 @@ from connector.core.mapping.steps import Change
 from connector.core.mapping.values import held_by, steps_of, value_of
 from connector.core.mapping.when import condition, without_when
 from connector.core.overwrite import is_empty
-from connector.core.record import ADDED_STATUSES
+from connector.core.record import ADDED_STATUSES, AffiliateRecord
 from connector.core.row import Cell, Column, ColumnType, Option
 from connector.core.toml import Path
 from connector.core.words import did_you_mean, unknown_word
@@ -167,6 +167,8 @@ class FieldReader:
             column_type = _type_without(model, kind)
         elif kind is not None and model.map is None:
             self._check_fitting(kind, column_type)
+        if model.require is not None and model.template is None:
+            self._say("require", text="require goes with template", key=True)
         for option, types in _TYPES_OF_OPTION.items():
             if getattr(model, option) is not None and column_type not in types:
                 wanted = " or ".join(f'"{name}"' for name in types)
@@ -177,6 +179,7 @@ class FieldReader:
                 timezone=self._timezone(),
                 region=self._region(),
                 currency=self._currency(),
+                currency_of=self._currency_of,
                 show=model.show or "code",
             ),
             column_type,
@@ -191,6 +194,13 @@ class FieldReader:
             self._say("type", text=f'the value is {held}, which can\'t be "{column_type}"{advice}')
         elif self._model.value is not None and kind.holds == "text":
             self._try(shaper(column_type), self._model.value, column_type, "value")
+
+    def _currency_of(self, record: AffiliateRecord) -> str | None:
+        """Rewards may have a currency of their own."""
+        from_ = self._model.from_
+        first = from_ if isinstance(from_, str) else (from_ or [""])[0]
+        own = {"last_reward": record.last_reward.currency, "last_payout": record.last_payout.currency}
+        return own.get(first.partition(".")[0]) or record.currency
 
     def _timezone(self) -> tzinfo:
         name = self._model.timezone

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from connector.core.errors import Problem
-from connector.core.keys import canonical_key, text_of
+from connector.core.keys import canonical_key, text_of, word_of
 from connector.core.mapping.cells import Shaper, Unfit
 from connector.core.mapping.conditions import Passes
 from connector.core.mapping.paths import Reader
@@ -80,9 +80,9 @@ class Lookup(Struct, frozen=True):
     def __call__(self, value: Any) -> Any:
         """What *value* (of a list: each entry) becomes. Raises Unfit."""
         if isinstance(value, tuple):
-            found = tuple(self._word(text_of(entry)) for entry in value if not is_empty(entry))
+            found = tuple(self._word(word_of(entry)) for entry in value if not is_empty(entry))
             return tuple(entry for entry in found if not is_empty(entry))
-        return self._word(value if type(value) is str else text_of(value))
+        return self._word(value if type(value) is str else word_of(value))
 
     def _word(self, word: str) -> Any:
         if word in self.exact:
@@ -284,7 +284,7 @@ class Mapping(Struct, frozen=True):
             cells[self.options.removed_column] = _removed_on(record) if removed else None
         if not self._extras:
             return Row(record.id, key, cells)
-        extras = {name: text_of(read(record, item)).strip() for name, read in self._extras}
+        extras = {name: word_of(read(record, item)).strip() for name, read in self._extras}
         return Row(record.id, key, cells, extras={name: text for name, text in extras.items() if text})
 
     def run_examples(self) -> Sequence[Problem]:
@@ -361,7 +361,7 @@ def _same(cell: Cell, expected: Any) -> bool:
 
 def _readings(cell: Cell) -> tuple[str, ...]:
     if isinstance(cell, Decimal):
-        return text_of(cell), str(cell)
+        return word_of(cell), str(cell), text_of(cell)
     if isinstance(cell, datetime):
         return cell.isoformat(), cell.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return (text_of(cell),)

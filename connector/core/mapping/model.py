@@ -105,6 +105,10 @@ class FieldModel(Part):
     template: str | None = Field(
         None, description='Text with paths in it: "{first_name} {last_name}". Empty when all its paths are empty.'
     )
+    require: Literal["any", "all"] | None = Field(
+        None,
+        description='For a template: "all" leaves it empty when one of its paths is; "any" (default) when all are.',
+    )
     then: list[_AnyStep] | None = Field(
         None, title="step", description="Steps, one after the other. Text steps take each entry of a list."
     )

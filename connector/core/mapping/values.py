@@ -38,7 +38,7 @@ def value_of(reading: Reading, model: FieldModel, at: Path, name: str, dropped: 
         constant = model.value
         return Value(lambda *_: constant, Kind(held_by(constant)))
     if model.template is not None:
-        return _template(reading, model.template, (*at, "template"), name)
+        return _template(reading, model, at, name)
     if isinstance(model.from_, str):
         # In the short form the path itself is the field's value; value_place then finds it around "from".
         return reading.path_value(model.from_, (*at, "from"), name)
@@ -48,10 +48,10 @@ def value_of(reading: Reading, model: FieldModel, at: Path, name: str, dropped: 
     return _first_of([value for value in values if value is not None])
 
 
-def _template(reading: Reading, template: str, at: Path, name: str) -> Value | None:
+def _template(reading: Reading, model: FieldModel, field: Path, name: str) -> Value | None:
     parts: list[str | Reader] = []
-    right = True
-    for piece in re.findall(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+", template):
+    right, at = True, (*field, "template")
+    for piece in re.findall(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+", model.template or ""):
         if piece in ("{{", "}}"):
             parts.append(piece[0])
         elif piece in ("{", "}"):
@@ -68,7 +68,7 @@ def _template(reading: Reading, template: str, at: Path, name: str) -> Value | N
     if right and not any(callable(part) for part in parts):
         reading.say(at, 'a template has paths in it, like "{first_name} {last_name}"; for a constant use value')
         right = False
-    return Value(_template_reader(parts), Kind("text")) if right else None
+    return Value(_template_reader(parts, require_all=model.require == "all"), Kind("text")) if right else None
 
 
 def steps_of(reading: Reading, model: FieldModel, kind: Kind, at: Path) -> tuple[list[Change], Kind | None]:
@@ -117,17 +117,13 @@ def _first_of(values: Sequence[Value]) -> Value:
     return Value(read, kind)
 
 
-def _template_reader(parts: Sequence[str | Reader]) -> Reader:
+def _template_reader(parts: Sequence[str | Reader], *, require_all: bool) -> Reader:
     def read(record: AffiliateRecord, item: Any) -> str | None:
-        texts: list[str] = []
-        filled = False
-        for part in parts:
-            if isinstance(part, str):
-                texts.append(part)
-                continue
-            text = text_of(part(record, item))
-            filled = filled or not is_empty(text)
-            texts.append(text)
-        return " ".join("".join(texts).split()) if filled else None
+        values = [None if isinstance(part, str) else text_of(part(record, item)) for part in parts]
+        filled = [not is_empty(value) for value in values if value is not None]
+        if not (all(filled) if require_all else any(filled)):
+            return None
+        texts = [str(part) if value is None else value for part, value in zip(parts, values, strict=True)]
+        return " ".join("".join(texts).split())
 
     return read

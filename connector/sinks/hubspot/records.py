@@ -12,7 +12,7 @@ from connector.core.sink import Outcome
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
 from connector.sinks.hubspot.errors import failures_in
 from connector.sinks.hubspot.properties import Plan
-from connector.sinks.hubspot.values import Item, Refusal, several, taken, values_of
+from connector.sinks.hubspot.values import Item, Refusal, asked_for, several, taken, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ def others_of(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> dict[str, l
     # Once each: a group that is halved does not ask again for the same addresses.
     asked = [item for item in items if not item.looked] if len(items) > 1 else items
     for name in plan.lookups:
-        holders = by_value(read(api, plan, [item.texts.get(name, "") for item in asked], name), name)
+        values = [value for item in asked for value in asked_for(item.texts.get(name, ""), name)]
+        holders = by_value(read(api, plan, values, name), name)
         for item in asked:
             item.looked = True
             holder = holders.get(item.texts.get(name, ""))

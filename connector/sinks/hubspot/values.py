@@ -13,6 +13,7 @@ from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
+from connector.core.addresses import same_address, spellings
 from connector.core.overwrite import decide
 from connector.core.row import Cell, Column, Row
 from connector.sinks.hubspot.errors import Failure
@@ -96,7 +97,7 @@ def same(there: str | None, new: str, to: Property) -> bool:
     except (InvalidOperation, ValueError, OverflowError):
         return False
     if to.name == "email":
-        return there.lower() == new.lower()
+        return same_address(there, new)
     if to.type == "enumeration" and to.field_type == "checkbox":
         return set(there.split(";")) == set(new.split(";"))
     return False
@@ -110,10 +111,15 @@ def _moment(text: str) -> datetime:
 
 
 def emails_of(properties: Mapping[str, Any]) -> set[str]:
-    """Every address by which a contact is known, in small letters."""
+    """Every address by which a contact is known, in small letters and in each spelling."""
     own = str(properties.get("email") or "").lower()
     more = str(properties.get("hs_additional_emails") or "").lower().split(";")
-    return {email for email in [own, *more] if email}
+    return {spelling for email in [own, *more] if email for spelling in spellings(email)}
+
+
+def asked_for(text: str, name: str) -> tuple[str, ...]:
+    """What to ask for where a record with *text* in the property *name* is looked for."""
+    return spellings(text) if name == "email" and text else (text,)
 
 
 def values_of(properties: Mapping[str, Any], name: str) -> set[str]:
@@ -213,7 +219,7 @@ def _is_known_address(item: Item, text: str) -> bool:
     if item.is_read:
         return item.there is not None and text in emails_of(item.there)
     last = item.row.last.get("email") if item.row.last is not None else None
-    return isinstance(last, str) and last.strip().lower() == text
+    return isinstance(last, str) and same_address(last, text)
 
 
 # ---------------------------------------------------------------- why a row is not taken

@@ -219,3 +219,46 @@ def test_without_a_type_a_cell_is_what_its_path_holds(field: str, fields: dict[s
     found = cell(field, **fields)
     assert found == expected
     assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("ada@b\u00fccher.example", "ada@b\u00fccher.example"),
+        ("ADA@XN--bcher-kva.example", "ada@xn--bcher-kva.example"),
+        ("\u200ba\u00adda@exam\u200bple.com\ufeff", "ada@example.com"),
+    ],
+)
+def test_an_address_keeps_the_platforms_spelling_and_loses_what_nobody_sees(written: str, address: str) -> None:
+    assert cell('{ from = "email", type = "email" }', email=written) == address
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "0044 20 7183 8750",
+        "00442071838750",
+        "(00)44 20 7183 8750",
+        "\u202a+44 20 7183 8750\u202c",
+        "\u200e020\u00a07183 8750",
+    ],
+)
+@pytest.mark.parametrize("country", ["GB"])
+def test_a_leading_00_is_a_plus_and_marks_of_direction_do_not_count(written: str, country: str) -> None:
+    assert cell('{ from = "phone", type = "phone" }', phone=written, country=country) == "+442071838750"
+
+
+def test_a_number_dialled_from_a_country_without_00_is_read() -> None:
+    assert cell('{ from = "phone", type = "phone" }', phone="0044 20 7183 8750", country="US") == "+442071838750"
+
+
+@pytest.mark.parametrize("written", ["United\u00a0Kingdom", "\ufeffUnited  Kingdom\u200b", "gb\u200b"])
+def test_a_country_is_found_behind_blanks_of_any_kind(written: str) -> None:
+    assert cell('{ from = "country", type = "country", show = "name" }', country=written) == "United Kingdom"
+
+
+def test_an_amount_of_a_reward_is_in_its_own_currency() -> None:
+    field = '{ from = "last_reward.amount", type = "money" }'
+    reward = {"amount": "5.07", "currency": "EUR", "unit": "cash"}
+    assert str(cell(field, currency="JPY", last_reward=reward)) == "5.07"
+    assert str(cell(field, currency="JPY", last_reward={"amount": "5.07"})) == "5"

@@ -12,8 +12,8 @@ from connector.core.row import ColumnType
 from tests.core.mapping.support import mapping, sources, told
 
 _keys = (
-    "from, value, template, then, map, type, timezone, region, currency, show, default, when, overwrite, order, "
-    "on_error, label, options, group"
+    "from, value, template, require, then, map, type, timezone, region, currency, show, default, when, overwrite, "
+    "order, on_error, label, options, group"
 )
 
 _types = ", ".join(get_args(ColumnType))
