@@ -297,11 +297,11 @@ class FieldReader:
             self._say("map", text=f'no rule for: {", ".join(missing)}; add "*" = "…" or default')
         added = tuple(word for word in unruled if word in ADDED_STATUSES)
         if added and not missing:
+            words_now = " and ".join(f'"{word}"' for word in added)
             shown = "is shown as it is" if self._shows_words() else "leaves the cell empty"
-            text = (
-                f'{subject} also "{added[0]}" now, for a word of the platform that is not known; it {shown}: add a rule'
+            self._reading.warn(
+                (*self._at, "map"), f"{subject} now also {words_now}, which {shown} without a rule: add one"
             )
-            self._reading.warn((*self._at, "map"), text)
         return added
 
     def _default(self, shape: Shaper, column_type: ColumnType) -> Cell:

@@ -62,14 +62,13 @@ def test_a_map_from_before_shows_a_word_that_came_later_and_check_warns() -> Non
     assert row(loaded, status="active").cells["X"] == "A"
     (warning,) = loaded.warnings
     assert str(warning) == (
-        'm.toml:4:32: status is also "unknown" now, for a word of the platform that is not known; '
-        "it is shown as it is: add a rule"
+        'm.toml:4:32: status is now also "unknown" and "invited", which is shown as it is without a rule: add one'
     )
-    assert [option.value for option in loaded.columns[0].options] == ["P", "A", "I", "R", "B", "unknown"]
+    assert [option.value for option in loaded.columns[0].options] == ["P", "A", "I", "R", "B", "unknown", "invited"]
 
 
 def test_a_rule_for_the_word_or_for_anything_else_needs_no_warning() -> None:
-    for more in (', unknown = "?"', ', "*" = "?"'):
+    for more in (', unknown = "?", invited = "Invited"', ', "*" = "?"'):
         loaded = mapping(f'"X" = {_WITHOUT}'.replace(" } }", f"{more} }} }}"))
         assert (row(loaded, status="unknown").cells["X"], loaded.warnings) == ("?", ())
     loaded = mapping(f'"X" = {_WITHOUT}'.replace(" } }", ' }, default = "?" }'))
