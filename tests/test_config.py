@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr
 from connector import config, plugins
 from connector.config import Config, ServerSettings
 from connector.core.errors import ConfigError
+from connector.core.platform_api import ApiOptions
 from connector.credentials import read_env_file, secrets_of, weakness
 from tests.running import root
 
@@ -394,6 +395,10 @@ def test_the_example_loads_with_everything_in_it_switched_on(tmp_path: Path) -> 
     secrets = {
         **words, "METRICS_TOKEN": good[::-1], "HUBSPOT_TOKEN": "pat-eu1-x",
         "FIRSTPROMOTER_API_KEY": "fp-key", "EVERFLOW_API_KEY": "ef-key",
+        **{f"{name}_TOKEN": f"{name}-{good}" for name in ("REWARDFUL", "DUB", "TOLT", "UPPROMOTE", "PARTNERSTACK")},
+        **{f"{name}_API_KEY": f"{name}-key" for name in ("REWARDFUL", "DUB", "TOLT", "UPPROMOTE")},
+        **{f"{name}_SIGNING_SECRET": f"{name}-{other}" for name in ("REWARDFUL", "DUB", "UPPROMOTE")},
+        "TOLT_SIGNING_SECRET": "whsec_a2V5LW9mLXRoZS10ZXN0cw==",
     }  # fmt: skip
     loaded = config.load(file, secrets)
     assert len(loaded.routes) == len(loaded.sinks) == 4
@@ -423,7 +428,9 @@ def test_the_example_shows_every_option_of_every_source_and_sink() -> None:
         *((table, plugins.sink_class(table["type"]).Options) for table in sinks),
     ]
     for table, model in models:
-        options = model.model_fields
+        # What all sources with an API have in common is explained once, with the first one.
+        common = ApiOptions.model_fields if table in sources[1:] else ()
+        options = {name: setting for name, setting in model.model_fields.items() if name not in common}
         missing = [name for name in options if name not in table and f"{name}_file" not in table]
         assert not missing, f"{table['type']}: {missing}"
         for name, setting in options.items():

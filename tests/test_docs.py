@@ -38,8 +38,12 @@ from connector.dead_letters import DeadLetters
 from connector.file_lock import FileLock
 from connector.metrics import described
 from connector.projector import Projector
+from connector.sources.dub import webhooks as dub
 from connector.sources.everflow import webhooks as everflow
 from connector.sources.firstpromoter import webhooks as firstpromoter
+from connector.sources.rewardful import webhooks as rewardful
+from connector.sources.tolt import webhooks as tolt
+from connector.sources.uppromote import webhooks as uppromote
 from connector.store.store import open_store
 from tests.far_sides import platform_servers
 from tests.far_sides.hubspot_server import HubSpotServer
@@ -106,6 +110,8 @@ class Values(Mapping[str, str]):
     """An environment in which everything is set."""
 
     def __getitem__(self, name: str) -> str:
+        if name == "TOLT_SIGNING_SECRET":
+            return "whsec_a2V5LW9mLXRoZS1kb2NzLTdjMVpx"
         return "https://hooks.example.com/T0" if name.endswith("_URL") else f"v4lue-of-{name.lower()}-9Xk2wQz71"
 
     def __iter__(self) -> Iterator[str]:
@@ -259,6 +265,9 @@ def test_every_command_block_runs(file: Path, tmp_path: Path, nursery: Nursery) 
             f'[sources.{name}]\ntype = "{name}"\ntoken = "{name}-t0ken-of-the-docs-7c1Zq"\n'
             f'api_key = "{platform_servers.KEY}"\nbase_url = "{server.url}"\n'
             for name, server in (("firstpromoter", promoters), ("everflow", partners))
+        ) + "".join(
+            f'[sources.{name}]\ntype = "{name}"\ntoken = "{name}-t0ken-of-the-docs-7c1Zq"\n'
+            for name in ("rewardful", "dub", "tolt", "uppromote", "partnerstack")
         )
         installation = Installation(serving(tmp_path, nursery, text))
         try:
@@ -386,7 +395,11 @@ def test_every_metric_that_a_document_names_exists() -> None:
 
 def test_what_is_said_to_be_never_stored_is_what_the_sources_drop() -> None:
     text = (root / "docs" / "security.md").read_text(encoding="utf-8")
-    for name, secrets in (("FirstPromoter", firstpromoter.SECRETS), ("Everflow", everflow.SECRETS)):
+    kept_out = {
+        "FirstPromoter": firstpromoter.SECRETS, "Everflow": everflow.SECRETS, "Rewardful": rewardful.SECRETS,
+        "Dub": dub.SECRETS, "Tolt": tolt.SECRETS, "UpPromote": uppromote.SECRETS,
+    }  # fmt: skip
+    for name, secrets in kept_out.items():
         (line,) = re.findall(rf"^- {name}: (.*)$", text, re.MULTILINE)
         assert set(re.findall(r"`([^`]+)`", line)) == secrets
 

@@ -24,7 +24,7 @@ def test_readme_begins_with_the_two_commands() -> None:
 
 
 def test_readme_answers_a_newcomers_questions_in_their_order() -> None:
-    wanted = ["Start", "What you see", "Connect FirstPromoter and Everflow", "Write a mapping", "Run it", "Learn more"]
+    wanted = ["Start", "What you see", "Connect your platform", "Write a mapping", "Run it", "Learn more"]
     assert re.findall(r"^## (.*)$", readme, re.MULTILINE) == wanted
 
 

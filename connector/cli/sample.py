@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import http.client
 import json
 import time
@@ -29,7 +28,8 @@ from connector.cli.common import (
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
 from connector.cli.printing import say
 from connector.config import Config, SourceConfig
-from connector.core.source import InboundRequest
+from connector.core.source import InboundRequest, accepted_status
+from connector.core.verify import HEX_OF_BODY
 from connector.dead_letters import DeadLetters
 from connector.store.store import Store
 
@@ -43,8 +43,8 @@ def sample(
 ) -> int:
     """Send the running server a sample event. Says what came of it.
 
-    The sample affiliate has the id 990000001 or 990000002. When you have seen enough, delete its row, and type
-    connector forget firstpromoter:990000001 (or everflow:990000002).
+    The affiliate in it is invented. When you have seen enough, delete its row, and type
+    connector forget firstpromoter:990000001 (or the id that was printed).
     """
     settings = load(config, uses=("sources",))
     source = named_source(settings, name)
@@ -56,7 +56,7 @@ def sample(
     request = signed(source, json.dumps(content).encode(), topic)
     status, answer = _send(settings, source.name, topic, request, serve=command("serve", configuration.find(config)))
     say(f"sent a sample event to {source.name}: {status} {answer}")
-    if status != 202:
+    if status != accepted_status(source.source_class):
         raise Left(FOUND_PROBLEMS)
     return _follow(settings, source, request)
 
@@ -64,14 +64,16 @@ def sample(
 def signed(source: SourceConfig, body: bytes, topic: str | None) -> InboundRequest:
     """A request as the platform would send it, with a credential that is configured."""
     headers = [(b"content-type", b"application/json")]
-    token = source.options.token or next(iter(source.options.tokens), None)
+    options, moment = source.options, now()
+    token = options.token or next(iter(options.tokens), None)
     if token:
         headers.append((b"authorization", b"Bearer " + token.encode()))
-    elif source.options.signing_secrets:
-        signature = hmac.new(source.options.signing_secrets[0].encode(), body, "sha256").hexdigest()
-        headers.append((b"x-webhook-signature", signature.encode()))
+    scheme = getattr(source.source_class, "signature", HEX_OF_BODY)
+    if scheme is not None and options.signing_secrets:
+        made = scheme.sign(options.signing_secrets[0], body, moment, f"sample-{moment.timestamp():.0f}")
+        headers += [(key.encode(), value.encode()) for key, value in made.items()]
     query = f"topic={quote(topic, safe='')}".encode() if topic else b""
-    return InboundRequest(headers, query, body, now())
+    return InboundRequest(headers, query, body, moment)
 
 
 def _send(settings: Config, name: str, topic: str | None, request: InboundRequest, *, serve: str) -> tuple[int, str]:

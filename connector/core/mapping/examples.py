@@ -79,7 +79,8 @@ def _record(reading: Reading, raw: dict[str, Any], at: Path) -> AffiliateRecord 
         filled["source"] = source
     if record.affiliate_id is None and platform_id:
         filled["affiliate_id"] = platform_id
-    if record.platform is None and source in reading.vocabularies["platform"]:
+    platforms = reading.vocabularies["platform"]
+    if record.platform is None and platform_id and (source in platforms or not platforms):
         filled["platform"] = source
     data = record.model_copy(update=filled).model_dump()
     fill_decimals(data)  # as of every real record

@@ -24,8 +24,6 @@ from connector.core.sink import RecordPath, TargetOptions
 from connector.core.toml import Path, parse
 from connector.core.words import unknown_word
 
-_BUILT_IN_PLATFORMS = ("firstpromoter", "everflow")
-
 
 def load(
     text: str,
@@ -43,15 +41,13 @@ def load(
         file: its path as the operator knows it, for messages.
         target_options: what ``[target]`` may hold, and ``[key]`` beside ``field``: the sink's.
         source_names: the configured sources, the vocabulary of ``source``; () when they are not known.
-        platforms: the vocabulary of ``platform``, beside the built-in ones: those are known even when no source of
-            theirs is configured, so that one mapping file serves all.
+        platforms: the vocabulary of ``platform``; () when it is not known.
         examples: whether they are read at all: they are a check of the file, not a part of what it does.
 
     Raises:
         ConfigError: all mistakes at once, in file order.
     """
-    known = tuple(dict.fromkeys((*_BUILT_IN_PLATFORMS, *platforms)))
-    reading = Reading(parse(text, file=file), {"source": tuple(source_names), "platform": known})
+    reading = Reading(parse(text, file=file), {"source": tuple(source_names), "platform": tuple(platforms)})
     whole = _structure(reading)
     _take_for_each(reading)
     options, extras = _options(reading, target_options)

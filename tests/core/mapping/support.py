@@ -35,7 +35,10 @@ def mapping(
     source_names: tuple[str, ...] = sources,
 ) -> Mapping:
     """A mapping file with the key ``ID``; *fields* begin at line 4 when *top* is empty."""
-    return load(_file(fields, top, tail, key), file="m.toml", target_options=target_options, source_names=source_names)
+    return load(
+        _file(fields, top, tail, key), file="m.toml", target_options=target_options, source_names=source_names,
+        platforms=("firstpromoter", "everflow"),
+    )  # fmt: skip
 
 
 def told(fields: str, *texts: str, **options: Any) -> None:

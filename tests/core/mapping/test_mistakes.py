@@ -224,9 +224,10 @@ def test_a_source_that_is_not_configured_is_told() -> None:
 
 def test_a_platform_may_be_named_though_no_source_of_it_is_configured_or_a_package_brings_it() -> None:
     text = '[key]\nfield = "ID"\n[when]\nplatform = ["everflow", "rewardful"]\n[fields]\n"ID" = "id"\n'
-    assert load(text, file="m.toml", platforms=["firstpromoter", "rewardful"]).columns
+    assert load(text, file="m.toml", platforms=["firstpromoter", "everflow", "rewardful"]).columns
+    assert load(text, file="m.toml").columns
     with pytest.raises(ConfigError) as caught:
-        load(text, file="m.toml", platforms=["firstpromoter"])
+        load(text, file="m.toml", platforms=["firstpromoter", "everflow"])
     said = 'm.toml:4:25: platform is never "rewardful"; right would be: firstpromoter, everflow'
     assert str(caught.value) == said
 
