@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from connector.core.errors import NeedsAction, StartOver, Stopping, StoreUnavail
 from connector.core.mapping import Evaluation, Unshaped
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row, load_cells
-from connector.core.sink import Outcome, TargetOptions
+from connector.core.sink import Outcome, Target, TargetOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, RouteWorker
 from connector.store.store import Store
@@ -484,15 +484,115 @@ def test_a_stop_leaves_the_batch_pending_and_blames_nobody(world: World) -> None
     assert world.pending() == 0
 
 
-def test_two_records_with_one_key_never_stand_in_one_batch(tmp_path: Path) -> None:
-    def same_key(record: AffiliateRecord) -> Evaluation:
+# ---------------------------------------------------------------- keys that are not unique, keys that change
+
+
+def test_of_two_records_with_one_key_the_first_keeps_the_row_and_the_second_is_a_letter(tmp_path: Path) -> None:
+    world = World(tmp_path, evaluate=_by_company)
+    world.say(event(1, email="a@example.com", company="Engines"), event(2, email="b@example.com", company="Engines"))
+    assert world.deliver() is None
+    assert world.sink.calls == [["Engines"]]
+    assert world.sink.rows["Engines"]["Email"] == "a@example.com"
+    (letter,) = world.letters.list()
+    assert (letter.subject, letter.row, letter.code) == ("plain:2", "Engines", "duplicate_key")
+    assert "plain:1" in letter.reason
+    assert world.pending() == 0
+    # The first is written on; the second stays a letter until it has a key of its own.
+    world.say(event(1, 2, email="new@example.com"), event(2, 2, email="other@example.com"))
+    world.deliver()
+    assert world.sink.rows["Engines"]["Email"] == "new@example.com"
+    assert len(world.letters.list()) == 1
+    world.say(event(2, 3, company="Motors"))
+    world.deliver()
+    assert world.sink.rows["Motors"]["Email"] == "other@example.com"
+    assert world.letters.list() == []
+    world.close()
+
+
+def test_a_key_that_its_record_has_given_up_goes_to_the_next(tmp_path: Path) -> None:
+    world = World(tmp_path, evaluate=_by_company, sink=MovingTable())
+    world.say(event(1, email="a@example.com", company="Engines"))
+    world.deliver()
+    world.say(event(1, 2, company="Motors"), event(2, email="b@example.com", company="Engines"))
+    world.deliver_for(60)
+    assert {key: row["Email"] for key, row in world.sink.rows.items()} == {
+        "Motors": "a@example.com",
+        "Engines": "b@example.com",
+    }
+    assert (world.pending(), world.letters.list()) == (0, [])
+    world.close()
+
+
+def test_a_record_that_is_out_does_not_remove_the_row_of_another_with_its_key(tmp_path: Path) -> None:
+    def evaluate(record: AffiliateRecord) -> Evaluation:
+        if record.id == "plain:2":
+            row = Row(record.id, "shared", {"ID": "shared"}, remove=True)
+            return Evaluation((row,), removals=frozenset({"shared"}))
         return Evaluation((Row(record.id, "shared", {"ID": "shared", "Email": record.email}),))
 
-    world = World(tmp_path, evaluate=same_key)
-    world.say(event(1, email="a@example.com"), event(2, email="b@example.com"))
+    options = TargetOptions(removed_records="delete")
+    world = World(tmp_path, evaluate=evaluate, options=options)
+    world.say(event(1, email="a@example.com"))
+    world.deliver()
+    world.say(event(2, email="b@example.com"))
+    world.deliver()
+    assert world.sink.rows["shared"]["Email"] == "a@example.com"
+    assert (world.pending(), world.letters.list()) == (0, [])
+    world.close()
+
+
+@pytest.mark.parametrize("what", ["delete", "leave_alone", "mark"])
+def test_a_changed_key_moves_the_row(tmp_path: Path, what: str) -> None:
+    options = TargetOptions.model_validate({"removed_records": what})
+    world = World(tmp_path, evaluate=_by_email, options=options, sink=MovingTable())
+    world.say(event(1, 1, email="old@example.com"))
+    world.deliver()
+    world.sink.rows["old@example.com"] = {**world.sink.rows["old@example.com"], "Note": "typed by a person"}
+    world.say(event(1, 2, email="new@example.com"))
     assert world.deliver() is None
-    assert world.sink.calls == [["shared"], ["shared"]]
-    assert world.sink.lasts == [None, {"ID": "shared", "Email": "a@example.com"}]
+    assert list(world.sink.rows) == ["new@example.com"]
+    assert world.sink.rows["new@example.com"]["Note"] == "typed by a person"
+    assert world.sink.lasts == [None, {"ID": "old@example.com", "Email": "old@example.com"}]
+    world.say(event(1, 3, email="third@example.com"))
+    world.deliver()
+    assert list(world.sink.rows) == ["third@example.com"]
+    world.close()
+
+
+def test_a_row_is_not_moved_where_a_record_has_several_or_the_new_key_has_a_row(tmp_path: Path) -> None:
+    world = World(tmp_path, evaluate=_by_email, sink=MovingTable())
+    world.worker.route = replace(world.worker.route, target=replace(world.worker.route.target, for_each=True))
+    world.say(event(1, 1, email="old@example.com"))
+    world.deliver()
+    world.say(event(1, 2, email="new@example.com"))
+    world.deliver()
+    assert set(world.sink.rows) == {"old@example.com", "new@example.com"}
+    world.close()
+
+
+# ---------------------------------------------------------------- records that lack a value
+
+
+def test_a_record_that_lacks_a_value_waits_for_it_and_is_no_failure(tmp_path: Path) -> None:
+    world = World(tmp_path, retry=Retry(give_up_after_hours=1))
+    world.sink.answer = lambda row: Outcome(
+        row.key, "written" if row.cells["Email"] else "incomplete", column="Email", code="waits"
+    )
+    world.say(event(1, status="rejected"), event(2, email="b@example.com"))
+    world.deliver()
+    for day in range(4):  # others get through meanwhile
+        world.clock.seconds += 86_400
+        world.say(event(2, 10 + day, email=f"{day}@example.com"))
+        world.deliver()
+    (route,) = world.store.status().routes
+    assert (route.pending, route.waiting, route.retrying, route.oldest_since) == (0, 1, 0, None)
+    assert (route.state.kind, world.letters.list()) == ("ok", [])
+    (one,) = world.store.pending_of("plain:1")
+    assert (one.reason, one.tries) == ("waits_for_Email", 0)
+    world.say(event(1, 2, email="a@example.com"))
+    world.deliver()
+    assert world.emails() == {"1": "a@example.com", "2": "3@example.com"}
+    assert world.store.status().routes[0].waiting == 0
     world.close()
 
 
@@ -641,6 +741,23 @@ def _always(error: Exception) -> Callable[[Sequence[Row]], None]:
         raise error
 
     return fail
+
+
+class MovingTable(TableSink):
+    """A table that keeps the row of a record whose key has changed."""
+
+    moves_rows: ClassVar[bool] = True
+
+    def write(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
+        for row in rows:
+            if row.moved_from is not None and row.key not in self.rows and row.moved_from in self.rows:
+                self.rows[row.key] = self.rows.pop(row.moved_from)
+        return super().write(target, rows)
+
+
+def _by_company(record: AffiliateRecord) -> Evaluation:
+    key = record.company or ""
+    return Evaluation((Row(record.id, key, {"ID": key, "Email": record.email}),))
 
 
 def _by_email(record: AffiliateRecord) -> Evaluation:

@@ -17,6 +17,7 @@ from connector.core.record import AffiliateRecord
 from connector.core.source import Event, Source
 from connector.core.view import view
 from connector.dead_letters import DeadLetters
+from connector.store.model import WAITS_FOR, PendingFor
 from connector.store.store import Store
 
 Evaluate = Callable[[AffiliateRecord], Evaluation]
@@ -163,11 +164,7 @@ def _routes_now(
     for route, evaluate in evaluations.items():
         one = pending.get(route)
         if one is not None:
-            text = f"pending since {one.since.isoformat(timespec='seconds')}"
-            if one.tries:
-                text += f", {one.tries} tries failed ({one.reason})"
-            if one.due_at > now:
-                text += f", next try at {one.due_at.isoformat(timespec='seconds')}"
+            text = _still_pending(one, now)
         else:
             text = "up to date, but for what is a dead letter" if route in stopped else "up to date"
         try:
@@ -180,6 +177,15 @@ def _routes_now(
             for problem in shape.problems:
                 text += f"; can't be shaped: {problem.reason}"
         yield Entry(now, "route", route, text)
+
+
+def _still_pending(one: PendingFor, now: datetime) -> str:
+    since = one.since.isoformat(timespec="seconds")
+    if one.reason.startswith(WAITS_FOR):
+        return f"waits for {one.reason.removeprefix(WAITS_FOR)} since {since}"
+    failed = f", {one.tries} tries failed ({one.reason})" if one.tries else ""
+    later = f", next try at {one.due_at.isoformat(timespec='seconds')}" if one.due_at > now else ""
+    return f"pending since {since}{failed}{later}"
 
 
 def _moment(micros: int) -> datetime:

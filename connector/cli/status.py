@@ -55,6 +55,7 @@ class RouteLine(Struct):
     """What one route has written and has still to write.
 
     Args:
+        waiting: records that lack a value without which no new row is made.
         edited: the running server does not know the mapping file as it is now.
     """
 
@@ -63,6 +64,7 @@ class RouteLine(Struct):
     reason: str = ""
     pending: int = 0
     retrying: int = 0
+    waiting: int = 0
     oldest_pending_seconds: float | None = None
     paused_until: datetime | None = None
     rows: int = 0
@@ -145,12 +147,12 @@ class StatusReport(Report):
         )  # fmt: skip
         yield ""
         yield from table(
-            ["route", "state", "pending", "oldest", "retrying", "rows", "dead letters", "last delivery"],
+            ["route", "state", "pending", "oldest", "retrying", "waiting", "rows", "dead letters", "last delivery"],
             [
                 (
                     r.route, r.state, r.pending,
                     None if r.oldest_pending_seconds is None else duration(r.oldest_pending_seconds), r.retrying,
-                    r.rows, r.dead_letters, ago(r.delivered_at),
+                    r.waiting, r.rows, r.dead_letters, ago(r.delivered_at),
                 )
                 for r in self.routes
             ],
@@ -230,6 +232,7 @@ def _route_line(
         oldest = known.oldest_since
         line.reason = known.state.reason
         line.pending, line.retrying, line.rows = known.pending, known.retrying, known.rows
+        line.waiting = known.waiting
         line.oldest_pending_seconds = None if oldest is None else max(0.0, (now() - oldest).total_seconds())
         line.paused_until, line.delivered_at = known.state.paused_until, known.state.delivered_at
     return line

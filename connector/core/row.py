@@ -71,6 +71,9 @@ class Row(Struct, frozen=True):
         cells: by column name, the key's cell included. A column that is absent is left untouched (its field's
             ``when`` did not hold); None is empty, and the column's overwrite rule decides what empty does.
         last: the cells that were last written for this key, or None when nothing is known to have been written.
+        moved_from: the key under which the row was written until now, when the record's key has changed: the row that
+            has that key at the destination is this one (*last* are its cells). None for most rows, and for all of a
+            sink whose class does not say ``moves_rows = True``.
         remove: True when the row is to be deleted (``removed_records = "delete"``).
         extras: values for the target's own options that name a record path, such as ``company.key``.
     """
@@ -81,6 +84,7 @@ class Row(Struct, frozen=True):
     last: Mapping[str, Cell] | None = None
     remove: bool = False
     extras: Mapping[str, str] = MappingProxyType({})
+    moved_from: str | None = None
 
 
 def remembered(row: Row) -> dict[str, Cell]:

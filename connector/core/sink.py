@@ -53,6 +53,7 @@ class Target(Struct, frozen=True):
         key: the name of the key's column.
         options: an instance of the sink's ``TargetOptions``.
         file: the mapping file, for people.
+        for_each: a record may have several rows.
     """
 
     route: str
@@ -60,6 +61,7 @@ class Target(Struct, frozen=True):
     key: str
     options: Any
     file: str
+    for_each: bool = False
 
     def column(self, name: str) -> Column:
         """The managed column of that name (KeyError when there is none)."""
@@ -75,8 +77,9 @@ class Outcome(Struct, frozen=True):
     Args:
         key: the row's key.
         kind: ``written`` (also when the destination was equal already) · ``refused`` (a person must act; dead-lettered
-            at once) · ``later`` (this row alone waits; counts as a try).
-        reason: for refused and later: plain words, what to do. It may quote the offending value, because it goes
+            at once) · ``later`` (this row alone waits; counts as a try) · ``incomplete`` (the record lacks a value that
+            a new row needs: it waits for the record's next version, shown as waiting; no try).
+        reason: for all but written: plain words, what to do. It may quote the offending value, because it goes
             only into the dead-letter file; logs get ``code`` instead.
         code: a short stable word for logs and metrics (``INVALID_EMAIL``, ``cell_too_long``).
         column: the column to blame, if one is: delivery adds the mapping's line.
@@ -86,7 +89,7 @@ class Outcome(Struct, frozen=True):
     """
 
     key: str
-    kind: Literal["written", "refused", "later"]
+    kind: Literal["written", "refused", "later", "incomplete"]
     reason: str = ""
     code: str = ""
     column: str | None = None
@@ -174,6 +177,8 @@ class Sink(Protocol):
 
     Life: built (no network) → per route, in the route's own thread: ``pace``, ``write``, ``pace``, ``write`` …, never
     two calls for one route at a time, but routes of one sink run at the same time → ``close``.
+    A class that says ``moves_rows = True`` is given ``Row.moved_from`` where a record's key has changed, and keeps that
+    row rather than making another; of other sinks the old row is treated as ``removed_records`` says.
     A sink makes one attempt; delivery owns retries. Heavy libraries are imported by the module of the sink, which is
     imported only when a sink of its type is configured.
     """

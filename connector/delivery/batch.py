@@ -1,20 +1,24 @@
-"""Records -> the rows that have to be sent for them, and afterwards what the destination holds. Pure."""
+"""Records -> the rows that have to be sent for them, and afterwards what the destination holds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row, dump_cells, load_cells, remembered
 from connector.core.sink import Outcome, Sink, Target
+from connector.core.view import view
 from connector.dead_letters import Letter
 from connector.store.model import Pending, Written
+from connector.store.store import Store
 
 
 class Route(Struct, frozen=True):
@@ -37,9 +41,12 @@ class Job(Struct):
     def record_id(self) -> str:
         return self.pending.record_id
 
-    def letter(self, route: Route, row: Row, reason: str, code: str, where: str) -> None:
-        """Add the dead letter of *row*."""
+    def letter(
+        self, route: Route, row: Row, reason: str, code: str, *, column: str | None = None, where: str = ""
+    ) -> None:
+        """Add the dead letter of *row*; *where* is the mapping's line, or that of the field of *column*."""
         pending = self.pending
+        where = where or next((each.where for each in route.target.columns if each.name == column), "")
         self.letters.append(
             Letter(
                 "deliver", route.name, pending.record_id, reason, code, row=row.key, where=where,
@@ -62,6 +69,11 @@ class WrittenRows:
         for row in written:
             self._keys_of.setdefault(row.record_id, []).append(row.key)
 
+    def holder(self, key: str) -> str | None:
+        """The record for which the row with that key was written, if there is one."""
+        row = self._by_key.get(key)
+        return None if row is None else row.record_id
+
     def cells(self, key: str) -> dict[str, Cell] | None:
         """None when nothing is known to have been written for that key."""
         row = self._by_key.get(key)
@@ -72,22 +84,101 @@ class WrittenRows:
         return self._keys_of.get(record_id, ())
 
 
-def job_of(route: Route, pending: Pending, shape: Evaluation, written: WrittenRows, now: datetime) -> Job:
-    """The rows of *shape* that the destination does not hold yet, and the letters of those that can't be made."""
+def shape_of(route: Route, record_id: str, facts: bytes) -> Evaluation:
+    """What the route's mapping makes of a record. Raises whatever a bug in the mapping raises."""
+    return route.evaluate(view(record_id, load_facts(facts)))
+
+
+def holders_of(
+    route: Route, store: Store, pending: Pending, shape: Evaluation, written: WrittenRows
+) -> dict[str, str] | None:
+    """By key, the other record that has the same key as a row of *shape*, and whose row was written first.
+
+    Returns:
+        None: the other has given the key up and its row will be moved; wait until then.
+    """
+    holders: dict[str, str] = {}
+    for row in shape.rows:
+        holder = written.holder(row.key)
+        if holder is None or holder == pending.record_id:
+            continue
+        if _has_key(route, store, holder, row.key):
+            holders[row.key] = holder
+        elif any(each.route == route.name for each in store.pending_of(holder)):
+            return None
+    return holders
+
+
+def _has_key(route: Route, store: Store, record_id: str, key: str) -> bool:
+    """Whether that record has a row with *key*, as it is now."""
+    known = store.load([record_id]).get(record_id)
+    if known is None:
+        return False
+    try:
+        shape = shape_of(route, record_id, known.facts)
+    except Exception:  # its own delivery reports the bug; until then it keeps its row
+        return True
+    rows = {row.key for row in shape.rows} - shape.removals
+    return key in rows or any(problem.key == key for problem in shape.problems)
+
+
+def job_of(
+    route: Route,
+    pending: Pending,
+    shape: Evaluation,
+    written: WrittenRows,
+    now: datetime,
+    holders: Mapping[str, str] = MappingProxyType({}),
+) -> Job:
+    """The rows of *shape* that the destination does not hold yet, and the letters of those that can't be made.
+
+    Args:
+        holders: by key, the other record that has that key too and whose row is the one that was written.
+    """
     job = Job(pending, [], [])
-    for row in [*shape.rows, *_left_over(route.target, pending, shape, written, now)]:
-        last = written.cells(row.key)
-        if last is None and row.key in shape.removals:
-            continue  # what was never written need not be removed
+    moved_from = _moved_from(route, pending, shape, written)
+    rows = [replace(row, moved_from=moved_from) for row in shape.rows] if moved_from else list(shape.rows)
+    for row in [*rows, *_left_over(route.target, pending, shape, written, now, moved_from)]:
+        last = written.cells(row.moved_from or row.key)
+        if (last is None or row.key in holders) and row.key in shape.removals:
+            continue  # what was never written need not be removed, and another record's row stays
+        if row.key in holders:
+            reason = _not_unique(route.target, row.key, holders[row.key])
+            job.letter(route, row, reason, "duplicate_key", column=route.target.key)
+            continue
         if row.remove or last is None or _differs(remembered(row), last):
             job.rows.append(replace(row, last=last))
     for problem in shape.problems:
         row = Row(pending.record_id, problem.key, problem.cells)
-        job.letter(route, row, problem.reason, problem.code, problem.where)
+        job.letter(route, row, problem.reason, problem.code, where=problem.where)
     return job
 
 
-def _left_over(target: Target, pending: Pending, shape: Evaluation, written: WrittenRows, now: datetime) -> list[Row]:
+def _not_unique(target: Target, key: str, holder: str) -> str:
+    return (
+        f'{target.key} "{key}" is the key of {holder} already, which keeps the row: two records can\'t have one key. '
+        "Put the id into the key, or correct one of the two at the platform"
+    )
+
+
+def _moved_from(route: Route, pending: Pending, shape: Evaluation, written: WrittenRows) -> str | None:
+    """The key under which this record's only row was written until now, when it is another now."""
+    before = written.keys_of(pending.record_id)
+    if route.target.for_each or len(before) != 1 or len(shape.rows) != 1 or shape.problems or shape.removals:
+        return None
+    (row,) = shape.rows
+    is_new = written.holder(row.key) is None
+    return before[0] if is_new and row.key != before[0] and getattr(route.sink, "moves_rows", False) else None
+
+
+def _left_over(
+    target: Target,
+    pending: Pending,
+    shape: Evaluation,
+    written: WrittenRows,
+    now: datetime,
+    moved_from: str | None,
+) -> list[Row]:
     """How to remove the rows that were written for a record which has no such rows any more: an entry of ``for_each``
     is gone, or its key has changed. Those that stay as they are, and those that are marked already, are left out."""
     if not all(problem.key for problem in shape.problems):
@@ -96,7 +187,7 @@ def _left_over(target: Target, pending: Pending, shape: Evaluation, written: Wri
     what = getattr(target.options, "removed_records", "leave_alone")
     rows: list[Row] = []
     for key in written.keys_of(pending.record_id):
-        if key in kept:
+        if key in kept or key == moved_from:
             continue
         last = written.cells(key) or {}
         cells: dict[str, Cell] = {target.key: last.get(target.key, key)}
@@ -137,6 +228,8 @@ class Sent(Struct):
             if row.remove:
                 removed.append(row.key)
             else:
+                if row.moved_from is not None:
+                    removed.append(row.moved_from)
                 cells = {**(row.last or {}), **remembered(row)}
                 written[row.key] = dump_cells({n: cell for n, cell in cells.items() if n not in outcome.waiting})
         return written, removed

@@ -17,16 +17,14 @@ from msgspec import Struct, structs
 
 from connector import logs
 from connector.core.errors import Stopping, StoreUnavailable, TryLater
-from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
 from connector.core.row import Row, dump_cells
 from connector.core.sink import Outcome
-from connector.core.view import view
 from connector.dead_letters import DeadLetters, Letter
-from connector.delivery.batch import Job, Route, Sent, WrittenRows, changed_cells, job_of
+from connector.delivery.batch import Job, Route, Sent, WrittenRows, changed_cells, holders_of, job_of, shape_of
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
-from connector.store.model import Later, LogLine, Pending, Result, RouteState
+from connector.store.model import WAITS_FOR, Later, LogLine, Pending, Result, RouteState
 from connector.store.store import Store
 
 if TYPE_CHECKING:
@@ -38,6 +36,8 @@ _RECORDS_PER_TAKE = 500  # so that no transaction of the store is long
 _RECORDS_PER_SETTLING = 1_000
 _UNSENT_RECORDS_PER_BATCH = 1_000  # records that need no call; then what was found is sent
 _ATTEMPTS_PER_CALL = 3
+_SECONDS_UNTIL_A_KEY_IS_FREE = 1.0
+_SECONDS_BETWEEN_LOOKS_AT_INCOMPLETE = 86_400.0
 _LONGEST_NAP_SECONDS = 5.0
 
 
@@ -215,8 +215,7 @@ class RouteWorker:
 
     def _finish_unsent(self, settled: Sequence[Result]) -> None:
         self._finish(settled)
-        unchanged = sum(result.later is None for result in settled)
-        if unchanged and self._report is not None:
+        if self._report is not None and (unchanged := sum(result.later is None for result in settled)):
             self._report(Delivered(self._name, unchanged=unchanged))
 
     def _shape(self, pending: Sequence[Pending], *, room: int, taken: set[str]) -> tuple[list[Job], list[Result]]:
@@ -230,7 +229,7 @@ class RouteWorker:
         fault: dict[str, str] = {}
         for one in pending:
             try:
-                shaped.append((one, self.route.evaluate(view(one.record_id, load_facts(one.facts)))))
+                shaped.append((one, shape_of(self.route, one.record_id, one.facts)))
             except Exception as error:  # this record's fault or the mapping's; the others continue
                 fault = describe(error)
                 settled.append(self._back(one, wait=self._blame.backoff(one.tries + 1), reason="bug", failed=True))
@@ -242,8 +241,12 @@ class RouteWorker:
         )
         jobs: list[Job] = []
         for one, shape in shaped:
-            job = job_of(self.route, one, shape, written, self._now())
-            keys = {row.key for row in job.rows}
+            holders = holders_of(self.route, self._store, one, shape, written)
+            if holders is None:
+                settled.append(self._back(one, wait=_SECONDS_UNTIL_A_KEY_IS_FREE, reason="key_moves"))
+                continue
+            job = job_of(self.route, one, shape, written, self._now(), holders)
+            keys = {key for row in job.rows for key in (row.key, row.moved_from) if key is not None}
             if keys & taken or (len(keys) > room and (jobs or taken)):
                 # The key is in this batch already, or there is no room: the next batch takes it.
                 settled.append(self._back(one))
@@ -332,7 +335,7 @@ class RouteWorker:
         pending = job.pending
         log: list[LogLine] = []
         waits: list[float] = []
-        reason = ""
+        later: Later | None = None
         for row in job.rows:
             outcome = sent.outcomes.get(row.key)
             if outcome is None:  # a bug of the sink: the row stays pending, however long it takes
@@ -340,16 +343,17 @@ class RouteWorker:
             elif outcome.kind == "later" and self._blame.gives_up(pending, state):
                 outcome = Outcome(row.key, "refused", _given_up(pending, outcome.reason), outcome.code)
             if outcome.kind == "refused":
-                where = next((each.where for each in self._target.columns if each.name == outcome.column), "")
-                job.letter(self.route, row, outcome.reason, outcome.code, where)
+                job.letter(self.route, row, outcome.reason, outcome.code, column=outcome.column)
             if outcome.kind == "later":
                 waits.append(max(outcome.after or 0.0, self._blame.backoff(pending.tries + 1)))
-                reason = outcome.code or "later"
+                later = Later(self._now() + timedelta(seconds=max(waits)), outcome.code or "later")
+            elif outcome.kind == "incomplete":
+                due = self._now() + timedelta(seconds=_SECONDS_BETWEEN_LOOKS_AT_INCOMPLETE)
+                later = later or Later(due, f"{WAITS_FOR}{outcome.column}", failed=False)
             else:
                 log.append(LogLine(row.key, outcome.kind, outcome.code, dump_cells(changed_cells(row))))
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
-        later = Later(self._now() + timedelta(seconds=max(waits)), reason) if waits else None
         written, removed = sent.holdings(job)
         return Result(pending.record_id, pending.version, pending.token, written, removed, tuple(log), later)
 
@@ -359,7 +363,7 @@ class RouteWorker:
         mine: Later | None = structs.replace(later, isolated=later.isolated or pending.isolated)
         if pending.isolated and failure.kind == "later" and self._blame.gives_up(pending, state):
             for row in job.rows:
-                job.letter(self.route, row, _given_up(pending, failure.reason), failure.code, "")
+                job.letter(self.route, row, _given_up(pending, failure.reason), failure.code)
             mine = None
         written, removed = sent.holdings(job)
         return Result(pending.record_id, pending.version, pending.token, written, removed, later=mine)
@@ -380,11 +384,9 @@ class RouteWorker:
         return Result(pending.record_id, pending.version, pending.token, later=later)
 
     def _finish(self, results: Sequence[Result], letters: Sequence[Letter] = (), *, delivered: bool = False) -> None:
-        """First the new letters on disk, then those closed that are void now, then the results.
-
-        Dying in between, the record is delivered once more and opens its letters again. The other way round a letter
-        would stay open of a row that is not pending any more.
-        """
+        """First the new letters on disk, then those closed that are void now, then the results. After a death in
+        between the record is delivered once more and opens its letters again; the other way round a letter would stay
+        open of a row that is not pending any more."""
         self._letters.add(letters)
         self._unsettled += results
         open_now = {letter.id for letter in letters}

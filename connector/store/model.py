@@ -143,6 +143,10 @@ class Later(Struct, frozen=True):
     isolated: bool = False
 
 
+WAITS_FOR = "waits_for_"
+"""How the reason of a record begins that waits for a value which it lacks, before the column's name."""
+
+
 class LogLine(Struct, frozen=True, gc=False):
     """One row's delivery, for ``explain``: *kind* as in Outcome, *cells* those that changed, as dumped."""
 
@@ -214,7 +218,8 @@ class SourceStatus(Struct, frozen=True):
 
 
 class RouteStatus(Struct, frozen=True):
-    """*pending* counts records; *oldest_since* is when the oldest of them came to be pending."""
+    """*pending* counts records; *oldest_since* is when the oldest of them came to be pending. *waiting* counts those
+    beside them that wait for a value which they lack."""
 
     route: str
     pending: int
@@ -222,6 +227,7 @@ class RouteStatus(Struct, frozen=True):
     oldest_since: datetime | None
     rows: int
     state: RouteState
+    waiting: int = 0
 
 
 class Status(Struct, frozen=True):

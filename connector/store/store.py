@@ -25,6 +25,7 @@ from connector.store.blocks import MOST_EVENTS, Block, blocks_of, events_in
 from connector.store.compression import Codec
 from connector.store.database_file import DatabaseFile, LogMover, Schema
 from connector.store.model import (
+    WAITS_FOR,
     Batch,
     DeliveryLine,
     Forgotten,
@@ -572,9 +573,11 @@ class Store:
             self._keep_records(sql, rows)
             if pending:
                 sql.executemany(
-                    "INSERT INTO pending (route, record_id, version, due_at, since)"
+                    "INSERT INTO pending (route, record_id, version, due_at, since)"  # noqa: S608 - a constant
                     " SELECT route, ?, ?, ?, ? FROM routes WHERE true"
-                    " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version",
+                    # What waits for a value that it lacks may have it now.
+                    " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version, due_at ="
+                    f" CASE WHEN pending.reason LIKE '{WAITS_FOR}%' THEN excluded.due_at ELSE pending.due_at END",
                     pending,
                 )
             sql.executemany("INSERT OR IGNORE INTO mentions VALUES (?, ?)", batch.mentions)
@@ -931,9 +934,12 @@ class Store:
             last = _last_number(sql, "blocks")
         with self._records.reading() as sql:
             pending = {
-                route: (count, retrying, since)
-                for route, count, retrying, since in sql.execute(
-                    "SELECT route, count(*), sum(tries > 0), min(since) FROM pending GROUP BY route"
+                route: (count, retrying, since, waiting)
+                for route, count, retrying, since, waiting in sql.execute(
+                    "SELECT route, count(*) FILTER (WHERE reason NOT LIKE ?1), sum(tries > 0),"
+                    " min(since) FILTER (WHERE reason NOT LIKE ?1), count(*) FILTER (WHERE reason LIKE ?1)"
+                    " FROM pending GROUP BY route",
+                    (f"{WAITS_FOR}%",),
                 )
             }
             routes = []
@@ -941,10 +947,9 @@ class Store:
                 "SELECT route, (SELECT count(*) FROM written w WHERE w.route = r.route), kind, reason, paused_until,"
                 " failures, since, delivered_at FROM routes r ORDER BY route"
             ):
-                count, retrying, since = pending.get(route, (0, 0, None))
-                routes.append(
-                    RouteStatus(route, count, retrying, _moment_or_none(since), rows, _route_state(tuple(state)))
-                )
+                count, retrying, since, waiting = pending.get(route, (0, 0, None, 0))
+                state_ = _route_state(tuple(state))
+                routes.append(RouteStatus(route, count, retrying, _moment_or_none(since), rows, state_, waiting))
             sources = tuple(
                 SourceStatus(name, received, duplicates, none, unreadable, _moment_or_none(at), _moment_or_none(came))
                 for name, received, duplicates, none, unreadable, at, came in sql.execute(

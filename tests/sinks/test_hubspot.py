@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 import urllib3
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from connector.core.errors import NeedsAction, Stopping, TryLater
-from connector.core.row import Option, Overwrite
+from connector.core.row import Option, Overwrite, Row
 from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, NothingFound, Record, definition
 from tests.far_sides.loopback import Fault, Reply
@@ -500,6 +501,71 @@ def test_a_merge_is_not_undone_by_a_route_that_need_not_read(server: HubSpotServ
     sink.write(target_of(), [row(1, last=first.cells, email="new@example.com")])
     assert there.properties["email"] == "new@example.com"
     assert len(server.calls_of("batch/read")) == 2
+
+
+# ---------------------------------------------------------------- a key that changes, a value that is missing
+
+
+def test_a_changed_key_moves_the_contact(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    target = target_of([column("email", "email"), column("firstname")], key="email")
+
+    def by_email(email: str, **more: Any) -> Row:
+        return Row("firstpromoter:1", email, {"email": email, "firstname": "Ada"}, **more)
+
+    old = by_email("Old@example.com")
+    sink.write(target, [old])
+    there = server.find("email", "old@example.com")
+    assert there is not None
+    there.properties["jobtitle"] = "typed by a colleague"
+    moved = by_email("new@example.com", last=old.cells, moved_from=old.key)
+    assert kinds(sink.write(target, [moved])) == {"written": 1}
+    (record,) = server.records["contacts"].values()
+    assert (record.properties["email"], record.properties["jobtitle"]) == ("new@example.com", "typed by a colleague")
+    # The answer was lost: the same again finds the contact under its new key. One that is gone is made anew.
+    assert kinds(sink.write(target, [moved])) == {"written": 1}
+    assert len(server.records["contacts"]) == 1
+    gone = by_email("third@example.com", last=old.cells, moved_from="nobody@example.com")
+    assert kinds(sink.write(target, [gone])) == {"written": 1}
+    assert len(server.records["contacts"]) == 2
+
+
+def test_a_changed_key_does_not_take_the_record_that_has_the_new_one(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    sink.write(target_of(), [row(1), row(2)])
+    moved = replace(row(2, email="moved@example.com"), moved_from="firstpromoter:1")
+    assert kinds(sink.write(target_of(), [moved])) == {"written": 1}
+    assert contact(server, 1)["email"] == "ada1@example.com"
+    assert contact(server, 2)["email"] == "moved@example.com"
+
+
+def test_nobody_new_is_made_without_the_value_that_the_mapping_waits_for(
+    server: HubSpotServer, sink: HubSpotCrm
+) -> None:
+    target = target_of(also_match=("email",), wait_for=("email",))
+    server.add(affiliate_key="firstpromoter:2", firstname="Ada")
+    rows = [row(1, email=None), row(2, email=None, phone="+442071838750"), row(3)]
+    outcomes = by_key(sink.write(target, rows))
+    assert {key: outcome.kind for key, outcome in outcomes.items()} == {
+        "firstpromoter:1": "incomplete", "firstpromoter:2": "written", "firstpromoter:3": "written",
+    }  # fmt: skip
+    assert outcomes["firstpromoter:1"].column == "email"
+    assert contact(server, 2)["phone"] == "+442071838750"
+    assert server.find("affiliate_key", "firstpromoter:1") is None
+    changes = {change.key: change for change in sink.preview(target, rows)}
+    assert changes["firstpromoter:1"].note == "waits for its email: nobody new is made without it"
+    # An address that HubSpot does not accept is not one that is missing.
+    assert kinds(sink.write(target, [row(1, email="ada@exmaple.con")])) == {"refused": 1}
+    assert kinds(sink.write(target, [row(1)])) == {"written": 1}
+    reads = len(server.calls_of("batch/read"))
+    sink.write(target, [row(1, last=row(1).cells, email=None, phone="+442071838751")])
+    assert contact(server, 1)["email"] == "ada1@example.com"
+    assert len(server.calls_of("batch/read")) == reads
+
+
+def test_a_name_to_wait_for_that_no_field_has_stops_the_route(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    target = target_of(wait_for=("emial",))
+    with pytest.raises(NeedsAction, match="emial"):
+        sink.write(target, [row(1)])
+    assert [finding.subject for finding in sink.check(target) if finding.level == "problem"] == ["emial"]
 
 
 # ---------------------------------------------------------------- the account's and the network's errors

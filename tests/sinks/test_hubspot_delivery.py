@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
@@ -155,3 +156,28 @@ def test_an_outage_of_days_is_no_dead_letter(server: HubSpotServer, office: Offi
     server.fault_for = lambda call: None
     office.deliver_for(3600)
     assert len(emails(server)) == 10
+
+
+def test_a_record_without_an_address_waits_for_it_and_is_shown_as_waiting(
+    server: HubSpotServer, office: Office
+) -> None:
+    route = office.worker.route
+    options = HubSpotTargetOptions(also_match=("email",), wait_for=("email",))
+    waiting = RouteWorker(
+        structs.replace(route, target=structs.replace(route.target, options=options)),
+        office.store, office.letters, office.retry, stop=office.stop, now=office.clock, nap=office.clock.nap,
+    )  # fmt: skip
+    office.worker = waiting
+    office.say(event(1, 1, status="rejected"))
+    office.deliver_for(4 * 86_400)
+    (shown,) = office.store.status().routes
+    assert (shown.waiting, shown.pending, shown.retrying, shown.state.kind) == (1, 0, 0, "ok")
+    assert (server.records["contacts"], office.letters.list()) == ({}, [])
+    office.say(event(1, 2, email="z@example.con"))
+    office.deliver()
+    (letter,) = office.letters.list()
+    assert "(INVALID_EMAIL)" in letter.reason
+    office.say(event(1, 3, email="a@example.com"))
+    office.deliver()
+    assert emails(server) == {"1": "a@example.com"}
+    assert (office.store.status().routes[0].waiting, office.letters.list()) == (0, [])

@@ -95,6 +95,19 @@ def test_a_customer_stays_one_and_the_example_in_a_comment_moves_forward_only() 
                 assert contact.properties["lifecyclestage"] == wanted
 
 
+def test_a_verdict_that_comes_first_waits_for_the_address() -> None:
+    mapping = shipped()
+    verdict = AffiliateRecord(id="everflow:7", status="rejected")
+    signed_up = AffiliateRecord(id="everflow:7", status="rejected", email="ada@example.com")
+    with HubSpotServer() as server:
+        sink = sink_of(server)
+        (outcome,) = sink.write(target(mapping), mapping.evaluate(verdict).rows)
+        assert (outcome.kind, outcome.column) == ("incomplete", "email")
+        assert server.records["contacts"] == {}
+        assert kinds(sink.write(target(mapping), mapping.evaluate(signed_up).rows)) == {"written": 1}
+        sink.close()
+
+
 def test_a_company_is_named_by_a_path_of_the_record() -> None:
     text = _path.read_text(encoding="utf-8").replace("[key]", 'company = { key = "id" }\n[key]', 1)
     (row,) = shipped(text).evaluate(AffiliateRecord(id="everflow:7")).rows

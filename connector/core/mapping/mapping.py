@@ -201,7 +201,10 @@ class Mapping(Struct, frozen=True):
 
     def target(self, route: str) -> Target:
         """The destination that sinks are given."""
-        return Target(route=route, columns=self.columns, key=self.key, options=self.options, file=self.file)
+        return Target(
+            route=route, columns=self.columns, key=self.key, options=self.options, file=self.file,
+            for_each=self._for_each is not None,
+        )  # fmt: skip
 
     def evaluate(self, record: AffiliateRecord) -> Evaluation:
         """What *record* comes to here. Never raises, whatever the record holds.

@@ -15,12 +15,11 @@ from connector.core.errors import NeedsAction
 from connector.sinks.hubspot.client import Answer, HubSpotApi
 from connector.sinks.hubspot.errors import Failure, failure_of, failures_in
 from connector.sinks.hubspot.properties import Plan
-from connector.sinks.hubspot.records import Claims, Outcomes, read, read_by_key, take_over
+from connector.sinks.hubspot.records import Claims, Outcomes, read, read_by_key, read_first, take_over
 from connector.sinks.hubspot.values import (
     Item,
     Refusal,
     emails_of,
-    has_new_address,
     item_of,
     refusal_of,
     several,
@@ -110,9 +109,8 @@ class Batch:
     def run(self) -> None:
         """Send everything; raises what ``Sink.write`` may raise, with the outcomes so far kept."""
         try:
-            reads = self._plan.reads or not self._create
-            read_by_key(self._api, self._plan, [item for item in self._items if reads or has_new_address(item)])
-            items = self._items if self._create else self._known_only(self._items)
+            read_first(self._api, self._plan, self._items, every=self._plan.reads or not self._create)
+            items = self.outcomes.complete(self._plan, self._items) if self._create else self._known_only(self._items)
             self._push("upsert" if self._create else "update", [item for item in items if not item.adopted])
             self._push("update", [item for item in items if item.adopted])
             while self._groups:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from connector.core.errors import NeedsAction
 from connector.core.sink import Host, Target
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
-from connector.sinks.hubspot.properties import Plan, Property, definition, label_of, read_properties, troubles
+from connector.sinks.hubspot.properties import Plan, Property, Trouble, definition, label_of, read_properties, troubles
 
 _LEAST_SECONDS_OF_A_PLAN = 10.0  # a refusal for a missing option looks again at the options, but not more often
 _MOST_SECONDS_OF_A_PLAN = 300.0  # then a token that has lost a scope, and a property that was changed, are noticed
@@ -91,30 +91,41 @@ def missing_in(target: Target, known: Mapping[str, Property]) -> list[str]:
     return [column.name for column in target.columns if column.name not in known]
 
 
-def not_unique(target: Target, known: Mapping[str, Property]) -> list[str]:
-    """The names in ``also_match`` by which HubSpot can't find a record."""
-    return [name for name in target.options.also_match if name not in known or not known[name].unique]
+def key_troubles(target: Target, known: Mapping[str, Property]) -> list[Trouble]:
+    """What is wrong with the names under ``[key]``."""
+    mapped = {column.name for column in target.columns}
+    found = [
+        Trouble(
+            name,
+            f'also_match = ["{name}"] in {target.file}: HubSpot finds records only by email or by a property that was '
+            "created as unique",
+        )
+        for name in target.options.also_match
+        if name not in known or not known[name].unique
+    ]
+    return found + [
+        Trouble(name, f'wait_for = ["{name}"] in {target.file}: no field has that name')
+        for name in target.options.wait_for
+        if name not in mapped
+    ]
 
 
 def plan_of(target: Target, known: Mapping[str, Property]) -> Plan:
     """How the route's rows are written into an account with these properties.
 
     Raises:
-        NeedsAction: a property is missing, or ``also_match`` names one that is not unique.
+        NeedsAction: a property is missing, or a name under ``[key]`` can't be used.
     """
     missing = missing_in(target, known)
     if missing:
         raise NeedsAction(f"HubSpot still has no property {', '.join(missing)}, though it was created: try again soon")
-    unusable = not_unique(target, known)
-    if unusable:
-        raise NeedsAction(
-            f"also_match = {unusable!r} in {target.file}: HubSpot finds records only by email or by a property that "
-            "was created as unique"
-        )
+    if wrong := key_troubles(target, known):
+        raise NeedsAction("; ".join(each.text for each in wrong))
     return Plan(
         kind=target.options.object,
         key=target.key,
         columns=tuple((column, known[column.name]) for column in target.columns),
         match=tuple(target.options.also_match),
         file=target.file,
+        wait_for=tuple(target.options.wait_for),
     )

@@ -155,6 +155,7 @@ class Plan:
         key: the unique property that finds a record.
         columns: with the property of each.
         match: properties by which a record is taken over that does not have the key yet.
+        wait_for: properties without a value for which no new record is made.
         file: the mapping file, for messages.
     """
 
@@ -163,6 +164,7 @@ class Plan:
     columns: tuple[tuple[Column, Property], ...]
     match: tuple[str, ...]
     file: str
+    wait_for: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, tuple[Column, Property]]:

@@ -12,7 +12,7 @@ from connector.core.sink import Outcome
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
 from connector.sinks.hubspot.errors import failures_in
 from connector.sinks.hubspot.properties import Plan
-from connector.sinks.hubspot.values import Item, Refusal, asked_for, several, taken, values_of
+from connector.sinks.hubspot.values import Item, Refusal, asked_for, has_new_address, lacking, several, taken, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,26 @@ def read_by_key(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> None:
             item.record, item.there = record.id, record.properties
 
 
+def read_first(api: HubSpotApi, plan: Plan, items: Sequence[Item], *, every: bool) -> None:
+    """Read the records about which something must be known before they are written.
+
+    Args:
+        every: a rule can only be decided by reading, or nobody new is made.
+    """
+    moved = {
+        (item.row.moved_from.lower() if plan.key == "email" else item.row.moved_from): item
+        for item in items
+        if item.row.moved_from is not None
+    }
+    unsure = [item for item in items if every or item.row.moved_from or has_new_address(item) or lacking(plan, item)]
+    read_by_key(api, plan, unsure)
+    old_keys = [key for key, item in moved.items() if item.there is None]
+    for key, record in by_value(read(api, plan, old_keys, plan.key), plan.key).items():
+        if (item := moved.get(key)) is not None:
+            item.record, item.there = record.id, record.properties
+            item.adopted, item.matched_by = True, plan.key
+
+
 def others_of(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> dict[str, list[Found]]:
     """By the row's key, the records that hold a unique value of the item and are not the item's own; those only."""
     others: dict[str, dict[str, Found]] = {}
@@ -122,6 +142,15 @@ class Outcomes(dict[str, Outcome]):
     def later(self, item: Item, code: str, reason: str) -> None:
         key = item.row.key
         self[key] = Outcome(key, "later", reason=reason, code=code, after=_SECONDS_BEFORE_ANOTHER_TRY)
+
+    def complete(self, plan: Plan, items: Sequence[Item]) -> list[Item]:
+        """Those that have what a new record needs, or are there already; the others wait."""
+        for item in items:
+            if (name := lacking(plan, item)) is not None:
+                key = item.row.key
+                reason = f"waits for its {name}: nobody new is made without it"
+                self[key] = Outcome(key, "incomplete", reason=reason, code="incomplete", column=name)
+        return self.open(items)
 
     def refused(self, item: Item, why: Refusal) -> None:
         key = item.row.key

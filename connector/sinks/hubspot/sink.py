@@ -22,10 +22,10 @@ from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Tar
 from connector.sinks.hubspot.batch import Batch
 from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes
 from connector.sinks.hubspot.companies import Companies, CompanyLink
-from connector.sinks.hubspot.preflight import Preflight, missing_in, not_unique, plan_of
+from connector.sinks.hubspot.preflight import Preflight, key_troubles, missing_in, plan_of
 from connector.sinks.hubspot.properties import Plan, definition, read_properties, troubles
 from connector.sinks.hubspot.records import Claims
-from connector.sinks.hubspot.values import Item, item_of, to_send
+from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
 
 
 class HubSpotOptions(SinkOptions):
@@ -46,7 +46,7 @@ class HubSpotOptions(SinkOptions):
 class HubSpotTargetOptions(TargetOptions):
     """``[target]`` of a mapping for HubSpot; ``also_match`` and ``if_several`` stand under ``[key]``."""
 
-    in_key_table: ClassVar[frozenset[str]] = frozenset({"also_match", "if_several"})
+    in_key_table: ClassVar[frozenset[str]] = frozenset({"also_match", "if_several", "wait_for"})
 
     object: Literal["contacts", "companies"] = "contacts"
     """What a record becomes; companies need an own unique property as their key."""
@@ -58,6 +58,9 @@ class HubSpotTargetOptions(TargetOptions):
     """Who is a marketing contact is billed: people decide it in HubSpot."""
     also_match: tuple[str, ...] = ()
     """Properties by which one that has no key yet is found and taken over: ``["email"]``."""
+    wait_for: tuple[str, ...] = ()
+    """Properties without a value for which nobody new is made: ``["email"]``, since a verdict may come before the
+    sign-up. The affiliate is shown as waiting."""
     if_several: Literal["dead_letter"] = "dead_letter"
     """Two that match are for a person to merge."""
     company: CompanyLink | None = None
@@ -91,6 +94,7 @@ class HubSpotCrm:
 
     Options: ClassVar[type[SinkOptions]] = HubSpotOptions
     TargetOptions: ClassVar[type[TargetOptions]] = HubSpotTargetOptions
+    moves_rows: ClassVar[bool] = True
 
     def __init__(self, name: str, options: HubSpotOptions, host: Host) -> None:
         # Two calls a connection: while one of them is slow, the others continue.
@@ -227,10 +231,7 @@ class HubSpotCrm:
                 findings.append(Finding("problem", name, text, facts))
             else:
                 findings.append(Finding("ok", name, "will be created" if create else "is there", facts))
-        findings += [
-            Finding("problem", name, "also_match needs email or a property that was created as unique")
-            for name in not_unique(target, known)
-        ]
+        findings += [Finding("problem", each.column, each.text) for each in key_troubles(target, known)]
         if target.options.company is not None:
             try:
                 findings.append(self._companies.finding(target.options.company.property))
@@ -303,6 +304,8 @@ class HubSpotCrm:
             note = "" if cells else "everything is there already"
             if item.there is None and target.options.new_records == "update_only":
                 cells, note = {}, "not in HubSpot; left out, because new_records is update_only"
+            elif name := lacking(plan, item):
+                cells, note = {}, f"waits for its {name}: nobody new is made without it"
             changes.append(Change(item.row.key, found_by, cells, note))
         order = {row.key: place for place, row in enumerate(rows)}
         return sorted(changes, key=lambda change: order[change.key])

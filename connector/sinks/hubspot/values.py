@@ -188,6 +188,13 @@ def item_of(plan: Plan, row: Row) -> Item | Refusal:
     return Item(row=row, key=texts.get(plan.key) or row.key, texts=texts)
 
 
+def lacking(plan: Plan, item: Item) -> str | None:
+    """The first value that the row lacks and a new record needs; None when there is none, or the row was written."""
+    if item.row.last is not None or item.there is not None:
+        return None
+    return next((name for name in plan.wait_for if not item.texts.get(name)), None)
+
+
 def to_send(plan: Plan, item: Item) -> dict[str, str]:
     """The properties that the rules let through, by what is known of the record; the key is not among them."""
     sent: dict[str, str] = {}
