@@ -317,6 +317,15 @@ def test_a_mistake_in_a_mapping_that_two_sinks_share_is_told_once(started: Shell
     assert mistakes == [str(len(told.splitlines()))] * 2
 
 
+def test_check_warns_of_a_key_that_need_not_be_unique(started: Shell, tmp_path: Path) -> None:
+    assert started.type_for_json("check")["warnings"] == []
+    mapping = tmp_path / "mappings" / "local_csv.toml"
+    text = mapping.read_text(encoding="utf-8").replace('field = "Affiliate ID"', 'field = "Name"')
+    mapping.write_text(text, encoding="utf-8")
+    assert started.type("check") == 0
+    assert re.search(r'^warning: mappings/local_csv.toml:14:9: "Name" need not be unique: ', started.out, re.MULTILINE)
+
+
 def test_check_live_asks_the_far_side(started: Shell, tmp_path: Path) -> None:
     found = started.type_for_json("check", "--live")
     assert {finding["route"] for finding in found["findings"]} == {"local/local_csv"}

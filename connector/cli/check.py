@@ -24,6 +24,7 @@ class Checked(Report):
         edited: routes whose mapping the running server does not know yet.
         examples_failed: mistakes, each with its place.
         findings: what the destinations said; () without ``--live``.
+        warnings: what works, but may not be meant, each with its place.
         good: lines about what is right.
         refused: a destination refuses us or can't be reached.
     """
@@ -32,6 +33,7 @@ class Checked(Report):
     routes: list[str]
     edited: list[str]
     examples_failed: list[str]
+    warnings: list[str]
     findings: list[RouteFinding]
     good: list[str]
     refused: bool
@@ -42,11 +44,13 @@ class Checked(Report):
             "routes": self.routes,
             "edited": self.edited,
             "examples_failed": self.examples_failed,
+            "warnings": self.warnings,
             "findings": self.findings,
         }
 
     def lines(self) -> Iterator[str]:
         yield from self.good
+        yield from (f"warning: {warning}" for warning in self.warnings)
         yield from (restart_wanted(route) for route in self.edited)
         if self.findings:
             yield ""
@@ -80,6 +84,7 @@ def check(
         routes=[route.name for route in settings.routes],
         edited=sorted(edited_routes(settings)),
         examples_failed=[str(problem) for problem in failed],
+        warnings=[str(warning) for mapping in mappings.values() for warning in mapping.warnings],
         findings=findings,
         good=list(_what_is_right(settings, failed)),
         refused=refused,

@@ -54,6 +54,7 @@ def load(
     raw_fields = reading.table("fields")
     columns, fields = _fields(reading, whole, options)
     key = _key(reading, raw_fields, {column.name: column.type for column in columns})
+    _warn_unless_unique(reading, next((column for column in columns if column.name == key), None), source_names)
     if options is not None and options.removed_records == "mark":
         columns.append(_removed_column(reading, options, raw_fields))
     tests = conditions(reading, reading.document.data.get("when"), ("when",))
@@ -226,6 +227,32 @@ def _key(reading: Reading, raw_fields: Table[str, Any], types: Table[str, Column
         item = "item" if reading.for_each == "labels" else "item.id"
         reading.say(at, f'with for_each the key needs a path that begins with "item.", like "{item}"')
     return name
+
+
+_KEEPS_VALUES_APART = frozenset({"trim", "lower", "upper", "title", "tidy_spaces", "prefix", "suffix"})
+
+
+def _warn_unless_unique(reading: Reading, key: Column | None, source_names: Sequence[str]) -> None:
+    """Warn where two affiliates may have one key: the second one's rows then become dead letters."""
+    if key is None:
+        return
+    raw = reading.table("fields")[key.name]
+    field = raw if isinstance(raw, dict) else {}
+    names_affiliate = "id" in key.paths or (
+        "affiliate_id" in key.paths and ("source" in key.paths or len(source_names) == 1)
+    )
+    # Of several paths, the first that is not empty counts: every record has an id.
+    first_counts = isinstance(field.get("from"), list) and key.paths[:1] != ("id",)
+    steps = [step if isinstance(step, str) else next(iter(step), "") for step in field.get("then") or ()]
+    changed = "map" in field or not _KEEPS_VALUES_APART.issuperset(steps)
+    at: Path = ("key", "field")
+    if reading.for_each is not None and not (names_affiliate and not changed):
+        item = "item" if reading.for_each == "labels" else "item.id"
+        advice = f'template = "{{id}}/{{{item}}}" is'
+        reading.warn(at, f'"{key.name}" need not be unique: entries of two affiliates may have one key; {advice}')
+    elif not names_affiliate or first_counts or changed:
+        text = f'"{key.name}" need not be unique: of two affiliates with one key, only the first is written; "id" is'
+        reading.warn(at, text)
 
 
 def _source_of(raw: Any) -> Any:

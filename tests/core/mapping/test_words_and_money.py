@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from connector.core.facts import Fact
 from connector.core.view import view
 from tests.core.mapping.support import cell, mapping, record, row, told
@@ -85,3 +87,43 @@ def test_a_map_to_numbers_leaves_the_cell_of_such_a_word_empty() -> None:
 def test_a_condition_from_before_still_loads() -> None:
     loaded = mapping("", top='when = { status = { not_in = ["rejected"] } }\n')
     assert len(loaded.evaluate(record(status="unknown")).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "top"),
+    [
+        ('"ID" = "email"', ""),
+        ('"ID" = "ref_id"', ""),
+        ('"ID" = "affiliate_id"', ""),
+        ('"ID" = { from = ["external_id", "id"] }', ""),
+        ('"ID" = { from = "id", then = [{ truncate = 5 }] }', ""),
+        ('"ID" = { template = "{first_name} {last_name}" }', ""),
+        ('"ID" = "item.email"', 'for_each = "users"\n'),
+        ('"ID" = "item.id"', 'for_each = "users"\n'),
+        ('"ID" = { template = "{email}/{item}" }', 'for_each = "labels"\n'),
+    ],
+)
+def test_a_key_that_two_affiliates_may_share_is_warned_of(key: str, top: str) -> None:
+    loaded = mapping("", key=key, top=top)
+    (warning,) = loaded.warnings
+    assert "unique" in warning.text
+    assert (warning.line, warning.column) == ((3, 9) if top else (2, 9))
+
+
+@pytest.mark.parametrize(
+    ("key", "top"),
+    [
+        ('"ID" = "id"', ""),
+        ('"ID" = { from = "id", then = ["upper", { prefix = "a-" }] }', ""),
+        ('"ID" = { template = "{id}" }', ""),
+        ('"ID" = { template = "{source}-{affiliate_id}" }', ""),
+        ('"ID" = { template = "{id}/{item.id}" }', 'for_each = "users"\n'),
+        ('"ID" = { template = "{id}/{item}" }', 'for_each = "labels"\n'),
+    ],
+)
+def test_a_key_that_names_the_affiliate_is_unique(key: str, top: str) -> None:
+    assert mapping("", key=key, top=top).warnings == ()
+
+
+def test_the_platforms_id_is_unique_where_there_is_one_source() -> None:
+    assert mapping("", key='"ID" = "affiliate_id"', source_names=("everflow",)).warnings == ()
