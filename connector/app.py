@@ -44,6 +44,8 @@ from connector.store.store import Store, open_store
 _CLOCK_NOTES: Final = "clock believed", "clock ahead since"
 _DEATH_SHOWN_SECONDS: Final = 90.0
 _LONGEST_RESTART_WAIT_SECONDS: Final = 60.0
+_PROBED_AFTER_SECONDS: Final = 10.0
+_PROBE_BYTES: Final = 65_536
 _WORTH_WAITING_SECONDS: Final = 5.0
 
 _log = logs.get("app")
@@ -155,6 +157,7 @@ class Program:
         self._stop_by: float | None = None
         self._set_back_seconds = 0.0
         self._deleted = 0
+        self._looked_at = time.monotonic()
 
     def _enqueue_if_changed(self, route: RouteConfig) -> None:
         """A mapping file that was edited may make other rows of every record; those that stay equal cost no call."""
@@ -352,19 +355,30 @@ class Program:
                 logs.warn(_log, "clock.set_back", seconds=round(self._set_back_seconds))
                 self._set_back_seconds = 0.0
 
+    def _probe(self) -> None:
+        """Whether the store keeps events again: what senders met lately is the best answer, else what a write of the
+        size of some events meets. Raises StoreUnavailable."""
+        receiver = self.receiver
+        if receiver is None or receiver.keeps or time.monotonic() - receiver.failed_at < _PROBED_AFTER_SECONDS:
+            return
+        self.store.remember("connector", "probe", "x" * _PROBE_BYTES)
+        self.store.remember("connector", "probe", None)
+        receiver.keeps = True
+
     def _look(self) -> tuple[str, ...]:
         reasons: list[str] = []
-        failing = "store" in self.reasons()
+        receiver, before, self._looked_at = self.receiver, self._looked_at, time.monotonic()
+        failing = "store" in self.reasons() or (receiver is not None and receiver.failed_at > before)
         try:
-            if self.receiver is not None and not self.receiver.keeps:
-                self.store.remember("connector", "probe", utc_now().isoformat())  # can it commit again?
-                self.receiver.keeps = True
+            self._probe()
             status = self.store.status()
         except StoreUnavailable as error:
             if not failing and "store" not in self.reasons():  # else it is logged already, perhaps by a request
                 logs.warn(_log, "store.fails", reason=str(error))
             return ("store", *reasons)
-        if failing:
+        if receiver is not None and not receiver.keeps:
+            reasons.append("store")
+        elif failing:
             logs.say(_log, "store.ok")
         if self.projector.failures >= 3:
             reasons.append("projector")  # events wait in the inbox: no route has them pending, so nothing grows stale

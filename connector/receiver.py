@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -161,7 +162,9 @@ class Receiver(Endpoint):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gathered: list[tuple[Event, _Ticket]] = []
         self.keeps = True
-        """False from when an event could not be kept until the store commits again."""
+        """False from when an event could not be kept until one is kept, or a probe of the store succeeds."""
+        self.failed_at = float("-inf")
+        """When an event could not be kept last, in seconds of ``time.monotonic``."""
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
         """The source's 2xx once the event is safe on disk; whatever is refused is counted and logged."""
@@ -225,16 +228,23 @@ class Receiver(Endpoint):
         try:
             self._intake.submit([event for event, _ in gathered], tickets)
         except Exception as error:  # whatever it is: those who wait must hear of it
+            self._note(error)
             _settle(tickets, error)
 
     def deliver(self, tickets: Sequence[_Ticket], error: StoreUnavailable | None) -> None:
         """Called by the store's writer thread, once a group: these events are safe on disk, or (*error*) are not."""
-        if error is not None and self.keeps:  # once, not for every sender that is refused meanwhile
-            logs.warn(_log, "store.fails", reason=str(error))
-            self.keeps = False
+        self._note(error)
         assert self._loop is not None  # a ticket was made on it
         with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
             self._loop.call_soon_threadsafe(_settle, tickets, error)
+
+    def _note(self, error: Exception | None) -> None:
+        """What became of the last group, for readiness."""
+        if error is not None:
+            self.failed_at = time.monotonic()
+            if self.keeps and isinstance(error, StoreUnavailable):  # once, not for every sender that is refused
+                logs.warn(_log, "store.fails", reason=str(error))
+        self.keeps = error is None
 
     async def _keep_unread(self, source: Source, request: InboundRequest, error: Exception) -> Response:
         """Keep a genuine request that its source has a bug for: some platforms never send again."""

@@ -456,6 +456,11 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
     assert 503 in answers
     assert set(answers) <= {202, 503}
     _wait_until_ready_says(connector, 503, ["store"])
+    for number in (6, 7):  # while webhooks are refused, readiness says so; a small write would find room
+        assert connector.post("firstpromoter", _event(number))[0] == 503
+        time.sleep(2.5)
+        status, reasons = _readiness(connector)
+        assert (status, "store" in reasons) == (503, True)
     told = [line["reason"] for line in connector.lines() if line["event"] == "store.fails"]
     assert told
     assert all("connector-inbox.db" in reason for reason in told), told
