@@ -459,7 +459,6 @@ class _Loader:
     def _mapping(self, file: str, sink_class: type[Sink], path: Steps) -> mapping.Mapping | None:
         shown = str(self._file.parent / file)
         sources = self._tables(self._document.data, "sources")
-        # What could be configured, too: a mapping is written once and goes from one installation to another.
         platforms = [*plugins.source_types(), *(str(table.get("type", "")) for table in sources.values())]
         try:
             return mapping.load(

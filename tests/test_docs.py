@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hmac
 import http.client
 import io
 import json
@@ -32,8 +33,8 @@ from connector.cli.main import command_line as commands_of
 from connector.cli.main import run
 from connector.core import mapping
 from connector.core.errors import ConfigError, Forged, UnknownShape, Unreadable
-from connector.core.platform_api import ApiOptions, NotReadable
-from connector.core.source import Event, InboundRequest, Source, SourceOptions
+from connector.core.platform_api import NotReadable
+from connector.core.source import InboundRequest, Source
 from connector.dead_letters import DeadLetters
 from connector.file_lock import FileLock
 from connector.metrics import described
@@ -408,70 +409,109 @@ def test_what_is_said_to_be_never_stored_is_what_the_sources_drop() -> None:
 
 
 @cache
-def example_sources() -> dict[str, Any]:
-    """What the blocks of Python define, one after the other."""
+def example() -> str:
+    """The example source of docs/extending.md: a module of its own."""
+    (block,) = [block for block in blocks(root / "docs" / "extending.md") if block.language == "python"]
+    assert block.text.count("\n") <= 150
+    return block.text
+
+
+SECRET = "any text of ours 42"
+JOINED = {
+    "event": "NEW_PARTICIPANT_ADDED", "createdAt": 1_700_000_000_000,
+    "data": {
+        "id": "p88y0a", "email": "ada@example.com", "firstName": "Ada", "shareUrl": "https://x.example?grsf=p88y0a",
+        "referralCount": 2, "metadata": {"plan": "CANARY"},
+        "campaign": {"id": "c1", "name": "Main", "type": "AFFILIATE"},
+    },
+}  # fmt: skip
+
+
+def example_source(**options: Any) -> Source:
     room: dict[str, Any] = {}
-    for block in every_block:
-        if block.language == "python":
-            exec(compile(block.text, str(block), "exec"), room)
-    return room
+    exec(compile(example(), "docs/extending.md", "exec"), room)
+    given = {"type": "growsurf", "signing_secrets": [SECRET], "require_signature": True} | options
+    source: Source = room["GrowSurf"]("growsurf", room["GrowSurf"].Options.model_validate(given))
+    return source
 
 
-def example_source() -> type[Source]:
-    found: type[Source] = example_sources()["Example"]
-    return found
-
-
-def request(body: object, token: str) -> InboundRequest:
-    return InboundRequest((), f"token={token}".encode(), json.dumps(body).encode(), datetime.now(UTC))
+def request(body: object, secret: str = SECRET) -> InboundRequest:
+    raw, moment = json.dumps(body).encode(), datetime.now(UTC)
+    at = str(int(moment.timestamp() * 1000))
+    digest = hmac.new(secret.encode(), f"{at}.".encode() + raw, "sha256").hexdigest()
+    return InboundRequest([(b"growsurf-signature", f"ts={at},v={digest}".encode())], b"", raw, moment)
 
 
 def test_the_source_in_extending_does_what_a_source_must() -> None:
-    token = "t0ken-of-the-example-4Qz9"
-    source = example_source()("example", SourceOptions(type="example", token=token))  # type: ignore[call-arg]
-    body = {"id": "e1", "type": "partner.joined", "at": 1_700_000_000, "password": "x",
-            "partner": {"id": 7, "mail": "ada@example.com"}}  # fmt: skip
-    event = source.accept(request(body, token))
-    assert (event.key, event.topic, event.at) == ("e1", "partner.joined", 1_700_000_000_000_000)
-    assert b"password" not in event.body
+    source = example_source()
+    event = source.accept(request(JOINED))
+    assert (event.topic, event.at) == ("NEW_PARTICIPANT_ADDED", 1_700_000_000_000_000)
+    assert b"CANARY" not in event.body
     (update,) = source.normalize(event)
-    assert update.record_id == "example:7"
-    assert update.facts["email"] == (1_700_000_000_000_000, 0, "ada@example.com")
+    assert update.record_id == "growsurf:c1.p88y0a"
+    assert update.facts["email"][2] == "ada@example.com"
+    assert update.facts["stats.customers"][2] == 2
+    commission = {"participant": JOINED["data"], "campaign": {"id": "c1", "type": "AFFILIATE"},
+                  "commission": {"amount": 2500, "currencyISO": "EUR", "status": "APPROVED"}}  # fmt: skip
+    (update,) = source.normalize(source.accept(request(JOINED | {"event": "NEW_COMMISSION_ADDED", "data": commission})))
+    assert (update.facts["last_reward.amount"][2], update.facts["last_reward.currency"][2]) == ("25.00", "EUR")
+    referral = {"id": "p1", "campaign": {"id": "c2", "type": "REFERRAL"}}
+    assert list(source.normalize(source.accept(request(JOINED | {"data": referral})))) == []
     with pytest.raises(Forged):
-        source.accept(request(body, "wrong"))
+        source.accept(request(JOINED, "another secret"))
     with pytest.raises(Unreadable):
-        source.accept(InboundRequest((), f"token={token}".encode(), b"[]", datetime.now(UTC)))
+        source.accept(request([]))
     with pytest.raises(UnknownShape):
-        source.normalize(Event("example", "e2", "x", 0, datetime.now(UTC), b'{"id": "e2"}'))
+        source.normalize(source.accept(request(JOINED | {"data": {"campaign": {"id": "c", "type": "AFFILIATE"}}})))
 
 
 def test_the_listing_in_extending_reads_all_pages_into_records(tmp_path: Path) -> None:
     class Platform(FarSide):
         def answer(self, call: Call) -> Reply:
-            assert (call.path, call.headers["authorization"]) == ("/partners", "Bearer k3y-of-the-example")
-            page = int(call.query["page"][0])
-            rows = [{"id": page * 10 + number, "mail": f"p{page}{number}@example.com"} for number in (1, 2)]
-            return Reply(200, {"partners": rows, "pages": 2})
+            assert (call.path, call.headers["authorization"]) == (
+                "/campaign/c1/participants",
+                "Bearer k3y-of-the-example",
+            )
+            page = int(call.query.get("nextId", ["1"])[0])
+            rows = [{"id": f"p{page}{number}", "email": f"p{page}{number}@example.com"} for number in (1, 2)]
+            return Reply(200, {"participants": rows, "nextId": "2" if page == 1 else None})
 
     with Platform() as platform:
-        options = ApiOptions(
-            type="example", token="t0ken-of-the-example-4Qz9", api_key="k3y-of-the-example", base_url=platform.url,
-            requests_per_minute=6000,
-        )  # fmt: skip
-        source = example_sources()["ReadableExample"]("example", options)
+        source: Any = example_source(
+            api_key="k3y-of-the-example", campaign_id="c1", base_url=platform.url, requests_per_minute=6000
+        )
         store = open_store(str(tmp_path / "c.db"), worker=True, now=now)
         report = backfill.read(
             source, backfill.Reading(), store, FileLock(tmp_path / "lock"), stop=threading.Event(), now=now
         )
         letters = DeadLetters(tmp_path / "letters.jsonl", now=now)
-        projector = Projector(store, {"example": source}, letters, stop=threading.Event(), now=now)
+        projector = Projector(store, {"growsurf": source}, letters, stop=threading.Event(), now=now)
         while projector.step():
             pass
         assert (report.read, report.new, report.unreadable) == (4, 4, 0)
-        assert store.record_ids() == ["example:11", "example:12", "example:21", "example:22"]
+        assert store.record_ids() == ["growsurf:c1.p11", "growsurf:c1.p12", "growsurf:c1.p21", "growsurf:c1.p22"]
         store.close()
         with pytest.raises(NotReadable):
             source.listing(deliveries=True)
+
+
+def test_the_source_in_extending_is_a_package_outside_this_repository(tmp_path: Path) -> None:
+    (tmp_path / "growsurf_source.py").write_text(example(), encoding="utf-8")
+    info = tmp_path / "growsurf_source-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: growsurf-source\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[connector.sources]\ngrowsurf = growsurf_source:GrowSurf\n")
+    (tmp_path / "m.toml").write_text('[key]\nfield = "ID"\n[when]\nplatform = "growsurf"\n[fields]\n"ID" = "id"\n')
+    (tmp_path / "config.toml").write_text(
+        f'[sources.growsurf]\ntype = "growsurf"\nsigning_secrets = ["{SECRET.replace(" ", "-")}"]\n'
+        '[sinks.local]\ntype = "csv"\npath = "a.csv"\nmappings = ["m.toml"]\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "check"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "growsurf" in done.stdout
 
 
 # ---------------------------------------------------------------- schemas
