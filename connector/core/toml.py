@@ -78,7 +78,29 @@ def parse(text: str, *, file: str) -> Document:
         raise ConfigError(
             [Problem(file, 1, 1, "not TOML that a person wrote: lists or tables are nested too deeply")]
         ) from None
-    return Document(file, text, data)
+    document = Document(file, text, data)
+    broken = [
+        document.problem(path, _BROKEN_PATH_ADVICE) for path, value in _texts(data, ()) if _BROKEN_PATH.match(value)
+    ]
+    if broken:
+        raise ConfigError(broken)
+    return document
+
+
+# "C:\temp\new" has a tab and a line break in it, and is valid TOML.
+_BROKEN_PATH = re.compile(r"[A-Za-z]:[\t\n\r\f\x08\x1b]")
+_BROKEN_PATH_ADVICE = "a path of Windows, in which \\t, \\n, \\r, \\f, \\b or \\e is one sign; write / or \\\\, or the path in '…' as it is"
+
+
+def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, (*path, name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, (*path, number))
 
 
 # ---------------------------------------------------------------- positions
@@ -236,11 +258,50 @@ def _syntax_problem(message: str, text: str, file: str) -> Problem:
         line, column = place.line, place.column
     lines = text.split("\n")
     there = lines[line - 1].rstrip("\r")[column - 1 :] if line <= len(lines) else ""
-    if there and there[0] in _SLANTED_QUOTES:  # a word processor makes them
-        plain = 'quotes are straight here: write "…"'
-    elif plain.startswith("Illegal character") and not there:
+    before = "\n".join([*lines[: line - 1], lines[line - 1][: column - 1]]) if line <= len(lines) else text
+    return Problem(file, line, column, f"not TOML: {_in_words(plain, before, there)}")
+
+
+def _in_words(plain: str, before: str, there: str) -> str:
+    """What is wrong and what would be right.
+
+    Args:
+        plain: tomllib's words.
+        before: the text up to the place.
+        there: the rest of the line, from the place on.
+    """
+    ends_here = not there.strip() or there.lstrip().startswith("#")
+    if there[:1] in _SLANTED_QUOTES and there:  # a word processor makes them
+        return 'quotes are straight here: write "…"'
+    if plain in ("Invalid hex value", "Unescaped '\\' in a string"):
+        if _DRIVE_OR_SERVER.search(before.rpartition("\n")[2]):
+            return "a path of Windows is written with / or with \\\\ (C:/Users/ada, C:\\\\Users\\\\ada), or in '…' as it is"
+        return _ADVICE["Unescaped '\\' in a string"]
+    if there.lstrip().startswith("+"):
+        return 'texts are not joined by +; for several values in one cell: template = "{first_name} {last_name}"'
+    if ends_here and _innermost_bracket(before) == "{":
+        return "what is in { } is on one line here; a longer table has a header of its own, like [fields.Status]"
+    if there.startswith("}") and before.rstrip().endswith(","):
+        return "no comma before the }"
+    if plain.startswith("Illegal character") and not there:
         plain = "Illegal character '\\n'"
-    return Problem(file, line, column, f"not TOML: {_ADVICE.get(plain, plain[:1].lower() + plain[1:])}")
+    return _ADVICE.get(plain, plain[:1].lower() + plain[1:])
+
+
+_DRIVE_OR_SERVER = re.compile(r'"(?:[A-Za-z]:\\|\\\\)[^"]*$')
+_TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[][{}]', re.DOTALL)
+_OPENS = {"]": "[", "}": "{"}
+
+
+def _innermost_bracket(text: str) -> str:
+    """The bracket that is open at the end of *text*; "" for none."""
+    open_now: list[str] = []
+    for token in _TOKEN.findall(text):
+        if token in ("[", "{"):
+            open_now.append(token)
+        elif open_now and _OPENS.get(token) == open_now[-1]:
+            open_now.pop()
+    return open_now[-1] if open_now else ""
 
 
 def _broken(node: Node) -> Iterator[Node]:

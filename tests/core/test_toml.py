@@ -89,6 +89,42 @@ def test_lines_that_end_as_on_windows_count_the_same() -> None:
         ('x = "a" y', "x.toml:1:9: not TOML: the line should end here"),
         ("a = “b”", 'x.toml:1:5: not TOML: quotes are straight here: write "…"'),
         ("a = 1\n“b” = 1", 'x.toml:2:1: not TOML: quotes are straight here: write "…"'),
+        (
+            "a = {\n b = 1 }",
+            "x.toml:1:6: not TOML: what is in { } is on one line here; a longer table has a header of its own, "
+            "like [fields.Status]",
+        ),
+        (
+            'a = { b = "}", # {\n c = 2 }',
+            "x.toml:1:15: not TOML: what is in { } is on one line here; a longer table has a "
+            "header of its own, like [fields.Status]",
+        ),
+        ("a = { b = 1, }", "x.toml:1:14: not TOML: no comma before the }"),
+        (
+            'a = "C:\\Users\\ada"',
+            "x.toml:1:10: not TOML: a path of Windows is written with / or with \\\\ (C:/Users/ada, "
+            "C:\\\\Users\\\\ada), or in '…' as it is",
+        ),
+        (
+            'a = "C:\\data\\x"',
+            "x.toml:1:10: not TOML: a path of Windows is written with / or with \\\\ (C:/Users/ada, "
+            "C:\\\\Users\\\\ada), or in '…' as it is",
+        ),
+        (
+            'a = "\\\\server\\share"',
+            "x.toml:1:16: not TOML: a path of Windows is written with / or with \\\\ (C:/Users/ada, "
+            "C:\\\\Users\\\\ada), or in '…' as it is",
+        ),
+        (
+            'a = "x" + "y"',
+            "x.toml:1:9: not TOML: texts are not joined by +; for several values in one cell: "
+            'template = "{first_name} {last_name}"',
+        ),
+        (
+            'a = { from = "a" + "b" }',
+            "x.toml:1:18: not TOML: texts are not joined by +; for several values in one cell: "
+            'template = "{first_name} {last_name}"',
+        ),
         ("= 1", "x.toml:1:1: not TOML: this is not a line of TOML; a line is: name = value"),
         ("a = " + "[" * 5000, "x.toml:1:1: not TOML that a person wrote: lists or tables are nested too deeply"),
     ],
@@ -237,3 +273,13 @@ def test_the_right_keys_of_a_table_come_from_its_model() -> None:
     assert keys_at(_Outer, ("rows", 3)) == ["kind", "rule", "from"]
     assert keys_at(_Outer, ("either",)) == ["kind", "rule", "from"]
     assert keys_at(_Outer, ("port",)) == []
+
+
+def test_a_path_of_windows_that_is_valid_toml_by_accident_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse('[sinks.local]\npath = "C:\\temp\\new.csv"\n', file="x.toml")
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == (2, 8)
+    assert problem.text.startswith("a path of Windows")
+    for right in ('"C:/temp/new.csv"', "'C:\\temp\\new.csv'", '"C:\\\\temp\\\\new.csv"'):
+        assert parse(f"path = {right}\n", file="x.toml").data["path"].endswith("new.csv")

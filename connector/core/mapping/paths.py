@@ -165,7 +165,12 @@ class Paths:
     def guess(self, path: str) -> str:
         """The end of a message about an unknown path: what was probably meant, or what would be right."""
         choices = [name for name, kind in self._known.items() if kind.holds != "table" and not name.endswith(".*")]
-        guess = did_you_mean(path, [*choices, *self._items])
+        choices.sort(key=lambda name: self._known[name].many)  # one value is meant rather than a list
+        ends = f".{path.casefold()}"
+        whole_end = next(
+            (name for name in choices if name.endswith(ends)), None
+        )  # "leads" was meant to be "stats.leads"
+        guess = whole_end or did_you_mean(path, [*choices, *self._items])
         if guess is not None:
             return f'; did you mean "{guess}"?'
         head = path.partition(".")[0]
