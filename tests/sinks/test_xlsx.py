@@ -6,7 +6,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from msgspec.structs import replace
 from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from openpyxl.comments import Comment
+from openpyxl.formatting.formatting import ConditionalFormattingList
 from openpyxl.formatting.rule import CellIsRule, FormulaRule
-from openpyxl.styles import Font
+from openpyxl.styles import Font, PatternFill
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.cell_range import MultiCellRange
 from openpyxl.worksheet.datavalidation import DataValidation
@@ -81,8 +82,9 @@ class XlsxHarness(Harness):
         sheet = book["Affiliates"]
         column = sheet.max_column + 1
         sheet.cell(1, column).value = name
+        key = next(cell.column for cell in sheet[1] if cell.value == "Key")
         for row in range(2, sheet.max_row + 1):
-            sheet.cell(row, column).value = cells.get(sheet.cell(row, 1).value)
+            sheet.cell(row, column).value = cells.get(sheet.cell(row, key).value)
         book.save(self.path)
 
     def person_adds_row(self, cells: Mapping[str, str]) -> None:
@@ -161,23 +163,173 @@ def test_cells_are_typed_and_text_that_looks_typed_stays_text(harness: XlsxHarne
         "Name": ("00420", "s", "@"),
         "Phone": ("+442071838750", "s", "@"),
         "Number": ("10000000000000000", "s", "@"),
-        "Balance": (507.4, "n", "#,##0.00"),
+        "Balance": (507.4, "n", '"$"#,##0.00_);-"$"#,##0.00_)'),
         "Active": (False, "b", "General"),
-        "Joined": (datetime(2026, 2, 3), "d", "yyyy-mm-dd"),  # noqa: DTZ001 - Excel knows no zones
-        "Seen": (datetime(2026, 2, 3, 4, 5, 6), "d", "yyyy-mm-dd hh:mm:ss"),  # noqa: DTZ001
+        "Joined": (datetime(2026, 2, 3), "d", "d mmm yyyy"),  # noqa: DTZ001 - Excel knows no zones
+        "Seen": (datetime(2026, 2, 3, 4, 5, 6), "d", "d mmm yyyy, hh:mm"),  # noqa: DTZ001
         "Tags": ("vip, uk", "s", "General"),
     }
 
 
-def test_a_new_tab_has_a_bold_frozen_header_a_filter_and_widths(harness: XlsxHarness) -> None:
-    harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada"), promises.row("a:2", Name="Bob")])
+looked_at = (
+    Column("ID", overwrite="always", paths=("id",)),
+    Column("Balance", type="money", overwrite="always", paths=("balances.current.cash",)),
+    Column("Name", paths=("name", "company")),
+    Column("Joined", type="date", overwrite="only_if_empty", paths=("created_at",)),
+    Column("Link", type="url", paths=("referral_link",)),
+    Column("State", paths=("status",), words=(("pending", 'Waits "for" us'), ("active", "OK"), ("inactive", "OK"))),
+    Column("Removed", type="date", overwrite="always"),
+)
+
+
+def look_target() -> Target:
+    options = XlsxFile.TargetOptions(removed_records="mark")
+    return Target("local/m", looked_at, "ID", options, "m.toml")
+
+
+def look_row(number: int, **cells: Cell) -> Row:
+    given: dict[str, Cell] = {
+        "ID": f"a:{number}", "Balance": Decimal("-5.5"), "Name": "N" * 40, "Joined": date(2026, 2, 3),
+        "Link": f"https://www.example.com/?via={number}#top", "State": "OK",
+    }  # fmt: skip
+    return Row(f"a:{number}", f"a:{number}", {**given, **cells})
+
+
+def test_a_new_tab_is_dressed_once(harness: XlsxHarness) -> None:
+    harness.sink().write(look_target(), [look_row(1), look_row(2)])
     book = harness.book()
     assert book.sheetnames == ["Affiliates"]
     sheet = book["Affiliates"]
-    assert sheet["A1"].font.bold
-    assert sheet.freeze_panes == "A2"
-    assert sheet.auto_filter.ref == "A1:B3"
-    assert sheet.column_dimensions["B"].width >= 20
+    assert [cell.value for cell in sheet[1]] == ["Name", "State", "Balance", "Joined", "Link", "Removed", "ID"]
+    assert (sheet.freeze_panes, sheet.auto_filter.ref, sheet.print_area) == ("B2", "A1:G3", "'Affiliates'!$A$1:$F$3")
+    assert (sheet["A1"].font.bold, sheet["A1"].fill.start_color.rgb, sheet["A1"].font.name) == (
+        True,
+        "00E4E7F8",
+        "Arial",
+    )
+    assert sheet.column_dimensions["A"].width == 42.14  # 7 pixels for each of 40 letters, and 20 more
+    assert (sheet.row_dimensions[1].height, sheet.sheet_format.defaultRowHeight) == (30, 19.5)
+    assert sheet["A1"].comment.text == (
+        "From: name, company\nIf you type here: it stays until the platform has a newer value."
+        "\nLast updated: 20 Nov 2026, 12:00 UTC"
+    )
+    assert sheet["C1"].comment.text == (
+        "From: balances.current.cash\nDon't type here: the platform's value comes back."
+    )
+    assert sheet["G1"].comment.text == "From: id\nDon't change it: it finds the row. Sort as you like."
+    assert {cell.column_letter: cell.number_format for cell in sheet[3]} == {
+        "A": "General", "B": "General", "C": "#,##0.00#_);-#,##0.00#_)", "D": "d mmm yyyy", "E": "General",
+        "F": "d mmm yyyy", "G": "@",
+    }  # fmt: skip
+    rules = [(str(each.sqref), rule.formula) for each in sheet.conditional_formatting for rule in each.rules]
+    assert rules == [
+        ("B2:B3", ['"Waits ""for"" us"']),  # "OK" is trouble for nobody
+        ("C2:C3", ["0"]),
+        ("A2:G3", ['$F2<>""']),
+        ("A2:G3", ['AND($G2<>"",ISODD(ROW()))']),
+    ]
+
+
+def test_a_link_is_short_clickable_and_written_again_only_when_its_address_is_another(harness: XlsxHarness) -> None:
+    harness.sink().write(look_target(), [look_row(1), look_row(2, Link="ftp://example.com")])
+    sheet = harness.book()["Affiliates"]
+    assert (sheet["E2"].value, sheet["E2"].hyperlink.target) == (
+        "example.com/?via=1#top", "https://www.example.com/?via=1#top"
+    )  # fmt: skip
+    assert (sheet["E3"].value, sheet["E3"].hyperlink) == ("ftp://example.com", None)
+    before = harness.state()
+    harness.sink().write(look_target(), [look_row(1)])
+    assert harness.state() == before
+    (change,) = harness.sink().preview(look_target(), [look_row(1, Link="http://example.com/?via=1#top")])
+    assert change.cells == {"Link": ("https://www.example.com/?via=1#top", "http://example.com/?via=1#top")}
+    harness.sink().write(look_target(), [look_row(1, Link="http://example.com/?via=1#top"), look_row(2)])
+    sheet = harness.book()["Affiliates"]
+    assert (sheet["E2"].value, sheet["E2"].hyperlink.target) == (
+        "example.com/?via=1#top", "http://example.com/?via=1#top"
+    )  # fmt: skip
+    harness.sink().write(look_target(), [look_row(1, Link="nowhere")])
+    sheet = harness.book()["Affiliates"]
+    assert (sheet["E2"].value, sheet["E2"].hyperlink, sheet["E3"].hyperlink.ref) == ("nowhere", None, "E3")
+
+
+def test_the_look_belongs_to_people_afterwards(harness: XlsxHarness) -> None:
+    target = look_target()
+    harness.sink().write(target, [look_row(1)])
+    book = harness.book()
+    sheet = book["Affiliates"]
+    sheet["A1"].fill = PatternFill("solid", start_color="FF0000")
+    sheet["A2"].font = Font(name="Courier New")
+    sheet["C2"].number_format = "0.0"
+    sheet["C1"].comment = None
+    sheet["A1"].comment = Comment("mine", "Connector")
+    sheet.column_dimensions["A"].width = 9
+    sheet.conditional_formatting = ConditionalFormattingList()
+    sheet.freeze_panes = None
+    book.save(harness.path)
+    harness.host.advance(3_600)
+    harness.sink().write(target, [look_row(1, Name="Newer", Balance=Decimal(7)), look_row(2)])
+    sheet = harness.book()["Affiliates"]
+    assert (sheet["A1"].fill.start_color.rgb, sheet["A2"].font.name, sheet["C2"].number_format) == (
+        "00FF0000", "Courier New", "0.0"
+    )  # fmt: skip
+    assert (sheet["A2"].value, sheet["C2"].value, sheet["C1"].comment, sheet["A1"].comment.text) == (
+        "Newer", 7, None, "mine"
+    )  # fmt: skip
+    assert (sheet.column_dimensions["A"].width, sheet.freeze_panes) == (9, None)
+    assert not sheet.conditional_formatting
+    assert (sheet["A3"].font.bold, sheet["C3"].number_format) == (True, "#,##0.00#_);-#,##0.00#_)")  # a new row is ours
+
+
+def test_a_tab_of_people_keeps_its_look_and_gets_values_and_links(harness: XlsxHarness) -> None:
+    save_people(harness, [["ID", "Name", "Link"]])
+    harness.sink().write(look_target(), [look_row(1)])
+    sheet = harness.book()["Affiliates"]
+    assert [cell.value for cell in sheet[1]] == ["ID", "Name", "Link", "Balance", "Joined", "State", "Removed"]
+    assert (sheet["B2"].font.bold, sheet["A1"].comment, sheet.freeze_panes) == (False, None, None)
+    assert (sheet["C2"].value, sheet["C2"].hyperlink.target, sheet["E2"].number_format) == (
+        "example.com/?via=1#top", "https://www.example.com/?via=1#top", "yyyy-mm-dd"
+    )  # fmt: skip
+    assert not sheet.conditional_formatting
+
+
+def test_the_note_says_when_the_tab_was_written_at_most_every_quarter_of_an_hour(harness: XlsxHarness) -> None:
+    updated = []
+    for number in range(4):
+        harness.sink().write(look_target(), [look_row(number)])
+        note = harness.book()["Affiliates"]["A1"].comment
+        assert (note.width, note.height) == (144, 79)  # openpyxl's own, it does not read the size
+        updated.append(note.text.rpartition("updated: ")[2])
+        harness.host.advance(600)
+    with zipfile.ZipFile(harness.path) as book:
+        drawings = [book.read(name).decode() for name in book.namelist() if name.endswith(".vml")]
+    assert "width:300px" in drawings[0]
+    assert updated == [f"20 Nov 2026, 12:{minute} UTC" for minute in ("00", "00", "20", "20")]
+
+
+def test_a_column_that_is_added_later_to_our_tab_is_dressed_too(harness: XlsxHarness) -> None:
+    first = Row("a:1", "a:1", {"ID": "a:1", "Name": "Ada"})
+    harness.sink().write(replace(look_target(), columns=looked_at[:4]), [first])
+    harness.sink().write(look_target(), [look_row(1)])
+    sheet = harness.book()["Affiliates"]
+    assert [cell.value for cell in sheet[1]][4:] == ["Link", "State", "Removed"]
+    assert (sheet["E1"].font.bold, sheet["E1"].comment.text.splitlines()[0]) == (True, "From: referral_link")
+    assert sheet["E2"].font.color.rgb == "003348C9"
+
+
+def test_more_links_than_excel_takes_are_written_as_text(harness: XlsxHarness) -> None:
+    book = openpyxl.Workbook()
+    table = XlsxTable(book, "Affiliates", no_results)
+    table.aim(look_target())
+    table.add_columns(table.arranged(looked_at))
+    sheet = book["Affiliates"]
+    for row in range(10, 65_000):
+        sheet.cell(row, 30).hyperlink = "https://example.com"
+    link = table.encode(looked_at[4], "https://example.com/x")
+    for row in range(2, 16):
+        table.update(row, {4: (looked_at[4], link)})
+    links = [sheet.cell(row, 5).hyperlink is not None for row in range(2, 16)]
+    assert links == [True] * 10 + [False] * 4
+    assert sheet["E15"].value == "https://example.com/x"
 
 
 @given(st.sets(st.integers(2, 9), min_size=1))
@@ -553,8 +705,8 @@ def test_two_routes_keep_two_tabs_of_one_workbook(harness: XlsxHarness) -> None:
     sink.write(harness.target(name_only), [promises.row("a:2", Name="Bob")])
     book = harness.book()
     assert [[cell.value for cell in cells] for cells in book["Partners"].iter_rows()] == [
-        ["Key", "Name"],
-        ["e:1", "Eve"],
+        ["Name", "Key"],
+        ["Eve", "e:1"],
     ]
     assert book["Affiliates"].max_row == 3
 

@@ -230,6 +230,9 @@ class CsvTable:
     def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - a CSV file keeps no types
         return bool((there or "") == raw)
 
+    def arranged(self, columns: Sequence[Column]) -> Sequence[Column]:
+        return columns
+
     def add_columns(self, columns: Sequence[Column]) -> None:
         if not self.header:
             self.header_raw = self.line_end

@@ -75,6 +75,10 @@ class Table(Protocol):
         """Whether the raw cell *there* already shows *raw*."""
         ...
 
+    def arranged(self, columns: Sequence[Column]) -> Sequence[Column]:
+        """*columns* in the order in which they are added."""
+        ...
+
     def add_columns(self, columns: Sequence[Column]) -> None:
         """Append to the header; make the header when there is none."""
         ...
@@ -172,7 +176,7 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
     """
     headers = table.headers()
     positions = locate(table, target)
-    missing = tuple(column for column in target.columns if column.name not in positions)
+    missing = tuple(table.arranged([column for column in target.columns if column.name not in positions]))
     if headers and target.key not in positions:
         raise NeedsAction(
             f'{file} has no column "{target.key}", which finds the rows again. Its header is the first line: add '

@@ -131,7 +131,7 @@ class TableFile:
                 if table.headers() and target.key not in found:
                     make_plan(table, target, (), str(self._path))  # raises the words for a file without its key
                 self._parsed = None
-                table.add_columns(missing)
+                table.add_columns(table.arranged(missing))
                 if self._save(document, signature):
                     return tuple(Finding("ok", column.name, f"made in {self._path}") for column in missing)
         raise _always_changing(self._path)

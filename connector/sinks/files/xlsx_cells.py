@@ -22,6 +22,9 @@ _LONGEST_TEXT_UTF16_UNITS = 32_767  # Excel's limit, beyond which openpyxl would
 _EXACT_DIGITS = 15  # Excel keeps numbers as doubles; more digits than these would come back as others
 _FIRST_DATE = date(1900, 3, 1)  # before it, Excel counts a 29 February 1900 that never was
 
+_LONGEST_ADDRESS = 2_079  # of a link, in Excel
+_SCHEME = re.compile(r"(?:https?://(?:www\.(?=[^./]+\.))?|mailto:)(?=[^\s/])", re.IGNORECASE)
+
 _DATE_FORMAT = "yyyy-mm-dd"
 _DATETIME_FORMAT = "yyyy-mm-dd hh:mm:ss"
 _TEXT_FORMAT = "@"
@@ -49,13 +52,32 @@ class Formula:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a cell: the text that is shown, as XML keeps it, and the whole address."""
+
+    text: str
+    address: str
+
+
+def _shown_address(address: str) -> str:
+    """An address without its scheme and ``www.``: complete enough that a copied cell works."""
+    return _SCHEME.sub("", address)
+
+
 def raw_of(cell: Any) -> Any:
-    """An openpyxl cell's value: None, str, bool, int, float, date, datetime, time, timedelta or Formula."""
+    """An openpyxl cell's value: None, str, bool, int, float, date, datetime, time, timedelta, Formula or Link."""
     value = cell.value
     if value is None or isinstance(cell, MergedCell):
         return None
     if cell.data_type == "f":
         return Formula(value if isinstance(value, str) else str(getattr(value, "text", "=")))
+    link = cell.hyperlink
+    if link is not None and link.target and isinstance(value, str):
+        # Excel keeps what follows "#" apart from the rest.
+        address = f"{link.target}#{link.location}" if link.location else str(link.target)
+        if _from_xml_text(value) == _shown_address(address):
+            return Link(value, address)
     return str(value) if isinstance(value, list) else value  # a list is rich text
 
 
@@ -63,6 +85,8 @@ def key_text(raw: Any) -> str:
     """The canonical key of a raw cell; "" where there is none."""
     if isinstance(raw, str):
         return canonical_key(_from_xml_text(raw))
+    if isinstance(raw, Link):
+        return canonical_key(raw.address)
     return "" if isinstance(raw, bool | Formula) else canonical_key(raw)
 
 
@@ -71,7 +95,10 @@ def encode(column: Column, cell: Cell) -> Any:
     if isinstance(cell, tuple):
         cell = ", ".join(cell)
     if isinstance(cell, str):
-        return _text(column, cell)
+        text = _text(column, cell)
+        if column.type == "url" and _SCHEME.match(cell) and len(cell) <= _LONGEST_ADDRESS:
+            return Link(_to_xml_text(_shown_address(cell)), cell)
+        return text
     if isinstance(cell, Decimal) and len(cell.normalize().as_tuple().digits) > _EXACT_DIGITS:
         return format(cell, "f")
     if isinstance(cell, int) and not isinstance(cell, bool) and len(str(abs(cell))) > _EXACT_DIGITS:
@@ -89,6 +116,8 @@ def decode(column: Column, raw: Any) -> Cell:
     """The value of a raw cell; a formula's own text where there is one."""
     if isinstance(raw, Formula):
         return raw.text
+    if isinstance(raw, Link):
+        return raw.address
     if isinstance(raw, str):
         return _from_xml_text(raw) or None
     if isinstance(raw, bool | Decimal):
@@ -108,6 +137,8 @@ def same(there: Any, raw: Any) -> bool:
         return there in (None, "") and raw in (None, "")
     if isinstance(there, bool) or isinstance(raw, bool):
         return there is raw
+    if isinstance(raw, Link):
+        return bool(there in (raw, raw.address))  # older versions wrote the address as text
     if isinstance(raw, int | Decimal):
         return isinstance(there, int | float | Decimal) and float(there) == float(raw)
     if isinstance(raw, datetime):
@@ -142,6 +173,10 @@ def put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
     if isinstance(cell, MergedCell):
         return  # it shows the first cell of its range; writing here would change nothing that anybody sees
     kept = cell.number_format
+    if column.type == "url":
+        cell.hyperlink = None
+    if isinstance(raw, Link):
+        raw, cell.hyperlink = raw.text, raw.address
     if raw is None or raw == "":
         cell.value = None
     elif isinstance(raw, str):
@@ -149,7 +184,8 @@ def put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
         cell.data_type = "s"  # openpyxl takes a text that begins with "=" for a formula
         # As text, so that a person who enters the cell and leaves it doesn't turn "00420" into 420. Not for long
         # texts, which old versions of Excel show as #### in this format.
-        if kept == "General" and len(raw) < 255 and (is_key or column.type == "phone" or _LOOKS_TYPED.match(raw)):
+        is_open = kept == "General" or column.type in {"integer", "number", "money"}
+        if is_open and len(raw) < 255 and (is_key or column.type == "phone" or _LOOKS_TYPED.match(raw)):
             cell.number_format = _TEXT_FORMAT
     elif isinstance(raw, datetime | date):
         cell.value = raw  # openpyxl gives a date format of its own to a cell that has none
@@ -170,15 +206,8 @@ def _number_format(column: Column, raw: Any) -> str:
 
 
 _WIDTH_BY_TYPE = {
-    "date": 12,
-    "datetime": 20,
-    "boolean": 9,
-    "integer": 10,
-    "number": 12,
-    "money": 14,
-    "email": 30,
-    "url": 40,
-}
+    "date": 12, "datetime": 20, "boolean": 9, "integer": 10, "number": 12, "money": 14, "email": 30, "url": 40
+}  # fmt: skip
 
 
 def width_of(column: Column) -> float:

@@ -11,14 +11,17 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import openpyxl
+from msgspec.structs import replace
 from openpyxl.cell.cell import MergedCell
 from openpyxl.styles import Font
-from openpyxl.utils import get_column_letter, range_boundaries
+from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.worksheet.cell_range import CellRange
 from pydantic import field_validator
 
 from connector.core.errors import NeedsAction
@@ -26,10 +29,14 @@ from connector.core.keys import text_of
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
 from connector.sinks.files.plan import Cells, Document, NewRow, locate
+from connector.sinks.files.replacing import Signature
 from connector.sinks.files.table import TableFile, TableFileOptions
-from connector.sinks.files.xlsx_cells import decode, encode, key_text, put, raw_of, same, width_of
+from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same, width_of
+from connector.sinks.files.xlsx_look import FONT, Look, arranged, is_dressed, note_update, restore_note_sizes
 from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
-from connector.sinks.files.xlsx_writing import dump
+from connector.sinks.files.xlsx_writing import dump, set_default_font
+
+_MOST_LINKS = 65_000  # Excel takes 65,530 in a tab; with more it calls the file damaged
 
 # ---------------------------------------------------------------- the tab
 
@@ -40,11 +47,14 @@ class XlsxTable:
     def __init__(self, book: Any, tab: str, results: Callable[[str, int], Sequence[Any]]) -> None:
         self._book = book
         self._tab = tab
+        self._look: Look | None = None  # of a tab that we made
+        self._target: Target | None = None
         self._sheet: Any = next((book[name] for name in book.sheetnames if name.casefold() == tab.casefold()), None)
         self._header: list[str] = []
         self._header_row = 1
         self._last_row = 1
         self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
+        self._links: int | None = None  # how many cells have one; None: not counted yet
         self.computed: dict[tuple[int, int], str] = {}  # the headers that a formula makes, as they are shown
         if self._sheet is None:
             return
@@ -68,6 +78,17 @@ class XlsxTable:
             shown = [text_of(value) for value in results(self._sheet.title, row)] + [""] * width
             self.computed = {(row, cell.column): shown[cell.column - 1] for cell in cells if cell.data_type == "f"}
         self._header = [self.computed.get((row, cell.column), text_of(raw_of(cell))) for cell in cells]
+        restore_note_sizes(cells)
+
+    def aim(self, target: Target) -> None:
+        """What is written next is for *target*."""
+        self._target = target
+        self._look = Look(self._sheet, target) if self._sheet is not None and is_dressed(self._sheet) else None
+
+    def note_update(self, now: datetime) -> None:
+        """Say in the header that the tab was written."""
+        if self._look is not None:
+            note_update(self._sheet[self._header_row], now)
 
     @property
     def title(self) -> str:
@@ -118,54 +139,91 @@ class XlsxTable:
     def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - the cells know their types
         return same(there, raw)
 
+    def arranged(self, columns: Sequence[Column]) -> Sequence[Column]:
+        assert self._target is not None
+        return columns if self._header else arranged(columns, self._target.key)
+
     def add_columns(self, columns: Sequence[Column]) -> None:
-        if self._sheet is None:
+        assert self._target is not None
+        made, new, before = self._sheet is None, not self._header, len(self._header)
+        if made:
             self._sheet = self._book.create_sheet(self._tab)
-        sheet = self._sheet
-        new = not self._header
-        beside = sheet.cell(self._header_row, len(self._header)) if self._header else None
-        for column in columns:
+            self._look = Look(self._sheet, self._target)
+        for place, column in enumerate(columns, start=before + 1):
             self._header.append(column.name)
-            cell = sheet.cell(self._header_row, len(self._header))
+            cell = self._sheet.cell(self._header_row, place)
             cell.value = column.name
             cell.data_type = "s"  # not a formula, whatever it begins with
-            if beside is None:
-                cell.font = Font(bold=True)
-            else:
-                for part in ("font", "fill", "border", "alignment", "protection", "number_format"):
-                    setattr(cell, part, copy(getattr(beside, part)))
-            width = sheet.column_dimensions[get_column_letter(len(self._header))]
-            width.width = max(width.width, width_of(column))
+            if self._look is not None and not made:
+                self._dress_column(cell, column)
+            elif not made:
+                self._dress_as_beside(cell, column)
         if new:
             self._last_row = self._header_row
-            sheet.freeze_panes = sheet.cell(self._header_row + 1, 1)
-            sheet.auto_filter.ref = f"A{self._header_row}:{get_column_letter(len(self._header))}{self._header_row}"
-        elif sheet.auto_filter.ref:
+        if made and self._look is not None:
+            self._look.dress_tab(columns)
+        elif new:
+            self._sheet.freeze_panes = self._sheet.cell(self._header_row + 1, 1)
+            self._sheet.auto_filter.ref = self._sheet[self._header_row][0].coordinate
+        if self._sheet.auto_filter.ref:
             # A table names its columns: only the filter grows to the right.
-            left, top, right, bottom = range_boundaries(sheet.auto_filter.ref)
-            if top == self._header_row:
-                right = max(right, len(self._header))
-                sheet.auto_filter.ref = f"{get_column_letter(left)}{top}:{get_column_letter(right)}{bottom}"
+            filtered = CellRange(self._sheet.auto_filter.ref)
+            if filtered.min_row == self._header_row:
+                filtered.expand(right=max(0, len(self._header) - filtered.max_col))
+                self._sheet.auto_filter.ref = filtered.coord
+
+    def _dress_column(self, header: Any, column: Column) -> None:
+        """The look of a column that is added later to a tab of ours."""
+        assert self._look is not None
+        self._look.dress_header(header, column)
+        for row in range(self._header_row + 1, self._last_row + 1):
+            self._look.dress(self._sheet.cell(row, header.column), column)
+
+    def _dress_as_beside(self, header: Any, column: Column) -> None:
+        """In a tab of people, a new header looks like the one to its left."""
+        if header.column > 1:
+            beside = self._sheet.cell(header.row, header.column - 1)
+            for part in ("font", "fill", "border", "alignment", "protection", "number_format"):
+                setattr(header, part, copy(getattr(beside, part)))
+        else:
+            header.font = Font(bold=True)
+        width = self._sheet.column_dimensions[get_column_letter(header.column)]
+        width.width = max(width.width, width_of(column))
 
     def update(self, place: int, cells: Cells) -> None:
         for position, (column, raw) in cells.items():
-            put(self._sheet.cell(place, position + 1), column, raw)
+            self._put(self._sheet.cell(place, position + 1), column, raw)
 
     def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
+        assert self._target is not None
         totals = total_rows(self._sheet)
         last = max(
             (place for place, key in self.keys(position) if is_ours(key) and place not in totals),
             default=self._header_row,
         )
         inserted = add_rows(self._book, self._sheet, header=self._header_row, last=last, count=len(rows))
+        places = {at + 1: self._target.column(name) for name, at in locate(self, self._target).items()}
         for place, (key, cells) in enumerate(rows, start=last + 1):
+            if self._look is not None:
+                for at, column in places.items():
+                    self._look.dress(self._sheet.cell(place, at), column)
             for at, (column, raw) in cells.items():
                 is_key = at == position
                 if is_key and key_text(raw) != key:
                     raw = encode(column, key)  # as a time without its zone, say, it would not be found again
-                put(self._sheet.cell(place, at + 1), column, raw, is_key=is_key)
+                self._put(self._sheet.cell(place, at + 1), column, raw, is_key=is_key)
+        if self._look is not None and last == self._header_row:
+            self._look.fit_widths(places)
         self._last_row = max(self._last_row + inserted, last + len(rows))
         self._places = {}
+
+    def _put(self, cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
+        if isinstance(raw, Link):
+            if self._links is None:
+                self._links = sum(1 for cells in self._sheet.iter_rows() for each in cells if each.hyperlink)
+            self._links += 1
+            raw = raw if self._links <= _MOST_LINKS else encode(replace(column, type="text"), raw.address)
+        put(cell, column, raw, is_key=is_key)
 
     def drop(self, places: Iterable[int]) -> None:
         """Delete rows; but empty them where a person's formula or table would be broken without them."""
@@ -244,6 +302,7 @@ class XlsxBook:
         if tab.casefold() not in self._tables:
             self._tables[tab.casefold()] = XlsxTable(self._book, tab, self._results)
         table = self._tables[tab.casefold()]
+        table.aim(target)
         if table.unknown_header and len(locate(table, target)) < len(target.columns):
             raise NeedsAction(
                 f"the header in {table.unknown_header} of the tab {table.title} is computed, and the file does not say "
@@ -255,6 +314,10 @@ class XlsxBook:
         """What the cells of a row show: the results of formulas as the last program computed them."""
         book = openpyxl.load_workbook(io.BytesIO(self._content), data_only=True)
         return [cell.value for cell in book[tab][row]]
+
+    def note_update(self, now: datetime) -> None:
+        for table in self._tables.values():
+            table.note_update(now)
 
     def dump(self) -> bytes:
         return dump(self._book, {table.title: table.computed for table in self._tables.values()})
@@ -295,11 +358,17 @@ class XlsxFile(TableFile):
     batch_rows = 20_000  # each batch packs the whole workbook anew
     TargetOptions: ClassVar[type[TargetOptions]] = XlsxTargetOptions
 
+    def _save(self, document: Document, expected: Signature | None) -> bool:
+        assert isinstance(document, XlsxBook)
+        document.note_update(self._host.now())
+        return super()._save(document, expected)
+
     def _load(self, content: bytes, target: Target) -> Document:  # noqa: ARG002 - all tabs are loaded at once
         path = self._path
         if not content:
             book = openpyxl.Workbook()
             book.remove(book.active)
+            set_default_font(book, FONT)
             return XlsxBook(book)
         try:
             lost, content, rich_text = _looked_through(content)

@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
@@ -21,8 +22,10 @@ from openpyxl.cell._writer import etree_write_cell
 from openpyxl.comments.comment_sheet import CommentRecord
 from openpyxl.compat import safe_string
 from openpyxl.drawing.spreadsheet_drawing import SpreadsheetDrawing
+from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.datetime import to_excel
+from openpyxl.utils.indexed_list import IndexedList
 from openpyxl.worksheet._writer import WorksheetWriter
 from openpyxl.writer.excel import ExcelWriter
 from openpyxl.xml.functions import tostring
@@ -42,6 +45,16 @@ def dump(book: Any, results: Mapping[str, Results] | None = None) -> bytes:
     writer.results = results or {}
     writer.save()
     return target.getvalue()
+
+
+def share_style(template: Any, cell: Any) -> None:
+    """Give *cell* the style of *template*: openpyxl keeps each style once, and has no public way to use one again."""
+    cell._style = copy(template._style)
+
+
+def set_default_font(book: Any, font: Font) -> None:
+    """The font of all cells of a new book that have no other."""
+    book._fonts = IndexedList([font])
 
 
 class _BookWriter(ExcelWriter):  # type: ignore[misc] # openpyxl has no types
@@ -124,12 +137,14 @@ class _Cells:
             looks = self._styles[known] = f' s="{cell.style_id}"' if cell.has_style else ""
         if value is None and not looks and cell._comment is None:
             return ""
-        if cell.hyperlink:
-            return self._by_openpyxl(cell)
         letter = self._letters.get(cell.column)
         if letter is None:
             letter = self._letters[cell.column] = get_column_letter(cell.column)
         sort = type(value)
+        if cell.hyperlink and (sort is not str or kind != "s"):
+            return self._by_openpyxl(cell)
+        if cell.hyperlink:
+            self._sheet._hyperlinks.append(cell.hyperlink)
         if sort is str and kind == "s" and value:
             space = ' xml:space="preserve"' if value != value.strip() else ""
             return f'<c r="{letter}{cell.row}"{looks} t="inlineStr"><is><t{space}>{escape(value)}</t></is></c>'
