@@ -89,7 +89,10 @@ def parse(text: str, *, file: str) -> Document:
 
 # "C:\temp\new" has a tab and a line break in it, and is valid TOML.
 _BROKEN_PATH = re.compile(r"[A-Za-z]:[\t\n\r\f\x08\x1b]")
-_BROKEN_PATH_ADVICE = "a path of Windows, in which \\t, \\n, \\r, \\f, \\b or \\e is one sign; write / or \\\\, or the path in '…' as it is"
+_BROKEN_PATH_ADVICE = (
+    "a path of Windows, in which \\t, \\n, \\r, \\f, \\b or \\e is one sign; write / or \\\\, "
+    "or the path in '…' as it is"
+)
 
 
 def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
@@ -275,7 +278,7 @@ def _in_words(plain: str, before: str, there: str) -> str:
         return 'quotes are straight here: write "…"'
     if plain in ("Invalid hex value", "Unescaped '\\' in a string"):
         if _DRIVE_OR_SERVER.search(before.rpartition("\n")[2]):
-            return "a path of Windows is written with / or with \\\\ (C:/Users/ada, C:\\\\Users\\\\ada), or in '…' as it is"
+            return _PATH_ADVICE
         return _ADVICE["Unescaped '\\' in a string"]
     if there.lstrip().startswith("+"):
         return 'texts are not joined by +; for several values in one cell: template = "{first_name} {last_name}"'
@@ -288,6 +291,7 @@ def _in_words(plain: str, before: str, there: str) -> str:
     return _ADVICE.get(plain, plain[:1].lower() + plain[1:])
 
 
+_PATH_ADVICE = "a path of Windows is written with / or with \\\\ (C:/Users/ada, C:\\\\Users\\\\ada), or in '…' as it is"
 _DRIVE_OR_SERVER = re.compile(r'"(?:[A-Za-z]:\\|\\\\)[^"]*$')
 _TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[][{}]', re.DOTALL)
 _OPENS = {"]": "[", "}": "{"}

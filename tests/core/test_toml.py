@@ -96,7 +96,7 @@ def test_lines_that_end_as_on_windows_count_the_same() -> None:
         ),
         (
             'a = { b = "}", # {\n c = 2 }',
-            "x.toml:1:15: not TOML: what is in { } is on one line here; a longer table has a "
+            "x.toml:1:16: not TOML: what is in { } is on one line here; a longer table has a "
             "header of its own, like [fields.Status]",
         ),
         ("a = { b = 1, }", "x.toml:1:14: not TOML: no comma before the }"),
