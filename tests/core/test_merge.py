@@ -28,7 +28,7 @@ values = (
     st.none()
     | st.booleans()
     | st.integers(0, 1)
-    | st.sampled_from(["", "a", "1", "true", "null"])
+    | st.sampled_from(["", "a", "1", "7", "true", "null", "accepted", "2026-11-01T00:00:00Z"])
     | st.sampled_from([(), ("a",), ("a", "b")])
 )
 stamped = st.tuples(st.integers(0, 2), st.integers(0, 1), values)
@@ -40,6 +40,16 @@ paths = st.sampled_from(
         "campaigns[7].name",
         "campaigns[7].gone_at",
         "campaigns[]",
+        "campaigns[7].status",
+        "campaigns[7].campaign_id",
+        "campaigns[7].accepted_at",
+        "campaigns[campaign:1].status",
+        "campaigns[campaign:1].accepted_at",
+        "campaigns[campaign:a].name",
+        "default.promotion_id",
+        "balances.current",
+        "balances.current.cash",
+        "balances.current.points",
         "users[1].email",
         "users[]",
     ]

@@ -9,6 +9,8 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from connector.core.facts import AffiliateUpdate
@@ -95,6 +97,25 @@ def test_an_older_balance_that_arrives_later_does_not_come_back() -> None:
         v1("lead_signup", {"promoter": promoter(current_balance={"points": 1})}, 4),
     )
     assert got["balances"] == {"current": {"cash": "0.00", "points": 1}}
+
+
+_units = st.dictionaries(st.sampled_from(["cash", "points", "credits"]), st.integers(1, 9), max_size=3)
+
+
+@given(st.lists(st.none() | _units | st.just("absent"), min_size=1, max_size=4))
+def test_the_latest_balance_that_was_there_is_the_whole_truth(said_of_balances: list[Any]) -> None:
+    events: list[Body | Event] = []
+    for day, balance in enumerate(said_of_balances, 1):
+        fields = {} if balance == "absent" else {"current_balance": balance}
+        events.append(v1("lead_signup", {"promoter": promoter(**fields)}, day))
+    got = record(*events).get("balances", {}).get("current", {})
+    there = [balance or {} for balance in said_of_balances if balance != "absent"]
+    ever = {unit for balance in there for unit in balance}
+    latest = there[-1] if there else {}
+    expected = {unit: latest.get(unit, 0) for unit in ever}
+    if "cash" in expected:
+        expected["cash"] = f"0.0{expected['cash']}"
+    assert got == expected
 
 
 def test_an_affiliate_without_amounts_gets_none_by_an_empty_balance() -> None:
@@ -232,6 +253,26 @@ def test_an_empty_or_absent_list_of_memberships_says_nothing(nothing: Any) -> No
     signed_up = v1("promoter_signed_up", {"promoter": promoter(**promotions)} | promotions, 2)
     got = record(accepted(1, 1), signed_up, row(promoter(**promotions), 3))
     assert [campaign["campaign_id"] for campaign in got["campaigns"]] == ["1"]
+
+
+_memberships = st.fixed_dictionaries({"campaign_id": st.integers(1, 3)}, optional={"id": st.integers(11, 13)})
+_membership_events = st.one_of(
+    st.tuples(st.just("promoter_accepted"), _memberships, st.sampled_from(["accepted", "pending", "odd"])),
+    st.tuples(st.just("lead_signup"), _memberships, st.none()),
+    st.tuples(st.just("promoter_signed_up"), _memberships, st.sampled_from(["active", "pending", "odd"])),
+)
+
+
+@given(st.lists(st.tuples(_membership_events, st.integers(1, 2)), min_size=1, max_size=4))
+def test_memberships_and_status_do_not_depend_on_the_order(drawn: list[Any]) -> None:
+    events: list[Body | Event] = []
+    for (kind, membership, word), day in drawn:
+        if kind == "promoter_signed_up":
+            data = {"promoter": promoter(status=word), "promotions": [membership]}
+        else:
+            data = {"promoter": {"id": 41}, "promotion": membership, "state": word}
+        events.append(v1(kind, data, day))
+    record(*events)  # compares every order
 
 
 # ---------------------------------------------------------------- 4: times
