@@ -634,6 +634,7 @@ def test_a_persons_text_in_two_colours_keeps_them(harness: XlsxHarness) -> None:
         ("xl/vbaProject.bin", "macros"),
         ("xl/media/image1.png", "pictures"),
         ("xl/worksheets/sheet9.xml", "sparklines"),
+        ("xl/drawings/drawing1.xml", "drawings"),
     ],
 )
 def test_a_workbook_with_things_that_would_be_lost_is_left_alone_with_words(
@@ -642,11 +643,19 @@ def test_a_workbook_with_things_that_would_be_lost_is_left_alone_with_words(
     target = harness.target(name_only)
     harness.sink().write(target, [promises.row("a:1", Name="Ada")])
     with zipfile.ZipFile(harness.path, "a") as book:
-        book.writestr(part, "<worksheet><extLst/></worksheet>")
+        book.writestr(part, "<worksheet><extLst/><xdr:twoCellAnchor/></worksheet>")
     before = harness.path.read_bytes()
     with pytest.raises(NeedsAction, match=words):
         harness.sink().write(target, [promises.row("a:1", Name="Bob")])
     assert harness.path.read_bytes() == before
+
+
+def test_the_empty_drawing_that_libreoffice_leaves_beside_notes_is_no_drawing(harness: XlsxHarness) -> None:
+    harness.sink().write(look_target(), [look_row(1)])
+    with zipfile.ZipFile(harness.path, "a") as book:
+        book.writestr("xl/drawings/drawing1.xml", '<xdr:wsDr xmlns:xdr="x"></xdr:wsDr>')
+    harness.sink().write(look_target(), [look_row(2)])
+    assert harness.book()["Affiliates"].max_row == 3
 
 
 @pytest.mark.parametrize("content", [b"Key,Name\n", b"PK\x03\x04 torn", b"\xd0\xcf\x11\xe0 an old .xls"])

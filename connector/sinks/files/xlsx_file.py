@@ -251,10 +251,11 @@ _LOST_PARTS = (
     ("xl/activeX/", "buttons or form fields"),
     ("xl/embeddings/", "embedded objects"),
     ("xl/threadedComments/", "threaded comments"),
-    ("xl/drawings/drawing", "drawings"),
     ("xl/richData/", "linked data types or pictures in cells"),
 )
 
+
+_DRAWING = "xl/drawings/drawing"
 
 _EATEN = b"x005F_"
 _SHIELDED = b"x0x005F_05F_"  # openpyxl 3.1 drops each "x005F_" of a text it reads; of this, it leaves "x005F_"
@@ -270,6 +271,10 @@ def _looked_through(content: bytes) -> tuple[set[str], bytes, bool]:
     with zipfile.ZipFile(io.BytesIO(content)) as parts:
         names = parts.namelist()
         lost = {words for name in names for part, words in _LOST_PARTS if name.startswith(part)}
+        # LibreOffice leaves an empty drawing beside the notes of cells.
+        drawings = [parts.read(name) for name in names if name.startswith(_DRAWING)]
+        if any(b"Anchor" in drawing for drawing in drawings):
+            lost.add("drawings")
         texts = [name for name in names if name.startswith(("xl/worksheets/sheet", "xl/sharedStrings"))]
         bodies = {name: parts.read(name) for name in texts}
         if any(b"<extLst" in body for body in bodies.values()):
