@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from connector import config
-from connector.cli.main import run
+from connector.cli.main import plain_serve, run
 from connector.credentials import weakness
 from connector.dead_letters import DeadLetters, Letter
 from connector.store.store import open_store
@@ -679,10 +679,21 @@ def test_a_server_that_listens_elsewhere_is_running_all_the_same(
     assert shell.type_for_json("status")["routes"][0]["state"] == "to be delivered"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["serve", "--port", "x"], ["serve", "--port", "65536"], ["serve", "--verbose"], ["serve", "--host"],
+        ["serve", "--host", "--port"], ["serve", "--hots", "::1"], ["drain"], [],
+    ],
+)  # fmt: skip
+def test_what_is_not_a_plain_serve_is_read_by_typer(words: list[str]) -> None:
+    assert plain_serve(words) is None
+
+
 def test_serve_starts_without_what_only_other_commands_need(tmp_path: Path) -> None:
     code = (
         "import sys, connector.cli.main as c; c.run(['serve', '--config', 'nowhere.toml']);"
-        "print(sorted(m for m in ('rich', 'gspread', 'hubspot', 'openpyxl', 'httpx', 'tree_sitter')"
+        "print(sorted(m for m in ('typer', 'rich', 'gspread', 'hubspot', 'openpyxl', 'httpx', 'tree_sitter')"
         " if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=30)

@@ -29,7 +29,7 @@ import typer
 
 from connector import config, plugins
 from connector.backfill import reading as backfill
-from connector.cli.main import command_line as commands_of
+from connector.cli.commands import command_line as commands_of
 from connector.cli.main import run
 from connector.core import mapping
 from connector.core.errors import ConfigError, Forged, UnknownShape, Unreadable

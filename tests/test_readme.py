@@ -6,7 +6,7 @@ import re
 
 import typer
 
-from connector.cli.main import command_line
+from connector.cli.commands import command_line
 from connector.core import mapping
 from tests.running import root
 

@@ -1,17 +1,11 @@
-"""The way in: words of the command line in, an exit code out.
-
-A command's module is imported when the command is typed: importing all of them takes longer than most commands.
-"""
+"""The way in: words of the command line in, an exit code out."""
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Annotated, Any, Final, cast
-
-import typer
+from pathlib import Path
+from typing import Any
 
 from connector.cli.exits import (
     FOUND_PROBLEMS,
@@ -25,35 +19,6 @@ from connector.cli.exits import (
 )
 from connector.core.errors import ConfigError, NeedsAction, StoreUnavailable, TryLater
 
-COMMANDS: Final = {
-    "init": "setup.init",
-    "token": "setup.token",
-    "urls": "setup.urls",
-    "serve": "serve.serve",
-    "drain": "serve.drain",
-    "sample": "sample.sample",
-    "backfill": "backfill.backfill",
-    "status": "status.status",
-    "resync": "route.resync",
-    "provision": "route.provision",
-    "explain": "affiliate.explain",
-    "forget": "affiliate.forget",
-    "check": "check.check",
-    "preview": "preview.preview",
-    "dead-letters list": "dead_letters.list_letters",
-    "dead-letters show": "dead_letters.show_letter",
-    "dead-letters replay": "dead_letters.replay_letters",
-    "dead-letters drop": "dead_letters.drop_letters",
-}
-"""Each command, and the module and function that do it."""
-
-_GROUPS: Final = {"dead-letters": "What could not be read or written, and what to do about it."}
-
-# typer has click inside in newer versions, and needs it beside itself in older ones: this is the base of whichever.
-_UnreadableWords: type[Exception] = next(
-    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException" and issubclass(base, Exception)
-)
-
 
 def main() -> None:
     """The ``connector`` command."""
@@ -63,7 +28,15 @@ def main() -> None:
 def run(words: Sequence[str]) -> int:
     """Do what *words* say and give the exit code."""
     try:
-        return _typed(_as_meant(words))
+        words = _as_meant(words)
+        asked = plain_serve(words)
+        if asked is not None:
+            from connector.cli import server
+
+            return server.serve(**asked)
+        from connector.cli import commands  # with typer, which takes longer to import than a server takes to start
+
+        return commands.run(words)
     except ConfigError as error:
         for problem in error.problems:
             complain(str(problem))
@@ -81,71 +54,11 @@ def run(words: Sequence[str]) -> int:
         return REFUSED
     except Left as left:
         return left.code
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `connector status | head`
         sys.stderr.close()
         return OK
-
-
-def command_line(first: str = "") -> typer.Typer:
-    """The commands that begin with the word *first*; all of them when none does."""
-    app = typer.Typer(
-        name="connector",
-        help="Affiliate webhooks in, one current record per affiliate, rows and contacts out.",
-        no_args_is_help=True,
-        add_completion=False,
-        context_settings={"help_option_names": ["--help", "-h"]},
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        callback=_options,
-    )
-    groups: dict[str, typer.Typer] = {}
-    wanted = {words: where for words, where in COMMANDS.items() if words.split()[0] == first} or COMMANDS
-    for words, where in wanted.items():
-        module, function = where.split(".")
-        parent, name = app, words
-        if " " in words:
-            group, name = words.split()
-            if group not in groups:
-                groups[group] = typer.Typer(help=_GROUPS[group], no_args_is_help=True)
-                app.add_typer(groups[group], name=group)
-            parent = groups[group]
-        parent.command(name)(getattr(import_module(f"connector.cli.{module}"), function))
-    return app
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"connector {version('affiliate-connector')}\n")
-        raise typer.Exit
-
-
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None:
-    pass
-
-
-def _typed(words: Sequence[str]) -> int:
-    _refuse_misplaced(words)
-    try:
-        group: Any = typer.main.get_command(command_line(words[0] if words else ""))
-        code = group.main(args=list(words), prog_name="connector", standalone_mode=False)
-    except _UnreadableWords as error:
-        wrong = cast("Any", error)
-        parameter = getattr(wrong, "param", None)
-        if parameter is not None and not wrong.message:  # else only: Missing argument 'ID'.
-            wrong.message = parameter.help
-        wrong.show()
-        if any(word.endswith(".toml") for word in words):
-            complain("A configuration is named by --config FILE, and mapping files are named in the configuration.")
-        return WRONG_CONFIGURATION
-    return code if isinstance(code, int) else OK
 
 
 def _as_meant(words: Sequence[str]) -> Sequence[str]:
@@ -162,14 +75,16 @@ def _as_meant(words: Sequence[str]) -> Sequence[str]:
     return words
 
 
-def _refuse_misplaced(words: Sequence[str]) -> None:
-    """Refuse what typer would only call wrong, where we know what would be right."""
-    first = words[0] if words else ""
-    firsts = {command.split()[0] for command in COMMANDS}
-    if first.startswith("-") and first not in ("--help", "-h", "--version"):
-        usual = "serve" if first.startswith(("--config", "-c")) else "COMMAND"
-        command = next((word for word in words if word in firsts), usual)
-        others = shlex.join(word for word in words if word != command)
-        raise WrongWords(f"the command comes first: connector {command} {others}\nall commands: connector --help")
-    if first not in firsts and f"dead-letters {first}" in COMMANDS:
-        raise WrongWords(f"this is one of the words of dead-letters: connector dead-letters {shlex.join(words)}")
+def plain_serve(words: Sequence[str]) -> dict[str, Any] | None:
+    """The arguments of a plain `serve`; None: typer reads the command, and says what is wrong with it."""
+    if not words or words[0] != "serve" or len(words) % 2 == 0:
+        return None
+    asked: dict[str, Any] = {}
+    for option, value in zip(words[1::2], words[2::2], strict=True):
+        if option == "--port" and value.isascii() and value.isdecimal() and int(value) < 65_536:
+            asked["port"] = int(value)
+        elif option in ("--config", "--host") and not value.startswith("-"):
+            asked[option[2:]] = Path(value) if option == "--config" else value
+        else:
+            return None
+    return asked

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from msgspec.structs import replace
 
-from connector import config as configuration
 from connector import logs
 from connector.cli.common import ConfigOption, JsonOption, load
 from connector.cli.exits import FOUND_PROBLEMS, OK
@@ -26,13 +24,9 @@ def serve(
     port: PortOption = None,
 ) -> int:
     """Receive webhooks and keep the tables right until stopped."""
-    from connector import serve as server  # with uvicorn, which `connector --help` need not load
+    from connector.cli import server  # with uvicorn, which `connector --help` need not load
 
-    settings = configuration.load(configuration.find(config), examples=False)  # they are for `check`
-    listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    settings = replace(settings, server=settings.server.model_copy(update=listen))
-    logs.set_up(verbose=verbose, hidden=settings.secrets)
-    return server.serve(settings)
+    return server.serve(config, verbose=verbose, host=host, port=port)
 
 
 class Drained(Report):
