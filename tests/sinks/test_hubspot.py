@@ -711,6 +711,35 @@ def test_check_notices_the_loss_of_the_scope_that_makes_properties(server: HubSp
     assert findings["scopes"].level == "ok"
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429])
+def test_what_an_answer_repeats_of_our_token_and_of_people_is_kept_nowhere(
+    server: HubSpotServer, sink: HubSpotCrm, status: int
+) -> None:
+    echo = f"bad zqperson0@example.com token Bearer {server.token}"
+    body = {
+        "category": echo, "message": echo, "policyName": echo,
+        "context": {"requiredGranularScopes": [echo, "crm.objects.contacts.write"], "ids": [echo]},
+        "errors": [{"code": echo, "message": echo, "context": {"propertyName": [echo]}}],
+    }  # fmt: skip
+    sink.write(target_of(), [row(99)])
+    server.fault_for = lambda call: Fault("status", Reply(status, body))
+    said: list[str] = []
+    try:
+        outcomes = sink.write(target_of(), [row(number) for number in range(20)])
+        said += [outcome.code for outcome in outcomes]
+        assert server.token not in repr(outcomes)
+    except (NeedsAction, TryLater) as error:
+        said.append(error.reason)
+    try:
+        said += [f"{finding.subject} {finding.text}" for finding in sink.check(target_of())]
+    except (NeedsAction, TryLater) as error:
+        said.append(error.reason)
+    assert said
+    assert not any(server.token in words or "zqperson0" in words for words in said)
+    if status == 403:
+        assert "crm.objects.contacts.write" in said[0]
+
+
 def test_another_program_at_base_url_is_told(server: HubSpotServer, sink: HubSpotCrm) -> None:
     server.faults.append(Fault("status", Reply(404, b"<html>nginx</html>")))
     with pytest.raises(NeedsAction, match="check base_url"):

@@ -23,6 +23,7 @@ from google.oauth2.service_account import Credentials as ServiceAccount
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
+from connector.core.quoting import quoted
 from connector.core.sink import Host
 from connector.sinks.google_sheets.answers import SheetProperties, Spreadsheet, Updated
 
@@ -339,7 +340,7 @@ class Client:
             return Rejected("protected")
         if status == 400:
             # Behind the field's type Google quotes the value, which is nobody's business.
-            return Rejected(message.partition("), ")[0][:300])
+            return Rejected(quoted(message.partition("), ")[0], longest=300))
         words = next((words for sign, words in _WHAT_TO_DO.items() if sign == status or sign in reasons), _OTHERWISE)
         return NeedsAction(
             words.format(
@@ -347,7 +348,7 @@ class Client:
                 id=self._id,
                 link=facts.get("activationUrl") or _API_LINK,
                 status=status,
-                message=message[:200],
+                message=quoted(message),
             )
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from connector.core.errors import NeedsAction
+from connector.core.quoting import quoted
 from connector.sinks.hubspot.client import Answer, HubSpotApi
 from connector.sinks.hubspot.errors import Failure, failure_of, failures_in
 from connector.sinks.hubspot.properties import Plan
@@ -130,8 +131,8 @@ class Batch:
             for key in self._wordless:
                 del self.outcomes[key]
             raise NeedsAction(
-                f"HubSpot refuses every row for the same reason, which names no value: {words.pop()}. Nothing was "
-                "written; look at the account and at the mapping's properties, run `connector check --live`"
+                f"HubSpot refuses every row for the same reason, which names no value: {quoted(words.pop())}. Nothing "
+                "was written; look at the account and at the mapping's properties, run `connector check --live`"
             )
 
     def _known_only(self, items: Sequence[Item]) -> list[Item]:
@@ -334,9 +335,10 @@ class Batch:
         """A property is gone or changed: look again once (and create it, if the mapping says so)."""
         if self._replanned:
             failures = [failure_of(answer.body), *failures_in(answer.body)]
-            names = {value.property for failure in failures for value in failure.values if value.property}
+            named = {value.property for failure in failures for value in failure.values}
+            names = sorted(named & self._plan.by_name.keys())
             raise NeedsAction(
-                f"HubSpot refuses {', '.join(sorted(names)) or 'a property'} "
+                f"HubSpot refuses {', '.join(names) or 'a property'} "
                 f"({answer.message or 'PROPERTY_DOESNT_EXIST'}), though its list of properties shows nothing wrong: "
                 "look at Settings → Properties, then run `connector check --live`"
             )

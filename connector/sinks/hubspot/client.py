@@ -6,6 +6,7 @@ Facts: docs of HubSpot and the source of hubspot-api-client 12.0.0, read 2026-11
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from hubspot.crm.properties.exceptions import ApiException as PropertiesError
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
+from connector.core.quoting import code_of, quoted
 from connector.core.sink import Host
 
 MOST_INPUTS = 100
@@ -28,6 +30,7 @@ MOST_INPUTS = 100
 MOST_PAIRS = 2000
 """Pairs in one call of batch/associate/default."""
 
+_SCOPE = re.compile(r"[a-z][a-z_.-]{0,79}")  # what else is in its place is not printed
 _CONNECT_SECONDS = 5.0
 _SHARE_OF_QUOTA = 0.96  # of the quota; the rest is for clocks that differ and for people with the same token
 _LIMIT_WHILE_UNKNOWN = 100  # per 10 s: the smallest account's, until an answer tells
@@ -57,7 +60,8 @@ class Answer:
 
     @property
     def message(self) -> str:
-        return str(self.body.get("message") or "")
+        """HubSpot's words, as far as they may be kept and printed."""
+        return quoted(self.body.get("message") or "")
 
 
 def listed(answer: Answer) -> Sequence[Mapping[str, Any]]:
@@ -302,11 +306,11 @@ class HubSpotApi:
             self.host.metric("call_seconds", self.host.monotonic() - started)
         headers = headers or {}
         self.pacer.learn(headers)
-        return self._judge(status, headers, _parse(body))
+        return self._judge(status, headers, _parse(body, self.token))
 
     def _judge(self, status: int, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
         """Errors of the account, the network and HubSpot are raised; those of the content are returned."""
-        category = str(body.get("category") or "")
+        category = code_of(body.get("category"))
         after = _seconds(headers.get("Retry-After"))
         nothing_there = status == 404 and category == "OBJECT_NOT_FOUND"
         if 200 <= status < 300 or nothing_there or status == 413 or (status in (400, 409) and body):
@@ -358,9 +362,11 @@ class HubSpotApi:
         return TryLater(why, after=wait, quota=True)
 
 
-def _parse(body: bytes | str | None) -> Mapping[str, Any]:
+def _parse(body: bytes | str | None, token: str) -> Mapping[str, Any]:
+    """The JSON object of an answer, {} for anything else. Our own token is never in it, whoever answers."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
-        parsed = json.loads(body) if body else {}
+        parsed = json.loads(text.replace(token, "[token]")) if text else {}
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
@@ -381,4 +387,4 @@ def _scopes(body: Mapping[str, Any]) -> tuple[str, ...]:
         for name in ("requiredGranularScopes", "requiredScopes"):
             scopes = context.get(name) or ()
             found += [scopes] if isinstance(scopes, str) else scopes
-    return tuple(dict.fromkeys(str(scope) for scope in found))
+    return tuple(dict.fromkeys(scope for scope in map(str, found) if _SCOPE.fullmatch(scope)))

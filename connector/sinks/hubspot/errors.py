@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from connector.core.quoting import code_of
+
 _SCHEMA_CODES = frozenset({"PROPERTY_DOESNT_EXIST", "READ_ONLY_VALUE"})
 """Errors of an input that are not its fault: the account's properties are not what the preflight saw."""
 _PASSING = re.compile("INTERNAL|RATE_?LIMIT|LOCK|TIME_?OUT|UNAVAILABLE|SERVER_ERROR|MIGRATION")
@@ -69,7 +71,7 @@ class Failure:
 def failure_of(error: Mapping[str, Any]) -> Failure:
     """Read one error object."""
     message = str(error.get("message") or "")
-    category = str(error.get("category") or "")
+    category = code_of(error.get("category"))
     context = error.get("context") or {}
     values = tuple(_values_in(error, message))
     details = [each for each in error.get("errors") or () if isinstance(each, Mapping)]
@@ -105,14 +107,16 @@ def _values_in(error: Mapping[str, Any], message: str) -> Iterable[BadValue]:
         except ValueError:
             listed = []
         found = [
-            BadValue(str(each.get("error") or ""), each.get("name"), str(each.get("message") or ""))
+            BadValue(code_of(each.get("error")), each.get("name"), str(each.get("message") or ""))
             for each in listed
             if isinstance(each, dict)
         ]
         if found:
             return found
     return [
-        BadValue(str(each["code"]), _first((each.get("context") or {}).get("propertyName")), str(each.get("message")))
+        BadValue(
+            code_of(each["code"]), _first((each.get("context") or {}).get("propertyName")), str(each.get("message"))
+        )
         for each in error.get("errors") or ()
         if isinstance(each, Mapping) and each.get("code")
     ]
