@@ -336,7 +336,7 @@ class Batch:
         if self._replanned:
             failures = [failure_of(answer.body), *failures_in(answer.body)]
             named = {value.property for failure in failures for value in failure.values}
-            names = sorted(named & self._plan.by_name.keys())
+            names = [name for name in self._plan.by_name if name in named]
             raise NeedsAction(
                 f"HubSpot refuses {', '.join(names) or 'a property'} "
                 f"({answer.message or 'PROPERTY_DOESNT_EXIST'}), though its list of properties shows nothing wrong: "

@@ -107,19 +107,21 @@ def _values_in(error: Mapping[str, Any], message: str) -> Iterable[BadValue]:
         except ValueError:
             listed = []
         found = [
-            BadValue(code_of(each.get("error")), each.get("name"), str(each.get("message") or ""))
+            BadValue(_code(each.get("error")), each.get("name"), str(each.get("message") or ""))
             for each in listed
             if isinstance(each, dict)
         ]
         if found:
             return found
     return [
-        BadValue(
-            code_of(each["code"]), _first((each.get("context") or {}).get("propertyName")), str(each.get("message"))
-        )
+        BadValue(_code(each["code"]), _first((each.get("context") or {}).get("propertyName")), str(each.get("message")))
         for each in error.get("errors") or ()
         if isinstance(each, Mapping) and each.get("code")
     ]
+
+
+def _code(word: object) -> str:
+    return code_of(word) or "REFUSED"
 
 
 def _list(value: Any) -> Sequence[Any]:
