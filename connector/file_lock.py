@@ -32,7 +32,7 @@ class FileLock:
             return False
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-            if _lock(self._file, wait=wait):
+            if lock_open_file(self._file, wait=wait):
                 return True
             os.close(self._file)
             self._file = None
@@ -77,7 +77,8 @@ class FileLock:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: int, *, wait: bool) -> bool:
+    def lock_open_file(file: int, *, wait: bool) -> bool:
+        """Lock the open *file*; False when another process, or another opening of it, has the lock."""
         try:
             msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -87,7 +88,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(file: int, *, wait: bool) -> bool:
+    def lock_open_file(file: int, *, wait: bool) -> bool:
+        """Lock the open *file*; False when another process, or another opening of it, has the lock."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

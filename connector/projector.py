@@ -1,6 +1,6 @@
-"""Inbox -> records: reads what came in, in order, and folds it into one record per affiliate.
+"""Inbox -> records: reads the events that came in and folds them into one record per affiliate.
 
-One thread. A batch is one transaction: the records, what the routes owe, the cursor and the counts, or nothing of it.
+One thread. A batch is one transaction: the records, what is pending for the routes and the counts, or nothing of it.
 Knows sources only by their contract, and nothing of sinks.
 """
 
@@ -23,22 +23,22 @@ from connector.core.facts import (
     load_stamped,
     same_values,
 )
-from connector.core.lenient import micros_of
 from connector.core.merge import join_stamped
-from connector.core.source import API_TOPIC, Event, Source
+from connector.core.source import Event, Source
 from connector.core.view import said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
-from connector.store.model import Batch, Overtaken, Saved, StoredEvent, Tally, fingerprint
-from connector.store.store import Store
+from connector.rest import rest
+from connector.store import Store
+from connector.store.inbox import count_received
+from connector.store.model import Batch, Known, Overtaken, Saved, StoredEvent, Tally
 from connector.topics import StrangeTopics
 
 _log = logs.get("projector")
-_gathering_seconds = 0.01  # what comes together is projected together, and whether requests press is known by then
-_pressed_batch_events = 50  # some milliseconds of work, in which answers are late
-_slice_events, _slice_bytes = 500, 2 * 1024 * 1024  # read at once; more would not stay near the processor
-_most_records = 1_200  # a batch takes no further slice then: what is said of them is in memory, some 5 KB each
-_most_unread_bytes = 8 * 1024 * 1024  # nor then: letters keep their bodies until the batch is committed
+_GATHERING_SECONDS = 0.01  # what comes together is projected together
+_SLICE_EVENTS, _SLICE_BYTES = 500, 2 * 1024 * 1024  # read at once
+_RECORDS_IN_A_BATCH = 1_200  # then it takes no further slice: what the events say of them is in memory, some 5 KB each
+_UNREAD_BYTES_IN_A_BATCH = 8 * 1024 * 1024  # nor then: letters keep their bodies until the batch is committed
 
 
 class Projected(Struct, frozen=True):
@@ -50,7 +50,6 @@ class Projected(Struct, frozen=True):
 
     events: int
     records: int
-    duplicates: int
     unreadable: int
     seconds: float
 
@@ -84,7 +83,7 @@ class Projector:
         self._topics = StrangeTopics(store, sources)
         self.bell = threading.Event()
         self.failures = 0
-        """Tries in a row that came to nothing; 0 when it is well."""
+        """Tries in a row that failed; 0 when it works."""
         store.on_append(self.bell.set)
 
     def run(self) -> None:
@@ -93,8 +92,9 @@ class Projector:
             self.bell.clear()
             try:
                 began = time.thread_time()
-                while self.step() and not self._stop.is_set():
-                    self._store.give_way(time.thread_time() - began, self._stop.wait)
+                while self.step():
+                    if rest(self._store.committed_at(), time.thread_time() - began, self._stop):
+                        break
                     began = time.thread_time()
                 self.failures = 0
             except Overtaken:
@@ -113,13 +113,13 @@ class Projector:
             self._sleep()
 
     def _sleep(self) -> None:
-        while not self._stop.is_set() and not self.bell.wait(1.0):
-            # The tick: another process (backfill, replay) can't ring our bell.
+        while not self._stop.is_set() and not self.bell.wait(self._store.poll_seconds):
+            # Another process (backfill, replay, a receiver) can't ring our bell.
             try:
                 self._store.notice_others()
             except StoreUnavailable:
                 return
-        self._stop.wait(_gathering_seconds)
+        self._stop.wait(_GATHERING_SECONDS)
 
     def catch_up(self) -> None:
         """Project all that has come in, for whoever does not ``run``.
@@ -145,117 +145,98 @@ class Projector:
             StoreUnavailable: nothing was changed; try again later.
         """
         began = time.perf_counter()
-        cursor = upto = self._store.cursor()
-        most = min(self._size, _pressed_batch_events) if self._store.intake_pressed() else self._size
-        work = _Work(self._sources)
-        count = 0
-        first: StoredEvent | None = None
+        work = _Work(self._sources, self._store.epoch())
         try:
-            while count < most and work.takes_more():
-                limit = min(_slice_events, most - count)
-                events = self._store.read_events(upto, limit, most_bytes=_slice_bytes)
-                if not events:
-                    break
-                first = first or events[0]
-                count, upto = count + len(events), events[-1].seq
-                self._take_in(work, events)
-                if self._stop.is_set() or self._store.intake_pressed():
-                    break
-            if count:
-                self._fold(work, cursor, upto, count, began)
+            self._gather(work)
+            if work.seqs:
+                self._fold(work, began)
         except StoreUnavailable:
             raise
         except Exception as error:
-            # One event that breaks the folding itself must not hold up all that come after it: find it, set it aside.
-            if count > 1:
-                self._size = max(1, count // 8)
-                return count
-            if first is None:
+            # One event that breaks the folding itself must not hold up all that come after it: find it, isolate it.
+            if len(work.seqs) > 1:
+                self._size = max(1, len(work.seqs) // 8)
+                return len(work.seqs)
+            if work.first is None:
                 raise
-            self._set_aside(cursor, first, error)
+            self._isolate(work.epoch, work.first, error)
         self._size = min(self._batch_events, self._size * 2)
-        return count
+        return len(work.seqs)
 
-    def _set_aside(self, cursor: int, stored: StoredEvent, error: Exception) -> None:
+    def _gather(self, work: _Work) -> None:
+        """Read events and what they say, until the batch is full."""
+        while len(work.seqs) < self._size and work.takes_more():
+            limit = min(_SLICE_EVENTS, self._size - len(work.seqs))
+            events = self._store.read_todo(work.seqs[-1] if work.seqs else 0, limit, most_bytes=_SLICE_BYTES)
+            if not events:
+                break
+            read = [stored.event for stored in events if work.take_in(stored)]
+            self._topics.note(read)
+            if self._stop.is_set():
+                break
+
+    def _isolate(self, epoch: int, stored: StoredEvent, error: Exception) -> None:
         fault = describe(error)
         logs.warn(_log, "projection.bug", source=stored.event.source, topic=stored.event.topic, **fault)
         reason = f"a bug in folding this event: {fault['exception']} at {fault['frames']}"
         self._letters.add([letter_of_event(stored.event, reason, "bug")])
         tally = Tally(received=1, unreadable=1, last_at=stored.event.at)
-        self._store.commit(Batch(cursor, stored.seq, tallies={stored.event.source: tally}))
+        self._store.commit(Batch(epoch, [stored.seq], tallies={stored.event.source: tally}))
 
-    def _take_in(self, work: _Work, events: Sequence[StoredEvent]) -> None:
-        keys = [fingerprint(stored.event) for stored in events]
-        fresh = self._store.unseen(keys)
-        read = [stored.event for key, stored in zip(keys, events, strict=True) if work.take_in(stored, key, fresh)]
-        work.read += [(event.source, event.key) for event in read]
-        self._topics.note(read)
-
-    def _fold(self, work: _Work, cursor: int, upto: int, count: int, began: float) -> None:
+    def _fold(self, work: _Work, began: float) -> None:
         known = self._store.load(work.said)
-        saved: list[Saved] = []
-        for record_id, said in work.said.items():
-            if record_id not in known and record_id not in work.introduced:
-                continue  # forgotten: a late second delivery must not bring the person back
-            stored = known.get(record_id)
-            if stored is None:
-                saved.append(Saved(record_id, 0, 1, dump_stamped(said)))
-                continue
-            before = load_stamped(stored.facts)
-            after = join_stamped(before, said)
-            version = stored.version + 1
-            if same_values(before, after):
-                if after == before:
-                    continue
-                if not said_something_new(facts_of(before), facts_of(after)):
-                    version = stored.version
-            saved.append(Saved(record_id, stored.version, version, dump_stamped(after)))
+        saved = [
+            record
+            for record_id, said in work.said.items()
+            if (record := _joined(record_id, known.get(record_id), said)) is not None
+        ]
         # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
         # the same batch is read again.
         self._letters.add(work.letters)
         self._letters.close([i for source, key in work.read for i in self._letters.ids_about(source, key)], "read")
-        self._store.commit(
-            Batch(
-                after=cursor,
-                upto=upto,
-                seen=work.seen,
-                records=saved,
-                mentions=[(seq, who) for seq, who in work.mentions if who in known or who in work.introduced],
-                tallies=work.tallies,
-                events=count,
-            )
-        )
+        self._store.commit(Batch(work.epoch, work.seqs, saved, work.mentions, work.tallies))
         if work.letters:
             logs.warn(_log, "events.unreadable", count=len(work.letters), codes=sorted({x.code for x in work.letters}))
         if self._report is not None:
             self._report(
                 Projected(
-                    events=count,
+                    events=len(work.seqs),
                     records=sum(1 for record in saved if record.version != record.before),
-                    duplicates=sum(tally.duplicates for tally in work.tallies.values()),
                     unreadable=len(work.letters),
                     seconds=time.perf_counter() - began,
                 )
             )
 
 
+def _joined(record_id: str, stored: Known | None, said: Sequence[Stamped]) -> Saved | None:
+    """The record with what was *said* of it; None when that changes nothing."""
+    if stored is None:
+        return Saved(record_id, 0, 1, dump_stamped(said))
+    before = load_stamped(stored.facts)
+    after = join_stamped(before, said)
+    version = stored.version + 1
+    if same_values(before, after):
+        if after == before:
+            return None
+        if not said_something_new(facts_of(before), facts_of(after)):
+            version = stored.version
+    return Saved(record_id, stored.version, version, dump_stamped(after))
+
+
 class _Work:
     """What the events of one batch say, gathered before anything is written.
 
     Attributes:
-        seen: fingerprints of the events that count as seen from now on.
-        introduced: records that an event spoke of which is no duplicate; only these may be new.
+        seqs: its events, in order; *first*: the first of them.
         said: by record, all that the batch says of it, joined.
         read: source and key of the events that could be read.
     """
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        self._sources = sources
-        self._now_seen: set[bytes] = set()
-        self._folded: dict[tuple[bytes, int], tuple[str, ...]] = {}
+    def __init__(self, sources: Mapping[str, Source], epoch: int) -> None:
+        self._sources, self.epoch = sources, epoch
         self._unread_bytes = 0
-        self.seen: list[bytes] = []
-        self.introduced: set[str] = set()
+        self.seqs: list[int] = []
+        self.first: StoredEvent | None = None
         self.read: list[tuple[str, str]] = []
         self.letters: list[Letter] = []
         self.mentions: list[tuple[int, str]] = []
@@ -263,53 +244,27 @@ class _Work:
         self.said: dict[str, Sequence[Stamped]] = {}
 
     def takes_more(self) -> bool:
-        return len(self.said) < _most_records and self._unread_bytes < _most_unread_bytes
+        return len(self.said) < _RECORDS_IN_A_BATCH and self._unread_bytes < _UNREAD_BYTES_IN_A_BATCH
 
-    def take_in(self, stored: StoredEvent, key: bytes, fresh: set[bytes]) -> bool:
-        """Whether it is new, and could be read."""
+    def take_in(self, stored: StoredEvent) -> bool:
+        """Whether the event could be read."""
         event = stored.event
+        self.first = self.first or stored
+        self.seqs.append(stored.seq)
         tally = self.tallies.setdefault(event.source, Tally())
-        if not event.topic.startswith(API_TOPIC):  # what was read is no sign that webhooks still come in
-            tally.received += 1
-            tally.last_at = max(tally.last_at, event.at)
-            tally.last_received_at = max(tally.last_received_at, int(event.received_at.timestamp() * 1e6))
-        if key not in fresh or key in self._now_seen:
-            tally.duplicates += 1
-            self._fold_duplicate(stored, key)
-            return False
+        count_received(tally, event)
         updates = self._normalize(event)
         if isinstance(updates, Letter):
             self.letters.append(updates)
             tally.unreadable += 1
             self._unread_bytes += len(event.body)
-            return False  # not seen: its replay must not look like a duplicate
-        if not updates:
-            tally.no_affiliate += 1
-            return True  # not seen: the longer form of its body may name somebody
-        self._now_seen.add(key)
-        self.seen.append(key)
-        self.introduced.update(update.record_id for update in updates)
-        self._fold(stored, key, updates)
-        return True
-
-    def _fold_duplicate(self, stored: StoredEvent, key: bytes) -> None:
-        """A second delivery may say more (FirstPromoter's short and full bodies have one id), or the same: then folding
-        it again changes nothing."""
-        event = stored.event
-        about = self._folded.get((key, hash(event.body)))
-        if about is not None:
-            self.mentions += [(stored.seq, record_id) for record_id in about]
-        elif event.at == micros_of(event.received_at):
-            pass  # undated, so stamped by its arrival: what is old would pass for new
-        elif not isinstance(updates := self._normalize(event), Letter):
-            self._fold(stored, key, updates)
-
-    def _fold(self, stored: StoredEvent, key: bytes, updates: Sequence[AffiliateUpdate]) -> None:
-        # By the body's hash, for a batch does not keep its bodies.
-        self._folded[key, hash(stored.event.body)] = tuple(update.record_id for update in updates)
+            return False
+        tally.no_affiliate += not updates
+        self.read.append((event.source, event.key))
         for update in updates:
             self.said[update.record_id] = join_stamped(self.said.get(update.record_id, ()), update.said)
             self.mentions.append((stored.seq, update.record_id))
+        return True
 
     def _normalize(self, event: Event) -> Sequence[AffiliateUpdate] | Letter:
         """What *event* says, or the letter of one that can't be read."""

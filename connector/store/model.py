@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from hashlib import blake2b
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct, field
 
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
-from connector.store.compression import Codec
-from connector.store.database_file import StoreDamaged
 
 
 class StoreInUse(StoreUnavailable):
     """Another process works on this store; the message says which."""
 
 
+class StoreDamaged(StoreUnavailable):
+    """The store is damaged, not ours, or of another version; the message names it. It is not changed."""
+
+
 class Overtaken(StoreUnavailable):
-    """Somebody else moved the projection on (another process, ``forget``): read again and repeat the batch."""
+    """Another process, or ``forget``, moved the projection on: read again and repeat the batch."""
+
+
+class Unstorable(ValueError):
+    """The database can't keep these values; the same call will fail again."""
 
 
 # ---------------------------------------------------------------- what travels
-# Structs: as dataclasses these classes would lengthen every start by 15 ms, and take three times as long to fill.
 
 
 class StoredEvent(Struct, frozen=True):
@@ -39,31 +43,19 @@ class Known(Struct, frozen=True):
 
     Args:
         version: from 1 upwards; goes up whenever the record says something new.
-        shrunk: its facts, as the store keeps them; *dictionary* and *codec* are what expands them.
+        facts: as ``core.facts.dump_stamped`` wrote them.
     """
 
     version: int
-    dictionary: int
-    shrunk: bytes
-    codec: Codec
-
-    @property
-    def facts(self) -> bytes:
-        """As ``core.record.dump_stamped`` wrote them. Expanded each time: a thousand records at once would be a
-        thousand texts that do not stay near the processor.
-
-        Raises:
-            StoreUnavailable: they are damaged.
-        """
-        return expanded(self.codec, self.dictionary, self.shrunk)
+    facts: bytes
 
 
 class Saved(Struct, frozen=True):
-    """A record as it stands after a batch.
+    """A record as it is after a batch.
 
     Args:
         before: the version that it was loaded with; 0 for a new record.
-        version: *before* + 1 when it says something new, so that every route owes it; else the same.
+        version: *before* + 1 when it says something new, so that it is pending for every route; else the same.
     """
 
     record_id: str
@@ -73,7 +65,7 @@ class Saved(Struct, frozen=True):
 
 
 class Tally(Struct):
-    """What a batch counts of one source; times in microseconds of Unix time."""
+    """What is counted of one source; times in microseconds of Unix time."""
 
     received: int = 0
     duplicates: int = 0
@@ -87,26 +79,22 @@ class Batch(Struct, frozen=True):
     """What one step of the projector changes; all of it is committed, or nothing.
 
     Args:
-        events: how many events it was made from; None: not checked.
-        after: the cursor that the batch was read at.
-        upto: the seq of its last event: the new cursor.
-        seen: fingerprints of the events that count as seen from now on (not those that could not be read).
-        records: the records as they stand now.
-        mentions: (seq, record_id): which event spoke of whom.
+        epoch: what ``Store.epoch`` said before the events were read.
+        seqs: the events that are projected by it.
+        records: the records as they are now.
+        mentions: (seq, record_id): which event names which record.
         tallies: by source.
     """
 
-    after: int
-    upto: int
-    seen: Sequence[bytes] = ()
+    epoch: int
+    seqs: Sequence[int]
     records: Sequence[Saved] = ()
     mentions: Sequence[tuple[int, str]] = ()
     tallies: Mapping[str, Tally] = field(default_factory=dict)
-    events: int | None = None
 
 
-class Pending(Struct, frozen=True, gc=False):  # no circles; a batch holds 20,000
-    """A record that a route owes, in its latest version, leased to the caller.
+class Pending(Struct, frozen=True):
+    """A record that is pending for a route, in its latest version, leased to the caller.
 
     Args:
         token: the lease; what ``Result.token`` must say.
@@ -114,7 +102,7 @@ class Pending(Struct, frozen=True, gc=False):  # no circles; a batch holds 20,00
         tries: failed tries of this record isolated so far.
         since: when it came to be pending.
         failing_since: when the first of *tries* failed, or None.
-        isolated: it made whole calls fail while others succeeded: to be sent in a call of its own.
+        isolated: it made whole calls fail while others succeeded; it is sent in a call of its own.
     """
 
     record_id: str
@@ -147,7 +135,7 @@ WAITS_FOR = "waits_for_"
 """How the reason of a record begins that waits for a value which it lacks, before the column's name."""
 
 
-class LogLine(Struct, frozen=True, gc=False):
+class LogLine(Struct, frozen=True):
     """One row's delivery, for ``explain``: *kind* as in Outcome, *cells* those that changed, as dumped."""
 
     key: str
@@ -156,12 +144,12 @@ class LogLine(Struct, frozen=True, gc=False):
     cells: str = ""
 
 
-class Result(Struct, frozen=True, gc=False):
+class Result(Struct, frozen=True):
     """What became of one leased record.
 
     Args:
         version, token: what ``Pending`` said.
-        written: by row key: the cells that the far side now holds, as ``core.row.dump_cells`` wrote them.
+        written: by row key: the cells that the destination now holds, as ``core.row.dump_cells`` wrote them.
         removed: keys of rows that are no longer there.
         log: for ``explain``.
         later: None when all of this version's rows are settled, else why it stays pending.
@@ -177,7 +165,7 @@ class Result(Struct, frozen=True, gc=False):
 
 
 class Written(Struct, frozen=True):
-    """A row that a route has written: whose it is, and the dumped cells that the far side was given last."""
+    """A row that a route has written: its record, and the dumped cells that were written last."""
 
     key: str
     record_id: str
@@ -188,10 +176,10 @@ RouteKind = Literal["ok", "waiting", "needs_action", "bug"]
 
 
 class RouteState(Struct, frozen=True):
-    """How a route fares; survives restarts.
+    """The state of a route; survives restarts.
 
     Args:
-        kind: ``waiting``: the far side is down or limits us; ``needs_action``: a person must act; ``bug``: ours.
+        kind: ``waiting``: the destination is down or limits us; ``needs_action``: a person must act; ``bug``: ours.
         reason: plain words for people; no people's data.
         paused_until: no call before that, or None.
         failures: failed calls in a row; quota answers don't count.
@@ -254,7 +242,7 @@ class DeliveryLine(Struct, frozen=True):
 
 
 class PendingFor(Struct, frozen=True):
-    """What a route still owes of one record. *reason*: a code, or "" when it was not tried yet."""
+    """A route for which one record is pending. *reason*: a code, or "" when it was not tried yet."""
 
     route: str
     since: datetime
@@ -264,7 +252,7 @@ class PendingFor(Struct, frozen=True):
 
 
 class Forgotten(Struct, frozen=True):
-    """What ``forget`` took away; *rows*: by route, the keys of rows that the far side was given."""
+    """What ``forget`` took away; *rows*: by route, the keys of the rows that were written."""
 
     events: int
     records: int
@@ -272,17 +260,24 @@ class Forgotten(Struct, frozen=True):
     rows: Mapping[str, tuple[str, ...]]
 
 
-def fingerprint(event: Event) -> bytes:
-    """16 bytes that stand for (source, key): by these a second delivery of an event is known."""
-    return blake2b(f"{event.source}\x00{event.key}".encode(), digest_size=16).digest()
+# ---------------------------------------------------------------- times
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
-def expanded(codec: Codec, dictionary: int, shrunk: bytes) -> bytes:
-    try:
-        return codec.expand(dictionary, shrunk)
-    except ValueError as error:
-        raise unreadable(error) from error
+def micros(moment: datetime) -> int:
+    """Microseconds of Unix time, as the tables keep them."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
-def unreadable(error: ValueError) -> StoreDamaged:
-    return StoreDamaged(f"a text in the store can't be read ({error}): the file is damaged; put a backup back")
+def micros_or_none(moment: datetime | None) -> int | None:
+    return None if moment is None else micros(moment)
+
+
+def moment(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)
+
+
+def moment_or_none(at: int | None) -> datetime | None:
+    return moment(at) if at else None

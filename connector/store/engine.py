@@ -1,0 +1,133 @@
+"""What the store wants of a database, and the few forms of SQL that every statement is made of.
+
+The statements are one text for all databases. Their marks are ``?``; what differs is a word of ``Engine``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+
+class Answer(Protocol):
+    """What a statement gives; a cursor of the database's driver."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Session(Protocol):
+    """A connection, for as long as a ``with`` block lasts."""
+
+    def execute(self, text: str, values: Sequence[Any] = ()) -> Answer: ...
+
+
+class Engine(Protocol):
+    """One database. Every method may be called from any thread.
+
+    Attributes:
+        name: what people know it by: the path of its file, or its host and name; no password.
+        serial: the type of a primary key that the database counts up; no number is given twice.
+        number, blob: the types of a whole number that is a primary key, and of bytes.
+        without_rowid: ends a table whose rows lie in the order of its primary key, where that is a choice.
+        lock_rows: ends a SELECT whose rows nobody else may change until the transaction ends.
+        take_rows: the same, for the rows of the table ``p``; rows that somebody else has locked are left out.
+        shared: several processes write at the same time; they wait for each other row by row, so a statement must
+            name its rows in the order of their keys.
+        poll_seconds: how soon a process should notice what another one has committed.
+    """
+
+    name: str
+    serial: str
+    number: str
+    blob: str
+    without_rowid: str
+    lock_rows: str
+    take_rows: str
+    shared: bool
+    poll_seconds: float
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """Look at what is committed.
+
+        Raises:
+            StoreUnavailable: the database can't be read; the next call tries afresh.
+        """
+        ...
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """A transaction: committed and on the disk at the end, nothing of it on an error.
+
+        Raises:
+            StoreUnavailable: it could not be committed; the next call tries afresh.
+            Unstorable: the database can't keep these values.
+        """
+        ...
+
+    def making(self) -> AbstractContextManager[Session]:
+        """``writing``, for one process at a time: tables are made and changed in it."""
+        ...
+
+    def tables(self, sql: Session) -> set[str]:
+        """The names of the tables that there are."""
+        ...
+
+    def clock_offset(self) -> int:
+        """Microseconds by which the clock that leases go by is ahead of this process's own."""
+        ...
+
+    def compare_clocks(self) -> None:
+        """This process's clock was set: measure ``clock_offset`` again."""
+        ...
+
+    def erase(self, rebuild_up_to_bytes: int | None) -> bool:
+        """Leave nothing of what was deleted in the files; see ``Store.erase``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every connection. Threads that use them must have ended."""
+        ...
+
+
+# ---------------------------------------------------------------- forms of SQL
+
+_ROWS_IN_AN_INSERT = 64
+_VALUES_IN_A_LIST = 512
+
+
+def slices(values: Sequence[Any], most: int = _VALUES_IN_A_LIST) -> Iterator[Sequence[Any]]:
+    """*values* in parts of *most*, then of the powers of two below: few texts of statements, which stay prepared."""
+    start = 0
+    while start < len(values):
+        size = min(most, 1 << ((len(values) - start).bit_length() - 1))
+        yield values[start : start + size]
+        start += size
+
+
+def marks(values: Sequence[Any]) -> str:
+    """``(?,?,?)`` for so many values."""
+    return f"({','.join('?' * len(values))})"
+
+
+def insert(sql: Session, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> list[Any]:
+    """``INSERT`` many rows with few statements.
+
+    Args:
+        head: what comes before ``VALUES``, *tail* what comes after them.
+        rows: in the order of their keys; no key twice where *tail* updates.
+
+    Returns:
+        What *tail* says with ``RETURNING``; else nothing.
+    """
+    returned: list[Any] = []
+    for some in slices(rows, _ROWS_IN_AN_INSERT):
+        values = ",".join([marks(some[0])] * len(some))
+        answer = sql.execute(f"{head} VALUES {values}{tail}", [value for row in some for value in row])
+        if "RETURNING" in tail:
+            returned += answer.fetchall()
+    return returned

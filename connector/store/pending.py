@@ -1,0 +1,285 @@
+"""What is pending for each route, what it has written, and how it fares. Delivery's part of the store."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from connector.store.engine import Session, insert, marks, slices
+from connector.store.model import (
+    Pending,
+    Result,
+    RouteState,
+    Written,
+    micros_or_none,
+    moment,
+    moment_or_none,
+)
+from connector.store.part import Part
+from connector.store.records import add_to_state
+
+
+class PendingRecords(Part):
+    """One row a route and record that the route has not written in its latest version."""
+
+    # ------------------------------------------------ routes
+
+    def enroll(self, routes: Sequence[str]) -> list[str]:
+        """Make *routes* the ones that records are pending for.
+
+        For a new one every record is pending (a full sync); one that is not named any more is dropped with what was
+        pending for it.
+
+        Returns:
+            The new ones.
+        """
+        with self._engine.writing() as sql:
+            known = {route for (route,) in sql.execute("SELECT route FROM routes").fetchall()}
+            for route in sorted(known - set(routes)):
+                for table in ("pending", "written", "deliveries", "routes"):
+                    sql.execute(f"DELETE FROM {table} WHERE route = ?", (route,))
+            new = [route for route in routes if route not in known]
+            for route in sorted(new):
+                sql.execute("INSERT INTO routes (route) VALUES (?) ON CONFLICT DO NOTHING", (route,))
+                self._enqueue(sql, route)
+        self._ring(self._on_pending)
+        return new
+
+    def routes(self) -> list[str]:
+        """The enrolled routes, by name."""
+        with self._engine.reading() as sql:
+            return [route for (route,) in sql.execute("SELECT route FROM routes ORDER BY route").fetchall()]
+
+    def route_state(self, route: str) -> RouteState:
+        """How *route* fares; ``ok`` for one that is not enrolled."""
+        with self._engine.reading() as sql:
+            row = sql.execute(
+                "SELECT kind, reason, paused_until, failures, since, delivered_at FROM routes WHERE route = ?", (route,)
+            ).fetchone()
+        return RouteState() if row is None else state_of(row)
+
+    def set_route_state(self, route: str, state: RouteState) -> None:
+        """Keep how *route* fares (but ``delivered_at``, which ``finish`` keeps)."""
+        values = (
+            state.kind, state.reason, micros_or_none(state.paused_until), state.failures, micros_or_none(state.since)
+        )  # fmt: skip
+        with self._engine.writing() as sql:
+            sql.execute(
+                "UPDATE routes SET kind = ?, reason = ?, paused_until = ?, failures = ?, since = ? WHERE route = ?",
+                (*values, route),
+            )
+
+    # ------------------------------------------------ what becomes pending
+
+    def resync(self, route: str) -> int:
+        """Forget what *route* has written; every record is pending for it.
+
+        Returns:
+            How many records.
+
+        Raises:
+            KeyError: no such route is enrolled.
+        """
+        with self._engine.writing() as sql:
+            if sql.execute("SELECT 1 FROM routes WHERE route = ?", (route,)).fetchone() is None:
+                raise KeyError(route)
+            count = self._enqueue(sql, route)
+            sql.execute("DELETE FROM written WHERE route = ?", (route,))
+            sql.execute("UPDATE routes SET paused_until = NULL WHERE route = ?", (route,))
+            add_to_state(sql, "visits", 1)
+        self._ring(self._on_pending)
+        return count
+
+    def enqueue_all(self, route: str) -> int:
+        """Every record is pending for *route* again, due now; what it has written stays known, so equal rows cost no
+        call.
+
+        Returns:
+            How many records.
+        """
+        with self._engine.writing() as sql:
+            count = self._enqueue(sql, route)
+            add_to_state(sql, "visits", 1)
+        self._ring(self._on_pending)
+        return count
+
+    def enqueue(self, route: str, record_ids: Iterable[str]) -> int:
+        """Those records are pending for *route* again, due now, even if nothing is new; unknown ids and routes are
+        passed over.
+
+        Returns:
+            How many are pending now because of this call.
+        """
+        with self._engine.writing() as sql:
+            count = sum(self._enqueue(sql, route, some) for some in slices(sorted(set(record_ids))))
+            add_to_state(sql, "visits", 1)
+        self._ring(self._on_pending)
+        return count
+
+    def _enqueue(self, sql: Session, route: str, record_ids: Sequence[str] | None = None) -> int:
+        some = "" if record_ids is None else f" AND records.id IN {marks(record_ids)}"
+        # The token goes: a delivery on its way was made from what is now forgotten, and must not settle this.
+        return sql.execute(
+            "INSERT INTO pending (route, record_id, version, due_at, since)"
+            " SELECT routes.route, records.id, records.version, ?, ? FROM routes, records"
+            f" WHERE routes.route = ?{some} ORDER BY records.id"
+            " ON CONFLICT (route, record_id) DO UPDATE SET due_at = excluded.due_at, token = NULL, tries = 0,"
+            " failing_since = NULL, reason = '', isolated = 0",
+            (self._due_now(), self._at(), route, *(record_ids or ())),
+        ).rowcount
+
+    # ------------------------------------------------ delivery
+
+    def take(self, route: str, limit: int, *, lease: timedelta, isolated: bool = False) -> list[Pending]:
+        """Lease up to *limit* due records, those first that have been due for longest, so that a few busy records can't
+        starve the rest. A record whose lease is over is due.
+
+        Args:
+            isolated: those that are sent in calls of their own, or the others.
+        """
+        now, token = self._due_now(), uuid.uuid4().hex
+        until = now + lease // timedelta(microseconds=1)
+        with self._engine.writing() as sql:
+            rows = sql.execute(
+                "SELECT p.id, p.record_id, r.version, r.facts, p.tries, p.since, p.failing_since, p.isolated"
+                " FROM pending p JOIN records r ON r.id = p.record_id"
+                " WHERE p.route = ? AND p.isolated = ? AND p.due_at <= ? ORDER BY p.due_at, p.id LIMIT ?"
+                f"{self._engine.take_rows}",
+                (route, int(isolated), now, limit),
+            ).fetchall()
+            for some in slices([row[0] for row in rows]):
+                text = f"UPDATE pending SET due_at = ?, token = ? WHERE id IN {marks(some)}"
+                sql.execute(text, (until, token, *some))
+        return [
+            Pending(
+                record_id, version, facts.encode(), token, tries, moment(since), moment_or_none(failing_since), bool(own)
+            )
+            for _, record_id, version, facts, tries, since, failing_since, own in rows
+        ]  # fmt: skip
+
+    def next_due(self, route: str) -> datetime | None:
+        """When ``take`` will find something next: now or past when it would at once; None when nothing is pending."""
+        first = "SELECT min(due_at) FROM pending WHERE route = ? AND isolated = "
+        with self._engine.reading() as sql:
+            found = [sql.execute(f"{first}{isolated}", (route,)).fetchone()[0] for isolated in (0, 1)]
+        due = [at for at in found if at is not None]
+        return self._moment_due(min(due)) if due else None
+
+    def finish(self, route: str, results: Sequence[Result], *, delivered: bool = False) -> None:
+        """Settle what was sent, keep pending what was not; one transaction. *delivered*: the destination took a call.
+
+        Only the version that was sent is settled: what changed meanwhile stays pending. A record whose lease another
+        call has taken since is not settled, and what it has written is forgotten: a late answer can't tell which of
+        two writes came last, so the next delivery writes the record in full.
+        """
+        with self._engine.writing() as sql:
+            held = self._held(sql, route, sorted(result.record_id for result in results))
+            mine, lost = [], []
+            for result in sorted(results, key=lambda result: result.record_id):
+                number, token, _ = held.get(result.record_id, (0, None, 0))
+                (mine if number and token == result.token else lost).append(result)
+            gone = [key for result in mine for key in result.removed] + [key for result in lost for key in result.written]
+            for some in slices(sorted(gone)):
+                sql.execute(f"DELETE FROM written WHERE route = ? AND key IN {marks(some)}", (route, *some))
+            self._note_written(sql, route, mine)
+            self._settle(sql, [(result, *held[result.record_id]) for result in mine])
+            # Settled by the other call, or forgotten: then there is no such record.
+            for some in slices([result.record_id for result in lost if result.record_id not in held]):
+                self._enqueue(sql, route, some)
+            if delivered:
+                sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (self._at(), route))
+
+    def _held(self, sql: Session, route: str, record_ids: Sequence[str]) -> dict[str, tuple[int, str | None, int]]:
+        """By record: the row's id, its token and version."""
+        held: dict[str, tuple[int, str | None, int]] = {}
+        for some in slices(record_ids):
+            text = (
+                f"SELECT record_id, id, token, version FROM pending WHERE route = ? AND record_id IN {marks(some)}"
+                f" ORDER BY record_id{self._engine.lock_rows}"
+            )
+            held.update((row[0], tuple(row[1:])) for row in sql.execute(text, (route, *some)).fetchall())
+        return held
+
+    def _note_written(self, sql: Session, route: str, results: Sequence[Result]) -> None:
+        at = self._at()
+        rows = {
+            key: (route, key, result.record_id, result.version, at, cells)
+            for result in results
+            for key, cells in result.written.items()
+        }
+        insert(
+            sql,
+            "INSERT INTO written (route, key, record_id, version, at, cells)",
+            sorted(rows.values()),
+            " ON CONFLICT (route, key) DO UPDATE SET record_id = excluded.record_id, version = excluded.version,"
+            " at = excluded.at, cells = excluded.cells",
+        )
+        insert(
+            sql,
+            "INSERT INTO deliveries (route, record_id, key, version, at, kind, code, cells)",
+            [
+                (route, result.record_id, line.key, result.version, at, line.kind, line.code, line.cells)
+                for result in results
+                for line in result.log
+            ],
+        )
+
+    def _settle(self, sql: Session, settled: Sequence[tuple[Result, int, str | None, int]]) -> None:
+        """*settled*: results with the id, token and version of their rows."""
+        done = [number for result, number, _, version in settled if result.later is None and version <= result.version]
+        changed = [number for result, number, _, version in settled if result.later is None and version > result.version]
+        for some in slices(done):
+            sql.execute(f"DELETE FROM pending WHERE id IN {marks(some)}", some)
+        for some in slices(changed):
+            sql.execute(
+                "UPDATE pending SET token = NULL, due_at = ?, since = ?, tries = 0, reason = '', failing_since = NULL,"
+                f" isolated = 0 WHERE id IN {marks(some)}",
+                (self._due_now(), self._at(), *some),
+            )
+        waiting: list[tuple[tuple[Any, ...], int]] = []
+        for result, number, _, _ in settled:
+            if (later := result.later) is not None:
+                failing = self._at() if later.failed else -1
+                how = (self._due(later.due_at), later.reason, int(later.failed), int(later.isolated), failing)
+                waiting.append((how, number))
+        for how, same in groupby(sorted(waiting), lambda pair: pair[0]):
+            for some in slices([number for _, number in same]):
+                *values, failing = how
+                sql.execute(
+                    "UPDATE pending SET token = NULL, due_at = ?, reason = ?, tries = tries + ?, isolated = ?"
+                    f"{', failing_since = coalesce(failing_since, ?)' if failing >= 0 else ''} WHERE id IN {marks(some)}",
+                    (*values, *((failing,) if failing >= 0 else ()), *some),
+                )
+
+    def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
+        """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while
+        another record's succeeded."""
+        with self._engine.writing() as sql:
+            for some in slices(sorted(set(record_ids))):
+                sql.execute(
+                    "UPDATE pending SET isolated = 1, due_at = ?, tries = greatest(tries, 1), failing_since = ?"
+                    f" WHERE route = ? AND isolated = 0 AND record_id IN {marks(some)}",
+                    (self._due(due_at), self._at(), route, *some),
+                )
+
+    def written(self, route: str, record_ids: Iterable[str], keys: Iterable[str] = ()) -> list[Written]:
+        """What *route* last wrote for those records, and under those row keys whoever wrote them."""
+        found: dict[str, Written] = {}
+        with self._engine.reading() as sql:
+            for column, wanted in (("record_id", record_ids), ("key", keys)):
+                for some in slices(sorted(set(wanted))):
+                    text = f"SELECT key, record_id, cells FROM written WHERE route = ? AND {column} IN {marks(some)}"
+                    rows = sql.execute(text, (route, *some)).fetchall()
+                    found.update((key, Written(key, record_id, cells)) for key, record_id, cells in rows)
+        return list(found.values())
+
+
+def state_of(row: Sequence[Any]) -> RouteState:
+    """A route's state from the columns that ``route_state`` reads."""
+    kind, reason, paused_until, failures, since, delivered_at = row
+    return RouteState(
+        kind, reason, moment_or_none(paused_until), failures, moment_or_none(since), moment_or_none(delivered_at)
+    )

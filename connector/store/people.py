@@ -1,0 +1,275 @@
+"""What people ask for: status, one affiliate's story, forgetting a person, and what is kept for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from connector.store.engine import Session, insert, marks, slices
+from connector.store.inbox import forgotten_key, forgotten_mark, opened
+from connector.store.model import (
+    DeliveryLine,
+    Forgotten,
+    PendingFor,
+    RouteStatus,
+    SourceStatus,
+    Status,
+    StoredEvent,
+    micros,
+    moment,
+    moment_or_none,
+)
+from connector.store.part import Part
+from connector.store.pending import state_of
+from connector.store.records import add_to_state, state
+
+_AHEAD = timedelta(days=1)  # what lies further ahead than this was noted by a clock that was wrong
+
+
+class People(Part):
+    """Commands, readiness, upkeep and sinks' notes."""
+
+    # ------------------------------------------------ notes and leases
+
+    def recall(self, owner: str, key: str) -> str | None:
+        """What ``remember`` last kept for *owner* (a sink, say) under *key*."""
+        with self._engine.reading() as sql:
+            row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", (owner, key)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remember(self, owner: str, key: str, value: str | None) -> None:
+        """Keep a note; None forgets it."""
+        with self._engine.writing() as sql:
+            if value is None:
+                sql.execute("DELETE FROM notes WHERE owner = ? AND key = ?", (owner, key))
+            else:
+                insert(
+                    sql,
+                    "INSERT INTO notes (owner, key, value)",
+                    [(owner, key, value)],
+                    " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
+                )
+
+    def hold(self, name: str, holder: str, seconds: float) -> bool:
+        """Take the lease *name*, or keep it for *seconds* from now. False: another holder has it.
+
+        It only keeps others from working in vain: who comes back late is stopped by the epoch and by tokens.
+        """
+        now = self._due_now()
+        with self._engine.writing() as sql:
+            taken = sql.execute(
+                "INSERT INTO leases (name, holder, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
+                " SET holder = excluded.holder, until = excluded.until"
+                " WHERE leases.until < ? OR leases.holder = excluded.holder",
+                (name, holder, now + int(seconds * 1e6), now),
+            )
+        return taken.rowcount == 1
+
+    def let_go(self, name: str, holder: str) -> None:
+        """Give the lease *name* back, if *holder* has it."""
+        with self._engine.writing() as sql:
+            sql.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
+
+    def holder_of(self, name: str) -> str | None:
+        """Who holds the lease *name* now."""
+        with self._engine.reading() as sql:
+            row = sql.execute(
+                "SELECT holder FROM leases WHERE name = ? AND until >= ?", (name, self._due_now())
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    # ------------------------------------------------ status
+
+    def status(self) -> Status:
+        """The state of everything. Counts what waits and what is pending, never the events."""
+        with self._engine.reading() as sql:
+            (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
+            (waiting,) = sql.execute("SELECT count(*) FROM todo").fetchone()
+            pending = {
+                route: (count, retrying, since)
+                for route, count, retrying, since in sql.execute(
+                    "SELECT route, count(*), count(*) FILTER (WHERE tries > 0), min(since) FROM pending GROUP BY route"
+                ).fetchall()
+            }
+            routes = []
+            for route, rows, *columns in sql.execute(
+                "SELECT route, (SELECT count(*) FROM written w WHERE w.route = r.route), kind, reason, paused_until,"
+                " failures, since, delivered_at FROM routes r ORDER BY route"
+            ).fetchall():
+                count, retrying, since = pending.get(route, (0, 0, None))
+                routes.append(RouteStatus(route, count, retrying, moment_or_none(since), rows, state_of(columns)))
+            sources = tuple(
+                SourceStatus(name, received, duplicates, none, unreadable, moment_or_none(at), moment_or_none(came))
+                for name, received, duplicates, none, unreadable, at, came in sql.execute(
+                    "SELECT source, received, duplicates, no_affiliate, unreadable, last_at, last_received_at"
+                    " FROM sources ORDER BY source"
+                ).fetchall()
+            )
+            records = state(sql, "records")
+        return Status(records, waiting, last or 0, sources, tuple(routes))
+
+    # ------------------------------------------------ one affiliate
+
+    def events_of(self, record_id: str) -> list[StoredEvent]:
+        """The events still kept that name that record, oldest first. Reads through all mentions: for people."""
+        with self._engine.reading() as sql:
+            rows = sql.execute(
+                "SELECT e.seq, source, key, topic, at, received_at, body FROM mentions m JOIN events e ON e.seq = m.seq"
+                " WHERE m.record_id = ? ORDER BY e.seq",
+                (record_id,),
+            ).fetchall()
+        return opened(rows)
+
+    def deliveries_of(self, record_id: str) -> list[DeliveryLine]:
+        """That record's deliveries still kept, oldest first. Reads through the whole log: for people."""
+        with self._engine.reading() as sql:
+            rows = sql.execute(
+                "SELECT route, record_id, key, version, at, kind, code, cells FROM deliveries"
+                " WHERE record_id = ? ORDER BY id",
+                (record_id,),
+            ).fetchall()
+        return [
+            DeliveryLine(route, whose, key, version, moment(at), kind, code, cells)
+            for route, whose, key, version, at, kind, code, cells in rows
+        ]
+
+    def pending_of(self, record_id: str) -> list[PendingFor]:
+        """For which routes that record is pending."""
+        with self._engine.reading() as sql:
+            rows = sql.execute(
+                "SELECT route, since, due_at, tries, reason FROM pending WHERE record_id = ? ORDER BY route",
+                (record_id,),
+            ).fetchall()
+        return [
+            PendingFor(route, moment(since), self._moment_due(due), tries, reason)
+            for route, since, due, tries, reason in rows
+        ]
+
+    # ------------------------------------------------ forgetting a person
+
+    def mentions_of(self, record_ids: Iterable[str]) -> set[int]:
+        """The seqs of events that are known to name those records. Reads through all mentions."""
+        seqs: set[int] = set()
+        with self._engine.reading() as sql:
+            for some in slices(sorted(set(record_ids))):
+                text = f"SELECT seq FROM mentions WHERE record_id IN {marks(some)}"
+                seqs.update(seq for (seq,) in sql.execute(text, some).fetchall())
+        return seqs
+
+    def under_way(self, record_ids: Iterable[str]) -> bool:
+        """Whether a route is delivering one of those records at the moment."""
+        asked = sorted(set(record_ids))
+        with self._engine.reading() as sql:
+            return any(
+                sql.execute(
+                    "SELECT 1 FROM pending WHERE token IS NOT NULL AND due_at > ?"
+                    f" AND record_id IN {marks(some)} LIMIT 1",
+                    (self._due_now(), *some),
+                ).fetchone()
+                for some in slices(asked)
+            )
+
+    def forget(self, record_ids: Sequence[str], seqs: Iterable[int]) -> Forgotten:
+        """Take away these events of the inbox, these records, and all that was kept of their deliveries.
+
+        A projection on its way begins anew (see ``Overtaken``). A keyed hash of each event stays, so that its late
+        second delivery does not bring the person back. What the files still hold in unused places goes with ``erase``.
+        """
+        events = deliveries = records = 0
+        rows: dict[str, set[str]] = {}
+        with self._engine.writing() as sql:
+            add_to_state(sql, "epoch", 1)
+            for some in slices(sorted(set(seqs))):
+                events += self._take_out(sql, some)
+            for some in slices(sorted(set(record_ids))):
+                these = f"IN {marks(some)}"
+                for route, key in sql.execute(
+                    f"SELECT route, key FROM written WHERE record_id {these}", some
+                ).fetchall():
+                    rows.setdefault(route, set()).add(key)
+                for table in ("mentions", "pending", "written"):
+                    sql.execute(f"DELETE FROM {table} WHERE record_id {these}", some)
+                deliveries += sql.execute(f"DELETE FROM deliveries WHERE record_id {these}", some).rowcount
+                records += sql.execute(f"DELETE FROM records WHERE id {these}", some).rowcount
+            add_to_state(sql, "records", -records)
+        return Forgotten(events, records, deliveries, {route: tuple(sorted(keys)) for route, keys in rows.items()})
+
+    def _take_out(self, sql: Session, seqs: Sequence[int]) -> int:
+        key, at = forgotten_key(sql), self._at()
+        found = sql.execute(f"SELECT source, key FROM events WHERE seq IN {marks(seqs)}", seqs).fetchall()
+        insert(
+            sql,
+            "INSERT INTO forgotten (mark, at)",
+            sorted((forgotten_mark(key, source, event_key), at) for source, event_key in found),
+            " ON CONFLICT DO NOTHING",
+        )
+        for table in ("todo", "mentions", "events"):
+            sql.execute(f"DELETE FROM {table} WHERE seq IN {marks(seqs)}", seqs)
+        return len(found)
+
+    def erase(self, *, rebuild_up_to_bytes: int | None = None) -> bool:
+        """Leave nothing of what was deleted in the files: the file is written anew and its log emptied.
+
+        Args:
+            rebuild_up_to_bytes: a file that is larger is not written anew, since nothing could be received meanwhile;
+                what was deleted in it was overwritten in its place. None: however large.
+
+        Returns:
+            Whether the file was written anew.
+        """
+        return self._engine.erase(rebuild_up_to_bytes)
+
+    # ------------------------------------------------ upkeep
+
+    def prune(self, before: datetime, limit: int = 500) -> int:
+        """One small step of retention: take away up to *limit* projected events that were received before *before*,
+        and as many lines of the delivery log; call again while it returns something.
+
+        Returns:
+            How many events and lines went.
+        """
+        edge = micros(before)
+        with self._engine.writing() as sql:
+            self._fix_times(sql, self._at() + micros_of(_AHEAD))
+            rows = sql.execute(
+                "SELECT seq FROM events WHERE received_at < ?"
+                " AND NOT EXISTS (SELECT 1 FROM todo WHERE todo.seq = events.seq) ORDER BY received_at LIMIT ?",
+                (edge, limit),
+            ).fetchall()
+            for some in slices(sorted(seq for (seq,) in rows)):
+                for table in ("mentions", "events"):
+                    sql.execute(f"DELETE FROM {table} WHERE seq IN {marks(some)}", some)
+            lines = sql.execute(
+                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < ? ORDER BY at LIMIT ?)",
+                (edge, limit),
+            ).rowcount
+            sql.execute("DELETE FROM forgotten WHERE at < ?", (edge,))
+        return len(rows) + lines
+
+    def clock_was_set_back(self, *, ahead_by: timedelta = timedelta(0)) -> None:
+        """Times that lie ahead, by more than *ahead_by*, were noted by a clock that was wrong, and count as of now:
+        else a record or a route would wait until the right clock comes there, and retention would wait for events."""
+        self._engine.compare_clocks()
+        at, due_at = self._at(), self._due_now()
+        limit = at + micros_of(ahead_by)
+        with self._engine.writing() as sql:
+            sql.execute(
+                "UPDATE pending SET due_at = ? WHERE due_at > ? AND token IS NULL",
+                (due_at, due_at + micros_of(ahead_by)),
+            )
+            for table, column in (
+                ("pending", "since"), ("pending", "failing_since"), ("routes", "paused_until"), ("routes", "since"),
+                ("sources", "last_received_at"),
+            ):  # fmt: skip
+                sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (at, limit))
+            self._fix_times(sql, limit)
+        self._ring(self._on_pending)
+
+    def _fix_times(self, sql: Session, limit: int) -> None:
+        """Events and deliveries that were noted as of later than *limit* count as of now."""
+        for table, column in (("events", "received_at"), ("deliveries", "at"), ("forgotten", "at")):
+            sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (self._at(), limit))
+
+
+def micros_of(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)

@@ -1,0 +1,85 @@
+"""The records: what the events together say of each affiliate. The projector's part of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from connector.store.engine import Session, insert, marks, slices
+from connector.store.inbox import add_tallies
+from connector.store.model import Batch, Known, Overtaken, Saved
+from connector.store.part import Part
+
+
+class Records(Part):
+    """Read by everybody, changed by ``commit`` alone."""
+
+    def epoch(self) -> int:
+        """How often the records were changed: ask before reading what a batch is made from."""
+        with self._engine.reading() as sql:
+            return state(sql, "epoch")
+
+    def load(self, record_ids: Iterable[str]) -> dict[str, Known]:
+        """The records of those ids that exist."""
+        known: dict[str, Known] = {}
+        with self._engine.reading() as sql:
+            for some in slices(sorted(set(record_ids))):
+                text = f"SELECT id, version, facts FROM records WHERE id IN {marks(some)}"
+                rows = sql.execute(text, some).fetchall()
+                known.update((record_id, Known(version, facts.encode())) for record_id, version, facts in rows)
+        return known
+
+    def record_ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """A page of the ids of all records, in order."""
+        with self._engine.reading() as sql:
+            rows = sql.execute("SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?", (after, limit)).fetchall()
+        return [record_id for (record_id,) in rows]
+
+    def commit(self, batch: Batch) -> None:
+        """All of *batch* or nothing; then the records that say something new are pending for every route.
+
+        Raises:
+            Overtaken: the records were changed since ``batch.epoch``: read again.
+        """
+        records = sorted(batch.records, key=lambda saved: saved.record_id)
+        changed = [saved for saved in records if saved.version != saved.before]
+        with self._engine.writing() as sql:
+            moved = sql.execute("UPDATE state SET value = value + 1 WHERE name = 'epoch' AND value = ?", (batch.epoch,))
+            if moved.rowcount != 1:
+                raise Overtaken("the projection has moved on")
+            for some in slices(sorted(batch.seqs)):
+                sql.execute(f"DELETE FROM todo WHERE seq IN {marks(some)}", some)
+            insert(
+                sql,
+                "INSERT INTO records (id, version, facts)",
+                [(saved.record_id, saved.version, saved.facts.decode()) for saved in records],
+                " ON CONFLICT (id) DO UPDATE SET version = excluded.version, facts = excluded.facts",
+            )
+            add_to_state(sql, "records", sum(1 for saved in records if not saved.before))
+            if changed:
+                self._make_pending(sql, changed)
+            insert(sql, "INSERT INTO mentions", sorted(set(batch.mentions)), " ON CONFLICT DO NOTHING")
+            add_tallies(sql, dict(batch.tallies))
+        if changed:
+            self._ring(self._on_pending)
+
+    def _make_pending(self, sql: Session, changed: Sequence[Saved]) -> None:
+        at, due_at = self._at(), self._due_now()
+        for (route,) in sql.execute("SELECT route FROM routes ORDER BY route").fetchall():
+            insert(
+                sql,
+                "INSERT INTO pending (route, record_id, version, due_at, since)",
+                [(route, saved.record_id, saved.version, due_at, at) for saved in changed],
+                " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version",
+            )
+
+
+def state(sql: Session, name: str) -> int:
+    """A number that is kept under that name."""
+    (value,) = sql.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+    return int(value)
+
+
+def add_to_state(sql: Session, name: str, change: int) -> None:
+    """Change a number that is kept under that name."""
+    if change:
+        sql.execute("UPDATE state SET value = value + ? WHERE name = ?", (change, name))

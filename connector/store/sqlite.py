@@ -1,0 +1,280 @@
+"""The store in one SQLite file: the default, for one machine. Knows no table.
+
+What goes wrong with a disk comes out of here as StoreUnavailable, and the next call tries afresh.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from connector.core.errors import StoreUnavailable
+from connector.store.engine import Session
+from connector.store.model import StoreDamaged
+
+_APPLICATION_ID = 0x61666670  # "affp": tells our files from any other SQLite file
+_BUSY_MILLISECONDS = 5000
+_WRITER_CACHE_KIB = 16_384
+_READER_CACHE_KIB = 512  # of a statement: whatever another connection writes makes all of it void
+_CHECKED_BYTES = 16 * 1024 * 1024  # checking all of a larger file would hold up every start
+_VACUUM_IN_MEMORY_BYTES = 512 * 1024 * 1024
+_EMPTYING_SECONDS = 30.0
+
+_Identity = tuple[int, int]
+
+
+class Sqlite:
+    """See ``Engine``. One connection writes, under a lock; those that read are kept for the next reader.
+
+    Raises:
+        StoreDamaged: the file is damaged or not ours.
+        StoreUnavailable: it can't be opened or made.
+    """
+
+    serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
+    number = "INTEGER"
+    blob = "BLOB"
+    without_rowid = " WITHOUT ROWID"
+    lock_rows = take_rows = ""
+    shared = False
+    poll_seconds = 1.0
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path, self._log = path, path.with_name(f"{path.name}-wal")
+        self._uri = f"{path.absolute().as_uri()}?mode=rw"  # where the file was taken away, no other one is made
+        self._lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
+        # Open for as long as the store is: SQLite takes the log away when the last connection is closed.
+        self._anchor = self._opened()
+        self._file, self._log_file = _identity(path), _identity(self._log)
+
+    # ------------------------------------------------ opening
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            # The file holds people's data. SQLite gives -wal and -shm the mode of the main file.
+            if not self._path.exists():
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, check_same_thread=False)
+        except OSError as error:
+            raise StoreUnavailable.at(self._path, "can't be opened", error) from error
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+            self._inspect(connection)
+            self._set_up(connection, _READER_CACHE_KIB)
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log
+        except sqlite3.OperationalError as error:
+            connection.close()
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise self._damaged(str(error)) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _inspect(self, connection: sqlite3.Connection) -> None:
+        """Refuse a file that is not ours or damaged, before anything in it is changed."""
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables:
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            return
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        if owner != _APPLICATION_ID:
+            raise StoreDamaged(f"{self._path}: this is no file of the connector; it is left as it is")
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'todo'").fetchone() is None:
+            raise StoreDamaged(
+                f"{self._path}: made by the first edition of the connector, which kept its events in a second file; it "
+                "is left as it is. Move it away to start afresh; `connector backfill` reads the affiliates again."
+            )
+        if self._path.stat().st_size <= _CHECKED_BYTES:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise self._damaged(found)
+
+    def _damaged(self, what: str) -> StoreDamaged:
+        return StoreDamaged(
+            f"{self._path}: the file is damaged ({what}); it is left as it is. "
+            "Put a backup in its place, or move it away to start afresh."
+        )
+
+    def _connect(self, cache_kib: int) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        connection = sqlite3.connect(
+            self._uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")  # first: what follows may have to wait
+            self._set_up(connection, cache_kib)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @staticmethod
+    def _set_up(connection: sqlite3.Connection, cache_kib: int) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses answered events when the power goes
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+        connection.create_function("greatest", -1, max, deterministic=True)
+
+    # ------------------------------------------------ transactions
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._check_place()
+            try:
+                if self._writer is None:
+                    self._writer = self._connect(_WRITER_CACHE_KIB)
+                connection = self._writer
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                # After a full disk or an I/O error the connection's state is anybody's guess.
+                self._drop_writer()
+                raise StoreUnavailable(f"{self._path.name}: {error}") from error
+            except BaseException:
+                if self._writer is not None and self._writer.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._writer.execute("ROLLBACK")
+                raise
+            self._check_place()  # before anybody is told that it is safe
+
+    making = writing
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            for end in (writer.rollback, writer.close):
+                with suppress(sqlite3.Error):
+                    end()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        self._check_place()
+        connection: sqlite3.Connection | None = None
+        try:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._connect(_READER_CACHE_KIB)
+            connection.execute("BEGIN")  # one snapshot
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            raise StoreUnavailable(f"{self._path.name}: {error}") from error
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        if self._closed:
+            connection.close()
+        else:
+            self._readers.append(connection)
+
+    def _check_place(self) -> None:
+        """Refuse when the file or its log is no longer where it was: what is written into one that was moved or
+        deleted is lost, and SQLite does not notice."""
+        if _identity(self._path) != self._file:
+            raise StoreUnavailable(
+                f"{self._path}: the file was moved, deleted or replaced while in use; put it back, or start again"
+            )
+        if _identity(self._log) != self._log_file:
+            # The anchor still has the log open: what was acknowledged before goes into the main file.
+            with suppress(sqlite3.Error):
+                self._anchor.execute("PRAGMA wal_checkpoint(FULL)")
+            raise StoreUnavailable(
+                f"{self._log}: the file was moved, deleted or replaced while in use; start again, and never delete it: "
+                "it holds what was committed last"
+            )
+
+    # ------------------------------------------------ the rest of Engine
+
+    def tables(self, sql: Session) -> set[str]:
+        return {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+
+    def clock_offset(self) -> int:
+        return 0
+
+    def compare_clocks(self) -> None:
+        pass
+
+    def erase(self, rebuild_up_to_bytes: int | None) -> bool:
+        with self.reading() as sql:
+            (pages,) = sql.execute("PRAGMA page_count").fetchone()
+            (page_bytes,) = sql.execute("PRAGMA page_size").fetchone()
+        size = pages * page_bytes
+        whole = rebuild_up_to_bytes is None or size <= rebuild_up_to_bytes
+        if whole:
+            self._alone(lambda connection: self._vacuum(connection, size))
+        self._empty_log()
+        return whole
+
+    def _vacuum(self, connection: sqlite3.Connection, size: int) -> None:
+        connection.execute("PRAGMA busy_timeout = 60000")
+        if size > _VACUUM_IN_MEMORY_BYTES:
+            connection.execute("PRAGMA temp_store = FILE")
+        connection.execute("VACUUM")
+
+    def _empty_log(self) -> None:
+        """Move what is in the log into the file, and cut the log to nothing."""
+        busy = [1]
+
+        def checkpoint(connection: sqlite3.Connection) -> None:
+            busy[0] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
+        ends = time.monotonic() + _EMPTYING_SECONDS
+        while True:
+            self._alone(checkpoint)
+            if not busy[0]:
+                return
+            if time.monotonic() >= ends:
+                raise StoreUnavailable(f"{self._path.name}: its log can't be emptied while others read; try again")
+            time.sleep(0.05)
+
+    def _alone(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Do *work* on a connection of its own while no other thread writes."""
+        with self._lock:
+            try:
+                connection = self._connect(_READER_CACHE_KIB)
+                try:
+                    work(connection)
+                finally:
+                    connection.close()
+            except sqlite3.Error as error:
+                raise StoreUnavailable(f"{self._path.name}: {error}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._drop_writer()
+            while self._readers:
+                self._readers.pop().close()
+            self._anchor.close()
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Which file is at *path*; None: none that can be reached."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
