@@ -22,7 +22,7 @@ from connector.core.row import Row
 from connector.core.sink import Outcome, Sink, Target
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, Route, RouteWorker
-from connector.store.store import Store
+from connector.store import Store
 
 limits = {"hubspot": (100, 10.0), "sheets": (60, 60.0)}
 """Calls per seconds: HubSpot's for a private app of the smaller accounts, Google's writes per user and project."""

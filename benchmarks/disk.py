@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks import measure, stores
 from benchmarks.measure import MIB, Goal
+from connector.store import Store
 from connector.store.model import LogLine, Result
-from connector.store.store import Store
 
 _KEPT_DAYS = 3
 _SETTLED_DAYS = 2 * (_KEPT_DAYS + 1)

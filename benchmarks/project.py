@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import measure, stores
 from benchmarks.measure import Goal, median
-from connector.store.store import Store
+from connector.store import Store
 
 _AFFILIATES_OF_A_ROUND = 1_000
 

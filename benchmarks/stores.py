@@ -13,7 +13,7 @@ from connector.core.source import Event, InboundRequest
 from connector.dead_letters import DeadLetters
 from connector.projector import Projector
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store.store import Store, open_store
+from connector.store import Store, open_store
 
 _QUERY = b"token=" + TOKEN.encode()
 _EVENTS_AT_ONCE = 10_000

@@ -39,9 +39,10 @@ from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
 from connector.projector import Projector
 from connector.receiver import Receiver
-from connector.store.store import Store, open_store
+from connector.store import Store, open_store
+from connector.store.tables import CLOCK_TRUSTED
 
-_CLOCK_NOTES: Final = "clock believed", "clock ahead since"
+_CLOCK_NOTES: Final = CLOCK_TRUSTED[1], "clock ahead since"
 _DEATH_SHOWN_SECONDS: Final = 90.0
 _LONGEST_RESTART_WAIT_SECONDS: Final = 60.0
 _PROBED_AFTER_SECONDS: Final = 10.0

@@ -13,7 +13,7 @@ from connector.core.errors import Stopping
 from connector.core.sink import Sink
 from connector.core.source import Source
 from connector.file_lock import FileLock
-from connector.store.store import Store
+from connector.store import Store, is_postgres
 
 
 def utc_now() -> datetime:
@@ -89,6 +89,9 @@ class LiveHost:
 
 def reading_lock(config: Config, source: str) -> FileLock:
     """What a process holds while it reads that source's API."""
+    if is_postgres(config.store.url):
+        letters = config.dead_letters.path
+        return FileLock(letters.with_name(f"{letters.name}.{source}.lock"))
     store = Path(config.store.url.removeprefix("sqlite:///"))
     return FileLock(store.with_name(f"{store.name}.{source}.lock"))
 

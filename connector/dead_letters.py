@@ -97,7 +97,7 @@ def event_of(letter: Letter) -> Event:
 class Store(Protocol):
     """What a replay needs of the store."""
 
-    def append(self, events: Sequence[Event]) -> None: ...
+    def replay(self, events: Sequence[Event]) -> None: ...
 
     def enqueue(self, route: str, record_ids: Iterable[str]) -> int: ...
 
@@ -194,7 +194,7 @@ class DeadLetters:
             if letter is None:
                 continue
             if letter.stage == "normalize":
-                store.append([event_of(letter)])
+                store.replay([event_of(letter)])
             else:
                 store.enqueue(letter.place, [letter.subject])
             replayed += self.close([letter_id], "replayed")

@@ -12,7 +12,7 @@ from typing import Final
 
 from connector import logs
 from connector.core.source import API_TOPIC, Event, Source
-from connector.store.store import Store
+from connector.store import Store
 
 _log = logs.get("topics")
 _NOTES_OWNER: Final = "connector.topics"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.postgres import Cluster, run_cluster
 from tests.running import Nursery
 
 # How long an example takes is the machine's affair. The examples are the same in every run, so that what failed fails
@@ -33,3 +34,8 @@ def nursery() -> Iterator[Nursery]:
     nursery = Nursery()
     yield nursery
     nursery.close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    yield from run_cluster()

@@ -21,7 +21,7 @@ from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Delivered, Retry, Route, RouteWorker
 from connector.projector import Projector
-from connector.store.store import Store, open_store
+from connector.store import Store, open_store
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

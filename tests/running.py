@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from connector.store import open_store
 from connector.store.model import Status
-from connector.store.store import open_store
 
 root = Path(__file__).parent.parent
 tokens = {"firstpromoter": "fp-t0ken-of-the-tests-7c1Zq", "everflow": "ef-t0ken-of-the-tests-9Xk2w"}

@@ -22,8 +22,8 @@ from connector.app import ClockWatch, Program, clock_is_trusted
 from connector.assembly import LiveHost, utc_now
 from connector.core.errors import Forged, Stopping, Unreadable
 from connector.core.source import Event, InboundRequest
+from connector.store import open_store
 from connector.store.model import Later, Result, StoreInUse
-from connector.store.store import open_store
 from tests.doubles import World
 from tests.far_sides.chat import Chat
 from tests.running import Connector, Nursery, now, tokens
@@ -450,7 +450,7 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
     connector = Connector(tmp_path, nursery).start()
     assert connector.pid is not None
     connector.send("firstpromoter", json.loads(_event(1)))
-    largest = (tmp_path / "data" / "connector-inbox.db-wal").stat().st_size
+    largest = (tmp_path / "data" / "connector.db-wal").stat().st_size
     resource.prlimit(connector.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     answers = [connector.post("firstpromoter", _event(number))[0] for number in range(2, 6)]
     assert 503 in answers
@@ -463,7 +463,7 @@ def test_a_full_disk_is_a_503_until_there_is_room_again(tmp_path: Path, nursery:
         assert (status, "store" in reasons) == (503, True)
     told = [line["reason"] for line in connector.lines() if line["event"] == "store.fails"]
     assert told
-    assert all("connector-inbox.db" in reason for reason in told), told
+    assert all("connector.db" in reason for reason in told), told
     resource.prlimit(connector.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert connector.post("firstpromoter", _event(9))[0] == 202
     _wait_until_ready_says(connector, 200, [])

@@ -39,7 +39,7 @@ from connector.file_lock import FileLock
 from connector.projector import Projector
 from connector.sources.everflow.webhooks import Everflow as EverflowSource
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store.store import Store, open_store
+from connector.store import Store, open_store
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.platform_servers import (
     ACCOUNT,
@@ -107,7 +107,7 @@ class World:
         self.store = (
             open_store(str(self.folder / "c.db"), worker=True, now=self.clock)
             if store is None
-            else store(self.folder / "c.db", worker=True, now=self.clock)
+            else store(str(self.folder / "c.db"), worker=True, now=self.clock)
         )
         self.store.enroll(["table/all", "table/more"])
         self.letters = DeadLetters(self.folder / "dead.jsonl", now=self.clock)

@@ -24,7 +24,7 @@ from connector import config
 from connector.cli.main import plain_serve, run
 from connector.credentials import weakness
 from connector.dead_letters import DeadLetters, Letter
-from connector.store.store import open_store
+from connector.store import open_store
 from tests.chaos.server import event
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Fault
@@ -148,7 +148,7 @@ def test_init_on_a_full_disk_leaves_no_half_of_a_file(shell: Shell, tmp_path: Pa
 def test_a_full_disk_at_the_first_start_is_told_in_a_line(started: Shell, tmp_path: Path, command: str) -> None:
     done = on_a_full_disk(tmp_path, 0, command)
     assert done.returncode == 1
-    assert re.fullmatch(r".*/data/connector-inbox\.db: .*\n", done.stderr), done.stderr
+    assert re.fullmatch(r".*/data/connector\.db: .*\n", done.stderr), done.stderr
 
 
 def test_urls_use_the_public_address(started: Shell, tmp_path: Path) -> None:

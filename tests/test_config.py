@@ -215,8 +215,15 @@ cases: dict[str, tuple[str, list[str]]] = {
     ),
     "no number at all": (sound + "[retry]\nfirst_wait_seconds = nan\n", ['10:22: "first_wait_seconds" ']),
     "another database": (
-        sound + '[store]\nurl = "postgresql://x/y"\n',
-        ['10:7: "url" wants the path of an SQLite file, like "sqlite:///data/connector.db"'],
+        sound + '[store]\nurl = "mysql://x/y"\n',
+        [
+            '10:7: "url" wants the path of an SQLite file, like "sqlite:///data/connector.db", '
+            'or a PostgreSQL database, like "postgresql://user@host/connector"'
+        ],
+    ),
+    "a server without a database": (
+        sound + '[store]\nurl = "postgresql://x"\n',
+        ['10:7: "url" wants the name of a database, like "postgresql://user@host/connector"'],
     ),
     "an unknown type of source": (
         sound.replace('"firstpromoter"', '"frstpromoter"'),
@@ -312,6 +319,14 @@ cases: dict[str, tuple[str, list[str]]] = {
     ),
     "not TOML": ("[sources\n", ["1:9: not TOML"]),
 }  # fmt: skip
+
+
+def test_a_postgresql_database_is_a_store_and_its_password_a_secret(tmp_path: Path) -> None:
+    url = "postgresql://connector:pa55w0rd-of-the-tests@db/connector?sslmode=verify-full"
+    loaded = load(tmp_path, sound + f'[store]\nurl = "{url}"\n')
+    assert loaded.store.url == url
+    assert "pa55w0rd-of-the-tests" in loaded.secrets
+    assert "pa55w0rd" not in repr(loaded.store)
 
 
 @pytest.mark.parametrize(("text", "expected"), cases.values(), ids=cases)

@@ -21,8 +21,9 @@ from connector.core.row import Cell, Row, load_cells
 from connector.core.sink import Outcome, Target, TargetOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, RouteWorker
-from connector.store.store import Store
+from connector.store import Store
 from tests.doubles import TableSink, World, as_row, event
+from tests.test_rest import Naps
 
 
 @pytest.fixture
@@ -780,40 +781,34 @@ def test_its_thread_wakes_up_for_what_is_pending_and_stops_when_told(world: Worl
     assert world.pending() == 0
 
 
-def test_it_gives_way_before_a_batch_for_what_the_last_one_took(world: World) -> None:
-    log: list[object] = []
-    pressed = _Pressed(world.store, log)
-    world.sink.after = lambda rows: log.append("sent")
+def test_while_requests_come_in_it_rests_before_a_batch_for_what_the_last_one_took(world: World) -> None:
+    stop = Naps()
     worker = RouteWorker(
-        world.worker.route, cast(Store, pressed), world.letters, Retry(), stop=world.stop, now=world.clock
+        world.worker.route, cast(Store, _Busy(world.store)), world.letters, Retry(), stop=stop, now=world.clock
     )
-    world.say(event(1, 1, email="a@example.com"))
-    worker.step()
-    world.say(event(1, 2, email="b@example.com"))
-    worker.step()
-    nothing, _, cost, _ = log
-    assert nothing == 0.0
-    assert isinstance(cost, float)
-    assert cost > 0
-    pressed.stops = True
+    for at in (1, 2):
+        world.say(event(1, at, email=f"{at}@example.com"))
+        worker.step()
+    first, second = stop.seconds
+    assert first == 0.0
+    assert 0 < second <= 0.5
+    stop.set()
     world.say(event(1, 3, email="c@example.com"))
     worker.step()
-    assert len(log) == 5, "it stops: nothing is begun"
-    assert world.pending() == 1
+    assert world.pending() == 1, "it stops: nothing is begun"
 
 
-class _Pressed:
-    """A store that notes what somebody gives way for."""
+class _Busy:
+    """A store that has just committed requests."""
 
-    def __init__(self, store: Store, log: list[object]) -> None:
-        self._store, self._log, self.stops = store, log, False
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    def give_way(self, used_seconds: float, wait: Callable[[float], bool]) -> bool:
-        self._log.append(used_seconds)
-        return self.stops
+    def committed_at(self) -> float:
+        return time.monotonic()
 
 
 def test_what_was_written_while_the_store_failed_is_settled_later_without_a_second_call(world: World) -> None:

@@ -45,7 +45,7 @@ from connector.sources.firstpromoter import webhooks as firstpromoter
 from connector.sources.rewardful import webhooks as rewardful
 from connector.sources.tolt import webhooks as tolt
 from connector.sources.uppromote import webhooks as uppromote
-from connector.store.store import open_store
+from connector.store import open_store
 from tests.far_sides import platform_servers
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
@@ -17,10 +18,8 @@ from connector.affiliates.forget import Busy, Gone, forget
 from connector.core.errors import StoreUnavailable
 from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event
-from connector.store.blocks import events_in
-from connector.store.compression import Codec
+from connector.store import open_store
 from connector.store.model import LogLine, Overtaken, Pending, Result
-from connector.store.store import open_store
 from tests.doubles import PlainSource, World, event
 from tests.running import Connector, Nursery
 
@@ -32,20 +31,15 @@ def said(number: int, at: int, chance: random.Random, **more: str) -> Event:
 
 
 def blobs_of(folder: Path, number: int) -> list[bytes]:
-    """Bytes that only that affiliate's events and record leave: the events' texts, most of which stand as they are in
-    the midst of their block, and the record's, shrunk; rows are kept as text, and searched by words."""
-    found: list[bytes] = []
-    with sqlite3.connect(folder / "c-inbox.db") as inbox, sqlite3.connect(folder / "c.db") as records:
-        codec = Codec(inbox.execute("SELECT id, content FROM dictionaries").fetchall())
-        seqs = {s for (s,) in records.execute("SELECT seq FROM mentions WHERE record_id = ?", (f"plain:{number}",))}
-        for last, dictionary, content in inbox.execute("SELECT last, dictionary, content FROM blocks"):
-            events = events_in(codec, dictionary, content)
-            for seq, one in enumerate(events, last - len(events) + 1):
-                if seq in seqs:
-                    found.append(json.loads(one.body)["description"].encode())
-        found += [facts for (facts,) in records.execute("SELECT facts FROM records WHERE id = ?", (f"plain:{number}",))]
-    inbox.close()
-    records.close()
+    """Bytes that only that affiliate's events and record leave: the compressed bodies, and the record's description;
+    rows are searched by words."""
+    with sqlite3.connect(folder / "c.db") as sql:
+        whose = (f"plain:{number}",)
+        text = "SELECT body FROM events JOIN mentions ON mentions.seq = events.seq WHERE record_id = ?"
+        found: list[bytes] = [body for (body,) in sql.execute(text, whose)]
+        for (facts,) in sql.execute("SELECT facts FROM records WHERE id = ?", whose):
+            found += re.findall(rb"[a-z0-9]{21,}", facts.encode())
+    sql.close()
     return [blob for blob in found if len(blob) > 20]
 
 
@@ -90,7 +84,7 @@ def test_every_trace_is_gone_from_the_bytes_of_every_file(tmp_path: Path, seed: 
     for number in range(60):
         others |= pieces(blobs_of(tmp_path, number)) if number != 7 else set()
     before = world.store.status().records
-    assert {"c.db", "c-inbox.db"} <= {name.removesuffix("-wal") for name in left_over(tmp_path, ever, [])}
+    assert "c.db" in {name.removesuffix("-wal") for name in left_over(tmp_path, ever, [])}
 
     gone = remove(world, "plain:7")
 
@@ -104,10 +98,9 @@ def test_every_trace_is_gone_from_the_bytes_of_every_file(tmp_path: Path, seed: 
     assert world.store.load(["plain:8"]) or before < 60
     world.close()
     assert left_over(tmp_path, ever - others, ["person7@example.com"]) == set()
-    for name in ("c.db", "c-inbox.db"):
-        with sqlite3.connect(tmp_path / name) as checked:
-            assert checked.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        checked.close()
+    with sqlite3.connect(tmp_path / "c.db") as checked:
+        assert checked.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    checked.close()
 
 
 def test_the_search_finds_what_taking_rows_away_alone_leaves_behind(tmp_path: Path) -> None:
@@ -124,7 +117,7 @@ def test_the_search_finds_what_taking_rows_away_alone_leaves_behind(tmp_path: Pa
     world.close()
 
 
-def test_a_large_inbox_is_overwritten_in_its_free_pages_rather_than_written_anew(tmp_path: Path) -> None:
+def test_what_is_deleted_in_a_large_store_is_overwritten_in_its_place(tmp_path: Path) -> None:
     chance = random.Random(4)
     world = World(tmp_path)
     for at in range(1, 30):
@@ -132,7 +125,7 @@ def test_a_large_inbox_is_overwritten_in_its_free_pages_rather_than_written_anew
     world.deliver()
     known = pieces(blobs_of(tmp_path, 7)) - pieces(b for n in range(20) if n != 7 for b in blobs_of(tmp_path, n))
     world.store.forget(["plain:7"], world.store.mentions_of(["plain:7"]))
-    assert world.store.erase(rebuild_inbox_up_to_bytes=10_000) is False
+    assert world.store.erase(rebuild_up_to_bytes=10_000) is False
     assert left_over(tmp_path, known, ["person7@example.com"]) == set()
     world.close()
 
@@ -140,7 +133,7 @@ def test_a_large_inbox_is_overwritten_in_its_free_pages_rather_than_written_anew
 # ---------------------------------------------------------------- what is about a person
 
 
-def test_duplicates_unread_events_and_those_not_projected_yet_go_as_well(tmp_path: Path) -> None:
+def test_unread_events_and_those_not_projected_yet_go_as_well(tmp_path: Path) -> None:
     world = World(tmp_path)
     first = event(7, 1, key="same", email="ada@example.com")
     world.say(first, first, event(8, 1, email="bob@example.com"))
@@ -148,7 +141,7 @@ def test_duplicates_unread_events_and_those_not_projected_yet_go_as_well(tmp_pat
     world.store.append([event(7, 3, email="ada@example.com"), event(8, 3, note="ada@example.com owes me")])
     world.store.append([event(8, 4, email="bob@example.com", note="77 and 17")])
     gone = remove(world, "plain:7")
-    assert gone.events == 5  # the event, its duplicate, the unread one, the one that waited, and one that names her
+    assert gone.events == 4  # the event, the unread one, the one that waited, and one that names her
     assert gone.letters == 1
     kept = [stored.event for stored in world.store.read_events(0, 100)]
     assert [json.loads(e.body)["id"] for e in kept] == ["8", "8"]
@@ -345,7 +338,7 @@ def test_while_the_program_serves_a_person_is_forgotten_and_nobody_else_notices(
 def test_a_store_that_cannot_be_written_is_told_and_it_can_be_run_again(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.say(event(7, 1, email="ada@example.com"))
-    holder = sqlite3.connect(tmp_path / "c-inbox.db", isolation_level=None)
+    holder = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable):
         remove(world, "plain:7")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from connector.dead_letters import DeadLetters
-from connector.store.store import open_store
+from connector.store import open_store
 from tests.running import Connector, Nursery, now, root
 
 payloads = root.parent / "shared" / "payloads"

@@ -14,7 +14,7 @@ from connector import logs
 from connector.core.source import Event, SourceOptions
 from connector.sources.everflow.webhooks import Everflow
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store.store import Store, open_store
+from connector.store import Store, open_store
 from connector.topics import StrangeTopics, is_strange, met
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

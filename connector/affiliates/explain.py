@@ -17,8 +17,8 @@ from connector.core.record import AffiliateRecord
 from connector.core.source import Event, Source
 from connector.core.view import view
 from connector.dead_letters import DeadLetters
+from connector.store import Store
 from connector.store.model import WAITS_FOR, PendingFor
-from connector.store.store import Store
 
 Evaluate = Callable[[AffiliateRecord], Evaluation]
 

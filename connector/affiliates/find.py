@@ -9,7 +9,7 @@ from msgspec import Struct
 from connector.core.addresses import spellings
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.source import Event, Source
-from connector.store.store import Store
+from connector.store import Store
 
 PAGE = 1000
 """How many records or events are read from the store at once."""

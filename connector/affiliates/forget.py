@@ -14,11 +14,11 @@ from connector.core.errors import StoreUnavailable
 from connector.core.facts import load_facts
 from connector.core.source import Event, Source
 from connector.dead_letters import DeadLetters, Letter, event_of
-from connector.store.model import StoredEvent, fingerprint
-from connector.store.store import Store
+from connector.store import Store
+from connector.store.model import StoredEvent
 
 REBUILT_WHILE_SERVING_BYTES = 128 * 1024 * 1024
-"""The largest inbox that is written anew while a server receives: it takes about a second, and senders wait for it."""
+"""The largest store that is written anew while a server receives: it takes about a second, and senders wait for it."""
 
 _LOOK_EVERY_SECONDS = 0.25
 _WORK_ENDS_WITHIN_SECONDS = 0.5
@@ -30,7 +30,7 @@ class Gone(Struct, frozen=True):
     Args:
         rows: by route: keys of rows that the destination still holds; a person deletes them there.
         elsewhere: other records that name the person, and where: (record id, path).
-        whole: the inbox was written anew; otherwise its free pages were overwritten.
+        whole: the store was written anew; otherwise what was deleted in it was overwritten in its place.
     """
 
     events: int
@@ -80,7 +80,7 @@ def forget(
         if more:
             store.forget(meant.record_ids, more)
         lost += letters.forget(trace.is_in_letter)
-    whole = store.erase(rebuild_inbox_up_to_bytes=None if exclusive else REBUILT_WHILE_SERVING_BYTES)
+    whole = store.erase(rebuild_up_to_bytes=None if exclusive else REBUILT_WHILE_SERVING_BYTES)
     return Gone(gone.events, gone.records, gone.deliveries, lost, gone.rows, meant.elsewhere, whole)
 
 
@@ -109,16 +109,8 @@ def _wait_for_deliveries(store: Store, meant: Meant, wait: Callable[[float], Non
 
 
 def _seqs_about(store: Store, trace: _Trace, known: set[int]) -> set[int]:
-    """Further events about them: unread ones, those not projected yet, and duplicates of any. Reads the whole inbox."""
-    found: set[int] = set()
-    keys: set[bytes] = set()
-    for stored in _all_events(store):
-        if stored.seq in known or trace.is_in_event(stored.event):
-            found.add(stored.seq)
-            keys.add(fingerprint(stored.event))
-    if keys:
-        found |= {stored.seq for stored in _all_events(store) if fingerprint(stored.event) in keys}
-    return found
+    """Further events about them: unread ones, and those not projected yet. Reads the whole inbox."""
+    return {stored.seq for stored in _all_events(store) if stored.seq not in known and trace.is_in_event(stored.event)}
 
 
 def _all_events(store: Store) -> Iterator[StoredEvent]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from connector.store.store import Store
+from connector.store import Store
 
 CONTINUES_WITHIN = timedelta(hours=6)
 """A reading that was stopped longer ago starts afresh: its pages have moved."""

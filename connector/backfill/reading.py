@@ -29,8 +29,7 @@ from connector.core.source import API_TOPIC, Event, Source
 from connector.core.view import said_something_new, view
 from connector.faults import describe
 from connector.file_lock import FileLock
-from connector.store.model import fingerprint
-from connector.store.store import Store
+from connector.store import Store
 
 _log = logs.get("backfill")
 
@@ -274,11 +273,11 @@ class _Backfill:
         """Put the rows that say something new into the inbox, and count them."""
         kept: list[Event] = []
         known = self._known([row.record_id for row in rows if row.record_id])
-        unseen = self._store.unseen(fingerprint(row.event) for row in rows if not row.record_id)
+        unseen = self._store.unseen(row.event for row in rows if not row.record_id)
         for row in rows:
             before = known.get(row.record_id) if row.record_id else None
             if not row.record_id:
-                if fingerprint(row.event) not in unseen:
+                if (row.event.source, row.event.key) not in unseen:
                     continue
                 is_row = row.event.topic.startswith(API_TOPIC)
                 report.unreadable, report.new = report.unreadable + is_row, report.new + (not is_row)

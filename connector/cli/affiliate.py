@@ -20,8 +20,8 @@ from connector.cli.printing import Report, cell_text, local_time, many, show
 from connector.config import Config
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
+from connector.store import open_store
 from connector.store.model import StoreInUse
-from connector.store.store import open_store
 
 AffiliateArgument = Annotated[str, typer.Argument(help="Its id, as in firstpromoter:41, or its e-mail address.")]
 

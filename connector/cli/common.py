@@ -24,7 +24,7 @@ from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
 from connector.core.sink import Sink
 from connector.core.words import unknown_word
 from connector.dead_letters import DeadLetters
-from connector.store.store import Store, open_store, worker_of
+from connector.store import Store, open_store, worker_of
 
 ConfigOption = Annotated[
     Path | None,

@@ -31,7 +31,7 @@ from connector.config import Config, SourceConfig
 from connector.core.source import InboundRequest, accepted_status
 from connector.core.verify import HEX_OF_BODY
 from connector.dead_letters import DeadLetters
-from connector.store.store import Store
+from connector.store import Store
 
 _FOLLOWED_SECONDS = 15.0
 _LOOK_EVERY_SECONDS = 0.05
@@ -122,7 +122,7 @@ def _wait(store: Store) -> None:
     """Until nothing is on its way any more; a route that waits for a person, or met a bug, is not waited for."""
     ends = time.monotonic() + _FOLLOWED_SECONDS
     last = store.status().last_seq
-    while time.monotonic() < ends and store.cursor() < last:
+    while time.monotonic() < ends and not store.is_projected(last):
         time.sleep(_LOOK_EVERY_SECONDS)
     while time.monotonic() < ends and any(
         route.pending and route.state.kind in ("ok", "waiting") for route in store.status().routes

@@ -26,8 +26,7 @@ from connector.cli.printing import Report, ago, cell_text, duration, many, show,
 from connector.config import Config, RouteConfig
 from connector.core.errors import StoreUnavailable
 from connector.core.platform_api import Repair
-from connector.store import model
-from connector.store.store import Store
+from connector.store import Store, model
 
 Letters = Mapping[tuple[str, str], int]
 """Open dead letters by stage and place."""

@@ -18,8 +18,8 @@ from msgspec import Struct
 from connector import logs
 from connector.core.errors import NeedsAction, StartOver, Stopping, TryLater
 from connector.faults import describe
+from connector.store import Store
 from connector.store.model import Later, Pending, RouteKind, RouteState
-from connector.store.store import Store
 
 _log = logs.get("delivery")
 

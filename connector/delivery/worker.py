@@ -24,8 +24,9 @@ from connector.dead_letters import DeadLetters, Letter
 from connector.delivery.batch import Job, Route, Sent, WrittenRows, changed_cells, holders_of, job_of, shape_of
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
+from connector.rest import rest
+from connector.store import Store
 from connector.store.model import WAITS_FOR, Later, LogLine, Pending, Result, RouteState
-from connector.store.store import Store
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -143,7 +144,7 @@ class RouteWorker:
         wait = self._wait_seconds()
         if wait is None or wait > 0:
             return wait
-        if not self._quota_is_ready() or self._store.give_way(self._step_cost, self._stop.wait):
+        if not self._quota_is_ready() or rest(self._store.committed_at(), self._step_cost, self._stop):
             return 0.0
         began = time.thread_time()
         jobs = self._gather()

@@ -11,7 +11,7 @@ from connector.core.source import API_TOPIC, Event
 from connector.store.compression import compressed, expanded
 from connector.store.engine import Engine, Session, insert, marks, slices
 from connector.store.intake import Deliver, Intake
-from connector.store.model import StoredEvent, StoreDamaged, Tally, micros, moment
+from connector.store.model import StoreDamaged, StoredEvent, Tally, micros, moment
 from connector.store.part import Part
 from connector.store.tables import FORGOTTEN_KEY
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from connector.store.engine import Session, insert, marks, slices
 from connector.store.model import (
+    WAITS_FOR,
     Pending,
     Result,
     RouteState,
@@ -20,6 +21,10 @@ from connector.store.model import (
 )
 from connector.store.part import Part
 from connector.store.records import add_to_state
+
+_LAST_ID = "\U0010ffff"
+# With the signs no index but the one that has the order of the ids can be chosen, and none needs sorting.
+_IN_ORDER = "p.record_id > ? AND p.record_id <= ? AND +p.isolated = 0 AND +p.due_at <= ?"
 
 
 class PendingRecords(Part):
@@ -133,32 +138,45 @@ class PendingRecords(Part):
 
     # ------------------------------------------------ delivery
 
-    def take(self, route: str, limit: int, *, lease: timedelta, isolated: bool = False) -> list[Pending]:
-        """Lease up to *limit* due records, those first that have been due for longest, so that a few busy records can't
-        starve the rest. A record whose lease is over is due.
+    def take(
+        self, route: str, limit: int, *, lease: timedelta, after: str = "", isolated: bool = False
+    ) -> list[Pending]:
+        """Lease up to *limit* due records. A record whose lease is over is due.
 
         Args:
-            isolated: those that are sent in calls of their own, or the others.
+            after: they come in the order of their ids, beginning behind this one and wrapping around, so that a few
+                busy records at the front can't starve the rest.
+            isolated: instead, those that are sent in calls of their own, the longest due first.
         """
         now, token = self._due_now(), uuid.uuid4().hex
         until = now + lease // timedelta(microseconds=1)
+        rows: list[Any] = []
         with self._engine.writing() as sql:
-            rows = sql.execute(
-                "SELECT p.id, p.record_id, r.version, r.facts, p.tries, p.since, p.failing_since, p.isolated"
-                " FROM pending p JOIN records r ON r.id = p.record_id"
-                " WHERE p.route = ? AND p.isolated = ? AND p.due_at <= ? ORDER BY p.due_at, p.id LIMIT ?"
-                f"{self._engine.take_rows}",
-                (route, int(isolated), now, limit),
-            ).fetchall()
+            if isolated:
+                rows = self._due_rows(sql, "p.isolated = 1 AND p.due_at <= ?", "p.due_at", (route, now, limit))
+            else:
+                for first, last in ((after, _LAST_ID), ("", after)):
+                    if len(rows) < limit and first < last:
+                        values = (route, first, last, now, limit - len(rows))
+                        rows += self._due_rows(sql, _IN_ORDER, "p.record_id", values)
             for some in slices([row[0] for row in rows]):
                 text = f"UPDATE pending SET due_at = ?, token = ? WHERE id IN {marks(some)}"
                 sql.execute(text, (until, token, *some))
         return [
             Pending(
-                record_id, version, facts.encode(), token, tries, moment(since), moment_or_none(failing_since), bool(own)
+                record_id, version, facts.encode(), token, tries, moment(since), moment_or_none(failing_since),
+                bool(own),
             )
             for _, record_id, version, facts, tries, since, failing_since, own in rows
         ]  # fmt: skip
+
+    def _due_rows(self, sql: Session, which: str, order: str, values: Sequence[Any]) -> list[Any]:
+        return sql.execute(
+            "SELECT p.id, p.record_id, r.version, r.facts, p.tries, p.since, p.failing_since, p.isolated"
+            " FROM pending p JOIN records r ON r.id = p.record_id"
+            f" WHERE p.route = ? AND {which} ORDER BY {order} LIMIT ?{self._engine.take_rows}",
+            values,
+        ).fetchall()
 
     def next_due(self, route: str) -> datetime | None:
         """When ``take`` will find something next: now or past when it would at once; None when nothing is pending."""
@@ -177,11 +195,14 @@ class PendingRecords(Part):
         """
         with self._engine.writing() as sql:
             held = self._held(sql, route, sorted(result.record_id for result in results))
-            mine, lost = [], []
+            mine: list[Result] = []
+            lost: list[Result] = []
             for result in sorted(results, key=lambda result: result.record_id):
                 number, token, _ = held.get(result.record_id, (0, None, 0))
                 (mine if number and token == result.token else lost).append(result)
-            gone = [key for result in mine for key in result.removed] + [key for result in lost for key in result.written]
+            gone = [key for result in mine for key in result.removed] + [
+                key for result in lost for key in result.written
+            ]
             for some in slices(sorted(gone)):
                 sql.execute(f"DELETE FROM written WHERE route = ? AND key IN {marks(some)}", (route, *some))
             self._note_written(sql, route, mine)
@@ -229,29 +250,31 @@ class PendingRecords(Part):
 
     def _settle(self, sql: Session, settled: Sequence[tuple[Result, int, str | None, int]]) -> None:
         """*settled*: results with the id, token and version of their rows."""
-        done = [number for result, number, _, version in settled if result.later is None and version <= result.version]
-        changed = [number for result, number, _, version in settled if result.later is None and version > result.version]
+        done: list[int] = []
+        changed: list[int] = []
+        postponed: list[tuple[Any, ...]] = []
+        at = self._at()
+        for result, number, _, version in settled:
+            later, is_newer = result.later, version > result.version
+            if later is None or (is_newer and later.reason.startswith(WAITS_FOR)):  # the newer one may have the value
+                (changed if is_newer else done).append(number)
+            else:
+                how = (self._due(later.due_at), later.reason, int(later.failed), int(later.isolated))
+                postponed.append((*how, number))
         for some in slices(done):
             sql.execute(f"DELETE FROM pending WHERE id IN {marks(some)}", some)
         for some in slices(changed):
             sql.execute(
                 "UPDATE pending SET token = NULL, due_at = ?, since = ?, tries = 0, reason = '', failing_since = NULL,"
                 f" isolated = 0 WHERE id IN {marks(some)}",
-                (self._due_now(), self._at(), *some),
+                (self._due_now(), at, *some),
             )
-        waiting: list[tuple[tuple[Any, ...], int]] = []
-        for result, number, _, _ in settled:
-            if (later := result.later) is not None:
-                failing = self._at() if later.failed else -1
-                how = (self._due(later.due_at), later.reason, int(later.failed), int(later.isolated), failing)
-                waiting.append((how, number))
-        for how, same in groupby(sorted(waiting), lambda pair: pair[0]):
-            for some in slices([number for _, number in same]):
-                *values, failing = how
+        for (due_at, reason, failed, isolated), same in groupby(sorted(postponed), lambda row: row[:4]):
+            for some in slices([row[-1] for row in same]):
                 sql.execute(
-                    "UPDATE pending SET token = NULL, due_at = ?, reason = ?, tries = tries + ?, isolated = ?"
-                    f"{', failing_since = coalesce(failing_since, ?)' if failing >= 0 else ''} WHERE id IN {marks(some)}",
-                    (*values, *((failing,) if failing >= 0 else ()), *some),
+                    "UPDATE pending SET token = NULL, due_at = ?, reason = ?, tries = tries + ?, isolated = ?,"
+                    f" failing_since = coalesce(failing_since, ?) WHERE id IN {marks(some)}",
+                    (due_at, reason, failed, isolated, at if failed else None, *some),
                 )
 
     def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -21,7 +22,7 @@ from connector.store.model import (
 )
 from connector.store.part import Part
 from connector.store.pending import state_of
-from connector.store.records import add_to_state, state
+from connector.store.records import add_to_state, state, waits_for
 
 _AHEAD = timedelta(days=1)  # what lies further ahead than this was noted by a clock that was wrong
 
@@ -55,7 +56,7 @@ class People(Part):
 
         It only keeps others from working in vain: who comes back late is stopped by the epoch and by tokens.
         """
-        now = self._due_now()
+        now = self._lease_now()
         with self._engine.writing() as sql:
             taken = sql.execute(
                 "INSERT INTO leases (name, holder, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
@@ -74,21 +75,27 @@ class People(Part):
         """Who holds the lease *name* now."""
         with self._engine.reading() as sql:
             row = sql.execute(
-                "SELECT holder FROM leases WHERE name = ? AND until >= ?", (name, self._due_now())
+                "SELECT holder FROM leases WHERE name = ? AND until >= ?", (name, self._lease_now())
             ).fetchone()
         return None if row is None else str(row[0])
+
+    def _lease_now(self) -> int:
+        return time.time_ns() // 1000 + self._engine.clock_offset()
 
     # ------------------------------------------------ status
 
     def status(self) -> Status:
         """The state of everything. Counts what waits and what is pending, never the events."""
+        lacks = waits_for("reason")
         with self._engine.reading() as sql:
             (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
             (waiting,) = sql.execute("SELECT count(*) FROM todo").fetchone()
             pending = {
-                route: (count, retrying, since)
-                for route, count, retrying, since in sql.execute(
-                    "SELECT route, count(*), count(*) FILTER (WHERE tries > 0), min(since) FROM pending GROUP BY route"
+                route: counts
+                for route, *counts in sql.execute(
+                    f"SELECT route, count(*) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE tries > 0),"
+                    f" min(since) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE {lacks})"
+                    " FROM pending GROUP BY route"
                 ).fetchall()
             }
             routes = []
@@ -96,8 +103,9 @@ class People(Part):
                 "SELECT route, (SELECT count(*) FROM written w WHERE w.route = r.route), kind, reason, paused_until,"
                 " failures, since, delivered_at FROM routes r ORDER BY route"
             ).fetchall():
-                count, retrying, since = pending.get(route, (0, 0, None))
-                routes.append(RouteStatus(route, count, retrying, moment_or_none(since), rows, state_of(columns)))
+                count, retrying, since, lacking = pending.get(route, (0, 0, None, 0))
+                since_then = moment_or_none(since)
+                routes.append(RouteStatus(route, count, retrying, since_then, rows, state_of(columns), lacking))
             sources = tuple(
                 SourceStatus(name, received, duplicates, none, unreadable, moment_or_none(at), moment_or_none(came))
                 for name, received, duplicates, none, unreadable, at, came in sql.execute(

@@ -1,4 +1,6 @@
-"""The store in a PostgreSQL database: for several machines. Imported only for a ``postgresql://`` URL. Knows no table."""
+"""The store in a PostgreSQL database, for several machines.
+
+Imported for a ``postgresql://`` URL only. Knows no table."""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -165,11 +167,9 @@ def _translated(text: str) -> bytes:
 
 def _read_url(url: str) -> tuple[str, bool]:
     """*url* as libpq takes it, and whether it leads to a pool of transactions."""
-    parts = urlsplit(url)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    rest = [(name, value) for name, value in pairs if name != "pgbouncer"]
-    pooled = any(name == "pgbouncer" and value.lower() not in ("false", "0") for name, value in pairs)
-    return urlunsplit(parts._replace(query=urlencode(rest))), pooled
+    rest, _, query = url.partition("?")
+    words = [word for word in query.split("&") if word and not word.startswith("pgbouncer=")]
+    return "?".join([rest, "&".join(words)] if words else [rest]), "pgbouncer=true" in query.split("&")
 
 
 def _without_values(error: psycopg.Error) -> str:

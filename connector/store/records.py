@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from connector.store.engine import Session, insert, marks, slices
 from connector.store.inbox import add_tallies
-from connector.store.model import Batch, Known, Overtaken, Saved
+from connector.store.model import WAITS_FOR, Batch, Known, Overtaken, Saved
 from connector.store.part import Part
 
 
@@ -69,8 +69,16 @@ class Records(Part):
                 sql,
                 "INSERT INTO pending (route, record_id, version, due_at, since)",
                 [(route, saved.record_id, saved.version, due_at, at) for saved in changed],
-                " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version",
+                # A record that waits for a value which it lacked may have it now.
+                " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version, due_at ="
+                f" CASE WHEN pending.token IS NULL AND {waits_for('pending.reason')} THEN excluded.due_at"
+                " ELSE pending.due_at END",
             )
+
+
+def waits_for(reason: str) -> str:
+    """The condition that the column *reason* names a value which the record lacks."""
+    return f"substr({reason}, 1, {len(WAITS_FOR)}) = '{WAITS_FOR}'"
 
 
 def state(sql: Session, name: str) -> int:

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from connector.core.errors import StoreUnavailable
-from connector.store import tables
 from connector.store.engine import Engine
 from connector.store.inbox import Inbox
 from connector.store.pending import PendingRecords
 from connector.store.people import People
 from connector.store.records import Records, state
 from connector.store.sqlite import Sqlite
+from connector.store.tables import prepare
 from connector.store.worker import FileWorker, LeasedWorker, Worker, holder_of_file, holder_of_lease
 
 
@@ -22,7 +22,7 @@ def open_store(url: str, *, worker: bool, now: Callable[[], datetime]) -> Store:
     """The store at *url*, made when it is not there.
 
     Args:
-        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db`` (or just a path), or
+        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db`` (or just a path, as text), or
             ``postgresql://user@host/database``.
         worker: True for the one process that projects and delivers (``serve``, ``drain``); it holds the store's lock.
             False for a visitor (``status``, ``dead-letters replay``, ``backfill``), who may look, append and enqueue
@@ -87,7 +87,7 @@ class Store(Inbox, Records, PendingRecords, People):
             raise
         super().__init__(engine, now)
         try:
-            tables.prepare(engine, upgrade=worker, now=now())
+            prepare(engine, upgrade=worker, now=now())
             if worker:
                 if engine.shared:
                     self._worker = LeasedWorker(self, engine.name)

@@ -46,7 +46,7 @@ CREATE TABLE pending (
     since BIGINT NOT NULL, token TEXT, tries BIGINT NOT NULL DEFAULT 0, failing_since BIGINT,
     reason TEXT NOT NULL DEFAULT '', isolated BIGINT NOT NULL DEFAULT 0, UNIQUE (route, record_id)
 );
-CREATE INDEX pending_due ON pending (route, isolated, due_at, id);
+CREATE INDEX pending_due ON pending (route, isolated, due_at);
 CREATE TABLE written (
     route TEXT NOT NULL, key TEXT NOT NULL, record_id TEXT NOT NULL, version BIGINT NOT NULL, at BIGINT NOT NULL,
     cells TEXT NOT NULL, PRIMARY KEY (route, key)

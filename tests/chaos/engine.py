@@ -36,8 +36,8 @@ from connector.delivery import Retry, Route, RouteWorker
 from connector.projector import Projector
 from connector.receiver import Receiver
 from connector.sinks.files.csv_file import CsvFile, CsvOptions
+from connector.store import Store
 from connector.store.model import Batch, Pending, Result
-from connector.store.store import Store
 
 logging.getLogger("connector").addHandler(logging.NullHandler())  # else its warnings go to stderr
 Kind = Literal["csv", "hubspot", "sheets"]
@@ -204,11 +204,11 @@ class PointedStore(Store):
 
     def __init__(self, path: Path, point: Callable[[str], None]) -> None:
         self._point = point
-        super().__init__(path, worker=True, now=now)
+        super().__init__(f"sqlite:///{path}", worker=True, now=now)
 
-    def _insert(self, events: Sequence[Event]) -> None:
+    def append(self, events: Sequence[Event]) -> None:
         self._point("before inbox commit")
-        super()._insert(events)
+        super().append(events)
         self._point("after inbox commit")
 
     def commit(self, batch: Batch) -> None:

@@ -24,6 +24,7 @@ from typing import Literal
 
 from connector.core.errors import StoreUnavailable
 from connector.core.row import load_cells
+from connector.store.sqlite import Sqlite
 from tests.chaos import disk_trace
 from tests.chaos.disk_trace import Change, Disk, Tracer
 from tests.chaos.engine import Engine, csv_rows, faults, now, scratch
@@ -41,9 +42,10 @@ def live(folder: Path, log: Path, seed: int, actions: int, synchronous: Synchron
     tracer.begin(folder, log)
     engine = Engine(folder, answered=lambda number: tracer.mark(f"accepted {number}"))
     if synchronous != "FULL":
-        for file in (engine.store._inbox, engine.store._records):
-            assert file._writer is not None
-            file._writer.execute(f"PRAGMA synchronous = {synchronous}")
+        database = engine.store._engine
+        assert isinstance(database, Sqlite)
+        assert database._writer is not None
+        database._writer.execute(f"PRAGMA synchronous = {synchronous}")
     tracer.fail_syncs(failing)
     chance = random.Random(seed)
     fresh = 1

@@ -69,7 +69,7 @@ def test_a_full_disk_refuses_with_503_and_what_was_accepted_arrives_once_there_i
         assert get(connector, "/healthz")[0] == 200
         _wait_for_readiness(connector, 503)
         told = [line["reason"] for line in connector.lines() if line["event"] == "store.fails"]
-        assert "connector-inbox.db: database or disk is full" in told
+        assert "connector.db: database or disk is full" in told
         filler.unlink()
         assert _until_accepted(connector, 500) < 10
         connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in [*accepted, 500]})
@@ -77,7 +77,7 @@ def test_a_full_disk_refuses_with_503_and_what_was_accepted_arrives_once_there_i
         connector.kill()
 
 
-def test_a_locked_inbox_refuses_with_503_while_health_answers_and_goes_on_afterwards(
+def test_a_locked_store_refuses_with_503_while_health_answers_and_goes_on_afterwards(
     tmp_path: Path, nursery: Nursery
 ) -> None:
     connector = Connector(tmp_path, nursery).start()
@@ -88,7 +88,7 @@ def test_a_locked_inbox_refuses_with_503_while_health_answers_and_goes_on_afterw
         status, headers = post(connector, event(number), seconds=15)
         answers.append((number, status, headers.get("retry-after", "")))
 
-    thief = sqlite3.connect(tmp_path / "data" / "connector-inbox.db", isolation_level=None)
+    thief = sqlite3.connect(tmp_path / "data" / "connector.db", isolation_level=None)
     thief.execute("BEGIN IMMEDIATE")
     threads = [threading.Thread(target=knock, args=(number,)) for number in range(2, 22)]
     for thread in threads:
@@ -111,38 +111,21 @@ def test_a_locked_inbox_refuses_with_503_while_health_answers_and_goes_on_afterw
     connector.kill()
 
 
-def test_locked_records_hold_up_nobody_who_sends(tmp_path: Path, nursery: Nursery) -> None:
-    connector = Connector(tmp_path, nursery).start()
-    thief = sqlite3.connect(tmp_path / "data" / "connector.db", isolation_level=None)
-    thief.execute("BEGIN IMMEDIATE")
-    for number in range(1, 21):
-        assert post(connector, event(number))[0] == 202
-    thief.execute("ROLLBACK")
-    thief.close()
-    connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in range(1, 21)})
-    connector.kill()
-
-
-@pytest.mark.parametrize("name", ["connector.db", "connector-inbox.db"])
-def test_a_damaged_file_is_named_refused_at_start_and_left_as_it_is(
-    tmp_path: Path, nursery: Nursery, name: str
-) -> None:
+def test_a_damaged_file_is_named_refused_at_start_and_left_as_it_is(tmp_path: Path, nursery: Nursery) -> None:
     connector = Connector(tmp_path, nursery).start()
     for number in range(1, 40):
         assert post(connector, event(number))[0] == 202
     connector.wait_for({"firstpromoter:39": {"Status": "Active"}})
     connector.stop()
-    path = tmp_path / "data" / name
+    path = tmp_path / "data" / "connector.db"
     damaged = bytearray(path.read_bytes())
     damaged[4096:8192] = os.urandom(4096)
     path.write_bytes(damaged)
-    other = path.with_name("connector-inbox.db" if name == "connector.db" else "connector.db")
-    whole = other.read_bytes()
     code, text = _serve(connector)
     assert code == 1
     assert f"{path}: the file is damaged" in text
     assert "backup" in text
-    assert (path.read_bytes(), other.read_bytes()) == (bytes(damaged), whole)
+    assert path.read_bytes() == bytes(damaged)
 
 
 def test_a_second_process_on_one_database_is_refused_with_the_reason(tmp_path: Path, nursery: Nursery) -> None:

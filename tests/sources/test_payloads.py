@@ -62,6 +62,16 @@ def test_envelopes_are_opened(name: str, key: str | None, topic: str, at: int) -
         assert event.key == key
 
 
+@pytest.mark.parametrize("name", ["promoter_signed_up", "lead_signup", "reward_created", "fulfilment_pending"])
+def test_the_short_and_the_full_body_of_one_event_are_both_kept(name: str) -> None:
+    """The inbox keeps one event a key; with the same key the fuller body would pass for a duplicate."""
+    short, full = (
+        SOURCES["firstpromoter"].accept(request((PAYLOADS / f"firstpromoter-v1-{name}{form}.json").read_bytes())).key
+        for form in ("-short", "")
+    )
+    assert short == f"{full}:short"
+
+
 def test_two_kinds_of_event_with_one_uuid_are_two_events() -> None:
     """The vendor's own v2 examples do that; with the UUID alone the second would pass for a duplicate."""
     keys = {

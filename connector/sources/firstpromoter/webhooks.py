@@ -85,6 +85,7 @@ class FirstPromoter:
 
     def _opened(self, raw: bytes, received_at: datetime) -> Event:
         value, body = open_body(raw, SECRETS)
+        form = ""
         if "event_id" in value:
             number, topic, time = value.get("event_id"), value.get("event_type"), value.get("timestamp")
         else:
@@ -92,12 +93,16 @@ class FirstPromoter:
             if type(event) is not dict or type(value.get("data")) is not dict:
                 raise Unreadable('the body is not {"event": {…}, "data": {…}} and has no "event_id"')
             number, topic, time = event.get("id"), event.get("type"), event.get("created_at")
+            promoter = value["data"].get("promoter")
+            if type(promoter) is dict and "cust_id" not in promoter:
+                form = ":short"
         number, topic = _word(number), _word(topic)
         if number is None or topic is None:
             raise Unreadable("the event has no id or no type")
         # The type belongs to the key. v1 sends one event under two names with one id, and the merge absorbs the second;
         # v2's published examples even give one UUID to events of two kinds, about two different things.
-        key = f"{topic}:{number}"
+        # So does the form of a v1 body: one event may come in a short and in a full one, and the full one says more.
+        key = f"{topic}:{number}{form}"
         at = stamp(micros_of_time(time), received_at)
         return Event(self.name, key, topic, at, received_at, body)
 

@@ -1,0 +1,133 @@
+"""A PostgreSQL cluster of the tests' own: made in a temporary folder, reached by a socket in it, gone afterwards.
+
+The tests that want one are skipped where PostgreSQL's programs are not installed, unless CONNECTOR_TESTS_NEED_POSTGRES
+is set: then they fail.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+NEEDED = "CONNECTOR_TESTS_NEED_POSTGRES"
+_STARTING_SECONDS = 30.0
+
+
+def programs() -> Path | None:
+    """The folder of ``initdb`` and ``postgres``; None: they are not installed."""
+    if (config := shutil.which("pg_config")) is not None:
+        said = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
+        if said and (Path(said) / "initdb").exists():
+            return Path(said)
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    return found[-1].parent if found else None
+
+
+class Cluster:
+    """One running server; each test has a database of its own in it."""
+
+    def __init__(self, bin_folder: Path, folder: Path) -> None:
+        self._bin, self._folder = bin_folder, folder
+        self._user: int | None = None
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            self._user = _unprivileged()
+            os.chown(folder, self._user, -1)
+        self._numbers = itertools.count(1)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale",
+                  "-D", str(folder / "data"))  # fmt: skip
+        self.start()
+
+    def _run(self, program: str, *words: str) -> None:
+        subprocess.run(
+            [str(self._bin / program), *words], check=True, stdout=subprocess.DEVNULL, user=self._user,
+            cwd=self._folder, env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", "fsync=off", "max_connections=100")
+        log = (self._folder / "log").open("ab")
+        self._server = subprocess.Popen(
+            [str(self._bin / "postgres"), "-D", str(self._folder / "data"), *[f"-c{each}" for each in settings]],
+            stdout=log, stderr=log, user=self._user, cwd=self._folder, env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        log.close()
+        import psycopg
+
+        ends = time.monotonic() + _STARTING_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+            except psycopg.Error:
+                if time.monotonic() >= ends:
+                    raise AssertionError((self._folder / "log").read_text(errors="replace")) from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        """End the server at once; every connection breaks."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGINT)  # a fast shutdown
+        self._server.wait(30)
+
+    def url(self, database: str) -> str:
+        return f"postgresql:///{database}?host={quote(str(self._folder), safe='')}&user=postgres"
+
+    def execute(self, text: str, database: str = "postgres") -> list[Any]:
+        """What a statement returns, on a connection of its own."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as sql:
+            answer = sql.execute(text.encode())
+            return answer.fetchall() if answer.description else []
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of an empty database."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        yield self.url(name)
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _unprivileged() -> int:
+    import pwd  # not on Windows
+
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    raise AssertionError("there is no user that PostgreSQL could run as")
+
+
+def run_cluster() -> Iterator[Cluster]:
+    """The body of the fixture ``cluster``."""
+    found = programs()
+    if found is None:
+        why = "PostgreSQL is not installed (initdb is neither beside pg_config nor in /usr/lib/postgresql/*/bin)"
+        if os.environ.get(NEEDED):
+            pytest.fail(f"{why}, and {NEEDED} is set")
+        pytest.skip(why)
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path may have 107 characters: not in pytest's folder
+    try:
+        folder.chmod(0o755)
+        cluster = Cluster(found, folder)
+        yield cluster
+        cluster.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
