@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -24,7 +24,7 @@ from connector.core.problems import keys_at, problems_of
 from connector.core.sink import Sink, SinkOptions, Target
 from connector.core.source import Source, SourceOptions
 from connector.core.words import did_you_mean
-from connector.store import is_postgres
+from connector.store.url import located, secrets_in, why_no_store
 
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[str | int, ...]
@@ -89,16 +89,8 @@ class StoreSettings(_Section):
     @field_validator("url")
     @classmethod
     def _is_database(cls, value: str) -> str:
-        if is_postgres(value):
-            if not urlsplit(value).path.strip("/"):
-                raise ValueError('wants the name of a database, like "postgresql://user@host/connector"')
-            return value
-        scheme, colon, path = value.partition(":///")
-        if scheme != "sqlite" or not colon or not path or path.endswith("/"):
-            raise ValueError(
-                'wants the path of an SQLite file, like "sqlite:///data/connector.db", '
-                'or a PostgreSQL database, like "postgresql://user@host/connector"'
-            )
+        if (problem := why_no_store(value)) is not None:
+            raise ValueError(problem)
         return value
 
 
@@ -273,21 +265,15 @@ class _Loader:
         return Config(
             file=self._folder / self._file.name,
             server=root.server,
-            store=root.store.model_copy(update={"url": self._store_url(root.store.url)}),
+            store=root.store.model_copy(update={"url": located(root.store.url, self._folder)}),
             dead_letters=root.dead_letters.model_copy(update={"path": self._at(root.dead_letters.path)}),
             retry=root.retry,
             metrics=root.metrics,
             alerts=root.alerts,
             sources=tuple(found_sources),
             sinks=tuple(found_sinks),
-            secrets=tuple(sorted(self._secrets, key=len, reverse=True)),
+            secrets=tuple(sorted(self._secrets | secrets_in(root.store.url), key=len, reverse=True)),
         )
-
-    def _store_url(self, url: str) -> str:
-        if is_postgres(url):
-            self._secrets |= {unquote(urlsplit(url).password or "")} - {""}
-            return url
-        return f"sqlite:///{self._at(url.partition(':///')[2])}"
 
     def _read(self) -> str:
         try:

@@ -15,6 +15,7 @@ from connector.store.people import People
 from connector.store.records import Records, state
 from connector.store.sqlite import Sqlite
 from connector.store.tables import prepare
+from connector.store.url import is_postgres, path_of
 from connector.store.worker import FileWorker, LeasedWorker, Worker, holder_of_file, holder_of_lease
 
 
@@ -53,16 +54,6 @@ def worker_of(url: str) -> str | None:
         return holder_of_lease(People(engine, _utc_now))
     finally:
         engine.close()
-
-
-def is_postgres(url: str) -> bool:
-    """Whether *url* names a PostgreSQL database; else it names a file."""
-    return url.startswith(("postgresql://", "postgres://"))
-
-
-def path_of(url: str) -> Path:
-    """The SQLite file that *url* names; links are followed, so that one file has one name."""
-    return Path(url.removeprefix("sqlite:///")).resolve()
 
 
 class Store(Inbox, Records, PendingRecords, People):
