@@ -94,7 +94,7 @@ class FirstPromoter:
                 raise Unreadable('the body is not {"event": {…}, "data": {…}} and has no "event_id"')
             number, topic, time = event.get("id"), event.get("type"), event.get("created_at")
             promoter = value["data"].get("promoter")
-            if type(promoter) is dict and "earnings_balance" in promoter and "cust_id" not in promoter:
+            if type(promoter) is dict and "cust_id" not in promoter:
                 form = ":short"
         number, topic = _word(number), _word(topic)
         if number is None or topic is None:
