@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from connector import credentials, plugins
 from connector.core import mapping, toml
@@ -24,7 +24,7 @@ from connector.core.problems import keys_at, problems_of
 from connector.core.sink import Sink, SinkOptions, Target
 from connector.core.source import Source, SourceOptions
 from connector.core.words import did_you_mean
-from connector.store.url import located, secrets_in, why_no_store
+from connector.store.url import located, named_store, secrets_in
 
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[str | int, ...]
@@ -83,15 +83,9 @@ class ServerSettings(_Section):
 class StoreSettings(_Section):
     """``[store]``: the memory."""
 
-    url: str = Field("sqlite:///data/connector.db", repr=False)  # it may have a password in it
+    url: Annotated[str, AfterValidator(named_store)] = Field("sqlite:///data/connector.db", repr=False)
+    """It may have a password in it."""
     keep_events_days: Whole = Field(90, ge=1, le=36_500)
-
-    @field_validator("url")
-    @classmethod
-    def _is_database(cls, value: str) -> str:
-        if (problem := why_no_store(value)) is not None:
-            raise ValueError(problem)
-        return value
 
 
 class DeadLetterSettings(_Section):

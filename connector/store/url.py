@@ -17,18 +17,23 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///")).resolve()
 
 
-def why_no_store(url: str) -> str | None:
-    """What *url* should be, when it names no store."""
+def named_store(url: str) -> str:
+    """*url* itself.
+
+    Raises:
+        ValueError: it names no store; says what it should be.
+    """
     if is_postgres(url):
-        named = urlsplit(url).path.strip("/")
-        return None if named else 'wants the name of a database, like "postgresql://user@host/connector"'
+        if not urlsplit(url).path.strip("/"):
+            raise ValueError('wants the name of a database, like "postgresql://user@host/connector"')
+        return url
     scheme, colon, path = url.partition(":///")
-    if scheme == "sqlite" and colon and path and not path.endswith("/"):
-        return None
-    return (
-        'wants the path of an SQLite file, like "sqlite:///data/connector.db", '
-        'or a PostgreSQL database, like "postgresql://user@host/connector"'
-    )
+    if scheme != "sqlite" or not colon or not path or path.endswith("/"):
+        raise ValueError(
+            'wants the path of an SQLite file, like "sqlite:///data/connector.db", '
+            'or a PostgreSQL database, like "postgresql://user@host/connector"'
+        )
+    return url
 
 
 def located(url: str, folder: Path) -> str:
