@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
@@ -311,3 +312,10 @@ def test_what_people_read_has_straight_quotes() -> None:
     """One kind everywhere: a name can be searched for, and typed, as it is shown."""
     curly = re.compile("[\u201c\u201d\u201e\u2018]")
     assert [path for path in [*modules, *documents] if curly.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_no_platform_is_named_in_core() -> None:
+    points = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    name = re.compile(rf"\b({'|'.join(points['connector.sources'])})", re.IGNORECASE)
+    found = [path for path in (package / "core").rglob("*.py") if name.search(path.read_text(encoding="utf-8"))]
+    assert found == []

@@ -12,13 +12,14 @@ None says that the platform has *cleared* the field (a value that is merely abse
 
 Fact = tuple[int, int, Value]
 """(at, rank, value): microseconds of Unix time as of which the value is true; among facts of the same moment the higher
-rank wins (an Everflow verdict over the sign-up of the same second)."""
+rank wins (a verdict over the sign-up of the same second)."""
 
 Facts = Mapping[str, Fact]
 """Facts by path: the paths of AffiliateRecord, ``campaigns[ID].field``, ``users[ID].field``, ``links[ID].field``,
 ``coupons[ID].field``, ``custom.KEY``, and ``users[]`` / ``campaigns[]`` / ``links[]`` / ``coupons[]`` -> the ids of a
 complete list as of that time, in the platform's order (older entries are gone). Not in the record, only for ``view``:
-``campaigns[ID].gone_at`` (and a link's, a coupon's), ``default.promotion_id``, ``default.ref_id``.
+``campaigns[ID].gone_at`` (and a link's, a coupon's), ``campaigns[ID].verdict`` (what its membership there makes of
+the affiliate's status), ``default.promotion_id``, ``default.ref_id``.
 An ID is the membership's, or ``campaign:ID`` where the platform names the campaign only."""
 
 Stamped = tuple[int, int, Mapping[str, Value]]
@@ -30,7 +31,7 @@ class AffiliateUpdate(msgspec.Struct, frozen=True):
     """What one event says about one affiliate: partial, each field stamped.
 
     Args:
-        record_id: "firstpromoter:9000800": name of the source, colon, the platform's id.
+        record_id: "acme:9000800": name of the source, colon, the platform's id.
         said: by stamp, the latest first, each stamp and each path once; never empty text, never a path without
             something to say.
     """

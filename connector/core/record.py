@@ -40,7 +40,7 @@ class Socials(Part):
 
 
 class Campaign(Part):
-    """One membership in a campaign (FirstPromoter: promotion; Everflow: offer)."""
+    """One membership in a campaign; platforms call it a promotion or an offer, too."""
 
     id: str
     name: str | None = None
@@ -194,9 +194,9 @@ class LastEvent(Part):
 class AffiliateRecord(Part):
     """The one current record of an affiliate; mapping files name its fields by their dotted paths."""
 
-    id: str = Field(description="firstpromoter:9000800: name of the source, colon, the platform's id")
+    id: str = Field(description="acme:9000800: name of the source, colon, the platform's id")
     source: str | None = Field(None, description="name of the source in the configuration")
-    platform: str | None = Field(None, description="the platform, such as firstpromoter")
+    platform: str | None = Field(None, description="the kind of platform: the type of its source")
     affiliate_id: str | None = Field(None, description="the platform's own id")
     status: Status | None = None
     source_status: str | None = Field(None, description="the platform's own word for the status")

@@ -101,7 +101,7 @@ _READERS: dict[str, tuple[tuple[str, ...], _Reader]] = {
     },
 }
 _ENTRY_READERS = {
-    "campaigns": _readers(Campaign),
+    "campaigns": {**_readers(Campaign), "verdict": _status},
     "users": _readers(User),
     "links": _readers(Link),
     "coupons": _readers(Coupon),
@@ -136,8 +136,7 @@ class _Entry:
 
     @property
     def is_accepted(self) -> bool:
-        word = self.fields.get("status")
-        return word is None or _VERDICTS.get(word.lower()) == "active"
+        return bool(self.fields.get("verdict", "active") == "active")
 
     @property
     def names(self) -> list[str]:
@@ -308,15 +307,7 @@ def _add_users(data: dict[str, Any], users: dict[str, _Entry], roster: Fact | No
                 data.setdefault(field, main[field])
 
 
-_VERDICTS: dict[str, Status] = {
-    "accepted": "active",
-    "approved": "active",
-    "pending": "pending",
-    "inactive": "inactive",
-    "rejected": "rejected",
-    "blocked": "blocked",
-}
-_BEST = tuple(_VERDICTS)
+_BEST: tuple[Status, ...] = ("active", "pending", "inactive", "rejected", "blocked")
 _OF_THE_DEFAULT_CAMPAIGN = {
     "ref_id": "ref_id",
     "referral_link": "referral_link",
@@ -333,7 +324,10 @@ _OF_THE_DEFAULT_CAMPAIGN = {
 def _add_campaigns(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) -> None:
     default_ref = _text(facts["default.ref_id"][2]) if "default.ref_id" in facts else None
     if campaigns:
-        data["campaigns"] = [{**entry.fields, "id": key} for key, entry in campaigns.items()]
+        data["campaigns"] = [
+            {**{name: value for name, value in entry.fields.items() if name != "verdict"}, "id": key}
+            for key, entry in campaigns.items()
+        ]
         _add_sums(data, campaigns, facts)
         default = _default_campaign(campaigns, facts.get("default.promotion_id"), default_ref)
         for field, name in _OF_THE_DEFAULT_CAMPAIGN.items():
@@ -341,8 +335,7 @@ def _add_campaigns(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Fa
                 data.setdefault(field, default.fields[name])
     if default_ref:
         data.setdefault("ref_id", default_ref)
-    if data.get("platform") != "everflow":  # being approved for an offer says nothing of the partner's account
-        _add_verdict(data, campaigns, facts.get("status"))
+    _add_verdict(data, campaigns, facts.get("status"))
 
 
 def _default_campaign(campaigns: dict[str, _Entry], stated: Fact | None, default_ref: str | None) -> _Entry:
@@ -359,13 +352,21 @@ def _default_campaign(campaigns: dict[str, _Entry], stated: Fact | None, default
 
 
 def _add_verdict(data: dict[str, Any], campaigns: dict[str, _Entry], stated: Fact | None) -> None:
-    words = {entry.fields["status"]: entry.stamps["status"] for entry in campaigns.values() if "status" in entry.fields}
-    known = {word: stamp for word, stamp in words.items() if word.lower() in _VERDICTS}
-    if known and (stated is None or stated[:2] < max(known.values())):
-        best = min(known, key=lambda word: (_BEST.index(word.lower()), word))
-        data["status"], data["source_status"] = _VERDICTS[best.lower()], best
-    elif words and not known and stated is None:
-        data["status"], data["source_status"] = "unknown", max(words, key=lambda word: (words[word], word))
+    said = [
+        (entry.fields["verdict"], entry.fields.get("status", ""), entry.stamps["verdict"])
+        for entry in campaigns.values()
+        if "verdict" in entry.fields
+    ]
+    known = [each for each in said if each[0] in _BEST]
+    if known and (stated is None or stated[:2] < max(stamp for _, _, stamp in known)):
+        verdict, word, _ = min(known, key=lambda each: (_BEST.index(each[0]), each[1]))
+    elif said and not known and stated is None:
+        verdict, word, _ = max(said, key=lambda each: (each[2], each[1]))
+    else:
+        return
+    data["status"] = verdict
+    if word:
+        data["source_status"] = word
 
 
 def _add_sums(data: dict[str, Any], campaigns: dict[str, _Entry], facts: Facts) -> None:

@@ -214,22 +214,22 @@ def test_gone_holds_until_something_newer_is_said_of_the_affiliate_itself() -> N
     ("states", "status"),
     [
         (("pending",), "pending"),
-        (("rejected", "accepted", "pending"), "active"),
+        (("rejected", "active", "pending"), "active"),
         (("blocked", "rejected"), "rejected"),
-        (("word",), "unknown"),
-        (("word", "pending"), "pending"),
+        (("unknown",), "unknown"),
+        (("unknown", "pending"), "pending"),
         ((), None),
     ],
 )
 def test_without_a_status_of_its_own_the_best_campaign_decides(states: tuple[str, ...], status: str | None) -> None:
-    record = view("fp:1", facts(1, {f"campaigns[{number}].status": state for number, state in enumerate(states, 1)}))
+    record = view("fp:1", facts(1, {f"campaigns[{number}].verdict": state for number, state in enumerate(states, 1)}))
     assert record.status == status
 
 
 def test_a_newer_verdict_of_a_campaign_outdates_the_status() -> None:
     stated = at(2, status="pending")
-    assert view("fp:1", join(stated, facts(3, {"campaigns[7].status": "accepted"}))).status == "active"
-    assert view("fp:1", join(stated, facts(1, {"campaigns[7].status": "accepted"}))).status == "pending"
+    assert view("fp:1", join(stated, facts(3, {"campaigns[7].verdict": "active"}))).status == "active"
+    assert view("fp:1", join(stated, facts(1, {"campaigns[7].verdict": "active"}))).status == "pending"
 
 
 def test_gaps_are_filled_from_the_sign_up_and_the_address() -> None:
@@ -280,7 +280,7 @@ PATHS = """
     id source email status labels created_at gone_at users[] campaigns[] default.ref_id
     default.promotion_id stats.sales stats.sales_total balances.current.cash balances.paid.points
     balances stats custom custom. custom.x users campaigns campaigns[7] campaigns[7]. campaigns[7].sales
-    campaigns[8].sales campaigns[7].sales_total campaigns[8].sales_total campaigns[7].status
+    campaigns[8].sales campaigns[7].sales_total campaigns[8].sales_total campaigns[7].status campaigns[7].verdict
     campaigns[7].campaign_id campaigns[campaign:7].campaign_id campaigns[7].gone_at campaigns[].x
     users[1].status users[1].email users[x]]].email last_lead.at address address.city signup.phone
     platform currency name campaign ref_id last_reward.amount nonsense [ ].

@@ -65,14 +65,14 @@ def _record(reading: Reading, raw: dict[str, Any], at: Path) -> AffiliateRecord 
                 path = ".".join(step for step in details["loc"] if isinstance(step, str))
                 reading.say((*at, *details["loc"]), f'no record has "{path}"' + reading.paths.guess(path), at="key")
             elif details["type"] == "missing" and details["loc"] == ("id",):
-                reading.say(at, 'a record needs an id, like id = "firstpromoter:41"')
+                reading.say(at, 'a record needs an id, like id = "acme:41"')
             else:
                 others.append(repeated(details))
         if others:
             rest = ValidationError.from_exception_data(error.title, others)
             reading.problems += problems_of(rest, reading.document, AffiliateRecord, path=at)
         return None
-    # "firstpromoter:41" says both; a real record always has them.
+    # "acme:41" says both; a real record always has them.
     source, _, platform_id = record.id.partition(":")
     filled: dict[str, Any] = {}
     if record.source is None and platform_id:

@@ -285,6 +285,7 @@ class Said:
             return None
         prefix, named = f"campaigns[{place}].", campaign or no_fields
         self.put(prefix + "status", state)
+        self.put(prefix + "verdict", status_of(state) if state else None)
         self.put(prefix + "name", text(named.get("name")))
         self.put(prefix + "campaign_id", _campaign_id(membership, campaign))
         self._put_texts(membership, _MEMBERSHIP, prefix)

@@ -141,7 +141,7 @@ def test_the_record_of_an_example_has_the_source_that_its_id_names() -> None:
     ("example", "said"),
     [
         ('record = { id = "a:1", ▸nmae = "x" }\nrow = "skipped"', 'no record has "nmae"; did you mean "name"?'),
-        ('record = ▸{ name = "x" }\nrow = "skipped"', 'a record needs an id, like id = "firstpromoter:41"'),
+        ('record = ▸{ name = "x" }\nrow = "skipped"', 'a record needs an id, like id = "acme:41"'),
         ('record = { id = "a:1", status = ▸"activ" }\nrow = "skipped"',
          '"activ" is not one of: pending, active, inactive, rejected, blocked, unknown, invited; '
          'did you mean "active"?'),
