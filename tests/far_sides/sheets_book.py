@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.far_sides import sheets_formulas
+
 Json = dict[str, Any]
 
 
@@ -50,6 +52,20 @@ class Area:
 
 
 @dataclass(eq=False)
+class Thing:
+    """A table, a filter view, a conditional format or banding on bounded rows, which follows its lines.
+
+    Args:
+        kind: its field of Sheet (``tables``); ``basicFilter`` for the filter.
+        more: its other fields.
+    """
+
+    kind: str
+    area: Area
+    more: Json = field(default_factory=dict)
+
+
+@dataclass(eq=False)
 class Tab:
     id: int
     title: str
@@ -60,6 +76,15 @@ class Tab:
     protected: list[Area] = field(default_factory=list)
     frozen_rows: int = 0
     filter: Json | None = None
+    """The range of a filter without a last row; a bounded one is among ``things``."""
+    things: list[Thing] = field(default_factory=list)
+    has_formulas: bool = False
+
+    def cover(self, kind: str, top: int, bottom: int, left: int, right: int, **more: Any) -> Thing:
+        """Put a table, a filter, … on these cells."""
+        thing = Thing(kind, Area(self.rows[top:bottom], self.columns[left:right]), more)
+        self.things.append(thing)
+        return thing
 
     def bounds(self, area: Area) -> tuple[int, int, int, int] | None:
         """(first row, end row, first column, end column), or None when nothing of it is left."""
@@ -101,6 +126,7 @@ class Tab:
         cell.pop("userEnteredValue", None)
         if value is not None:
             cell["userEnteredValue"] = typed(value)
+            self.has_formulas |= "formulaValue" in cell["userEnteredValue"]
         cell.update(more)
         if cell:
             line.cells[place] = cell
@@ -123,12 +149,17 @@ def typed(value: Any) -> Json:
     return {"formulaValue": value} if value.startswith("=") else {"stringValue": value}
 
 
-def effective(value: Json | None) -> Json | None:
-    """What a formula shows; only ``="text"`` is calculated, the rest is 0."""
-    if not value or "formulaValue" not in value:
-        return value
-    text = value["formulaValue"]
-    return {"stringValue": text[2:-1]} if text.startswith('="') and text.endswith('"') else {"numberValue": 0}
+def effective(value: Any) -> Json:
+    """What a cell shows as ExtendedValue."""
+    return {"errorValue": {"type": "REF"}} if value is BLOCKED else typed_literally(value)
+
+
+def typed_literally(value: Any) -> Json:
+    return {"stringValue": value} if isinstance(value, str) else typed(value)
+
+
+BLOCKED = object()
+"""What an array shows that has no room."""
 
 
 class Book:
@@ -188,6 +219,51 @@ class Book:
                     tab.put(row, column, value)
         self.tabs.append(tab)
         return tab
+
+    def shown(self, tab: Tab) -> dict[tuple[int, int], Any]:
+        """What formulas show, by (row, column): in their own cells and in those they spill into."""
+        if not tab.has_formulas:
+            return {}
+        anchors = [
+            (row, column, text[1])
+            for row, line in enumerate(tab.grid())
+            for column, text in enumerate(line)
+            if isinstance(text, tuple)
+        ]
+        found: dict[tuple[int, int], Any] = {}
+        busy: set[tuple[Tab, int, int]] = set()
+
+        def get(title: str | None, row: int, column: int) -> Any:
+            there = tab if title is None else self.tab(title)
+            value = there.value(row, column)
+            if not isinstance(value, tuple):
+                return found.get((row, column)) if value is None and there is tab else value
+            if there is tab and (row, column) in found:
+                return found[row, column]
+            if (there, row, column) in busy:
+                return 0.0  # a circle
+            busy.add((there, row, column))
+            (first, *_) = sheets_formulas.results(value[1], row, column, get, len(there.rows))
+            busy.discard((there, row, column))
+            return first[2]
+
+        for row, column, text in anchors:
+            busy.clear()
+            busy.add((tab, row, column))
+            cells = list(sheets_formulas.results(text, row, column, get, len(tab.rows)))
+            if any(tab.value(at, place) is not None for at, place, _ in cells if (at, place) != (row, column)):
+                cells = [(row, column, BLOCKED)]
+            found |= {(at, place): value for at, place, value in cells}
+        return found
+
+    def seen(self, title: str) -> list[list[Any]]:
+        """What people see in a tab: values and the results of formulas."""
+        tab = self.tab(title)
+        shown = self.shown(tab)
+        return [
+            [shown.get((row, column), None if isinstance(value, tuple) else value) for column, value in enumerate(line)]
+            for row, line in enumerate(tab.grid())
+        ]
 
     def tab(self, title: str) -> Tab:
         return next(tab for tab in self.tabs if tab.title == title)
@@ -298,7 +374,16 @@ class Book:
 
     def _do_setBasicFilter(self, body: Json) -> None:
         area = body["filter"]["range"]
-        self._set(self._tab(area.get("sheetId", 0)), "filter", area)
+        tab = self._tab(area.get("sheetId", 0))
+        others = [thing for thing in tab.things if thing.kind != "basicFilter"]
+        bounded = "endRowIndex" in area
+        self._set(tab, "filter", None if bounded else area)
+        if bounded:
+            rows = tab.rows[area.get("startRowIndex", 0) : area["endRowIndex"]]
+            columns = tab.columns[area.get("startColumnIndex", 0) : area.get("endColumnIndex", len(tab.columns))]
+            more = {name: item for name, item in body["filter"].items() if name != "range"}
+            others.append(Thing("basicFilter", Area(rows, columns), more))
+        self._set(tab, "things", others)
 
     # ------------------------------------------------------------ requests: lines
 
@@ -326,11 +411,38 @@ class Book:
                 if form := cell.get("userEnteredFormat"):
                     for line in new:
                         line.cells[column] = {"userEnteredFormat": form}
-        for area in [*tab.merges, *tab.protected]:
+        for area in [*tab.merges, *tab.protected, *(thing.area for thing in tab.things)]:
             inside = getattr(area, name)
             if inside is not None and start > 0 and lines[start - 1] in inside and lines[start] in inside:
                 self._set(area, name, [*inside, *new])
         self._set(tab, name, [*lines[:start], *new, *lines[start:]])
+        self._move_references(tab, name, sheets_formulas.inserted(start, end - start))
+
+    def _move_references(self, changed: Tab, name: str, move: Callable[[int, bool], int | None]) -> None:
+        for tab in self.tabs:
+            for row in tab.rows if tab.has_formulas else ():
+                for column, cell in row.cells.items():
+                    before = cell.get("userEnteredValue", {}).get("formulaValue")
+                    if before is None:
+                        continue
+                    after = sheets_formulas.follow(before, tab.title, changed.title, name, move)
+                    if after != before:
+                        self._put_cell(row, column, {**cell, "userEnteredValue": {"formulaValue": after}})
+
+    def _put_cell(self, line: Line, place: Line, after: Json) -> None:
+        before = line.cells.get(place)
+
+        def undo() -> None:
+            if before is None:
+                line.cells.pop(place, None)
+            else:
+                line.cells[place] = before
+
+        self._undo.append(undo)
+        if after:
+            line.cells[place] = after
+        else:
+            line.cells.pop(place, None)
 
     def _check_insert(self, tab: Tab, name: str, start: int) -> None:
         if self._as_person or not self.protection_forbids_inserts:
@@ -359,6 +471,7 @@ class Book:
                 for column in range(len(tab.columns)):
                     self._check_protected(tab, row, column)
         self._set(tab, name, lines[:start] + lines[end:])
+        self._move_references(tab, name, sheets_formulas.deleted(start, end))
         self._ids = Counter(tag.id for tag, _, _ in self._places())  # tags vanish with their line
 
     def _do_moveDimension(self, body: Json) -> None:
@@ -456,7 +569,10 @@ class Book:
                         f"Your input contains more than the maximum of {self.characters_limit} characters in a "
                         "single cell."
                     )
+                if value and not self._as_person:
+                    self._check_validation(tab, row, column, before, value)
                 after.pop("userEnteredValue", None)
+                tab.has_formulas |= "formulaValue" in (value or {})
                 if value and value != {"stringValue": ""}:
                     if "numberValue" in value:
                         value = {"numberValue": float(value["numberValue"])}
@@ -476,17 +592,62 @@ class Book:
                 target[path[-1]] = source
         after = {name: value for name, value in after.items() if value != {}}
 
-        def undo() -> None:
-            if before is None:
-                line.cells.pop(place, None)
-            else:
-                line.cells[place] = before
+        self._put_cell(line, place, after)
 
-        self._undo.append(undo)
-        if after:
-            line.cells[place] = after
+    def _check_validation(self, tab: Tab, row: int, column: int, cell: Json | None, value: Json) -> None:
+        rule = (cell or {}).get("dataValidation", {})
+        choices = [choice["userEnteredValue"] for choice in rule.get("condition", {}).get("values", ())]
+        if rule.get("strict") and value.get("stringValue") not in choices:
+            raise BadRequest(
+                f"The data you entered in cell {sheets_formulas.letters(column)}{row + 1} violates the data validation "
+                "rules set on this cell."
+            )
+
+    def _do_copyPaste(self, body: Json) -> None:
+        source, goal = body["source"], body["destination"]
+        tab = self._tab(source.get("sheetId", 0))
+        assert source["endRowIndex"] - source["startRowIndex"] == 1, "one row is copied"
+        rows = tab.rows[goal["startRowIndex"] : goal["endRowIndex"]]
+        columns = tab.columns[goal.get("startColumnIndex", 0) : goal.get("endColumnIndex", len(tab.columns))]
+        example = tab.rows[source["startRowIndex"]]
+        if body["pasteType"] == "PASTE_DATA_VALIDATION":
+            for row in rows:
+                for column in columns:
+                    rule = example.cells.get(column, {}).get("dataValidation")
+                    rest = {name: item for name, item in row.cells.get(column, {}).items() if name != "dataValidation"}
+                    self._put_cell(row, column, rest | ({"dataValidation": rule} if rule else {}))
+        elif body["pasteType"] == "PASTE_CONDITIONAL_FORMATTING":
+            for thing in tab.things:
+                covered = set(columns) & set(thing.area.columns or ())
+                if thing.kind == "conditionalFormats" and covered and example in (thing.area.rows or ()):
+                    self._set(thing.area, "rows", [*(thing.area.rows or ()), *rows])
         else:
-            line.cells.pop(place, None)
+            raise NotImplementedError(body["pasteType"])
+
+    def _grow(self, kind: str, name: str, item: Json, fields: str) -> None:
+        assert fields == "range", fields
+        area = item["range"]
+        tab = self._tab(area.get("sheetId", 0))
+        thing = next(thing for thing in tab.things if thing.kind == kind and thing.more[name] == item[name])
+        self._set(thing.area, "rows", tab.rows[area["startRowIndex"] : area["endRowIndex"]])
+
+    def _do_updateTable(self, body: Json) -> None:
+        self._grow("tables", "tableId", body["table"], body["fields"])
+
+    def _do_updateBanding(self, body: Json) -> None:
+        self._grow("bandedRanges", "bandedRangeId", body["bandedRange"], body["fields"])
+
+    def _do_updateFilterView(self, body: Json) -> None:
+        self._grow("filterViews", "filterViewId", body["filter"], body["fields"])
+
+    def _do_updateProtectedRange(self, body: Json) -> None:
+        assert body["fields"] == "range", body
+        item = body["protectedRange"]
+        tab = self._tab(item["range"].get("sheetId", 0))
+        area = tab.protected[item["protectedRangeId"] - 1]
+        if not area.editable and not self._as_person:
+            raise BadRequest(PROTECTED)
+        self._set(area, "rows", tab.rows[item["range"]["startRowIndex"] : item["range"]["endRowIndex"]])
 
     def _do_mergeCells(self, body: Json) -> None:
         area = body["range"]
@@ -633,6 +794,11 @@ class Book:
                 shown["protectedRanges"] = [
                     pruned(item, inner(mask, "protectedRanges")) for item in self._protected_json(tab)
                 ]
+            for name, content in self._things_json(tab).items():
+                if wants(mask, name):
+                    inside = inner(mask, name)
+                    one = isinstance(content, dict)
+                    shown[name] = pruned(content, inside) if one else [pruned(item, inside) for item in content]
             if wants(mask, "data"):
                 whole = [(0, len(tab.rows), 0, len(tab.columns))]
                 shown["data"] = [
@@ -653,6 +819,18 @@ class Book:
                         **({"startColumnIndex": left, "endColumnIndex": right} if area.columns is not None else {}),
                     }
                 )
+        return found
+
+    def _things_json(self, tab: Tab) -> Json:
+        found: Json = {"basicFilter": {"range": tab.filter}} if tab.filter is not None else {}
+        for thing in tab.things:
+            for place in self._areas(tab, [thing.area]):
+                if thing.kind == "basicFilter":
+                    found["basicFilter"] = {**thing.more, "range": place}
+                elif thing.kind == "conditionalFormats":
+                    found.setdefault(thing.kind, []).append({**thing.more, "ranges": [place]})
+                else:
+                    found.setdefault(thing.kind, []).append({**thing.more, "range": place})
         return found
 
     def _protected_json(self, tab: Tab) -> list[Json]:
@@ -689,8 +867,17 @@ class Book:
             cell_mask = inner(inner(mask, "rowData"), "values")
             rows: list[Json] = []
             columns = tab.columns[left:right]
-            for row in tab.rows[top:bottom]:
-                values = [self._cell_json(row.cells.get(column), cell_mask) for column in columns] if row.cells else []
+            results = self.shown(tab) if wants(cell_mask, "effectiveValue") else {}
+            spilled = {at for at, _ in results}
+            for place, row in enumerate(tab.rows[top:bottom], top):
+                values = (
+                    [
+                        self._cell_json(row.cells.get(column), cell_mask, results.get((place, at)))
+                        for at, column in enumerate(columns, left)
+                    ]
+                    if row.cells or place in spilled
+                    else []
+                )
                 while values and not values[-1]:
                     values.pop()
                 rows.append({"values": values} if values else {})
@@ -722,15 +909,17 @@ class Book:
             shown["developerMetadata"] = [self._tag_json(tag, _location(tab, kind, place), inside) for tag in line.tags]
         return shown
 
-    def _cell_json(self, cell: Json | None, mask: Any) -> Json:
-        if not cell:
+    def _cell_json(self, cell: Json | None, mask: Any, result: Any = None) -> Json:
+        if not cell and result is None:
             return {}
+        cell = cell or {}
         shown: Json = {}
         value = cell.get("userEnteredValue")
         if value and wants(mask, "userEnteredValue"):
             shown["userEnteredValue"] = pruned(_number(value), inner(mask, "userEnteredValue"))
-        if value and wants(mask, "effectiveValue"):
-            shown["effectiveValue"] = pruned(_number(effective(value) or {}), inner(mask, "effectiveValue"))
+        effect = value if result is None else effective(result)
+        if effect and wants(mask, "effectiveValue"):
+            shown["effectiveValue"] = pruned(_number(effect), inner(mask, "effectiveValue"))
         for name in ("userEnteredFormat", "note", "dataValidation"):
             if name in cell and wants(mask, name):
                 shown[name] = pruned(cell[name], inner(mask, name))

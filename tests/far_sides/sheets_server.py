@@ -35,7 +35,7 @@ class SheetsServer(FarSide):
 
     Attributes:
         person: called before every call to the API (not the token endpoint): edits between any two calls.
-        denied: what stands in the way: ``not_shared``, ``api_disabled``, ``bad_key``, ``signed_out``, or "".
+        denied: what is in the way: ``not_shared``, ``viewer``, ``api_disabled``, ``bad_key``, ``signed_out``, or "".
         late: batch calls that were cut off before they were handled; ``deliver_late`` handles them.
         doubled: numbers of calls that are handled twice (a middle box repeats them).
         unexpected: calls to what the connector must not use.
@@ -133,7 +133,7 @@ class SheetsServer(FarSide):
     def _api(self, call: Call) -> Reply:
         if self.denied == "api_disabled":
             return _disabled()
-        if self.denied == "not_shared":
+        if self.denied == "not_shared" or (self.denied == "viewer" and call.path.endswith(":batchUpdate")):
             return _error(403, "PERMISSION_DENIED", "The caller does not have permission")
         start = "/v4/spreadsheets/"
         id, _, method = call.path.removeprefix(start).partition(":")

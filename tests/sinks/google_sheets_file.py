@@ -141,7 +141,8 @@ class GoogleSheetsHarness(Harness):
         ]
 
     def state(self) -> object:
-        return [(tab.title, tab.grid()) for tab in self.file.book.tabs], self.file.server.kinds().count("w")
+        book = self.file.book
+        return [(tab.title, tab.grid()) for tab in book.tabs], [(tag.id, tag.value) for tag in book.all_tags()]
 
     def person_adds_column(self, name: str, cells: Mapping[str, str]) -> None:
         tab, book = self.file.tab, self.file.book

@@ -25,7 +25,7 @@ from connector.core.mapping import load
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Finding, Outcome
 from connector.sinks.google_sheets.answers import Spreadsheet
-from connector.sinks.google_sheets.plan import Limits
+from connector.sinks.google_sheets.changes import Limits
 from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsOptions
 from connector.sinks.google_sheets.snapshot import as_cell, parse_sheets, same, typed_value, value_of
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply
@@ -507,18 +507,44 @@ def test_a_cell_beyond_50_000_characters_is_refused_before_sending_and_only_its_
     assert file.server.statuses.count(400) == 1, "only the trial of the guards"
 
 
-def test_a_file_at_the_cell_limit_refuses_new_rows_and_still_updates(file: SheetsFile) -> None:
-    class Full(GoogleSheets):
-        limits = Limits(file_cells=26_000 + 200 * 5 + 12)
-
-    file.book.cell_limit = Full.limits.file_cells
-    sink, target = file.sink(kind=Full), file.target()
-    first = {outcome.key: outcome for outcome in sink.write(target, [record(f"a:{n}") for n in range(4)])}
-    assert [first[f"a:{n}"].kind for n in range(4)] == ["written", "written", "refused", "refused"]
-    assert first["a:3"].code == "file_full"
-    (outcome,) = sink.write(target, [record("a:0", "New")])
+def test_in_a_full_file_rows_that_need_no_new_cells_are_written_and_the_reason_says_what_to_do(
+    file: SheetsFile,
+) -> None:
+    file.book.add("Affiliates", [["ID", "Name", "Status", "Balance", "Joined"], ["a:0"], []], columns=5, rows=3)
+    file.book.cell_limit = 26_000 + 15
+    sink, target = file.sink(), file.target()
+    with pytest.raises(NeedsAction, match="10,000,000 cells") as caught:
+        sink.write(target, [record(f"a:{number}", "New") for number in range(4)])
+    assert "unguarded_writes" not in caught.value.reason
+    assert [(row["ID"], row["Name"]) for row in file.table()] == [("a:0", "New"), ("a:1", "New")]
+    (outcome,) = sink.write(target, [record("a:0", "Newer")])
     assert outcome.kind == "written"
-    assert file.server.statuses.count(400) == 1, "only the trial of the guards"
+    file.book.cell_limit = 10_000_000
+    assert {outcome.kind for outcome in sink.write(target, [record("a:2"), record("a:3")])} == {"written"}
+    assert len(file.table()) == 4
+
+
+def test_a_file_that_people_fill_meanwhile_stops_with_the_reason(file: SheetsFile) -> None:
+    file.book.add("Affiliates", [["ID", "Name", "Status", "Balance", "Joined"]], columns=5, rows=2)
+    sink, target = file.sink(), file.target()
+    sink.write(target, [record("a:1")])
+    file.book.cell_limit = 26_000 + 2 * 5 + 4
+    with pytest.raises(NeedsAction, match="full"):
+        sink.write(target, [record("a:1", "New"), record("a:2")])
+    assert file.table()[0]["Name"] == "New"
+    file.book.edit({"deleteSheet": {"sheetId": file.book.tabs[0].id}})
+    assert sink.write(target, [record("a:2")])[0].kind == "written"
+
+
+def test_no_tab_and_no_column_can_be_added_to_a_full_file(file: SheetsFile) -> None:
+    file.book.cell_limit = 26_000
+    with pytest.raises(NeedsAction, match="full"):
+        file.sink().write(file.target(), [record("a:1")])
+    file.book.add("Affiliates", [["ID", "Name"], ["a:1"]], columns=2, rows=2)
+    file.book.cell_limit = 26_004
+    with pytest.raises(NeedsAction, match="full"):
+        file.sink().write(file.target(), [record("a:1", "New")])
+    assert file.tab.grid() == [["ID", "Name"], ["a:1", "New"]]
 
 
 # ---------------------------------------------------------------- lost, late and refused answers
@@ -622,7 +648,7 @@ def test_a_batch_that_google_refuses_though_nobody_edited_is_no_endless_loop(fil
     sink.write(target, [record("a:1")])
     oops = Reply(400, {"error": {"code": 400, "message": "Invalid requests[3]: new rule"}})
     file.server.fault_for = lambda call: Fault("status", oops) if call.path.endswith(":batchUpdate") else None
-    with pytest.raises(RuntimeError, match="new rule"):
+    with pytest.raises(NeedsAction, match="new rule"):
         sink.write(target, [record("a:2")])
     assert len(file.server.api_calls) < 12
 
@@ -824,12 +850,14 @@ def test_missing_columns_stop_says_which_and_where(file: SheetsFile) -> None:
 # ---------------------------------------------------------------- check and preview
 
 
-def test_check_names_columns_duplicates_and_protected_ranges_and_makes_two_calls(file: SheetsFile) -> None:
+def test_check_names_columns_duplicates_and_protected_ranges_and_makes_three_calls(file: SheetsFile) -> None:
     tab = file.book.add("Affiliates", [["Name", "ID", "Status"], ["x", "a:1"], ["y", "a:1"]])
     tab.protected.append(Area(None, [tab.columns[2]], editable=False, name="legal"))
     sink = file.sink()
     findings: list[Finding] = []
-    assert file.calls_of(lambda: findings.extend(sink.check(file.target()))) == "rr"
+    before = file.tab.grid(), file.book.all_tags(), list(file.book.touched)
+    assert file.calls_of(lambda: findings.extend(sink.check(file.target()))) == "rrw"
+    assert (file.tab.grid(), file.book.all_tags(), file.book.touched) == before, "the write changes nothing"
     by_subject = {finding.subject: finding for finding in findings}
     assert by_subject["ID"].text == "column B"
     assert "the next write adds the column" in by_subject["Balance"].text
@@ -843,7 +871,8 @@ def test_a_probe_finds_that_guards_bind_and_leaves_nothing_behind(file: SheetsFi
     assert guards_finding(sink, file, probe=True).level == "ok"
     assert guards_finding(sink, file, probe=False).level == "ok"
     assert [tab.title for tab in file.book.tabs] == ["Sheet1"]
-    assert "w" not in file.calls_of(lambda: sink.check(file.target()))
+    assert file.calls_of(lambda: sink.check(file.target())) == "rw", "one batch that changes nothing"
+    assert file.book.all_tags() == []
 
 
 def guards_finding(sink: GoogleSheets, file: SheetsFile, *, probe: bool) -> Finding:

@@ -5,7 +5,11 @@ Source: Google's discovery document of the Sheets API, v4 (read 2026-11)
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
+
+Json = dict[str, Any]
 
 
 class Resource(Struct, rename="camel", frozen=True):
@@ -31,6 +35,7 @@ class CellData(Resource, frozen=True):
     user_entered_value: ExtendedValue | None = None
     effective_value: ExtendedValue | None = None
     user_entered_format: CellFormat = CellFormat()
+    data_validation: Json | None = None
 
 
 class RowData(Resource, frozen=True):
@@ -82,6 +87,21 @@ class ProtectedRange(Resource, frozen=True):
     unprotected_ranges: tuple[GridRange, ...] = ()
 
 
+class Ranged(Resource, frozen=True):
+    """A table, a banded range or a filter view: what has an id and a range."""
+
+    range: GridRange = GridRange()
+    name: str = ""
+    title: str = ""
+    table_id: str = ""
+    banded_range_id: int | None = None
+    filter_view_id: int | None = None
+
+
+class ConditionalFormatRule(Resource, frozen=True):
+    ranges: tuple[GridRange, ...] = ()
+
+
 class GridProperties(Resource, frozen=True):
     row_count: int = 0
     column_count: int = 0
@@ -102,6 +122,12 @@ class Sheet(Resource, frozen=True):
     developer_metadata: tuple[DeveloperMetadata, ...] = ()
     merges: tuple[GridRange, ...] = ()
     protected_ranges: tuple[ProtectedRange, ...] = ()
+    basic_filter: Json | None = None
+    """As Google sent it: it is sent back with another range."""
+    tables: tuple[Ranged, ...] = ()
+    banded_ranges: tuple[Ranged, ...] = ()
+    filter_views: tuple[Ranged, ...] = ()
+    conditional_formats: tuple[ConditionalFormatRule, ...] = ()
     data: tuple[GridData, ...] = ()
 
 

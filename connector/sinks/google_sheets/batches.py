@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from connector.core.row import Column, Row
+from connector.sinks.google_sheets.answers import Json
+from connector.sinks.google_sheets.around import growth
+from connector.sinks.google_sheets.changes import Append, Limits, Plan, Update
 from connector.sinks.google_sheets.formats import area_of, format_columns, format_tab, number_format
 from connector.sinks.google_sheets.guards import (
     DELETE_BYTES,
@@ -27,21 +30,17 @@ from connector.sinks.google_sheets.guards import (
     tag_column,
 )
 from connector.sinks.google_sheets.layout import Layout, column_tag_id, fence_tag_id
-from connector.sinks.google_sheets.plan import Append, Limits, Plan, Update
+from connector.sinks.google_sheets.places import letters, quoted, runs
 from connector.sinks.google_sheets.snapshot import (
     COLUMN_KEY,
     END_KEY,
     FENCE_KEY,
     HEADER_KEY,
     ROW_KEY,
-    Json,
     Rect,
     Snapshot,
     Tag,
     Value,
-    letters,
-    quoted,
-    runs,
     typed_value,
 )
 
@@ -62,6 +61,8 @@ class Step:
         nonce: the fence's value once the batch has landed.
         updates, appends, deletes: what it writes.
         unfinished: keys of which it writes some rows only.
+        grown: how many requests make what people put around the rows grow with them.
+        notices: what does not grow, in words.
         shows: rows that the answer is to show whole, where they are once it has landed.
     """
 
@@ -71,7 +72,15 @@ class Step:
     appends: list[Append] = field(default_factory=list)
     deletes: dict[int, Row] = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
+    grown: int = 0
+    notices: tuple[str, ...] = ()
     shows: set[int] = field(default_factory=set)
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the rows that it writes."""
+        written = [update.row.key for update in self.updates] + [append.row.key for append in self.appends]
+        return list(dict.fromkeys(written + [row.key for row in self.deletes.values()]))
 
     def lands(self, row: int) -> int:
         """Where *row* is once the batch has landed (rows are added below all others)."""
@@ -135,8 +144,11 @@ def columns_forbidden(snapshot: Snapshot, layout: Layout) -> str | None:
 
 
 def _place_of_new_columns(snapshot: Snapshot, layout: Layout) -> int:
-    used = layout.columns.values() or snapshot.line(layout.header)
-    return max(used, default=-1) + 1
+    used = layout.columns.values() or snapshot.texts(layout.header)
+    at = max(used, default=-1) + 1
+    while at in snapshot.spills.get(layout.header, {}):
+        at += 1  # a column inside an array of headers would break it
+    return at
 
 
 def add_columns(snapshot: Snapshot, layout: Layout, columns: Sequence[Column], *, nonce: str, bare: bool) -> Step:
@@ -190,9 +202,20 @@ def new_tab(
 
 
 def write(
-    snapshot: Snapshot, plan: Plan, columns: Sequence[Column], *, nonce: str, new_id: NewId, limits: Limits
+    snapshot: Snapshot,
+    plan: Plan,
+    columns: Sequence[Column],
+    *,
+    nonce: str,
+    new_id: NewId,
+    limits: Limits,
+    grows: bool = True,
 ) -> Step:
-    """As many of the plan's locked rows and new rows as one batch takes, guarded; then lock what comes next."""
+    """As many of the plan's locked rows and new rows as one batch takes, guarded; then lock what comes next.
+
+    Args:
+        grows: also make filters, tables and the like that end at our last row grow.
+    """
     sheet, layout = snapshot.sheet_id, plan.layout
     types = {layout.columns[column.name]: column for column in columns if column.name in layout.columns}
     step = Step(nonce, fence(snapshot, nonce) + column_guards(snapshot, layout, header=False))
@@ -204,6 +227,7 @@ def write(
     step.requests += _cell_requests(snapshot, step.updates, types)
     if step.appends:
         step.requests += _append_requests(snapshot, step.appends, plan.insert_at, types, layout)
+    _grow(snapshot, plan, step, grows=grows)
     # From the bottom up, so that no delete moves a row that is still to be deleted.
     for first, end in reversed(runs(step.deletes)):
         span = {"sheetId": sheet, "dimension": "ROWS", "startIndex": first, "endIndex": end}
@@ -228,7 +252,8 @@ def _take(snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column
     for update in plan.updates:
         # Its guard, its cells, and the tag of a row that comes after it.
         cost = GUARD_BYTES + TAG_BYTES + _REQUEST_BYTES * len(runs(update.cells)) + _values_bytes(update.cells)
-        if update.at not in snapshot.tagged or (step.updates and cost > room):
+        is_ready = update.at in snapshot.tagged and (not update.fresh or snapshot.shows_row(update.at))
+        if not is_ready or (step.updates and cost > room):
             step.unfinished.add(update.row.key)
         else:
             step.updates.append(update)
@@ -247,6 +272,32 @@ def _take(snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column
         step.appends.append(append)
         room -= cost
     return room
+
+
+def _grow(snapshot: Snapshot, plan: Plan, step: Step, *, grows: bool) -> None:
+    """Make what ends at our last row cover the new rows below it."""
+    new = {update.at for update in step.updates if update.fresh}
+    new |= set(range(plan.insert_at, plan.insert_at + len(step.appends)))
+    if plan.last + 1 not in new:
+        return
+    requests, stays = growth(
+        snapshot.arounds,
+        snapshot.sheet_id,
+        header=plan.layout.header,
+        last=plan.last,
+        end=max(new) + 1,
+        validated=[
+            column
+            for column in snapshot.validated.get(plan.last, ())
+            if not any(range_.forbids(plan.last + 1, column) for range_ in snapshot.protections)
+        ],
+    )
+    if grows:
+        step.requests += requests
+        step.grown = len(requests)
+    elif requests:
+        stays.append(f"what ends at row {plan.last + 1} (a filter, a table, colours, drop-downs) does not grow")
+    step.notices = tuple(stays)
 
 
 def _bytes_of(requests: Sequence[Json]) -> int:

@@ -6,6 +6,7 @@ The only module that imports gspread. It knows nothing of rows and plans.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import threading
 import weakref
@@ -41,7 +42,14 @@ class Unclear(Exception):
 
 
 class Rejected(Exception):
-    """Google refused the batch as a whole (400): a guard met a person's edit, or a request is wrong."""
+    """Google refused the batch as a whole (400): a guard met a person's edit, or a request is wrong.
+
+    The text is Google's, without values.
+    """
+
+
+class Full(Rejected):
+    """The file has as many cells as Google allows."""
 
 
 # ---------------------------------------------------------------- pacing
@@ -184,6 +192,12 @@ class _SignInRequest(Request):
         raise TypeError("not to be copied")
 
 
+def _followed_nowhere(session: requests.Session) -> requests.Session:
+    """A redirect is an error: it would carry people's data and a token to a host that nobody configured."""
+    session.max_redirects = 0
+    return session
+
+
 # ---------------------------------------------------------------- calls
 
 
@@ -223,8 +237,9 @@ class Client:
 
         # google-auth has no types; gspread documents None for the credentials of a session of one's own.
         signed: Any = AuthorizedSession
-        session = signed(
-            sign_in.credentials(), auth_request=_SignInRequest(), refresh_timeout=min(30.0, timeout_seconds)
+        sign_in_request = _SignInRequest(_followed_nowhere(requests.Session()))
+        session = _followed_nowhere(
+            signed(sign_in.credentials(), auth_request=sign_in_request, refresh_timeout=min(30.0, timeout_seconds))
         )
         credentials: Any = None
         self._http: Any = gspread.Client(credentials, session, http_client=ElsewhereClient).http_client
@@ -261,6 +276,11 @@ class Client:
             shown = f"updatedSpreadsheet(sheets({fields}))"
         return self._call("write", lambda: self._post(":batchUpdate", body, shown), Updated).updated_spreadsheet
 
+    def try_to_edit(self) -> None:
+        """A batch that changes nothing: it deletes a tag that is not there. Raises what ``batch`` does."""
+        lookup = {"metadataId": _UNUSED_TAG_ID, "metadataKey": "connector.nothing"}
+        self.batch([{"deleteDeveloperMetadata": {"dataFilter": {"developerMetadataLookup": lookup}}}])
+
     def close(self) -> None:
         self._http.session.close()
 
@@ -290,6 +310,11 @@ class Client:
             raise self._refusal(error, kind) from error
         except GoogleAuthError as error:  # TransportError, too: while signing in nothing was sent yet
             raise self._sign_in_failure(error) from error
+        except requests.TooManyRedirects as error:
+            raise NeedsAction(
+                f"{self._where} sends us elsewhere, and redirects are not followed: set base_url to the address that "
+                "answers itself"
+            ) from error
         except (requests.RequestException, msgspec.DecodeError) as error:  # half an answer is no JSON
             if kind == "write":
                 raise Unclear(f"no answer from {self._where} to a write ({type(error).__name__})") from error
@@ -310,6 +335,11 @@ class Client:
             return send()
 
     def _sign_in_failure(self, error: GoogleAuthError) -> Exception:
+        if isinstance(error.__cause__, requests.TooManyRedirects):
+            return NeedsAction(
+                f"Google's sign-in at {self._sign_in.host} sends us elsewhere, and redirects are not followed: set "
+                "token_uri in the key file to the address that answers itself"
+            )
         if isinstance(error, TransportError):
             return TryLater(f"Google's sign-in at {self._sign_in.host} can't be reached")
         if not isinstance(error, RefreshError):
@@ -339,8 +369,11 @@ class Client:
         if _PROTECTED in message:
             return Rejected("protected")
         if status == 400:
-            # Behind the field's type Google quotes the value, which is nobody's business.
-            return Rejected(quoted(message.partition("), ")[0], longest=300))
+            # Behind the field's type, and between quotes, Google repeats values, which are nobody's business.
+            words = quoted(re.sub(r'"[^"]*"', '"…"', message.partition("), ")[0]), longest=300)
+            return Full(words) if _FILE_IS_FULL.search(message) else Rejected(words)
+        if status == 403 and kind == "write" and "SERVICE_DISABLED" not in reasons:
+            reasons.add("may_not_edit")
         words = next((words for sign, words in _WHAT_TO_DO.items() if sign == status or sign in reasons), _OTHERWISE)
         return NeedsAction(
             words.format(
@@ -353,11 +386,15 @@ class Client:
         )
 
 
+_UNUSED_TAG_ID = 1
 _QUOTA_REASONS = {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}
+_FILE_IS_FULL = re.compile(r"limit of [\d,.]+ cells")
 _PROTECTED = "protected cell or object"
 _API_LINK = "https://console.cloud.google.com/apis/library/sheets.googleapis.com"
 _WHAT_TO_DO: Mapping[int | str, str] = {
     "SERVICE_DISABLED": "The Google Sheets API is switched off in the account's project. Switch it on: {link}",
+    "may_not_edit": "The connector may not edit the spreadsheet: open it, Share, and make {account} an Editor (Viewers "
+    "and Commenters can't write). (https://docs.google.com/spreadsheets/d/{id})",
     401: "Google does not accept the sign-in of {account}; create a new key",
     403: "The spreadsheet is not shared with the connector: open it, Share, add {account} as Editor. "
     "(https://docs.google.com/spreadsheets/d/{id})",

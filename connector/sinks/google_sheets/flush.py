@@ -14,70 +14,108 @@ from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.batches import Step
-from connector.sinks.google_sheets.client import Rejected, Unclear
+from connector.sinks.google_sheets.changes import Append, Update
+from connector.sinks.google_sheets.client import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
-from connector.sinks.google_sheets.plan import Append, Update, column_notices
+from connector.sinks.google_sheets.placing import KeyShape
+from connector.sinks.google_sheets.plan import column_notices
+from connector.sinks.google_sheets.preparing import Preparing
 from connector.sinks.google_sheets.reading import (
-    Reading,
     Route,
     Whereabouts,
-    guards_note,
-    guards_trouble,
+    file_is_full,
     new_id,
     new_nonce,
 )
 from connector.sinks.google_sheets.snapshot import Snapshot
 
-_MOST_ATTEMPTS = 8
-"""Batches of one flush that people's edits may foil before it is put off."""
 _MOST_IDLE_BATCHES = 24
+"""Batches in a row that settle no row before the flush is put off."""
 
 
-class Flush(Reading):
-    """One ``write``: rounds of reading, locking and writing until each row has its outcome."""
+class Flush(Preparing):
+    """One ``write``: rounds of reading, locking and writing until each row has its outcome.
+
+    Attributes:
+        held: why a row can't be written until a person acts, by its key.
+        idle: batches since a row was last settled.
+        refusals: batches that Google refused although nobody had edited anything.
+        most_rows: rows a batch may have while a row that Google refuses is being looked for.
+    """
 
     def __init__(self, route: Route, target: Target, rows: Sequence[Row]) -> None:
         super().__init__(route, target)
-        self.pending: dict[str, Row] = {row.key: row for row in rows}
+        self.pending = {row.key: row for row in rows}
         self.outcomes: dict[str, Outcome] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
-        self._about_columns: frozenset[str] = frozenset()
+        self.held: dict[str, str] = {}
         self.idle = 0
-        """Batches since a row was last settled."""
-        self.attempts = 0
         self.refusals = 0
+        self.most_rows: int | None = None
+        self._about_columns: frozenset[str] = frozenset()
 
     def run(self) -> list[Outcome]:
         """The outcomes.
 
         Raises:
-            TryLater, NeedsAction, Stopping: see ``Sink.write``.
+            TryLater, NeedsAction, Stopping: see ``Sink.write``. What needs no action has been written by then.
         """
-        self._try_the_guards()
+        self.try_the_guards()
         snapshot = self._begin()
-        while self.pending:
-            layout = self.layout(snapshot)
-            self._about_columns = frozenset(column_notices(layout).values())
-            self.route.reported &= self._about_columns  # what people put right is reported again if it comes again
-            snapshot = self.with_formula_keys(snapshot, layout)
-            if not self._is_ready(snapshot, layout):
-                snapshot = self.prepare(snapshot)
-                continue
-            plan = self.plan(snapshot, layout, list(self.pending.values()))
-            for outcome in plan.done:
-                self._settle(outcome)
-            if not self.pending:
-                break
-            if plan.grow or not batches.is_locked(snapshot, plan.places):
-                step = self._lock_step(snapshot, layout, sorted(plan.places), plan.insert_at - 1, plan.grow)
-            else:
-                nonce, columns = new_nonce(), self.target.columns
-                step = batches.write(snapshot, plan, columns, nonce=nonce, new_id=new_id, limits=self.limits)
-            snapshot = self._send(snapshot, layout, step)
+        while rows := self._turn():
+            snapshot = self._step(snapshot, rows)
+        reason = next(iter(self.held.values()), self.trouble)
+        if reason:
+            raise NeedsAction(reason)
         layout = self.layout(snapshot)
         if self.target.key in layout.columns:
-            self.route.last = Whereabouts.of(snapshot, layout, layout.columns[self.target.key])
+            shape = KeyShape(self.outcomes)
+            self.route.last = Whereabouts.of(snapshot, layout, layout.columns[self.target.key], shape)
         return list(self.outcomes.values())
+
+    def _turn(self) -> list[Row]:
+        """The rows to write next: those that Google refused before come last, and each alone."""
+        left = [row for key, row in self.pending.items() if key not in self.held]
+        safe = [row for row in left if row.key not in self.route.suspects]
+        return safe[: self.most_rows] or left[:1]
+
+    def _step(self, snapshot: Snapshot, rows: Sequence[Row]) -> Snapshot:
+        """Settle what *snapshot* settles, and send one batch for the rest; the tab after it."""
+        layout = self.layout(snapshot)
+        seen = self.with_results(snapshot, layout)
+        if seen is not snapshot:
+            snapshot, layout = seen, self.layout(seen)
+        self._about_columns = frozenset(column_notices(layout).values())
+        self.route.reported &= self._about_columns  # what people put right is reported again if it comes again
+        if not self.is_ready(snapshot, layout):
+            return self.prepare(snapshot)
+        is_new = snapshot.sheet_id == self.made
+        plan = self.plan(snapshot, layout, rows, is_full=self.is_full, is_new=is_new)
+        for outcome in plan.done:
+            self._settle(outcome)
+        if not plan.places and not plan.appends:
+            self._hold(plan.held, snapshot)
+            return snapshot
+        if plan.grow or not batches.is_locked(snapshot, plan.places):
+            step = self._lock_step(snapshot, layout, sorted(plan.places), plan.last, plan.grow)
+        else:
+            step = batches.write(
+                snapshot,
+                plan,
+                self.target.columns,
+                nonce=new_nonce(),
+                new_id=new_id,
+                limits=self.limits,
+                grows=self.route.grows,
+            )
+        return self.send(snapshot, layout, step)
+
+    def _hold(self, appends: Sequence[Append], snapshot: Snapshot) -> None:
+        """The file has no cells for these rows; perhaps it has since it was last looked at."""
+        if appends and not self.is_listed:
+            self.list_cells()
+            return
+        self.held |= dict.fromkeys([append.row.key for append in appends], file_is_full(snapshot.title))
 
     def _begin(self) -> Snapshot:
         """The tab, read; or, where the last flush left it known, with the rows locked that are to change.
@@ -93,103 +131,11 @@ class Flush(Reading):
             return self.prepare()  # perhaps nothing differs, as after a resync: looking is cheaper than locking
         if last is not None and places:
             layout = self.layout(last.frame)
-            return self._send(last.frame, layout, self._lock_step(last.frame, layout, places, last.last_row))
+            return self.send(last.frame, layout, self._lock_step(last.frame, layout, places, last.last_row))
         try:
             return self.prepare(self.read_keys(sheet_id, last))
         except Rejected:
             return self.prepare()
-
-    def _try_the_guards(self) -> None:
-        """Before the first write into a spreadsheet, see that Google refuses there what it must refuse.
-
-        Raises:
-            NeedsAction: it does not.
-        """
-        if self.route.guards_bind or self.route.unguarded_writes:
-            return
-        if self.host.recall(guards_note(self.route)) is None:
-            try:
-                trouble = guards_trouble(self.client)
-            except Unclear as error:
-                raise TryLater(f"Google Sheets can't be reached ({error})") from error
-            if trouble is not None:
-                raise NeedsAction(trouble)
-            self.host.remember(guards_note(self.route), "bind")
-        self.route.guards_bind = True
-
-    def prepare(self, snapshot: Snapshot | None = None) -> Snapshot:
-        """The tab, read, with header row, managed columns and tags in place."""
-        while True:
-            if snapshot is None:
-                snapshot = self._read_or_make()
-            layout = self.layout(snapshot)
-            if batches.needs_tags(snapshot, layout):
-                step = batches.lock(snapshot, layout, (), nonce=new_nonce(), new_id=new_id)
-                snapshot = self._send(snapshot, layout, step, whole=True)
-                continue
-            forbidden = batches.columns_forbidden(snapshot, layout) if layout.missing else None
-            if forbidden is not None and self.target.key in layout.columns:
-                self.unmakable = set(layout.missing)  # they wait; the others continue
-                continue
-            if forbidden is not None:
-                raise NeedsAction(
-                    f'No column can be added to "{snapshot.title}" because of the protected range "{forbidden}": type '
-                    f'the header "{self.target.key}" yourself, or allow the connector\'s account to edit that range'
-                )
-            if layout.missing:
-                self._may_create(snapshot, layout)
-                step = batches.add_columns(
-                    snapshot, layout, self.target.columns, nonce=new_nonce(), bare=not snapshot.cells
-                )
-                snapshot = self._send(snapshot, layout, step, whole=True)
-                continue
-            self.remember(snapshot.sheet_id, set(layout.columns) | self.route.known)
-            return snapshot
-
-    def _is_ready(self, snapshot: Snapshot, layout: Layout) -> bool:
-        return not batches.needs_tags(snapshot, layout) and not layout.missing
-
-    def _may_create(self, snapshot: Snapshot, layout: Layout) -> None:
-        if self.options.missing_columns == "stop":
-            names = ", ".join(f'"{name}"' for name in layout.missing)
-            raise NeedsAction(
-                f'The tab "{snapshot.title}" lacks {names} in row {layout.header + 1}: type the headers there, or set '
-                'missing_columns = "create" in the mapping'
-            )
-
-    def _read_or_make(self) -> Snapshot:
-        for _ in range(4):
-            if self.route.sheet_id is not None:
-                try:
-                    return self.read(self.route.sheet_id)
-                except Rejected:
-                    pass  # the tab is gone; perhaps there is another of that name
-            remembered = self.route.sheet_id
-            sheet_id, title = self.find_tab()
-            if sheet_id is None and remembered is not None:
-                raise NeedsAction(self.tab_is_gone(title))
-            if sheet_id is None:
-                if (made := self._make(title)) is not None:
-                    return made
-                continue
-            if sheet_id != remembered:
-                self.remember(sheet_id, set())
-        raise TryLater("the tab comes and goes")
-
-    def _make(self, title: str) -> Snapshot | None:
-        """The new tab; None when only another look can tell."""
-        sheet_id = new_id()
-        if self.options.missing_columns == "stop":
-            raise NeedsAction(f'The spreadsheet has no tab "{title}": add one, or set missing_columns = "create"')
-        requests, made = batches.new_tab(sheet_id, title, self.target.columns, nonce=new_nonce(), new_id=new_id)
-        try:
-            self.client.batch(requests)
-        except (Rejected, Unclear) as error:
-            # Somebody was faster, or the answer was lost: the list of tabs knows.
-            self._count_attempt(error)
-            return None
-        self.remember(sheet_id, {column.name for column in self.target.columns})
-        return made
 
     # ------------------------------------------------------------ batches
 
@@ -201,7 +147,7 @@ class Flush(Reading):
             step.shows.add(last)
         return step
 
-    def _send(self, snapshot: Snapshot, layout: Layout, step: Step, *, whole: bool = False) -> Snapshot:
+    def send(self, snapshot: Snapshot, layout: Layout, step: Step, *, whole: bool = False) -> Snapshot:
         """Send one batch; the tab after it (or read again, when it was refused or its answer was lost)."""
         self.idle += 1
         if self.idle > _MOST_IDLE_BATCHES:
@@ -213,32 +159,43 @@ class Flush(Reading):
         whole = whole or (formats and bool(snapshot.protections))
         shows = [row for row in step.shows if row < snapshot.row_count]
         ranges = batches.answer_ranges(snapshot, layout, self.target.key, shows, whole=whole)
-        fields = table.SHEET_FIELDS + (table.TYPED_CELLS_AND_FORMATS if formats else table.TYPED_CELLS)
+        fields = table.SHEET_FIELDS + (table.WHOLE_CELLS if formats else table.TYPED_CELLS)
         try:
             answer = self.client.batch(step.requests, ranges, fields)
         except (Rejected, Unclear) as error:
-            after = self._read_or_make()
+            after = self.read_or_make()
             if after.fence is not None and after.fence.value == step.nonce:
                 self._landed(step)
+            elif isinstance(error, Full):
+                self.is_full = True
+                self.list_cells()
             elif isinstance(error, Rejected) and snapshot.is_part_of(after):
-                self._refused_for_no_edit(error, snapshot)
+                self._refused_for_no_edit(error, snapshot, step)
             else:
-                self._count_attempt(error)
+                self.count_attempt(error)
             return after
         self._landed(step)
         for sheet in table.parse_sheets(answer, formats=formats, whole=whole):
             if sheet.sheet_id == snapshot.sheet_id:
                 self._settle_what_was_written(step, sheet)
                 there, key = self.layout(sheet), self.target.key
-                if whole or (sheet.shows_row(there.header) and there.columns.get(key) == layout.columns.get(key)):
+                is_there = sheet.shows_row(there.header) and there.columns.get(key) == layout.columns.get(key)
+                if whole or (is_there and not there.header_is_gone):
                     return sheet
         # The answer shows where header row and keys were, by the title that the tab had, and somebody changed that.
-        return self._read_or_make()
+        return self.read_or_make()
 
     def _landed(self, step: Step) -> None:
         landed: list[Update | Append] = [*step.updates, *step.appends]
         for written in landed:
             self.notes[written.row.key] = (*self.notes.get(written.row.key, ()), *written.notices)
+        new = set(step.notices) - self.route.reported_ranges
+        if new and landed:
+            key = landed[-1].row.key
+            self.notes[key] = (*self.notes[key], *sorted(new))
+            self.route.reported_ranges |= new
+        if self.most_rows is not None:
+            self.most_rows *= 2
 
     def _settle_what_was_written(self, step: Step, after: Snapshot) -> None:
         """The answer is the proof: a row is done when its key is where it was written, and a new one just once.
@@ -253,7 +210,7 @@ class Flush(Reading):
             if key == tidy(update.row.key) and update.row.key not in step.unfinished:
                 self._settle(Outcome(update.row.key, "written", waiting=update.waiting))
         if step.appends:
-            count = Counter(table.key_of(value) for _, value in after.column(place))
+            count = Counter(key for _, key in after.keys(place, -1))
             for append in step.appends:
                 if count[tidy(append.row.key)] == 1:
                     self._settle(Outcome(append.row.key, "written", waiting=append.waiting))
@@ -262,6 +219,7 @@ class Flush(Reading):
         key = outcome.key
         if self.pending.pop(key, None) is None:
             return
+        self.route.suspects.discard(key)
         self.idle = 0
         # What is true of a column is reported once, not by every row of every batch.
         known = self.route.reported
@@ -269,8 +227,8 @@ class Flush(Reading):
         known |= self._about_columns.intersection(notices)
         self.outcomes[key] = replace(outcome, notices=notices)
 
-    def _refused_for_no_edit(self, error: Rejected, snapshot: Snapshot) -> None:
-        """Nobody changed anything, and still Google refuses the batch: waiting would not help."""
+    def _refused_for_no_edit(self, error: Rejected, snapshot: Snapshot, step: Step) -> None:
+        """Nobody changed anything, and still Google refuses the batch: find the row that it refuses, by halves."""
         if str(error) == "protected":
             names = ", ".join(f'"{protection.name}"' for protection in snapshot.protections) or "A protected range"
             raise NeedsAction(
@@ -278,13 +236,26 @@ class Flush(Reading):
                 "that range > Set permissions, and add the connector's account"
             ) from error
         self.refusals += 1
-        if self.refusals > 1:
-            raise RuntimeError(f'Google refuses a batch for "{snapshot.title}": {error}') from error
-
-    def _count_attempt(self, error: Exception) -> None:
-        self.attempts += 1
-        if self.attempts < _MOST_ATTEMPTS:
+        if self.refusals == 1:
+            return  # an edit that was undone again, perhaps
+        if step.grown and self.route.grows:
+            self.route.grows = False
             return
-        if isinstance(error, Unclear):
-            raise TryLater(f"Google Sheets takes no write at the moment ({error})") from error
-        raise TryLater(f'"{self.options.tab}" is being changed by somebody else all the time') from error
+        keys = step.keys
+        reason = f'Google refuses what is to be written into "{snapshot.title}": {self._without_values(error, keys)}'
+        if not keys:
+            raise NeedsAction(reason) from error
+        if len(keys) > 1:
+            self.most_rows = len(keys) // 2
+            return
+        self.held[keys[0]] = reason
+        self.route.suspects.add(keys[0])
+        self.most_rows = None
+
+    def _without_values(self, error: Rejected, keys: Sequence[str]) -> str:
+        words = str(error)
+        for key in keys:
+            for cell in self.pending[key].cells.values():
+                if isinstance(cell, str) and len(cell) > 1:
+                    words = words.replace(cell, "…")
+        return words

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from connector.core.money import exponent
 from connector.core.row import Column
-from connector.sinks.google_sheets.snapshot import Json, typed_value
+from connector.sinks.google_sheets.answers import Json
+from connector.sinks.google_sheets.snapshot import typed_value
 
 _FORMATS: Mapping[str, Json] = {
     "date": {"type": "DATE", "pattern": "yyyy-mm-dd"},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from connector.sinks.google_sheets.answers import Json
 from connector.sinks.google_sheets.layout import Layout, column_tag_id, confirmed_name, fence_tag_id
 from connector.sinks.google_sheets.snapshot import (
     COLUMN_KEY,
@@ -18,7 +19,6 @@ from connector.sinks.google_sheets.snapshot import (
     HEADER_KEY,
     ROW_KEY,
     UNCONFIRMED,
-    Json,
     Snapshot,
 )
 
@@ -97,14 +97,30 @@ def guard_trial(sheet_id: int, title: str, tag_id: int, *, stale: bool) -> list[
         stale: guard the place where the row was (Google must refuse the batch), not where it is (it must not).
     """
     properties = {"sheetId": sheet_id, "title": title, "gridProperties": {"rowCount": 2, "columnCount": 1}}
+    return [
+        {"addSheet": {"properties": properties}},
+        *_sorted_away(sheet_id, tag_id, 0 if stale else 1),
+        {"deleteSheet": {"sheetId": sheet_id}},
+    ]
+
+
+def refused_trial(sheet_id: int, no_sheet_id: int, tag_id: int) -> list[Json]:
+    """The same in a tab of people's, where the file has no cells left for a scratch tab.
+
+    Google refuses this batch in any case, since there is no tab *no_sheet_id*: nothing of it is ever applied. Which
+    request it names says whether the guard was met before.
+    """
+    return [*_sorted_away(sheet_id, tag_id, 0), {"deleteSheet": {"sheetId": no_sheet_id}}]
+
+
+def _sorted_away(sheet_id: int, tag_id: int, guarded: int) -> list[Json]:
+    """Tag the first row, sort it to the second place, and guard the row *guarded*."""
     names = [{"values": [{"userEnteredValue": {"stringValue": text}}]} for text in ("b", "a")]
     area = {"sheetId": sheet_id, "startRowIndex": 0, "endRowIndex": 2}
     order = [{"dimensionIndex": 0, "sortOrder": "ASCENDING"}]
     return [
-        {"addSheet": {"properties": properties}},
         {"updateCells": {"start": {"sheetId": sheet_id}, "rows": names, "fields": "userEnteredValue"}},
         create(tag_id, ROW_KEY, line_of(sheet_id, "ROWS", 0)),
         {"sortRange": {"range": area, "sortSpecs": order}},
-        *guard(tag_id, ROW_KEY, line_of(sheet_id, "ROWS", 0 if stale else 1)),
-        {"deleteSheet": {"sheetId": sheet_id}},
+        *guard(tag_id, ROW_KEY, line_of(sheet_id, "ROWS", guarded)),
     ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from connector.core.errors import NeedsAction
+from connector.core.headers import look_alike
 from connector.core.row import Row
 from connector.core.sink import Change, Finding
 from connector.sinks.google_sheets import snapshot as table
-from connector.sinks.google_sheets.client import Rejected, Unclear
+from connector.sinks.google_sheets.client import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
-from connector.sinks.google_sheets.reading import Reading, guards_note, guards_trouble
+from connector.sinks.google_sheets.places import letters, place_words
+from connector.sinks.google_sheets.reading import Reading, file_is_full, guards_note, guards_trouble
 from connector.sinks.google_sheets.snapshot import Snapshot
 
 
@@ -25,16 +28,29 @@ class Inspection(Reading):
                 found += self._no_tab(title)
             else:
                 found += self._tab_findings(self.read(sheet_id))
+            found += self._editing_finding()
             found.append(self._guards_finding(probe=probe))
         except Rejected:
             return [Finding("problem", self.options.tab, "the tab was deleted while it was being read; check again")]
         return found
+
+    def _editing_finding(self) -> list[Finding]:
+        """Whether this account may write: only a write tells, so one is sent that changes nothing."""
+        try:
+            self.client.try_to_edit()
+        except NeedsAction as error:
+            return [Finding("problem", "spreadsheet", error.reason)]
+        except Unclear as error:
+            return [Finding("notice", "spreadsheet", f"whether it may be edited is not known ({error}); try again")]
+        return []
 
     def _guards_finding(self, *, probe: bool) -> Finding:
         note = guards_note(self.route)
         if probe:
             try:
                 trouble = guards_trouble(self.client)
+            except Full:
+                return Finding("problem", "guards", file_is_full(self.options.tab))
             except Unclear as error:
                 return Finding("notice", "guards", f"Google's answer was lost ({error}); try again")
             self.host.remember(note, None if trouble else "bind")
@@ -55,7 +71,7 @@ class Inspection(Reading):
 
     def _tab_findings(self, snapshot: Snapshot) -> list[Finding]:
         layout = self.layout(snapshot)
-        snapshot = self.with_formula_keys(snapshot, layout)
+        snapshot = self.with_results(snapshot, layout)
         size = f"{snapshot.row_count:,} rows of {snapshot.column_count:,} columns, headers in row {layout.header + 1}"
         found = [Finding("ok", snapshot.title, size)]
         found += [self._column_finding(snapshot, layout, column.name) for column in self.target.columns]
@@ -66,13 +82,13 @@ class Inspection(Reading):
             for row, key in snapshot.keys(place, layout.header):
                 rows.setdefault(key, []).append(row)
             found += [
-                Finding(level, "duplicate key", f"{key} is in {table.place_words(at)}")
+                Finding(level, "duplicate key", f"{key} is in {place_words(at)}")
                 for key, at in rows.items()
                 if len(at) > 1
             ]
         for protection in snapshot.protections:
             rect = protection.rect
-            area = f"{table.letters(rect.left)}{rect.top + 1}:{table.letters(rect.right - 1)}{rect.bottom}"
+            area = f"{letters(rect.left)}{rect.top + 1}:{letters(rect.right - 1)}{rect.bottom}"
             touched = ", ".join(f'"{name}"' for name, at in layout.columns.items() if rect.left <= at < rect.right)
             text = f"{area} is protected and the connector may not write there"
             text += f" ({touched}): Data > Protect sheets and ranges" if touched else ""
@@ -81,11 +97,15 @@ class Inspection(Reading):
 
     def _column_finding(self, snapshot: Snapshot, layout: Layout, name: str) -> Finding:
         if name in layout.columns:
-            text = f"column {table.letters(layout.columns[name])}"
+            text = f"column {letters(layout.columns[name])}"
             if name in layout.renamed:
                 return Finding("notice", name, f'{text}, now headed "{layout.renamed[name]}"; it continues')
             return Finding("ok", name, text)
         where = f'no header "{name}" in row {layout.header + 1} of "{snapshot.title}"'
+        texts = snapshot.texts(layout.header)
+        if alike := look_alike(texts, name):
+            cells = ", ".join(f'{letters(place)}{layout.header + 1} ("{texts[place]}")' for place in alike)
+            where += f" that is alone ({cells} could be meant)"
         if name in layout.waiting and name == self.target.key:
             return Finding("problem", name, f"{where}, and without it no row can be found: put it back")
         if name in layout.waiting:
@@ -102,7 +122,7 @@ class Inspection(Reading):
         layout = self.layout(snapshot)
         if self.target.key not in layout.columns:
             return [self._created(row) for row in rows]
-        snapshot = self.with_formula_keys(snapshot, layout)
+        snapshot = self.with_results(snapshot, layout)
         plan = self.plan(snapshot, layout, rows)
         names = {place: name for name, place in layout.columns.items()}
         types = {column.name: column.type for column in self.target.columns}
@@ -122,7 +142,7 @@ class Inspection(Reading):
                 for place, value in update.cells.items()
             }
             changes[update.row.key] = Change(update.row.key, "key", cells, "; ".join(update.notices))
-        for append in plan.appends:
+        for append in (*plan.appends, *plan.held):
             changes[append.row.key] = self._created(append.row)
         for place, row in plan.deletes.items():
             changes[row.key] = Change(row.key, "key", {}, f"row {place + 1} would be deleted")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connector.core.headers import match_headers
 from connector.core.keys import tidy
 from connector.core.row import Column
-from connector.sinks.google_sheets.snapshot import UNCONFIRMED, Snapshot, Tag, key_of
+from connector.sinks.google_sheets.snapshot import UNCONFIRMED, Formula, Snapshot, Tag
 
 _HEADER_CANDIDATES = 50
 """Filled rows from the top among which a header row is looked for."""
+_FILLS_ITS_COLUMN = re.compile(r"ARRAYFORMULA|BYROW|MAKEARRAY|MAP\(|FILTER\(|QUERY\(|IMPORTRANGE", re.IGNORECASE)
+"""A formula in a header cell that makes the cells below it, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Layout:
         missing: never seen in this tab; to be created.
         waiting: a person took them away: header and tag are gone.
         renamed: by the mapping's name, the header that people gave it.
+        computed: columns whose cells somebody's array formula fills; a value among them would break it.
+        header_is_gone: the tab was set up, and no row bears our headers or the header tag any more.
     """
 
     header: int
@@ -34,6 +39,8 @@ class Layout:
     missing: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    computed: tuple[str, ...] = ()
+    header_is_gone: bool = False
 
 
 def find_layout(
@@ -48,7 +55,7 @@ def find_layout(
     """
     names = [column.name for column in columns]
     header = _header_row(snapshot, names, key, header_row)
-    texts = _texts(snapshot, header)
+    texts = snapshot.texts(header)
     found = _by_tag(snapshot, names, texts)
     free = {place: text for place, text in texts.items() if place not in found.values()}
     # No tag yet; or the tag stayed behind when people cut and pasted the column.
@@ -71,7 +78,21 @@ def find_layout(
             for name, place in found.items()
             if not match_headers({place: texts.get(place, "")}, [name])
         },
+        computed=tuple(name for name, place in found.items() if name != key and _is_computed(snapshot, header, place)),
+        header_is_gone=_header_is_gone(snapshot, names, header),
     )
+
+
+def _is_computed(snapshot: Snapshot, header: int, place: int) -> bool:
+    head = snapshot.value(header, place)
+    if isinstance(head, Formula) and _FILLS_ITS_COLUMN.search(head.text):
+        return True
+    return any(place in line for row, line in snapshot.spills.items() if row > header)
+
+
+def _header_is_gone(snapshot: Snapshot, names: Sequence[str], header: int) -> bool:
+    is_set_up = any(tag.value in names for tag in snapshot.columns.values())
+    return is_set_up and not snapshot.headers and not match_headers(snapshot.texts(header), names)
 
 
 def _by_tag(snapshot: Snapshot, names: Sequence[str], texts: Mapping[int, str]) -> dict[str, int]:
@@ -89,19 +110,15 @@ def confirmed_name(tag: Tag) -> str:
     return tag.value.removeprefix(UNCONFIRMED)
 
 
-def _texts(snapshot: Snapshot, row: int) -> dict[int, str]:
-    return {place: key_of(value) for place, value in snapshot.line(row).items()}
-
-
 def _header_row(snapshot: Snapshot, names: Sequence[str], key: str, header_row: int | None) -> int:
     def hits(row: int) -> int:
-        found = match_headers(_texts(snapshot, row), names)
+        found = match_headers(snapshot.texts(row), names)
         return len(found) + (key in found)
 
     tagged = max(snapshot.headers, key=lambda row: (hits(row), -row), default=None)
     said = None if header_row is None else header_row - 1
-    candidates = sorted(snapshot.cells)[:_HEADER_CANDIDATES]
-    with_key = [row for row in candidates if match_headers(_texts(snapshot, row), [key])]
+    candidates = sorted(snapshot.cells.keys() | snapshot.spills.keys())[:_HEADER_CANDIDATES]
+    with_key = [row for row in candidates if match_headers(snapshot.texts(row), [key])]
     best = max(with_key, key=lambda row: (hits(row), -row), default=None)
     for row in (tagged, said):
         # A tag is put by place: a person may have inserted rows above at that moment, and values may look like headers.

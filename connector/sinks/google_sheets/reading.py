@@ -7,16 +7,20 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from connector.core.errors import NeedsAction
 from connector.core.keys import tidy
 from connector.core.row import Row
 from connector.core.sink import Host, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
-from connector.sinks.google_sheets.client import Client, Rejected
+from connector.sinks.google_sheets.answers import Json
+from connector.sinks.google_sheets.changes import Limits, Plan
+from connector.sinks.google_sheets.client import Client, Full, Rejected
 from connector.sinks.google_sheets.layout import Layout, find_layout
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets.plan import Limits, Plan, make_plan
-from connector.sinks.google_sheets.snapshot import Json, Snapshot
+from connector.sinks.google_sheets.placing import KeyShape
+from connector.sinks.google_sheets.plan import make_plan
+from connector.sinks.google_sheets.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Whereabouts:
     Args:
         frame: sizes, tags and header row.
         rows: by key, where its rows were.
-        last_row: the last one with a key, whose formats new rows inherit.
+        last_row: our last one, whose formats new rows inherit.
     """
 
     frame: Snapshot
@@ -36,12 +40,12 @@ class Whereabouts:
     last_row: int
 
     @classmethod
-    def of(cls, snapshot: Snapshot, layout: Layout, key_column: int) -> Whereabouts:
+    def of(cls, snapshot: Snapshot, layout: Layout, key_column: int, shape: KeyShape) -> Whereabouts:
         rows: dict[str, tuple[int, ...]] = {}
         last = layout.header
         for row, key in snapshot.keys(key_column, layout.header):
             rows[key] = (*rows.get(key, ()), row)
-            last = max(last, row)
+            last = max(last, row) if shape.fits(key) else last
         header = {layout.header: dict(snapshot.line(layout.header))}
         return cls(replace(snapshot, cells=header, tagged={}, formatted=None, blocks=()), rows, last)
 
@@ -56,6 +60,9 @@ class Route:
     Attributes:
         known: the columns that the tab has had.
         reported: notices about columns that are still true and have been given.
+        reported_ranges: notices about ranges that do not grow and have been given.
+        suspects: keys of rows that Google refused when they came alone.
+        grows: whether Google takes the requests that make people's ranges grow.
         file_cells: cells of all other tabs, as last listed.
     """
 
@@ -71,6 +78,9 @@ class Route:
         self.last: Whereabouts | None = None
         self.guards_bind = False
         self.reported: set[str] = set()
+        self.reported_ranges: set[str] = set()
+        self.suspects: set[str] = set()
+        self.grows = True
         self.file_cells = 0
 
 
@@ -92,12 +102,15 @@ def guards_trouble(client: Client) -> str | None:
 
     Raises:
         Unclear: an answer was lost; try again.
+        Full: the file has no cells left for a scratch tab; see ``guards_hold_in``.
     """
 
     def refusal(*, stale: bool) -> str | None:
         sheet_id, title = new_id(), f"connector trial {new_nonce()}"
         try:
             client.batch(guards.guard_trial(sheet_id, title, new_id(), stale=stale))
+        except Full:
+            raise
         except Rejected as error:
             return str(error)
         return None
@@ -123,6 +136,27 @@ def guards_trouble(client: Client) -> str | None:
     return (
         f"In this spreadsheet the connector's guard against people's edits does not hold. {trouble}. So nothing is "
         "written; to accept it, for instance because nobody edits that tab, set unguarded_writes = true for the sink."
+    )
+
+
+def guards_hold_in(client: Client, sheet_id: int) -> bool:
+    """Put the guards to the test in a full file, by a batch that is refused in any case. 1 call.
+
+    Raises:
+        Unclear: an answer was lost; try again.
+    """
+    try:
+        client.batch(guards.refused_trial(sheet_id, new_id(), new_id()))
+    except Rejected as error:
+        return "createDeveloperMetadata" in str(error)
+    return False
+
+
+def file_is_full(title: str) -> str:
+    return (
+        "The spreadsheet is full: Google allows 10,000,000 cells a file, and new rows need some. Delete rows, columns "
+        f'or tabs that are empty, or move the tab "{title}" into a file of its own. Rows that are there are written '
+        "meanwhile."
     )
 
 
@@ -212,44 +246,62 @@ class Reading:
             layout = self.layout(snapshot)
         except Rejected:
             return self._whole(sheet_id)
-        lacks = batches.needs_tags(snapshot, layout) or layout.missing or layout.waiting
+        lacks = batches.needs_tags(snapshot, layout) or layout.missing or layout.waiting or layout.header_is_gone
         # Something of ours is missing, or only the whole tab shows which rows are blank: look at everything once.
         return self._whole(sheet_id) if lacks or (formats and snapshot.protections) else snapshot
 
     def _whole(self, sheet_id: int, *, results: bool = False) -> Snapshot:
         filters = [{"gridRange": {"sheetId": sheet_id}}]
-        return self._one(filters, formats=results or not self.route.is_big, results=results, whole=True)
+        return self._one(filters, formats=results or not self.route.is_big, whole=True)
 
-    def _one(self, filters: list[Json], *, formats: bool, results: bool = False, whole: bool = False) -> Snapshot:
-        cells = table.TYPED_CELLS_AND_FORMATS if formats else table.TYPED_CELLS
-        answer = self.client.read(filters, table.SHEET_FIELDS + (table.TYPED_CELLS_AND_RESULTS if results else cells))
+    def _one(self, filters: list[Json], *, formats: bool, whole: bool = False) -> Snapshot:
+        answer = self.client.read(filters, table.SHEET_FIELDS + (table.WHOLE_CELLS if formats else table.TYPED_CELLS))
         if len(answer.sheets) != 1:
             raise Rejected("the tab is gone")
         (snapshot,) = table.parse_sheets(answer, formats=formats, whole=whole)
         self.route.is_big = snapshot.size > self.limits.whole_tab_cells
         return snapshot
 
-    def with_formula_keys(self, snapshot: Snapshot, layout: Layout) -> Snapshot:
-        """Where people's formulas make the keys, their results are read too (1 more call)."""
-        place = layout.columns.get(self.target.key)
-        if place is None or not any(
-            isinstance(value, table.Formula) and value.shown is None for _, value in snapshot.column(place)
-        ):
-            return snapshot
-        return self._whole(snapshot.sheet_id, results=True)
+    def with_results(self, snapshot: Snapshot, layout: Layout) -> Snapshot:
+        """Where people's formulas make keys or headers of a big tab, their results are read too (1 more call)."""
+        place = layout.columns.get(self.target.key, -1)
+        if layout.missing or snapshot.has_hidden_results(place, layout.header):
+            return self._whole(snapshot.sheet_id, results=True) if snapshot.formatted is None else snapshot
+        return snapshot
 
     # ------------------------------------------------------------ what it means
 
     def layout(self, snapshot: Snapshot) -> Layout:
-        return find_layout(
+        """Where header row and columns are.
+
+        Raises:
+            NeedsAction: the header row is gone from the tab, and all of it was read.
+        """
+        layout = find_layout(
             snapshot,
             self.target.columns,
             self.target.key,
             header_row=self.options.header_row,
             known=self.unmakable | (self.route.known if snapshot.sheet_id == self.route.sheet_id else set()),
         )
+        if layout.header_is_gone and snapshot.is_whole:
+            raise NeedsAction(self.header_is_gone(snapshot, layout.header))
+        return layout
 
-    def plan(self, snapshot: Snapshot, layout: Layout, rows: Sequence[Row]) -> Plan:
+    def header_is_gone(self, snapshot: Snapshot, row: int) -> str:
+        headers = ", ".join(f'"{column.name}"' for column in self.target.columns)
+        return (
+            f'The header row of "{snapshot.title}" is gone, and row {row + 1} is no header. Insert a row above the '
+            f"first affiliate and type the headers there ({headers}), or bring the tab back (File > Version history)."
+        )
+
+    def room(self, snapshot: Snapshot) -> int:
+        """Cells that the file still has room for, as far as is known."""
+        return self.limits.file_cells - self.route.file_cells - snapshot.size
+
+    def plan(
+        self, snapshot: Snapshot, layout: Layout, rows: Sequence[Row], *, is_full: bool = False, is_new: bool = False
+    ) -> Plan:
         return make_plan(
             snapshot,
             layout,
@@ -258,5 +310,6 @@ class Reading:
             rows,
             duplicates=self.options.on_duplicate_key,
             limits=self.limits,
-            room=self.limits.file_cells - self.route.file_cells - snapshot.size,
+            room=0 if is_full else self.room(snapshot),
+            is_new=is_new,
         )

@@ -10,9 +10,10 @@ The key cell is the identity, metadata is the lock, the answer is the proof. One
 Where the flush before left the rows known, the lock comes without the look: it changes no cell, and its answer shows
 where they are now. That Google refuses what it must refuse is tried before the first write into a spreadsheet.
 
-New rows are inserted, never written over what is there, so a flush that only adds rows needs no lock. What remains:
-two people's edits of the very same managed cell (the later one wins and the notice says which), and a row deleted and
-another inserted within the second between lock and write.
+While none of our rows is in the tab, new ones take the blank rows below the header; later ones are inserted, never
+written over what is there, so a flush that only adds rows needs no lock (see ``placing.py``). What remains: two
+people's edits of the very same managed cell (the later one wins and the notice says which); and a line deleted and
+another inserted within the second between lock and write, or while a write whose answer was lost is on its way.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from connector.core import sink as contract
 from connector.core.errors import NeedsAction
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
+from connector.sinks.google_sheets.changes import Limits
 from connector.sinks.google_sheets.client import Client, Pacer, SignIn, pacer_for
 from connector.sinks.google_sheets.flush import Flush
 from connector.sinks.google_sheets.inspection import Inspection
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets.plan import Limits
 from connector.sinks.google_sheets.reading import Route
 
 __all__ = ["GoogleSheets", "GoogleSheetsOptions", "GoogleSheetsTargetOptions"]

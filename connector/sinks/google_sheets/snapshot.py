@@ -14,24 +14,24 @@ Developer metadata ("tags") is attached to lines of the grid and moves with them
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from connector.core.keys import canonical_key
 from connector.core.row import Cell, ColumnType
 from connector.sinks.google_sheets.answers import (
+    CellData,
     DeveloperMetadata,
     ExtendedValue,
     GridRange,
+    Json,
     LineProperties,
     Sheet,
     Spreadsheet,
 )
-
-Json = dict[str, Any]
+from connector.sinks.google_sheets.around import AROUND_FIELDS, Around, arounds_of
 
 FENCE_KEY = "connector.fence"
 HEADER_KEY = "connector.header"
@@ -47,13 +47,14 @@ SHEET_FIELDS = (
     f"developerMetadata({_TAG_FIELDS}),"
     "merges,"
     "protectedRanges(protectedRangeId,description,range,requestingUserCanEdit,warningOnly,unprotectedRanges),"
+    f"{AROUND_FIELDS}"
     f"data(startRow,startColumn,rowMetadata.developerMetadata({_TAG_FIELDS}),"
     f"columnMetadata.developerMetadata({_TAG_FIELDS}),rowData.values"
 )
-"""The field mask of one sheet, to be ended with one of the three below: tags, sizes, and what forbids writing."""
+"""The field mask of one sheet, to be ended with one of the two below: tags, sizes, what forbids writing, what grows."""
 TYPED_CELLS = "(userEnteredValue))"
-TYPED_CELLS_AND_FORMATS = "(userEnteredValue,userEnteredFormat.numberFormat.type))"
-TYPED_CELLS_AND_RESULTS = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue))"
+"""Of a big tab."""
+WHOLE_CELLS = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue,dataValidation.condition.type))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,13 @@ class Protection:
     whole_width: bool
     free: tuple[Rect, ...]
 
+    def spans_rows(self, header: int, last: int) -> bool:
+        """Whether it covers all rows from the header (or right below it) to the *last* and on: columns, not rows."""
+        if self.whole_width:
+            return False
+        rect = self.rect
+        return self.whole_height or (rect.top <= header + 1 and rect.bottom > max(last, header + 1) + 1)
+
     def forbids(self, row: int, column: int) -> bool:
         return self.rect.holds(row, column) and not any(free.holds(row, column) for free in self.free)
 
@@ -112,7 +120,10 @@ class Snapshot:
         columns: tags of managed columns, by column.
         ends: columns that bear the end tag, with its id.
         fences: the fence tags (more than one only where Google lets an id be used twice).
-        formatted: by row, the columns whose cells bear a number format; None when that was not asked for.
+        spills: what somebody's array formula shows in cells where nothing was typed, by row, then column.
+        formatted: by row, the columns whose cells bear a number format; None when whole cells were not asked for.
+        validated: by row, the columns whose cells have a drop-down or another rule.
+        arounds: what people put on bounded ranges.
         blocks: what the answer covers.
     """
 
@@ -126,7 +137,10 @@ class Snapshot:
     columns: dict[int, Tag] = field(default_factory=dict)
     ends: dict[int, Tag] = field(default_factory=dict)
     fences: tuple[Tag, ...] = ()
+    spills: dict[int, dict[int, Value]] = field(default_factory=dict)
     formatted: dict[int, set[int]] | None = None
+    validated: dict[int, set[int]] = field(default_factory=dict)
+    arounds: tuple[Around, ...] = ()
     merges: tuple[Rect, ...] = ()
     protections: tuple[Protection, ...] = ()
     blocks: tuple[Rect, ...] = ()
@@ -147,17 +161,27 @@ class Snapshot:
         """The filled cells of *row*, by column."""
         return self.cells.get(row, {})
 
-    def column(self, column: int) -> Iterator[tuple[int, Value]]:
-        """(row, value) of the filled cells of *column*, from the top."""
-        for row in sorted(self.cells):
-            if column in self.cells[row]:
-                yield row, self.cells[row][column]
+    def texts(self, row: int) -> dict[int, str]:
+        """What *row* shows, as the texts that headers and keys are compared by; spilled cells included."""
+        line = {**self.spills.get(row, {}), **self.line(row)}
+        return {column: text for column, value in line.items() if (text := key_of(value))}
 
     def keys(self, column: int, header: int) -> Iterator[tuple[int, str]]:
         """(row, key) of the rows with a key, from the top; *column* is the key's."""
-        for row, value in self.column(column):
-            if row != header and (key := key_of(value)):
+        for row in sorted(self.cells.keys() | self.spills.keys()):
+            value = self.value(row, column)
+            key = key_of(self.spills.get(row, {}).get(column) if value is None else value)
+            if key and row != header:
                 yield row, key
+
+    def has_hidden_results(self, column: int, row: int) -> bool:
+        """Whether formulas make cells of *column* or *row* and their results were not asked for."""
+        cells = [*self.line(row).values(), *(line.get(column) for line in self.cells.values())]
+        return any(isinstance(value, Formula) and value.shown is None for value in cells) and self.formatted is None
+
+    def is_blank(self, row: int) -> bool:
+        """Whether nothing was typed into *row*, as far as is known."""
+        return row not in self.cells
 
     def whole_columns(self) -> set[int]:
         """Columns of which every cell was asked for."""
@@ -174,6 +198,11 @@ class Snapshot:
             block.top <= row < block.bottom and block.left == 0 and block.right >= self.column_count
             for block in self.blocks
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell of the tab was asked for."""
+        return self.row_count > 0 and len(self.whole_columns()) == self.column_count
 
     def is_part_of(self, later: Snapshot) -> bool:
         """Whether what this one shows is unchanged in *later*, which shows as much or more: nobody edited."""
@@ -205,6 +234,7 @@ def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
     if formats:
         snapshot.formatted = {}
     snapshot.fences = tuple(_tag(item) for item in sheet.developer_metadata if item.metadata_key == FENCE_KEY)
+    snapshot.arounds = arounds_of(sheet)
     snapshot.merges = tuple(_rect(item, rows, columns) for item in sheet.merges)
     snapshot.protections = tuple(
         Protection(
@@ -232,17 +262,25 @@ def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
                 snapshot.ends[column] = _tag(tag)
         for row, line in enumerate(data.row_data, top):
             for column, cell in enumerate(line.values, left):
-                if cell.user_entered_value is not None:
-                    value = _value(cell.user_entered_value, cell.effective_value)
-                    if value is not None:
-                        snapshot.cells.setdefault(row, {})[column] = value
-                if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
-                    snapshot.formatted.setdefault(row, set()).add(column)
+                _put_cell(snapshot, row, column, cell)
         height = max(len(data.row_metadata), len(data.row_data))
         width = max([len(data.column_metadata), *(len(line.values) for line in data.row_data)])
         blocks.append(Rect(top, top + height, left, left + width))
     snapshot.blocks = (Rect(0, rows, 0, columns),) if whole else tuple(blocks)
     return snapshot
+
+
+def _put_cell(snapshot: Snapshot, row: int, column: int, cell: CellData) -> None:
+    if cell.user_entered_value is not None:
+        value = _value(cell.user_entered_value, cell.effective_value)
+        if value is not None:
+            snapshot.cells.setdefault(row, {})[column] = value
+    elif cell.effective_value is not None:
+        snapshot.spills.setdefault(row, {})[column] = _value(cell.effective_value)
+    if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
+        snapshot.formatted.setdefault(row, set()).add(column)
+    if cell.data_validation:
+        snapshot.validated.setdefault(row, set()).add(column)
 
 
 def _tags(lines: Sequence[LineProperties | None], start: int) -> Iterator[tuple[int, DeveloperMetadata]]:
@@ -276,7 +314,7 @@ def _value(typed: ExtendedValue, shown: ExtendedValue | None = None) -> Value:
     if typed.formula_value is not None:
         result = None if shown is None else _value(shown)
         return Formula(typed.formula_value, None if isinstance(result, Formula) else result)
-    return Formula("#ERROR!")
+    return Formula("#ERROR!")  # typed or shown
 
 
 # ---------------------------------------------------------------- values
@@ -357,36 +395,3 @@ def typed_value(value: Value) -> Json:
 def key_of(value: Value) -> str:
     """The text that a header or key cell is compared by; of a formula, by what it shows."""
     return canonical_key(value.shown if isinstance(value, Formula) else value)
-
-
-# ---------------------------------------------------------------- places, in words and spans
-
-
-def letters(column: int) -> str:
-    """0 -> A, 26 -> AA."""
-    text = ""
-    column += 1
-    while column:
-        column, digit = divmod(column - 1, 26)
-        text = chr(65 + digit) + text
-    return text
-
-
-def quoted(title: str) -> str:
-    return "'" + title.replace("'", "''") + "'"
-
-
-def runs(places: Iterable[int]) -> list[tuple[int, int]]:
-    """Sorted places as (first, end) spans."""
-    spans: list[tuple[int, int]] = []
-    for place in sorted(places):
-        if spans and spans[-1][1] == place:
-            spans[-1] = (spans[-1][0], place + 1)
-        else:
-            spans.append((place, place + 1))
-    return spans
-
-
-def place_words(rows: Sequence[int]) -> str:
-    """Rows as people count them: ``rows 5 and 9``."""
-    return "rows " + " and ".join(str(row + 1) for row in rows)
