@@ -370,7 +370,7 @@ class Client:
             return Rejected("protected")
         if status == 400:
             # Behind the field's type, and between quotes, Google repeats values, which are nobody's business.
-            words = quoted(re.sub(r'"[^"]*"', '"…"', message.partition("), ")[0]), longest=300)
+            words = quoted(message.partition("), ")[0], longest=300)
             return Full(words) if _FILE_IS_FULL.search(message) else Rejected(words)
         if status == 403 and kind == "write" and "SERVICE_DISABLED" not in reasons:
             reasons.add("may_not_edit")
