@@ -27,7 +27,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from connector import config
 from connector.cli.main import plain_serve
+from tests.far_sides.hubspot_server import HubSpotServer
+from tests.far_sides.sheets_book import Book
+from tests.far_sides.sheets_server import SheetsServer
 from tools import lock
 
 root = Path(__file__).parent.parent
@@ -139,6 +143,35 @@ def test_compose_starts_it_without_rights_on_a_read_only_tree_with_the_example_c
     assert wanted <= set(service["environment"])
     asked = (root / ".env.example").read_text(encoding="utf-8")
     assert all(f"\n{name}=" in f"\n{asked}" for name in wanted)
+
+
+def test_the_base_is_pinned_by_its_digest_and_both_stages_have_it() -> None:
+    (base,) = [line.rest for line in lines(dockerfile) if line.word == "ARG"]
+    assert re.fullmatch(r"BASE=python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", base)
+    assert [only(stage, "FROM").rest.split()[0] for stage in (building, final)] == ["${BASE}", "${BASE}"]
+
+
+def settings_in_comments(text: str) -> list[str]:
+    """The settings of config.toml that the comments of compose.yaml name: ``#   name = "value"``."""
+    return re.findall(r"^\s*#\s+(\w+\s*=\s*\S.*)$", text, re.MULTILINE)
+
+
+def test_what_the_comments_of_compose_say_of_the_configuration_and_of_secrets_is_right(tmp_path: Path) -> None:
+    text = (root / "compose.yaml").read_text(encoding="utf-8")
+    named = settings_in_comments(text)
+    assert named == ['credentials_file = "/run/secrets/google"']
+    shutil.copytree(root / "mappings", tmp_path / "mappings")
+    (tmp_path / "config.toml").write_text(
+        '[sources.everflow]\ntype = "everflow"\ntoken = "ef-t0ken-of-the-tests-9Xk2w"\n'
+        '[sinks.sheets]\ntype = "google_sheets"\nspreadsheet = "1AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"\n'
+        'mappings = ["mappings/google_sheets.toml"]\n' + "\n".join(named) + "\n",
+        encoding="utf-8",
+    )
+    assert config.load(tmp_path / "config.toml", {}).routes
+    switched_on = re.sub(r"^(\s*)# (?=secrets:|  google:|    file:)", r"\1", text, flags=re.MULTILINE)
+    compose = yaml.safe_load(switched_on)
+    assert compose["services"]["connector"]["secrets"] == ["google"]
+    assert compose["secrets"]["google"] == {"file": "./service-account.json"}
 
 
 # ---------------------------------------------------------------- the locks
@@ -300,7 +333,12 @@ body = json.dumps(
                 "status": "active",
                 "email": "grace@example.com",
                 "created_at": "2026-03-02T09:15:00.000Z",
-                "profile": {"first_name": "Grace", "last_name": "Marsh"},
+                "profile": {
+                    "first_name": "Grace",
+                    "last_name": "Marsh",
+                    "country": "GB",
+                    "phone_number": "+44 20 7183 8750",
+                },
             }
         },
     }
@@ -352,6 +390,55 @@ def test_as_another_user_on_a_read_only_tree_it_serves_writes_only_under_data_an
     assert {"affiliates.csv", "connector.db"} <= written
     if os.geteuid() == 0:
         assert {path.stat().st_uid for path in (container.folder / "data").rglob("*")} == {uid}
+
+
+most_added_bytes = 160_000_000
+
+
+def test_the_image_adds_at_most_160_mb_to_its_base(container: Container) -> None:
+    added = sum(path.lstat().st_size for path in container.folder.rglob("*") if not path.is_dir())
+    assert added <= most_added_bytes
+
+
+def test_nothing_that_a_destination_needs_is_left_out_of_the_image(container: Container, tmp_path: Path) -> None:
+    """HubSpot, Google Sheets and Excel are written; phone numbers and countries are known."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        port = asked.getsockname()[1]
+    book = Book("1AbCdEfGhIjKlMnOpQrStUvWxYz0123456789")
+    book.add("Sheet1")
+    with HubSpotServer() as crm, SheetsServer(book) as sheets:
+        (tmp_path / "service-account.json").write_text(json.dumps(sheets.credentials()))
+        shutil.copytree(root / "mappings", tmp_path / "mappings")
+        (tmp_path / "config.toml").write_text(
+            f'[server]\nport = {port}\n[sources.firstpromoter]\ntype = "firstpromoter"\n'
+            'token = "fgh7-test-token-for-the-container-42"\n'
+            f'[sinks.crm]\ntype = "hubspot"\naccess_token = "{crm.token}"\nbase_url = "{crm.url}"\n'
+            'mappings = ["mappings/hubspot_contacts.toml"]\n'
+            f'[sinks.sheets]\ntype = "google_sheets"\nspreadsheet = "{book.id}"\nbase_url = "{sheets.url}"\n'
+            'credentials_file = "service-account.json"\nmappings = ["mappings/google_sheets.toml"]\n'
+            '[sinks.excel]\ntype = "xlsx"\npath = "data/affiliates.xlsx"\nmappings = ["mappings/local_csv.toml"]\n',
+            encoding="utf-8",
+        )
+        program = subprocess.Popen(
+            [container.folder / "opt/connector/bin/connector", "serve", "--config", tmp_path / "config.toml"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            _until(lambda: _answers(port))
+            assert _post(port, "/hooks/firstpromoter?token=fgh7-test-token-for-the-container-42") == 202
+            _until(lambda: crm.find("email", "grace@example.com") and "grace@example.com" in str(book.tabs[-1].grid()))
+            _until((tmp_path / "data/affiliates.xlsx").exists)
+        finally:
+            program.terminate()
+            log, _ = program.communicate(timeout=20)
+        assert program.returncode == 0, log.decode()
+        assert b"bug" not in log
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _until(holds: object, seconds: float = 30.0) -> None:
