@@ -24,7 +24,15 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from connector import alerts, logs
-from connector.assembly import build_sink, build_sources, mapping_in_use, note_mapping, reading_lock, utc_now
+from connector.assembly import (
+    build_sink,
+    build_sources,
+    evaluation,
+    mapping_in_use,
+    note_mapping,
+    reading_lock,
+    utc_now,
+)
 from connector.config import Config, RouteConfig
 from connector.core.errors import Stopping, StoreUnavailable
 from connector.core.json_body import open_body
@@ -135,7 +143,7 @@ class Program:
             )
             self.workers = [
                 RouteWorker(
-                    Route(route.name, self.sinks[found.name], route.target, route.mapping.evaluate),
+                    Route(route.name, self.sinks[found.name], route.target, evaluation(found, route, self.store)),
                     self.store,
                     self.letters,
                     retry,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from connector.config import Config, RouteConfig, SinkConfig
 from connector.core.errors import Stopping
+from connector.core.mapping import Evaluation
+from connector.core.record import AffiliateRecord
 from connector.core.sink import Sink
 from connector.core.source import Source
 from connector.file_lock import FileLock
@@ -108,3 +110,40 @@ def note_mapping(store: Store, route: RouteConfig) -> None:
 
 def _digest_note(route: RouteConfig) -> str:
     return f"digest {route.name}"
+
+
+# ---------------------------------------------------------------- the affiliates of `connector sample`
+
+_SAMPLE_ADDRESS = ".sample@example.com"
+"""How the e-mail address of every sample ends; nobody has one at example.com."""
+
+
+def evaluation(sink: SinkConfig, route: RouteConfig, store: Store | None) -> Callable[[AffiliateRecord], Evaluation]:
+    """The mapping of *route*, which leaves samples out where they would be shown to other people."""
+
+    def evaluate(record: AffiliateRecord) -> Evaluation:
+        is_sample = (record.email or "").endswith(_SAMPLE_ADDRESS)
+        if is_sample and not gets_samples(sink, route, store):
+            return Evaluation(skipped="samples are written to files only (connector sample --to)")
+        return route.mapping.evaluate(record)
+
+    return evaluate
+
+
+def gets_samples(sink: SinkConfig, route: RouteConfig, store: Store | None) -> bool:
+    """Whether samples are written there: into files of this machine, and where the last ``sample --to`` said."""
+    return getattr(sink.sink_class, "local", False) or (
+        store is not None and store.recall("connector", _sample_note(route)) is not None
+    )
+
+
+def send_samples_to(store: Store, routes: Iterable[RouteConfig], chosen: RouteConfig | None) -> None:
+    """Of the routes that people share, only *chosen* gets samples from now on."""
+    for route in routes:
+        wanted = "yes" if route == chosen else None
+        if store.recall("connector", _sample_note(route)) != wanted:
+            store.remember("connector", _sample_note(route), wanted)
+
+
+def _sample_note(route: RouteConfig) -> str:
+    return f"samples {route.name}"

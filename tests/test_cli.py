@@ -621,6 +621,40 @@ def test_sample_names_the_dead_letter_that_became_of_it(
         connector.kill()
 
 
+def test_a_sample_is_written_into_what_people_share_only_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
+) -> None:
+    with HubSpotServer() as crm:
+        connector = Connector(tmp_path, nursery)
+        mapping = root / "mappings" / "hubspot_contacts.toml"
+        (tmp_path / "mappings" / mapping.name).write_bytes(mapping.read_bytes())
+        with connector.config.open("a", encoding="utf-8") as file:
+            file.write(
+                f'[sinks.crm]\ntype = "hubspot"\naccess_token = "{crm.token}"\nbase_url = "{crm.url}"\n'
+                'mappings = ["mappings/hubspot_contacts.toml"]\n'
+            )
+        connector.start()
+        connector.config.write_text(connector.config.read_text().replace("port = 0", f"port = {connector.port}"))
+        shell = Shell(tmp_path, capsys)
+        try:
+            assert shell.type("provision", "crm/hubspot_contacts") == 0
+            assert shell.type("sample") == 0
+            assert "local/local_csv: the row firstpromoter:990000001 is written" in shell.out
+            assert "crm/hubspot_contacts: gets no samples; to send one: connector sample --to crm/" in shell.out
+            assert shell.out.endswith("To remove it: connector forget firstpromoter:990000001, then delete the row\n")
+            assert crm.records["contacts"] == {}
+            assert shell.type("sample", "--to", "crm/hubspot_contacts") == 0
+            assert "crm/hubspot_contacts: the row " in shell.out
+            assert [record.properties["email"] for record in crm.records["contacts"].values()] == [
+                "ada.sample@example.com"
+            ]
+            assert shell.type("sample") == 0
+            assert "crm/hubspot_contacts: gets no samples" in shell.out
+            assert shell.type("sample", "--to", "crm/hubspot_contact") == 2
+        finally:
+            connector.kill()
+
+
 def test_sample_does_not_take_an_earlier_row_for_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
 ) -> None:

@@ -53,7 +53,9 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
     with visited(settings) as store:
         meant = whom(store, [source.name for source in settings.sources], affiliate)
         sources, letters = assembly.build_sources(settings), dead_letters(settings)
-        evaluations = {route.name: route.mapping.evaluate for route in settings.routes}
+        evaluations = {
+            route.name: assembly.evaluation(sink, route, store) for sink in settings.sinks for route in sink.routes
+        }
         found = {
             record_id: explain_one(store, sources, letters, evaluations, record_id, now())
             for record_id in meant.record_ids

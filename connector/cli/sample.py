@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
@@ -20,12 +19,15 @@ from connector.cli.common import (
     dead_letters,
     load,
     local_url,
+    named_route,
     named_source,
     now,
     store_exists,
     visited,
+    visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
+from connector.cli.following import wait_until_delivered
 from connector.cli.printing import say
 from connector.config import Config, SourceConfig
 from connector.core.source import InboundRequest, accepted_status
@@ -33,27 +35,30 @@ from connector.core.verify import HEX_OF_BODY
 from connector.dead_letters import DeadLetters
 from connector.store import Store
 
-_FOLLOWED_SECONDS = 15.0
-_LOOK_EVERY_SECONDS = 0.05
-
 
 def sample(
     name: Annotated[str | None, typer.Argument(help="The source; else the first one configured.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="ROUTE", help="Write it also there; else samples are written to files only.")
+    ] = None,
     config: ConfigOption = None,
 ) -> int:
-    """Send the running server a sample event. Says what came of it.
+    """Send the running server a sample event. Says what came of it, and how to remove it.
 
-    The affiliate in it is invented. When you have seen enough, delete its row, and type
-    connector forget firstpromoter:990000001 (or the id that was printed).
+    The affiliate in it is invented. Files (CSV, Excel) show it; a spreadsheet or CRM that people share only with --to.
     """
     settings = load(config, uses=("sources",))
     source = named_source(settings, name)
+    shared = None if to is None else named_route(settings, to)
     make: Callable[[datetime], tuple[str | None, dict[str, Any]]] | None = getattr(source.source_class, "sample", None)
     if make is None:
         complain(f'there is no sample for sources of type "{source.options.type}"')
         raise Left(FOUND_PROBLEMS)
     topic, content = make(now())
     request = signed(source, json.dumps(content).encode(), topic)
+    with visited_if_there(settings) as store:
+        if store is not None:
+            assembly.send_samples_to(store, settings.routes, shared)
     status, answer = _send(settings, source.name, topic, request, serve=command("serve", configuration.find(config)))
     say(f"sent a sample event to {source.name}: {status} {answer}")
     if status != accepted_status(source.source_class):
@@ -99,35 +104,28 @@ def _send(settings: Config, name: str, topic: str | None, request: InboundReques
 def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> int:
     """Wait until the running server has delivered that event, and say what came of it."""
     built = assembly.build_sources(settings)[source.name]
-    updates = built.normalize(built.accept(request))
+    record_ids = [update.record_id for update in built.normalize(built.accept(request))]
     if not store_exists(settings):
         complain("there is no store yet; is the server running with the same configuration?")
         raise Left(FOUND_PROBLEMS)
     letters = dead_letters(settings)
     code = OK
     with visited(settings) as store:
-        _wait(store)
-        for record_id in [update.record_id for update in updates]:
+        wait_until_delivered(store, [(route.name, record_id) for route in settings.routes for record_id in record_ids])
+        for record_id in record_ids:
             if not store.load([record_id]):
                 say(f"{record_id}: not recorded yet; is the server running with the same configuration?")
                 raise Left(FOUND_PROBLEMS)
-            for route in settings.routes:
-                written, line = _outcome(store, letters, route.name, record_id)
-                say(f"{route.name}: {line}")
-                code = code if written else FOUND_PROBLEMS
+            for sink in settings.sinks:
+                for route in sink.routes:
+                    if not assembly.gets_samples(sink, route, store):
+                        say(f"{route.name}: gets no samples; to send one: connector sample --to {route.name}")
+                        continue
+                    written, line = _outcome(store, letters, route.name, record_id)
+                    say(f"{route.name}: {line}")
+                    code = code if written else FOUND_PROBLEMS
+    say(f"To remove it: connector forget {' '.join(record_ids)}, then delete the row")
     return code
-
-
-def _wait(store: Store) -> None:
-    """Until nothing is on its way any more; a route that waits for a person, or met a bug, is not waited for."""
-    ends = time.monotonic() + _FOLLOWED_SECONDS
-    last = store.status().last_seq
-    while time.monotonic() < ends and not store.is_projected(last):
-        time.sleep(_LOOK_EVERY_SECONDS)
-    while time.monotonic() < ends and any(
-        route.pending and route.state.kind in ("ok", "waiting") for route in store.status().routes
-    ):
-        time.sleep(_LOOK_EVERY_SECONDS)
 
 
 def _outcome(store: Store, letters: DeadLetters, route: str, record_id: str) -> tuple[bool, str]:

@@ -179,6 +179,7 @@ class Sink(Protocol):
     two calls for one route at a time, but routes of one sink run at the same time → ``close``.
     A class that says ``moves_rows = True`` is given ``Row.moved_from`` where a record's key has changed, and keeps that
     row rather than making another; of other sinks the old row is treated as ``removed_records`` says.
+    A class that says ``local = True`` writes to this machine only; other sinks get samples only when asked for.
     A sink makes one attempt; delivery owns retries. Heavy libraries are imported by the module of the sink, which is
     imported only when a sink of its type is configured.
     """

@@ -50,6 +50,7 @@ class TableFile:
     Options: ClassVar[type[SinkOptions]] = TableFileOptions
     TargetOptions: ClassVar[type[TargetOptions]] = TargetOptions
     batch_rows = 2_000
+    local = True
 
     rest = 3.0
     """How many times a write's own duration the sink rests before the next one, so that a burst becomes few writes and
