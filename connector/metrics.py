@@ -74,6 +74,9 @@ _OF_SOURCE: Final[Mapping[Described, Callable[[SourceStatus], float | None]]] = 
         source.unreadable
     ),
     Described(
+        "events_undated", "counter", ("source",), "Events without a time that can be read; they count as of arrival."
+    ): lambda source: source.undated,
+    Described(
         "last_event_timestamp_seconds", "gauge", ("source",), "When the last event came in, Unix time."
     ): lambda source: None if source.last_received_at is None else source.last_received_at.timestamp(),
 }

@@ -43,7 +43,7 @@ def route(kind: RouteKind = "ok", reason: str = "", *, since: datetime = START, 
 
 
 def view(*routes: RouteStatus, letters: Mapping[tuple[str, str], int] | None = None, came: datetime = START) -> View:
-    sources = (SourceStatus("everflow", 1, 0, 0, 0, came, came),)
+    sources = (SourceStatus("everflow", 1, 0, 0, 0, 0, came, came),)
     return View(Status(0, 0, 0, sources, routes), letters or {}, sources=["everflow"])
 
 

@@ -27,7 +27,7 @@ well = Status(
     records=7,
     waiting=2,
     last_seq=40,
-    sources=(SourceStatus("firstpromoter", 40, 3, 2, 1, START, START),),
+    sources=(SourceStatus("firstpromoter", 40, 3, 2, 1, 5, START, START),),
     routes=(
         RouteStatus("local/all", 5, 1, START - timedelta(seconds=90), 6, RouteState("waiting", "the disk is full")),
     ),
@@ -121,6 +121,7 @@ def test_the_stores_standing_is_looked_up_at_the_scrape() -> None:
     assert seen["connector_events_duplicates_total", source] == 3
     assert seen["connector_events_no_affiliate_total", source] == 2
     assert seen["connector_events_unreadable_total", source] == 1
+    assert seen["connector_events_undated_total", source] == 5
     assert seen["connector_last_event_timestamp_seconds", source] == START.timestamp()
     assert seen["connector_route_pending", route] == 5
     assert seen["connector_route_retrying", route] == 1

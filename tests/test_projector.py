@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from connector.core.facts import AffiliateUpdate, load_facts
-from connector.core.source import Event
+from connector.core.lenient import micros_of
+from connector.core.source import API_TOPIC, Event
 from connector.core.view import view
 from connector.projector import Projected, Projector
 from connector.store import Store, open_store
@@ -75,6 +77,16 @@ def test_the_same_key_of_another_source_is_no_duplicate(world: World) -> None:
     other = Event("other", "k", "said", 1, event(1).received_at, b"{}")
     world.say(event(1, key="k", email="a@example.com"), other)
     assert [status.duplicates for status in world.store.status().sources] == [0, 0]
+
+
+def test_an_event_whose_time_can_not_be_read_is_counted(world: World) -> None:
+    """A source stamps it by its arrival; what is read from an API always is, and is none."""
+    dated = event(1, key="a", email="a@example.com")
+    arrival = micros_of(dated.received_at)
+    undated = replace(dated, key="b", at=arrival)
+    world.say(replace(dated, at=arrival - 1), undated, undated, replace(undated, key="c", topic=f"{API_TOPIC}row"))
+    (status,) = world.store.status().sources
+    assert (status.received, status.undated) == (3, 2)
 
 
 def test_an_event_about_nobody_is_counted_and_owes_nothing(world: World) -> None:

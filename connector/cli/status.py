@@ -44,6 +44,7 @@ class SourceLine(Struct):
     duplicates: int = 0
     no_affiliate: int = 0
     unreadable: int = 0
+    undated: int = 0
     last_event_at: datetime | None = None
     last_received_at: datetime | None = None
     dead_letters: int = 0
@@ -133,13 +134,13 @@ class StatusReport(Report):
         yield ""
         yield from table(
             [
-                "source", "received", "duplicates", "not about an affiliate", "unreadable", "last received",
-                "last event",
+                "source", "received", "duplicates", "not about an affiliate", "unreadable", "no time",
+                "last received", "last event",
             ],
             [
                 (
-                    s.source, s.received, s.duplicates, s.no_affiliate, s.unreadable, ago(s.last_received_at),
-                    ago(s.last_event_at),
+                    s.source, s.received, s.duplicates, s.no_affiliate, s.unreadable, s.undated,
+                    ago(s.last_received_at), ago(s.last_event_at),
                 )
                 for s in self.sources
             ],
@@ -213,8 +214,8 @@ def _source_lines(
     lines = {source.name: SourceLine(source.name) for source in settings.sources}
     for known in found.sources if found else ():
         lines[known.source] = SourceLine(
-            known.source, known.received, known.duplicates, known.no_affiliate, known.unreadable, known.last_event_at,
-            known.last_received_at,
+            known.source, known.received, known.duplicates, known.no_affiliate, known.unreadable, known.undated,
+            known.last_event_at, known.last_received_at,
         )  # fmt: skip
     for line in lines.values():
         line.dead_letters = letters.get(("normalize", line.source), 0)

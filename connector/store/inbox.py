@@ -142,7 +142,7 @@ def forgotten_mark(key: bytes, source: str, event_key: str) -> bytes:
     return blake2b(f"{source}\x00{event_key}".encode(), key=key, digest_size=16).digest()
 
 
-_SUMS = ("received", "duplicates", "no_affiliate", "unreadable")
+_SUMS = ("received", "duplicates", "no_affiliate", "unreadable", "undated")
 _LASTS = ("last_at", "last_received_at")
 
 
@@ -161,6 +161,7 @@ def count_received(tally: Tally, event: Event) -> None:
     """What is read from a platform's API is no sign that webhooks still come in, and is not counted."""
     if not event.topic.startswith(API_TOPIC):
         tally.received += 1
+        tally.undated += event.at == micros(event.received_at)  # so a source stamps what it can't read the time of
         tally.last_at = max(tally.last_at, event.at)
         tally.last_received_at = max(tally.last_received_at, micros(event.received_at))
 

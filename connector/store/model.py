@@ -71,6 +71,7 @@ class Tally(Struct):
     duplicates: int = 0
     no_affiliate: int = 0
     unreadable: int = 0
+    undated: int = 0
     last_at: int = 0
     last_received_at: int = 0
 
@@ -196,11 +197,14 @@ class RouteState(Struct, frozen=True):
 
 
 class SourceStatus(Struct, frozen=True):
+    """*undated*: events whose time is missing or can't be read, or is far ahead: they count as of their arrival."""
+
     source: str
     received: int
     duplicates: int
     no_affiliate: int
     unreadable: int
+    undated: int
     last_event_at: datetime | None
     last_received_at: datetime | None
 

@@ -107,9 +107,11 @@ class People(Part):
                 since_then = moment_or_none(since)
                 routes.append(RouteStatus(route, count, retrying, since_then, rows, state_of(columns), lacking))
             sources = tuple(
-                SourceStatus(name, received, duplicates, none, unreadable, moment_or_none(at), moment_or_none(came))
-                for name, received, duplicates, none, unreadable, at, came in sql.execute(
-                    "SELECT source, received, duplicates, no_affiliate, unreadable, last_at, last_received_at"
+                SourceStatus(
+                    name, received, duplicates, none, unread, undated, moment_or_none(at), moment_or_none(came)
+                )
+                for name, received, duplicates, none, unread, undated, at, came in sql.execute(
+                    "SELECT source, received, duplicates, no_affiliate, unreadable, undated, last_at, last_received_at"
                     " FROM sources ORDER BY source"
                 ).fetchall()
             )

@@ -35,7 +35,7 @@ CREATE TABLE records (id TEXT PRIMARY KEY, version BIGINT NOT NULL, facts TEXT N
 CREATE TABLE mentions (seq BIGINT NOT NULL, record_id TEXT NOT NULL, PRIMARY KEY (seq, record_id)){without_rowid};
 CREATE TABLE sources (
     source TEXT PRIMARY KEY, received BIGINT NOT NULL, duplicates BIGINT NOT NULL, no_affiliate BIGINT NOT NULL,
-    unreadable BIGINT NOT NULL, last_at BIGINT NOT NULL, last_received_at BIGINT NOT NULL
+    unreadable BIGINT NOT NULL, undated BIGINT NOT NULL, last_at BIGINT NOT NULL, last_received_at BIGINT NOT NULL
 );
 CREATE TABLE routes (
     route TEXT PRIMARY KEY, kind TEXT NOT NULL DEFAULT 'ok', reason TEXT NOT NULL DEFAULT '', paused_until BIGINT,
