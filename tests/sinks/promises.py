@@ -1,15 +1,15 @@
-"""What every sink promises, as one suite that each sink's tests run against its own far side.
+"""What every sink promises, as one suite that each sink's tests run against its own destination.
 
-How to plug in a sink: write a ``Harness`` (below) that builds the sink and its far side, reads the far side back
+How to plug in a sink: write a ``Harness`` (below) that builds the sink and its destination, reads that back
 without the sink, and plays the person who works there; then, in the sink's test file::
 
     class TestMySinkKeepsThePromises(SinkPromises):
         @pytest.fixture
         def harness(self, tmp_path: Path) -> Iterator[Harness]:
-            yield MyHarness(tmp_path)          # a new, empty far side for each test
+            yield MyHarness(tmp_path)          # a new, empty destination for each test
 
-Flags on the harness switch off what a far side has no notion of (a CRM has no formulas, no row order); nothing else may
-be skipped. A far side with fixed columns maps ``columns`` to what it has and makes the rest in ``target``.
+Flags on the harness switch off what a destination has no notion of (a CRM has no formulas, no row order); nothing else
+may be skipped. A destination with fixed columns maps ``columns`` to what it has and makes the rest in ``target``.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ stages = ("Lead", "Affiliate", "Partner")
 
 
 class Harness(ABC):
-    """One sink type with an empty far side. Everything about the far side is read and done without the sink.
+    """One sink type with an empty destination. Everything there is read and done without the sink.
 
     Attributes:
         host: lent to each sink that ``sink`` builds, so that notes survive "restarts".
-        has_formulas: the far side could take text for a formula.
+        has_formulas: the destination could take text for a formula.
         has_rows_of_others: a person can keep rows (contacts) without our key.
         deletes: ``Row.remove`` is understood.
         has_rows_below: a person can keep rows below ours, such as a TOTAL.
@@ -63,7 +63,7 @@ class Harness(ABC):
 
     @abstractmethod
     def sink(self) -> Sink:
-        """A new instance of the sink on the same far side, as after a restart."""
+        """A new instance of the sink on the same destination, as after a restart."""
 
     @abstractmethod
     def target(self, columns: Sequence[Column], **options: Any) -> Target:
@@ -71,12 +71,12 @@ class Harness(ABC):
 
     @abstractmethod
     def rows(self) -> list[dict[str, Cell]]:
-        """All that is at the far side, by header: managed columns typed as in ``columns`` (text where the column is not
-        one of them), empty cells None; people's rows and columns too. In the far side's order."""
+        """All that is at the destination, by header: managed columns typed as in ``columns`` (text where the column is
+        not one of them), empty cells None; people's rows and columns too. In the destination's order."""
 
     @abstractmethod
     def state(self) -> object:
-        """Something that is equal exactly as long as nothing at the far side was written."""
+        """Something that is equal exactly as long as nothing at the destination was written."""
 
     @abstractmethod
     def person_adds_column(self, name: str, cells: Mapping[str, str]) -> None:
@@ -96,9 +96,9 @@ class Harness(ABC):
 
     @abstractmethod
     def formulas(self) -> list[str]:
-        """Cells that the far side would compute instead of showing: [] when all is well."""
+        """Cells that the destination would compute instead of showing; [] is right."""
 
-    def person_reorders(self) -> None:  # noqa: B027 - a far side without order has nothing to do here
+    def person_reorders(self) -> None:  # noqa: B027 - a destination without order has nothing to do here
         """A person turns the order of rows and of columns round; nothing to do where there is no order."""
 
     # ------------------------------------------------------------ shorthands
@@ -326,7 +326,7 @@ class SinkPromises:
     )
     def test_what_people_keep_below_stays_below(self, harness: Harness, below: list[dict[str, str]]) -> None:
         if not harness.has_rows_below:
-            pytest.skip("this far side has no order of rows")
+            pytest.skip("this destination has no order of rows")
         target = harness.target(columns)
         harness.sink().write(target, [full_row("a:1")])
         harness.person_adds_below(below)
@@ -342,7 +342,7 @@ class SinkPromises:
     @pytest.mark.parametrize("text", awkward_texts.values(), ids=awkward_texts)
     def test_awkward_text_comes_back_equal_and_is_not_written_again(self, harness: Harness, text: str) -> None:
         if "\n" in text and not harness.keeps_blanks:
-            pytest.skip("this far side keeps no line breaks")
+            pytest.skip("this destination keeps no line breaks")
         sink, target = harness.sink(), harness.target(columns)
         sink.write(target, [full_row("a:1", Name=text)])
         assert harness.row("a:1")["Name"] == text
@@ -379,7 +379,7 @@ class SinkPromises:
 
     def test_a_removed_row_is_gone_and_removing_it_again_is_harmless(self, harness: Harness) -> None:
         if not harness.deletes:
-            pytest.skip("this far side deletes nothing")
+            pytest.skip("this destination deletes nothing")
         sink, target = harness.sink(), harness.target(columns, removed_records="delete")
         sink.write(target, [full_row("a:1"), full_row("a:2"), full_row("a:3")])
         gone = Row(record_id="a:2", key="a:2", cells={"Key": "a:2"}, remove=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from openpyxl.cell.rich_text import CellRichText, TextBlock
@@ -210,13 +210,12 @@ def test_a_new_tab_is_dressed_once(harness: XlsxHarness) -> None:
     assert sheet.column_dimensions["A"].width == 42.14  # 7 pixels for each of 40 letters, and 20 more
     assert (sheet.row_dimensions[1].height, sheet.sheet_format.defaultRowHeight) == (30, 19.5)
     assert sheet["A1"].comment.text == (
-        "From: name, company\nIf you type here: it stays until the platform has a newer value."
+        "Who it is: name, else company, else e-mail address.\nFrom: Name"
+        "\nIf you type here: it stays until the platform has a newer value."
         "\nLast updated: 20 Nov 2026, 12:00 UTC"
     )
-    assert sheet["C1"].comment.text == (
-        "From: balances.current.cash\nDon't type here: the platform's value comes back."
-    )
-    assert sheet["G1"].comment.text == "From: id\nDon't change it: it finds the row. Sort as you like."
+    assert sheet["C1"].comment.text.endswith("From: Current balance\nDon't type here: the platform's value comes back.")
+    assert sheet["G1"].comment.text.endswith("From: ID\nDon't change it: it finds the row. Sort as you like.")
     assert {cell.column_letter: cell.number_format for cell in sheet[3]} == {
         "A": "General", "B": "General", "C": "#,##0.00#_);-#,##0.00#_)", "D": "d mmm yyyy", "E": "General",
         "F": "d mmm yyyy", "G": "@",
@@ -312,7 +311,7 @@ def test_a_column_that_is_added_later_to_our_tab_is_dressed_too(harness: XlsxHar
     harness.sink().write(look_target(), [look_row(1)])
     sheet = harness.book()["Affiliates"]
     assert [cell.value for cell in sheet[1]][4:] == ["Link", "State", "Removed"]
-    assert (sheet["E1"].font.bold, sheet["E1"].comment.text.splitlines()[0]) == (True, "From: referral_link")
+    assert (sheet["E1"].font.bold, sheet["E1"].comment.text.splitlines()[1]) == (True, "From: Referral link")
     assert sheet["E2"].font.color.rgb == "003348C9"
 
 
@@ -322,16 +321,36 @@ def test_more_links_than_excel_takes_are_written_as_text(harness: XlsxHarness) -
     table.aim(look_target())
     table.add_columns(table.arranged(looked_at))
     sheet = book["Affiliates"]
-    for row in range(10, 65_000):
-        sheet.cell(row, 30).hyperlink = "https://example.com"
+    sheet["Z9"].hyperlink = "https://example.com"
+    table.most_links = 4
     link = table.encode(looked_at[4], "https://example.com/x")
-    for row in range(2, 16):
+    for row in range(2, 7):
         table.update(row, {4: (looked_at[4], link)})
-    links = [sheet.cell(row, 5).hyperlink is not None for row in range(2, 16)]
-    assert links == [True] * 10 + [False] * 4
-    assert sheet["E15"].value == "https://example.com/x"
+    assert [sheet.cell(row, 5).hyperlink is not None for row in range(2, 7)] == [True] * 3 + [False] * 2
+    assert sheet["E6"].value == "https://example.com/x"
 
 
+def test_amounts_show_the_currency_that_their_row_names(harness: XlsxHarness) -> None:
+    columns = (*balance[:2], replace(balance[2], currency=None), Column("In", paths=("currency",)))
+    target = harness.target(columns)
+    rows = [
+        promises.row(f"a:{number}", Balance=Decimal(5), In=currency)
+        for number, currency in enumerate(["USD", "JPY", "CHF", None, "points"])
+    ]
+    harness.sink().write(target, rows)
+
+    def formats() -> list[str]:
+        return [cell.number_format.partition("_)")[0] for cell in harness.book()["Affiliates"]["B"][1:]]
+
+    assert formats() == ['"$"#,##0.00', '"¥"#,##0', '"CHF\u00a0"#,##0.00', "#,##0.00#", "#,##0.00#"]
+    book = harness.book()
+    book["Affiliates"]["B3"].number_format = "0.0"
+    book.save(harness.path)
+    harness.sink().write(target, [promises.row("a:0", Balance=Decimal(5), In="EUR"), promises.row("a:1", In="EUR")])
+    assert formats()[:2] == ['"€"#,##0.00', "0.0"]
+
+
+@settings(max_examples=40)
 @given(st.sets(st.integers(2, 9), min_size=1))
 def test_the_rows_that_are_dropped_are_gone_and_the_others_keep_their_order(gone: set[int]) -> None:
     book = filled_book(8)

@@ -26,23 +26,25 @@ from pydantic import field_validator
 
 from connector.core.errors import NeedsAction
 from connector.core.keys import text_of
+from connector.core.look import arranged
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
 from connector.sinks.files.plan import Cells, Document, NewRow, locate
 from connector.sinks.files.replacing import Signature
 from connector.sinks.files.table import TableFile, TableFileOptions
 from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same, width_of
-from connector.sinks.files.xlsx_look import FONT, Look, arranged, is_dressed, note_update, restore_note_sizes
+from connector.sinks.files.xlsx_look import FONT, Look, is_dressed, note_update, restore_note_sizes
 from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
 from connector.sinks.files.xlsx_writing import dump, set_default_font
-
-_MOST_LINKS = 65_000  # Excel takes 65,530 in a tab; with more it calls the file damaged
 
 # ---------------------------------------------------------------- the tab
 
 
 class XlsxTable:
     """One tab. Places are row numbers as Excel counts them."""
+
+    most_links = 65_000
+    """Excel takes 65,530 in a tab; with more it calls the file damaged. Further addresses are written as text."""
 
     def __init__(self, book: Any, tab: str, results: Callable[[str, int], Sequence[Any]]) -> None:
         self._book = book
@@ -193,20 +195,34 @@ class XlsxTable:
     def update(self, place: int, cells: Cells) -> None:
         for position, (column, raw) in cells.items():
             self._put(self._sheet.cell(place, position + 1), column, raw)
+        if self._look is not None and any(column.name == self._look.currency_column for column, _ in cells.values()):
+            currency = self._currency_in(cells)
+            for at, column in self._managed().items():
+                self._look.show_currency(self._sheet.cell(place, at), column, currency)
+
+    def _managed(self) -> dict[int, Column]:
+        """The managed columns by place."""
+        assert self._target is not None
+        return {at + 1: self._target.column(name) for name, at in locate(self, self._target).items()}
+
+    def _currency_in(self, cells: Cells) -> str:
+        """The currency that a row names in a column of its own; "" when it has none."""
+        name = None if self._look is None else self._look.currency_column
+        return next((str(raw or "") for column, raw in cells.values() if column.name == name), "")
 
     def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
-        assert self._target is not None
         totals = total_rows(self._sheet)
         last = max(
             (place for place, key in self.keys(position) if is_ours(key) and place not in totals),
             default=self._header_row,
         )
         inserted = add_rows(self._book, self._sheet, header=self._header_row, last=last, count=len(rows))
-        places = {at + 1: self._target.column(name) for name, at in locate(self, self._target).items()}
+        places = self._managed()
         for place, (key, cells) in enumerate(rows, start=last + 1):
             if self._look is not None:
+                currency = self._currency_in(cells)
                 for at, column in places.items():
-                    self._look.dress(self._sheet.cell(place, at), column)
+                    self._look.dress(self._sheet.cell(place, at), column, currency)
             for at, (column, raw) in cells.items():
                 is_key = at == position
                 if is_key and key_text(raw) != key:
@@ -222,7 +238,7 @@ class XlsxTable:
             if self._links is None:
                 self._links = sum(1 for cells in self._sheet.iter_rows() for each in cells if each.hyperlink)
             self._links += 1
-            raw = raw if self._links <= _MOST_LINKS else encode(replace(column, type="text"), raw.address)
+            raw = raw if self._links <= self.most_links else encode(replace(column, type="text"), raw.address)
         put(cell, column, raw, is_key=is_key)
 
     def drop(self, places: Iterable[int]) -> None:

@@ -1,14 +1,13 @@
 """The look of a tab that the connector makes: set once. From then on it belongs to people, and nothing is repaired.
 
-The tint says whose a column is: tinted header and bands are the connector's, plain columns are people's. Colour is for
-trouble, on top of a word. Knows openpyxl's cells, no files and no keys of rows.
+Knows openpyxl's cells, no files and no keys of rows.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from openpyxl.cell.cell import Cell
@@ -19,64 +18,47 @@ from openpyxl.utils import get_column_letter
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.page import PageMargins
 
+from connector.core.look import (
+    ACCENT,
+    BAND,
+    EDGE,
+    HEADER,
+    INK,
+    LINE,
+    MUTED,
+    RED,
+    RIGHT_ALIGNED,
+    arranged,
+    block_starts,
+    is_name,
+    marks,
+    note,
+    pixels,
+    pixels_for,
+)
 from connector.core.money import signed_pattern
 from connector.core.row import Column
 from connector.core.sink import Target
 from connector.sinks.files.xlsx_writing import share_style
 
-_INK, _MUTED, _ACCENT, _HEADER, _BAND, _LINE, _EDGE = (
-    "1A1B1E", "5F6067", "3348C9", "E4E7F8", "F7F7FA", "E6E6EA", "C3C6D8"
-)  # fmt: skip
-_WAITS, _STOPPED, _OFF = ("8A5600", "FDF0D2", True), ("B3261E", "FBE3E0", True), (_MUTED, "F0F0F3", False)
-_COLOURS_BY_STATUS = {"pending": _WAITS, "blocked": _STOPPED, "inactive": _OFF, "rejected": _OFF}
 FONT = Font(name="Arial", size=10)
 """Of the whole book, so that what people type looks alike."""
 
 _TAG = "connector.look"
 _AUTHOR = "Connector"
 _NOTE_SIZE_POINTS = (300, 84)
-_PIXELS_BY_TYPE = {"email": 184, "url": 188, "integer": 84, "number": 84, "money": 112, "date": 108, "datetime": 148}
-_PIXELS_BY_PATH = {"name": 208, "company": 184}
-_OTHER_PIXELS = 124
-_MOST_PIXELS = 320
 _HEADER_POINTS = 30
 _ROW_POINTS = 19.5
 _COLUMNS_PER_PRINTED_PAGE = 14
 _ROWS_MEASURED = 200
-_RIGHT_ALIGNED = {"integer", "number", "money"}
-_RULES = {
-    "always": "Don't type here: the platform's value comes back.",
-    "never_clear": "If you type here: it stays until the platform has a newer value.",
-    "only_forward": "If you type here: it stays until the platform has a later stage.",
-    "only_if_empty": "If you type here: it stays.",
-    "on_create": "If you type here: it stays.",
-}
-_RULE_OF_THE_KEY = "Don't change it: it finds the row. Sort as you like."
 _UPDATED = "\nLast updated: "
 _UPDATED_FORMAT = "%d %b %Y, %H:%M UTC"
 _UPDATED_EVERY = timedelta(minutes=15)
 
 
-def arranged(columns: Sequence[Column], key: str) -> list[Column]:
-    """The order of a new tab's columns: who it is, the status, the others as in the mapping file, the key."""
-
-    def place(column: Column) -> int:
-        return 3 if column.name == key else 0 if _is_name(column) else 1 if _is_status(column) else 2
-
-    return sorted(columns, key=place)
-
-
 def is_dressed(sheet: Any) -> bool:
     """Whether the connector made the tab, and with this look."""
     return _TAG in sheet.defined_names
-
-
-def _is_name(column: Column) -> bool:
-    return column.paths[:1] == ("name",)
-
-
-def _is_status(column: Column) -> bool:
-    return column.paths == ("status",)
 
 
 class Look:
@@ -85,20 +67,18 @@ class Look:
     def __init__(self, sheet: Any, target: Target) -> None:
         self._sheet = sheet
         self._target = target
-        order = arranged(target.columns, target.key)
-        self._begins_block = {
-            column.name for before, column in pairwise(order) if self._block(before) != self._block(column)
-        }
-        self._templates: dict[str, Any] = {}
+        self._block_starts = block_starts(arranged(target.columns, target.key), target.key)
+        self._templates: dict[tuple[str, str], Any] = {}
+        self.currency_column = next((each.name for each in target.columns if each.paths == ("currency",)), None)
 
     def dress_tab(self, columns: Sequence[Column]) -> None:
         """All that is set once, on a new tab with these columns and no row yet."""
         sheet, last = self._sheet, get_column_letter(len(columns))
         sheet.defined_names[_TAG] = DefinedName(_TAG, attr_text="1", hidden=True)
-        sheet.sheet_properties.tabColor = _ACCENT
+        sheet.sheet_properties.tabColor = ACCENT
         sheet.sheet_format.defaultRowHeight, sheet.sheet_format.customHeight = _ROW_POINTS, True
         sheet.row_dimensions[1].height = _HEADER_POINTS
-        sheet.freeze_panes = "B2" if _is_name(columns[0]) else "A2"
+        sheet.freeze_panes = "B2" if is_name(columns[0]) else "A2"
         sheet.auto_filter.ref = f"A1:{last}1"
         for place, column in enumerate(columns, start=1):
             self.dress_header(sheet.cell(1, place), column)
@@ -109,65 +89,59 @@ class Look:
 
     def dress_header(self, cell: Any, column: Column) -> None:
         """The header of a managed column, its note and its width."""
-        right = column.type in _RIGHT_ALIGNED
-        cell.font = Font(name=FONT.name, size=FONT.size, bold=True, color=_INK)
-        cell.fill = PatternFill("solid", start_color=_HEADER)
+        right = column.type in RIGHT_ALIGNED
+        cell.font = Font(name=FONT.name, size=FONT.size, bold=True, color=INK)
+        cell.fill = PatternFill("solid", start_color=HEADER)
         cell.alignment = Alignment("right" if right else "left", "center", wrap_text=True, indent=2 if right else 1)
-        cell.border = Border(left=self._left_edge(column), bottom=Side("medium", color=_ACCENT))
-        source = f"From: {', '.join(column.paths)}\n" if column.paths else ""
-        rule = _RULE_OF_THE_KEY if column.name == self._target.key else _RULES[column.overwrite]
-        cell.comment = _note(source + rule)
-        pixels = _PIXELS_BY_PATH.get(column.paths[0] if column.paths else "", 0) or _PIXELS_BY_TYPE.get(
-            column.type, _OTHER_PIXELS
-        )
-        pixels = max(pixels, min(7 * len(column.name) + 40, _MOST_PIXELS))
-        self._sheet.column_dimensions[get_column_letter(cell.column)].width = _width(pixels)
+        cell.border = Border(left=self._left_edge(column), bottom=Side("medium", color=ACCENT))
+        cell.comment = _note(note(column, self._target.key))
+        self._sheet.column_dimensions[get_column_letter(cell.column)].width = _width(pixels(column))
 
-    def dress(self, cell: Any, column: Column) -> None:
-        """A cell of a row of ours."""
-        template = self._templates.get(column.name)
+    def dress(self, cell: Any, column: Column, currency: str = "") -> None:
+        """A cell of a row of ours.
+
+        Args:
+            currency: of the row's amounts, where the mapping names none; "" when it is not known.
+        """
+        code = (column.currency or currency) if column.type == "money" else ""
+        template = self._templates.get((column.name, code))
         if template is None:
-            template = self._templates[column.name] = self._template(column)
+            template = self._templates[column.name, code] = self._template(column, code)
         share_style(template, cell)
+
+    def show_currency(self, cell: Any, column: Column, currency: str) -> None:
+        """An amount of a row whose currency has changed: a wrong sign is a wrong value. A person's format stays."""
+        if column.type == "money" and not column.currency and _AMOUNT_FORMAT.fullmatch(cell.number_format):
+            cell.number_format = _amount_format(currency)
 
     def fit_widths(self, columns: Mapping[int, Column]) -> None:
         """Make the columns (by place) as wide as nine in ten of the first values need."""
         for place, column in columns.items():
             cells = self._sheet.iter_rows(2, 1 + _ROWS_MEASURED, place, place, values_only=True)
-            lengths = sorted(len(value) for (value,) in cells if isinstance(value, str))
-            if lengths and column.type not in _RIGHT_ALIGNED:
-                pixels = 7 * lengths[(9 * len(lengths) - 1) // 10] + 20
+            needed = pixels_for([len(value) for (value,) in cells if isinstance(value, str)])
+            if needed and column.type not in RIGHT_ALIGNED:
                 look = self._sheet.column_dimensions[get_column_letter(place)]
-                look.width = max(look.width, _width(min(pixels, _MOST_PIXELS)))
+                look.width = max(look.width, _width(needed))
 
     # ------------------------------------------------------------ parts
 
-    def _block(self, column: Column) -> str:
-        if column.name == self._target.key:
-            return "key"
-        if column.paths and column.paths[0].startswith("last_event."):
-            return "when"
-        by_type = {"integer": "figures", "number": "figures", "money": "money", "date": "when", "datetime": "when"}
-        return by_type.get(column.type, "text")
-
     def _left_edge(self, column: Column) -> Side:
-        return Side("thin", color=_EDGE) if column.name in self._begins_block else Side()
+        return Side("thin", color=EDGE) if column.name in self._block_starts else Side()
 
-    def _template(self, column: Column) -> Any:
+    def _template(self, column: Column, currency: str) -> Any:
         """A cell that is on no sheet; others share its style."""
         cell = Cell(self._sheet, row=1, column=1)
-        is_key, right = column.name == self._target.key, column.type in _RIGHT_ALIGNED
+        is_key, right = column.name == self._target.key, column.type in RIGHT_ALIGNED
         cell.font = Font(
             name=FONT.name,
             size=9 if is_key else FONT.size,
-            bold=_is_name(column),
-            color=_MUTED if is_key else _ACCENT if column.type == "url" else _INK,
+            bold=is_name(column),
+            color=MUTED if is_key else ACCENT if column.type == "url" else INK,
         )
         cell.alignment = Alignment("right" if right else "left", "center", indent=0 if right else 1)
-        cell.border = Border(left=self._left_edge(column), bottom=Side("thin", color=_LINE))
+        cell.border = Border(left=self._left_edge(column), bottom=Side("thin", color=LINE))
         if column.type == "money":
-            amount = signed_pattern(column.currency) if column.currency else "#,##0.00#"
-            cell.number_format = f"{amount}_);-{amount}_)"
+            cell.number_format = _amount_format(currency)
         elif is_key or column.type == "phone":
             cell.number_format = "@"
         else:
@@ -180,22 +154,18 @@ class Look:
         rules, last = self._sheet.conditional_formatting, get_column_letter(len(columns))
         for place, column in enumerate(columns, start=1):
             letter = get_column_letter(place)
-            if _is_status(column):
-                others = {shown for word, shown in column.words if word not in _COLOURS_BY_STATUS}
-                for word, shown in column.words:
-                    if word in _COLOURS_BY_STATUS and shown and shown not in others:
-                        ink, paper, bold = _COLOURS_BY_STATUS[word]
-                        text = '"' + shown.replace('"', '""') + '"'
-                        font, fill = Font(color=ink, bold=bold, italic=not bold), PatternFill(bgColor=paper)
-                        rules.add(f"{letter}2", CellIsRule("equal", [text], font=font, fill=fill))
+            for shown, mark in marks(column):
+                text = '"' + shown.replace('"', '""') + '"'
+                font, fill = Font(color=mark.ink, bold=mark.bold, italic=not mark.bold), PatternFill(bgColor=mark.paper)
+                rules.add(f"{letter}2", CellIsRule("equal", [text], font=font, fill=fill))
             if column.type == "money":
-                rules.add(f"{letter}2", CellIsRule("lessThan", ["0"], font=Font(color=_STOPPED[0])))
+                rules.add(f"{letter}2", CellIsRule("lessThan", ["0"], font=Font(color=RED)))
             if column.name == self._target.key:
                 band = f'AND(${letter}2<>"",ISODD(ROW()))'
             if column.name == self._target.options.removed_column and not column.paths:
-                gone = Font(color=_MUTED, strike=True)
+                gone = Font(color=MUTED, strike=True)
                 rules.add(f"A2:{last}2", FormulaRule([f'${letter}2<>""'], font=gone))
-        rules.add(f"A2:{last}2", FormulaRule([band], fill=PatternFill(bgColor=_BAND)))
+        rules.add(f"A2:{last}2", FormulaRule([band], fill=PatternFill(bgColor=BAND)))
 
     def _set_up_printing(self, columns: int) -> None:
         """Landscape, the header on each page, all rows, the columns but the key's on one page or two."""
@@ -209,6 +179,14 @@ class Look:
         sheet.print_title_rows = "1:1"
         sheet.print_area = f"A1:{get_column_letter(max(1, columns - 1))}2"
         sheet.oddFooter.left.text, sheet.oddFooter.right.text = "&A, printed &D", "&P of &N"
+
+
+_AMOUNT_FORMAT = re.compile(r'("[^"]+")?#,##0(\.0+#?)?_\);-.*_\)')
+
+
+def _amount_format(currency: str) -> str:
+    pattern = signed_pattern(currency) if re.fullmatch("[A-Za-z]{3}", currency) else "#,##0.00#"
+    return f"{pattern}_);-{pattern}_)"
 
 
 def restore_note_sizes(header: Sequence[Any]) -> None:

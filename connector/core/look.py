@@ -1,0 +1,135 @@
+"""How a table of affiliates looks in every sink that has a look: order, widths, notes, colours. Knows no sink.
+
+The tint says whose a column is: tinted header and bands are the connector's, plain columns are people's. Colour is for
+trouble, on top of a word, never instead of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from msgspec import Struct
+
+from connector.core.row import Column
+
+INK, MUTED, ACCENT, HEADER, BAND, LINE, EDGE, RED = (
+    "1A1B1E", "5F6067", "3348C9", "E4E7F8", "F7F7FA", "E6E6EA", "C3C6D8", "B3261E"
+)  # fmt: skip
+"""Colours as RRGGBB: text, quiet text, links, header, every second row, lines, edge of a block, amounts below 0."""
+
+RIGHT_ALIGNED = frozenset({"integer", "number", "money"})
+"""Types of columns whose cells are right-aligned."""
+
+MOST_PIXELS = 320
+_PIXELS_BY_PATH = {"name": 208, "company": 184}
+_PIXELS_BY_TYPE = {"email": 184, "url": 188, "integer": 84, "number": 84, "money": 112, "date": 108, "datetime": 148}
+_OTHER_PIXELS = 124
+_PIXELS_OF_A_LETTER = 7
+
+# By path: what it is, and the platforms' word for it.
+_KNOWN_PATHS = {
+    "name": ("Who it is: name, else company, else e-mail address.", "Name"),
+    "status": ("Pending waits for you: approve or reject it on the platform.", "Status"),
+    "email": ("The address of the account.", "Email"),
+    "company": ("The company, where there is one.", "Company"),
+    "country": ("The country.", "Country"),
+    "manager.name": ("Who looks after the affiliate.", "Account manager"),
+    "campaign": ("The campaign joined first.", "Campaign"),
+    "promo_code": ("The promo code, else the referral ID.", "Promo code"),
+    "referral_link": ("The referral link; a click opens it.", "Referral link"),
+    "labels": ("The labels, from A to Z.", "Labels"),
+    "stats.visitors": ("Visits that came by the link.", "Clicks"),
+    "stats.leads": ("Visitors who signed up.", "Leads; in FirstPromoter v2 Referrals"),
+    "stats.customers": ("Leads who have paid.", "Customers"),
+    "stats.sales": ("How many sales.", "Sales"),
+    "stats.sales_total": ("The money of all sales.", "Revenue"),
+    "currency": ("What the amounts are in.", "Currency"),
+    "balances.earned.cash": ("Earned so far, paid or not.", "Earnings"),
+    "balances.current.cash": ("Earned, not paid yet; below 0 after a refund.", "Current balance"),
+    "balances.paid.cash": ("Paid so far.", "Paid balance"),
+    "created_at": ("The day of the sign-up.", "Created"),
+    "last_event.type": ("The last thing that the platform reported.", "The last webhook"),
+    "last_event.at": ("When the platform reported it.", "The last webhook"),
+    "platform": ("Where the affiliate signed up.", "The source"),
+    "id": ("The platform's ID, after the name of the source.", "ID"),
+}
+_RULES = {
+    "always": "Don't type here: the platform's value comes back.",
+    "never_clear": "If you type here: it stays until the platform has a newer value.",
+    "only_forward": "If you type here: it stays until the platform has a later stage.",
+    "only_if_empty": "If you type here: it stays.",
+    "on_create": "If you type here: it stays.",
+}
+_RULE_OF_THE_KEY = "Don't change it: it finds the row. Sort as you like."
+
+
+class Mark(Struct, frozen=True):
+    """How a word of trouble is shown: colours as RRGGBB; bold, or else italic."""
+
+    ink: str
+    paper: str
+    bold: bool
+
+
+_WAITS, _STOPPED, _OFF = Mark("8A5600", "FDF0D2", True), Mark(RED, "FBE3E0", True), Mark(MUTED, "F0F0F3", False)
+_MARKS_BY_STATUS = {"pending": _WAITS, "blocked": _STOPPED, "inactive": _OFF, "rejected": _OFF}
+
+
+def arranged(columns: Sequence[Column], key: str) -> list[Column]:
+    """The order of a new table's columns: who it is, the status, the others as in the mapping file, the key."""
+
+    def place(column: Column) -> int:
+        return 3 if column.name == key else 0 if is_name(column) else 1 if column.paths == ("status",) else 2
+
+    return sorted(columns, key=place)
+
+
+def is_name(column: Column) -> bool:
+    """Whether it says who the affiliate is; it is bold, and stays in sight."""
+    return column.paths[:1] == ("name",)
+
+
+def block_starts(columns: Sequence[Column], key: str) -> frozenset[str]:
+    """The names of the columns where a new block begins: text, figures, money, times, the key."""
+
+    def block(column: Column) -> str:
+        if column.name == key:
+            return "key"
+        if column.paths and column.paths[0].startswith("last_event."):
+            return "when"
+        by_type = {"integer": "figures", "number": "figures", "money": "money", "date": "when", "datetime": "when"}
+        return by_type.get(column.type, "text")
+
+    return frozenset(column.name for before, column in pairwise(columns) if block(before) != block(column))
+
+
+def pixels(column: Column) -> int:
+    """How wide a column is as long as nothing is in it."""
+    path = column.paths[0] if column.paths else ""
+    by_kind = _PIXELS_BY_PATH.get(path) or _PIXELS_BY_TYPE.get(column.type, _OTHER_PIXELS)
+    return max(by_kind, min(_PIXELS_OF_A_LETTER * len(column.name) + 40, MOST_PIXELS))
+
+
+def pixels_for(lengths: Sequence[int]) -> int:
+    """How wide a column must be for nine in ten of its values, given their lengths; 0 for none."""
+    if not lengths:
+        return 0
+    nine_in_ten = sorted(lengths)[(9 * len(lengths) - 1) // 10]
+    return min(_PIXELS_OF_A_LETTER * nine_in_ten + 20, MOST_PIXELS)
+
+
+def note(column: Column, key: str) -> str:
+    """The note of a header: what it is, where it comes from, and what becomes of what people type."""
+    what, source = _KNOWN_PATHS.get(column.paths[0] if column.paths else "", ("", ", ".join(column.paths)))
+    rule = _RULE_OF_THE_KEY if column.name == key else _RULES[column.overwrite]
+    return "\n".join(line for line in (what, source and f"From: {source}", rule) if line)
+
+
+def marks(column: Column) -> list[tuple[str, Mark]]:
+    """The words of a column of the affiliates' status that are shown as trouble, each with its look."""
+    if column.paths != ("status",):
+        return []
+    calm = {shown for word, shown in column.words if word not in _MARKS_BY_STATUS}
+    found = {shown: _MARKS_BY_STATUS[word] for word, shown in reversed(column.words) if word in _MARKS_BY_STATUS}
+    return [(shown, mark) for shown, mark in found.items() if shown and shown not in calm]
