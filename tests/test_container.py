@@ -185,7 +185,7 @@ def test_a_changed_requirement_a_missing_pin_and_a_missing_hash_make_a_lock_stal
     for name in ("pyproject.toml", lock.runtime, lock.build):
         shutil.copy(root / name, tmp_path / name)
     project = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
-    (tmp_path / "pyproject.toml").write_text(project.replace('"tenacity>=9.1"', '"tenacity>=99"'), encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(project.replace('"tenacity>=9.1,<10"', '"tenacity>=99"'), encoding="utf-8")
     assert [p.partition(":")[2] for p in lock.stale(tmp_path)] == [
         " pyproject.toml has changed since; run: just lock",
         f" pins tenacity {dict(lock.pins((tmp_path / lock.runtime).read_text('utf-8')))['tenacity']}, "
