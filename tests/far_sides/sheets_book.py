@@ -162,6 +162,9 @@ BLOCKED = object()
 """What an array shows that has no room."""
 
 
+_GROWS_THE_FILE = frozenset({"addSheet", "insertDimension", "appendDimension"})
+
+
 class Book:
     """One spreadsheet file.
 
@@ -296,6 +299,8 @@ class Book:
                     raise NotImplementedError(f"the test server knows no {kind}")
                 try:
                     replies.append(handler(body) or {})
+                    if kind in _GROWS_THE_FILE:
+                        self._check_cells()
                 except BadRequest as error:
                     raise BadRequest(f"Invalid requests[{place}].{kind}: {error}") from None
             self._check_limits()
@@ -308,12 +313,14 @@ class Book:
             del self.touched[touched:]
         return replies
 
-    def _check_limits(self) -> None:
+    def _check_cells(self) -> None:
         if sum(len(tab.rows) * len(tab.columns) for tab in self.tabs) > self.cell_limit:
             raise BadRequest(
                 f"This action would increase the number of cells in the workbook above the limit of "
                 f"{self.cell_limit} cells."
             )
+
+    def _check_limits(self) -> None:
         for tab in self.tabs:
             if sum(len(tag.key) + len(tag.value or "") for tag in self._tags_of(tab)) > self.tag_characters:
                 raise BadRequest("developer metadata of the sheet exceeds its storage quota")

@@ -524,6 +524,27 @@ def test_in_a_full_file_rows_that_need_no_new_cells_are_written_and_the_reason_s
     assert len(file.table()) == 4
 
 
+def test_in_a_full_file_the_guards_are_tried_without_a_scratch_tab_and_check_says_that_it_is_full(
+    tmp_path: Path,
+) -> None:
+    for unique in (True, False):
+        with SheetsFile(tmp_path, book=Book(unique_ids=unique, cell_limit=12)) as file:
+            rows = [["ID", "Name", "Status", "Balance", "Joined"], ["a:1", "Zoe"]]
+            file.book.add("Affiliates", rows, columns=5, rows=2)
+            file.book.add("Rest", rows=1, columns=2)
+
+            class Full(GoogleSheets):
+                limits = Limits(file_cells=12)
+
+            sink, target = file.sink(TestHost(), kind=Full), file.target()
+            (finding,) = (item for item in sink.check(target) if item.level == "problem")
+            assert "full" in finding.text
+            with pytest.raises(NeedsAction, match="full") as caught:
+                sink.write(target, [record("a:1", "New"), record("a:2")])
+            assert "unguarded_writes" not in caught.value.reason
+            assert [(row["ID"], row["Name"]) for row in file.table()] == [("a:1", "New" if unique else "Zoe")]
+
+
 def test_a_file_that_people_fill_meanwhile_stops_with_the_reason(file: SheetsFile) -> None:
     file.book.add("Affiliates", [["ID", "Name", "Status", "Balance", "Joined"]], columns=5, rows=2)
     sink, target = file.sink(), file.target()

@@ -74,6 +74,8 @@ class Inspection(Reading):
         snapshot = self.with_results(snapshot, layout)
         size = f"{snapshot.row_count:,} rows of {snapshot.column_count:,} columns, headers in row {layout.header + 1}"
         found = [Finding("ok", snapshot.title, size)]
+        if self.room(snapshot) < snapshot.column_count:
+            found.append(Finding("problem", "spreadsheet", file_is_full(snapshot.title)))
         found += [self._column_finding(snapshot, layout, column.name) for column in self.target.columns]
         place = layout.columns.get(self.target.key)
         if place is not None:
