@@ -206,7 +206,7 @@ def test_a_command_that_is_wrong_is_2(started: Shell, words: list[str]) -> None:
         (["replay", "3"], "connector dead-letters replay 3"),
         (["check", "mappings/local_csv.toml"], "named by --config FILE"),
         (["status", "--config", "x.toml"], "`connector init --config x.toml` writes one"),
-        (["dead-letters", "show"], "As `dead-letters list` shows it"),
+        (["dead-letters", "show"], "As `dead-letters list --all` shows it"),
         (["resync"], "as in `connector status`"),
         (["preview", "body.json"], "--source firstpromoter or --source everflow"),
         (["statsu"], "'status'"),
@@ -532,7 +532,7 @@ def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(s
     )  # fmt: skip
     letters.add([one, two])
     assert [letter["id"] for letter in started.type_for_json("dead-letters", "list")] == [one.id, two.id]
-    assert started.type("dead-letters", "list") == 0
+    assert started.type("dead-letters", "list") == 1
     assert started.out.count("m.toml:7") == 2, "where to look is told once a letter"
     assert "\x1b" not in started.out  # a stranger's text steers no terminal
     strange = "caf\u00e9 \u009b31m \u202e \U000e0001"
@@ -546,6 +546,39 @@ def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(s
     assert started.type("dead-letters", "show", "nothing") == 1
     assert started.type("dead-letters", "drop", one.id, two.id) == 0
     assert started.type_for_json("dead-letters", "list") == []
+
+
+def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path / "data" / "dead-letters.jsonl", now=now)
+    letters.add(
+        [
+            Letter("deliver", "crm/contacts", f"firstpromoter:{n}", f'the phone number "+44 {n}" is not valid',
+                   "phone", where="mappings/contacts.toml:23")
+            for n in range(1, 7)
+        ]
+    )  # fmt: skip
+    letters.add([Letter("normalize", "everflow", "k2", "no id in it", "no_id")])
+    assert started.type("dead-letters", "list") == 1
+    lines = started.out.splitlines()
+    assert lines[0] == "7 dead letters, for 2 reasons."
+    assert re.fullmatch(r"! crm/contacts  6 affiliates since today, cause [0-9a-f]{4} +contacts.toml:23", lines[1])
+    assert len(lines[1]) == 80
+    assert lines[2:4] == [
+        '  the phone number "+44 1" is not valid', "  firstpromoter:1, firstpromoter:2, firstpromoter:3, 3 more",
+    ]  # fmt: skip
+    assert re.fullmatch(r"! everflow  1 event since today, cause [0-9a-f]{4}", lines[4])
+    assert re.fullmatch(r"Next: .*: connector dead-letters replay [0-9a-f]{4}", lines[-1])
+    assert max(map(len, lines)) <= 80
+    assert started.type("dead-letters", "list", "--all") == 1
+    assert len(started.out.splitlines()) == 1 + 1 + 7 + 1
+    causes = [letter["cause"] for letter in started.type_for_json("dead-letters", "list")]
+    assert len(set(causes)) == 2
+    assert started.type("dead-letters", "drop", causes[0]) == 0
+    assert started.out == "6 dropped\n"
+    assert started.type("dead-letters", "drop") == 2
+    assert started.type("dead-letters", "drop", "--all") == 0
+    assert started.out == "1 dropped\n"
+    assert started.type("dead-letters", "list") == 0
 
 
 def test_sample_without_a_server_says_how_to_start_one(started: Shell, tmp_path: Path) -> None:
@@ -617,6 +650,35 @@ def test_sample_names_the_dead_letter_that_became_of_it(
         (shown,) = re.findall(r"local/local_csv: a dead letter; see: connector dead-letters show (\w+)", shell.out)
         assert shell.type("dead-letters", "show", shown) == 0
         assert "ADA10" in shell.out
+    finally:
+        connector.kill()
+
+
+def test_replay_waits_and_says_what_came_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nursery: Nursery
+) -> None:
+    connector = Connector(tmp_path, nursery)
+    mapping = tmp_path / "mappings" / "local_csv.toml"
+    right = mapping.read_text(encoding="utf-8")
+    mapping.write_text(
+        right.replace('"promo_code", "ref_id"]', '"promo_code", "ref_id"], type = "integer"'), encoding="utf-8"
+    )
+    connector.start()
+    shell = Shell(tmp_path, capsys)
+    try:
+        connector.config.write_text(connector.config.read_text().replace("port = 0", f"port = {connector.port}"))
+        assert shell.type("sample") == 1
+        assert shell.type("dead-letters", "replay", "--all") == 1
+        assert shell.out == ("0 of 1 done; refused again: firstpromoter:990000001\nNext: connector dead-letters list\n")
+    finally:
+        connector.kill()
+    mapping.write_text(right, encoding="utf-8")
+    connector.start()
+    try:
+        assert shell.type("dead-letters", "replay", "--all") == 0  # if the start has not written it already
+        assert shell.out in ("1 of 1 done\n", "no dead letters\n")
+        assert shell.type("dead-letters", "list") == 0
+        assert len(connector.rows()) == 1
     finally:
         connector.kill()
 

@@ -1,30 +1,41 @@
-"""`connector dead-letters …`: what stopped on its way, and how it is tried again."""
+"""`connector dead-letters …`: what stopped on its way, by cause, and how it is tried again."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from hashlib import blake2b
+from pathlib import PurePath
 from typing import Annotated, Any
 
 import typer
 from msgspec import Struct
 
-from connector.cli.common import ConfigOption, JsonOption, dead_letters, load, visited, when_written
-from connector.cli.exits import FOUND_PROBLEMS, Left, WrongWords, complain
-from connector.cli.printing import Report, ago, say, say_json, show, table
+from connector.cli.common import ConfigOption, JsonOption, dead_letters, is_running, load, visited
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
+from connector.cli.following import wait_until_delivered
+from connector.cli.printing import Report, ago, beside, day, many, say, say_json, show, table, wrapped
 from connector.config import Config
 from connector.dead_letters import Letter
 
-_IDS = "As `dead-letters list` shows it; its first digits will do."
-LetterId = Annotated[str, typer.Argument(metavar="ID", help=_IDS)]
+_IDS = "A cause or letters, as `dead-letters list` shows them; the first digits of a letter will do."
+_MOST_SUBJECTS = 3
+_ID = "As `dead-letters list --all` shows it; its first digits will do."
+LetterId = Annotated[
+    str, typer.Argument(metavar="ID", help="As `dead-letters list --all` shows it; its first digits will do.")
+]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help=_IDS)]
+AllOption = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
 class LetterLine(Struct):
     """One letter without its content; see ``connector.dead_letters.Letter``."""
 
     id: str
+    cause: str
     at: datetime | None
     stage: str
     place: str
@@ -36,36 +47,80 @@ class LetterLine(Struct):
     tries: int
 
 
+def _line(letter: Letter) -> LetterLine:
+    return LetterLine(
+        letter.id, cause_of(letter), letter.at, letter.stage, letter.place, letter.subject, letter.row, letter.reason,
+        letter.code, letter.where, letter.tries,
+    )  # fmt: skip
+
+
+def cause_of(letter: Letter) -> str:
+    """Four hex digits; the same for letters that one correction would settle.
+
+    The reason may quote what is wrong in this row: what is in quotes, addresses and numbers tell no causes apart.
+    """
+    reason = re.sub(r'"[^"]*"|\S+@\S+|\d+', "#", letter.reason)
+    about = json.dumps([letter.stage, letter.place, letter.where, letter.code, reason])
+    return blake2b(about.encode(), digest_size=2).hexdigest()
+
+
+# ---------------------------------------------------------------- list, show
+
+
 class Letters(Report):
-    """What ``dead-letters list`` prints, the oldest first."""
+    """What ``dead-letters list`` prints, the oldest first; by cause for people, or *each* in a line."""
 
     letters: list[Letter]
+    each: bool = False
 
     def for_json(self) -> object:
         return [_line(letter) for letter in self.letters]
+
+    def exit_code(self) -> int:
+        return FOUND_PROBLEMS if self.letters else OK
 
     def lines(self) -> Iterator[str]:
         if not self.letters:
             yield "no dead letters"
             return
-        yield from table(
-            ["id", "when", "stage", "where", "about", "tries", "why"],
-            [(x.id, ago(x.at), x.stage, x.place, x.row or x.subject, x.tries, x.why) for x in self.letters],
-        )
-        yield ""
-        yield "show one: connector dead-letters show ID · after a fix: connector dead-letters replay ID (or --all)"
+        causes: dict[str, list[Letter]] = {}
+        for letter in self.letters:
+            causes.setdefault(cause_of(letter), []).append(letter)
+        reasons = many(len(causes), "reason")
+        yield f"{many(len(self.letters), 'dead letter')}, for {reasons}."
+        if self.each:
+            yield from table(
+                ["id", "cause", "when", "where", "about", "tries", "why"],
+                [(x.id, cause_of(x), ago(x.at), x.place, x.row or x.subject, x.tries, x.why) for x in self.letters],
+            )
+        else:
+            for cause, letters in causes.items():
+                yield from _cause_lines(cause, letters)
+        example = next(iter(causes))
+        yield f"Next: correct a cause at its place, then: connector dead-letters replay {example}"
 
 
-def _line(letter: Letter) -> LetterLine:
-    return LetterLine(
-        letter.id, letter.at, letter.stage, letter.place, letter.subject, letter.row, letter.reason, letter.code,
-        letter.where, letter.tries,
-    )  # fmt: skip
+def _cause_lines(cause: str, letters: Sequence[Letter]) -> Iterator[str]:
+    first = letters[0]
+    noun = "affiliate" if first.stage == "deliver" else "event"
+    subjects = list(dict.fromkeys(letter.subject for letter in letters))
+    moments = [letter.at for letter in letters if letter.at is not None]
+    since = f" since {day(min(moments))}" if moments else ""
+    place = "" if first.where in first.reason else PurePath(first.where).name
+    yield beside(f"! {first.place}  {many(len(subjects), noun)}{since}, cause {cause}", place)
+    yield from wrapped(first.reason, indent=2)
+    more = len(subjects) - _MOST_SUBJECTS
+    shown = [*subjects[:_MOST_SUBJECTS], *([f"{more:,} more"] if more > 0 else [])]
+    yield from wrapped(", ".join(shown), indent=2)
 
 
-def list_letters(config: ConfigOption = None, as_json: JsonOption = False) -> int:
-    """What stopped on its way, the oldest first."""
-    return show(Letters(_open_letters(load(config))), as_json=as_json)
+def list_letters(
+    every: Annotated[bool, typer.Option("--all", help="Each letter in a line of its own.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """What stopped on its way, by cause, the oldest first."""
+    return show(Letters(_open_letters(load(config)), every), as_json=as_json)
 
 
 class ShownLetter(LetterLine):
@@ -85,30 +140,67 @@ def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
     say_json(ShownLetter(**{name: getattr(line, name) for name in line.__struct_fields__}, content=content))
 
 
+# ---------------------------------------------------------------- replay, drop
+
+
+class Replayed(Report):
+    """What ``dead-letters replay`` did, and what came of it.
+
+    Args:
+        put_back: letters.
+        running: a server tried them; else the next one does.
+        refused: the subjects that stopped again.
+        pending: how many are not delivered yet.
+    """
+
+    put_back: int
+    running: bool
+    refused: list[str]
+    pending: int
+
+    def lines(self) -> Iterator[str]:
+        if not self.put_back:
+            yield "no dead letters"
+            return
+        if not self.running:
+            yield f"{self.put_back:,} put back; the next `connector serve` tries"
+            return
+        done = self.put_back - len(self.refused) - self.pending
+        again = f"; refused again: {', '.join(self.refused)}" if self.refused else ""
+        yield from wrapped(f"{done:,} of {self.put_back:,} done{again}")
+        if self.pending:
+            yield f"{self.pending:,} pending; to see why: connector status"
+        if self.refused:
+            yield "Next: connector dead-letters list"
+
+    def exit_code(self) -> int:
+        return FOUND_PROBLEMS if self.refused or self.pending else OK
+
+
 def replay_letters(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help=_IDS)] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    config: ConfigOption = None,
-) -> None:
-    """Try again what stopped. For after the mapping, the destination or the connector was fixed; repeating is safe."""
+    ids: Ids = None, every: AllOption = False, config: ConfigOption = None, as_json: JsonOption = False
+) -> int:
+    """Try again what stopped, and say what came of it. For after the mapping or the destination was fixed."""
     settings = load(config)
-    if bool(ids) == every:
-        raise WrongWords("name the letters to replay, or say --all")
-    chosen = _open_letters(settings) if every else _chosen(settings, ids or [])
+    chosen = _asked(settings, ids, "replay", every=every)
+    letters = dead_letters(settings)
+    running = is_running(settings)
     if not chosen:
-        say("no dead letters")
-        return
+        return show(Replayed(0, running, [], 0), as_json=as_json)
     with visited(settings) as store:
-        count = dead_letters(settings).replay([letter.id for letter in chosen], store)
-    say(f"{count} put back; {when_written(settings, 'tries within a second', 'tries')}")
+        count = letters.replay([letter.id for letter in chosen], store)
+        wanted = {(letter.place, letter.subject) for letter in chosen if letter.stage == "deliver"}
+        pending = wait_until_delivered(store, wanted) if running else set()
+    again = {letter.id for letter in letters.list()} if running else set()
+    refused = [letter.subject for letter in chosen if letter.id in again]
+    waiting = sum((letter.place, letter.subject) in pending and letter.id not in again for letter in chosen)
+    return show(Replayed(count, running, list(dict.fromkeys(refused)), waiting), as_json=as_json)
 
 
-def drop_letters(
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help=_IDS)], config: ConfigOption = None
-) -> None:
+def drop_letters(ids: Ids = None, every: AllOption = False, config: ConfigOption = None) -> None:
     """Close letters without trying again."""
     settings = load(config)
-    chosen = _chosen(settings, ids)
+    chosen = _asked(settings, ids, "drop", every=every)
     count = dead_letters(settings).close([letter.id for letter in chosen], "dropped")
     say(f"{count} dropped")
 
@@ -118,14 +210,21 @@ def _open_letters(settings: Config) -> list[Letter]:
     return letters.list() if letters.path.exists() else []
 
 
+def _asked(settings: Config, ids: Sequence[str] | None, verb: str, *, every: bool) -> list[Letter]:
+    if bool(ids) == every:
+        raise WrongWords(f"name a cause or the letters to {verb}, or say --all")
+    return _open_letters(settings) if every else _chosen(settings, ids or [])
+
+
 def _chosen(settings: Config, ids: Sequence[str]) -> list[Letter]:
     known = _open_letters(settings)
-    chosen: list[Letter] = []
+    chosen: dict[str, Letter] = {}
     for asked in ids:
-        fitting = [letter for letter in known if letter.id.startswith(asked)] if asked else []
-        if len(fitting) != 1:
-            what = f"{len(fitting)} letters begin with" if fitting else "there is no letter"
+        of_cause = [letter for letter in known if cause_of(letter) == asked]
+        fitting = of_cause or [letter for letter in known if letter.id.startswith(asked) and asked]
+        if not of_cause and len(fitting) != 1:
+            what = f"{len(fitting)} letters begin with" if fitting else "there is no letter and no cause"
             complain(f'{what} "{asked}"; see: connector dead-letters list')
             raise Left(FOUND_PROBLEMS)
-        chosen += fitting
-    return chosen
+        chosen |= {letter.id: letter for letter in fitting}
+    return list(chosen.values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 
 import msgspec
 from msgspec import Struct
@@ -71,6 +73,26 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
     return ["  ".join(padded(line[i], i) for i in shown).rstrip() for line in lines]
 
 
+def width() -> int:
+    """How many cells a line may take: the terminal's, 60 to 120; 80 without one."""
+    return min(120, max(60, get_terminal_size().columns)) if sys.stdout.isatty() else 80
+
+
+def wrapped(text: str, *, indent: int = 0) -> list[str]:
+    """*text* in lines of the terminal's width; words, paths and commands stay whole."""
+    blanks = " " * indent
+    return textwrap.wrap(
+        harmless(text).replace("\n", " "), width(), initial_indent=blanks, subsequent_indent=blanks,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def beside(text: str, place: str) -> str:
+    """*text* with *place* at the right edge."""
+    text = harmless(text)
+    return f"{text}  {harmless(place).rjust(width() - _width(text) - 2)}".rstrip()
+
+
 def cell_text(cell: object) -> str:
     if cell is None:
         return ""
@@ -109,3 +131,9 @@ def duration(seconds: float) -> str:
 
 def local_time(moment: datetime) -> str:
     return moment.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def day(moment: datetime) -> str:
+    """``today``, or a day like ``27 Nov``; local."""
+    local = moment.astimezone()
+    return "today" if local.date() == datetime.now().astimezone().date() else f"{local.day} {local:%b}"
