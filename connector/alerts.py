@@ -6,7 +6,6 @@ thread that asks it now and then and sends. An alert that can't be sent is decid
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 from connector import logs
 from connector.core.errors import StoreUnavailable
 from connector.core.outbound import why_not
+from connector.core.quoting import redacted
 from connector.store.model import RouteStatus, Status
 
 _log = logs.get("alerts")
@@ -278,18 +278,6 @@ def body(messages: Sequence[Message], form: Format, at: datetime) -> dict[str, A
     }
 
 
-_ADDRESS = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+\.\w+")
-
-
-def without_people(text: str, secrets: Sequence[str] = ()) -> str:
-    """*text* with e-mail addresses and *secrets* blotted out. Service accounts are no people: their address is what a
-    sheet must be shared with."""
-    for secret in secrets:
-        if len(secret) >= 6:
-            text = text.replace(secret, "[hidden]")
-    return _ADDRESS.sub(lambda m: m[0] if m[0].endswith(".gserviceaccount.com") else "[address]", text)
-
-
 class Poster(Protocol):
     """Sends one alert; raises for whatever went wrong."""
 
@@ -403,7 +391,7 @@ class Alerts:
         now = self._now()
         messages, reported = decide(self._reported, seen, self._rules, now)
         if messages:
-            clean = [Message(m.kind, m.subject, without_people(m.text, self._secrets)) for m in messages]
+            clean = [Message(m.kind, m.subject, redacted(m.text, self._secrets)) for m in messages]
             self._post(body(clean, self._form, now))
             logs.say(_log, "alert.sent", kinds=",".join(m.kind for m in clean), count=len(clean))
         self._reported = reported

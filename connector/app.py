@@ -143,7 +143,13 @@ class Program:
             )
             self.workers = [
                 RouteWorker(
-                    Route(route.name, self.sinks[found.name], route.target, evaluation(found, route, self.store)),
+                    Route(
+                        route.name,
+                        self.sinks[found.name],
+                        route.target,
+                        evaluation(found, route, self.store),
+                        config.secrets,
+                    ),
                     self.store,
                     self.letters,
                     retry,

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from connector import logs
 from connector.core.errors import Forged, StoreUnavailable, Unreadable
+from connector.core.quoting import loggable
 from connector.core.source import Event, InboundRequest, NoEvent, Source, accepted_status
 from connector.faults import describe
 
@@ -199,7 +200,12 @@ class Receiver(Endpoint):
             return refusal.answer
         self._counts.received(event.source)
         logs.say(
-            _log, "request.accepted", source=event.source, topic=event.topic, key=event.key, bytes=len(request.body)
+            _log,
+            "request.accepted",
+            source=event.source,
+            topic=event.topic,
+            key=loggable(event.key),
+            bytes=len(request.body),
         )
         return response
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from connector.cli.common import ConfigOption, JsonOption, built_sink, load, nearby
 from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WrongWords, complain
@@ -14,6 +15,7 @@ from connector.cli.printing import Report, show
 from connector.cli.status import edited_routes, restart_wanted
 from connector.config import SECRET_TABLES, Config
 from connector.core.errors import NeedsAction, Problem, TryLater
+from connector.core.quoting import redacted
 from connector.core.sink import Finding
 
 
@@ -113,5 +115,7 @@ def _ask_destinations(settings: Config, *, probe: bool) -> tuple[list[RouteFindi
                 except (NeedsAction, TryLater) as error:
                     refused = True
                     found = [Finding("problem", "destination", error.reason)]
-                findings += [RouteFinding.of(route.name, finding) for finding in found]
+                for finding in found:
+                    clean = replace(finding, text=redacted(finding.text, settings.secrets))
+                    findings.append(RouteFinding.of(route.name, clean))
     return findings, refused

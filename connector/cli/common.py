@@ -21,6 +21,8 @@ from connector import assembly
 from connector import config as configuration
 from connector.cli.exits import FOUND_PROBLEMS, Left, WrongWords, complain
 from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
+from connector.core.errors import NeedsAction, TryLater
+from connector.core.quoting import without_secrets
 from connector.core.sink import Sink
 from connector.core.words import unknown_word
 from connector.dead_letters import DeadLetters
@@ -125,6 +127,9 @@ def built_sink(settings: Config, found: SinkConfig) -> Iterator[Sink]:
         sink = assembly.build_sink(found, store, threading.Event())
         try:
             yield sink
+        except (NeedsAction, TryLater) as error:
+            error.reason = without_secrets(error.reason, settings.secrets)
+            raise
         finally:
             sink.close()
 

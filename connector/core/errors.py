@@ -20,6 +20,8 @@ from typing import Self
 
 from msgspec import Struct
 
+from connector.core.quoting import redacted
+
 
 class ConnectorError(Exception):
     """The base of all that this program raises on purpose."""
@@ -81,14 +83,14 @@ class TryLater(ConnectorError):
     """Later it may work: nothing of the batch is known to be written, all of it stays pending.
 
     Args:
-        reason: plain words, no people's data.
+        reason: plain words; addresses and credentials that a destination wrote are taken out.
         after: seconds that the destination asks to wait; None when it does not say.
         quota: True for rate limits (429 and alike): the destination is healthy; never counted as a failed try.
     """
 
     def __init__(self, reason: str, *, after: float | None = None, quota: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = redacted(reason)
+        super().__init__(self.reason)
         self.after = after
         self.quota = quota
 
@@ -101,8 +103,8 @@ class NeedsAction(ConnectorError):
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = redacted(reason)
+        super().__init__(self.reason)
 
 
 class StartOver(ConnectorError):
@@ -115,8 +117,8 @@ class StartOver(ConnectorError):
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = redacted(reason)
+        super().__init__(self.reason)
 
 
 class Stopping(ConnectorError):

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final
+
+SHORTEST_SECRET: Final = 6  # characters; anything shorter would hide ordinary words
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z_]{0,79}")
 _CREDENTIAL = re.compile(
@@ -15,6 +19,7 @@ _CREDENTIAL = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"[^\s@<>\"',;:()\[\]{}=]+@[^\s@<>\"',;:()\[\]{}]+")
+_ADDRESS_IN_TEXT = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+\.\w+")
 _PHONE = re.compile(r"\+?\d[\d ()./-]{6,}\d")
 _IN_QUOTES = re.compile(r"\"(?![a-z][a-z0-9_.]*\")[^\"]+\"")  # but names of fields
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -42,3 +47,25 @@ def code_of(word: object) -> str:
     """A code such as ``VALIDATION_ERROR``, or "" for what is none: codes go into logs and metrics as they are."""
     text = str(word or "")
     return text if _CODE.fullmatch(text) else ""
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """*text* with ``[hidden]`` in the place of each of *secrets*."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, "[hidden]")
+    return text
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """*text*, which is ours but for what others may have written in it, without *secrets* and people's addresses.
+
+    The address of a service account stays: it is what a sheet must be shared with.
+    """
+    text = without_secrets(text, secrets)
+    return _ADDRESS_IN_TEXT.sub(lambda m: m[0] if m[0].endswith(".gserviceaccount.com") else "[address]", text)
+
+
+def loggable(key: str) -> str:
+    """An event's key as logs may show it: a hash where it holds an address."""
+    return f"#{blake2b(key.encode('utf-8', 'replace'), digest_size=8).hexdigest()}" if "@" in key else key

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
+from connector.core.quoting import without_secrets
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row, dump_cells, load_cells, remembered
 from connector.core.sink import Outcome, Sink, Target
@@ -22,12 +23,17 @@ from connector.store.store import Store
 
 
 class Route(Struct, frozen=True):
-    """A sink together with one mapping file: what one delivery thread serves."""
+    """A sink together with one mapping file: what one delivery thread serves.
+
+    Args:
+        secrets: taken out of whatever the destination says, before it is kept.
+    """
 
     name: str
     sink: Sink
     target: Target
     evaluate: Callable[[AffiliateRecord], Evaluation]
+    secrets: Sequence[str] = ()
 
 
 class Job(Struct):
@@ -45,7 +51,7 @@ class Job(Struct):
         self, route: Route, row: Row, reason: str, code: str, *, column: str | None = None, where: str = ""
     ) -> None:
         """Add the dead letter of *row*; *where* is the mapping's line, or that of the field of *column*."""
-        pending = self.pending
+        pending, reason = self.pending, without_secrets(reason, route.secrets)
         where = where or next((each.where for each in route.target.columns if each.name == column), "")
         self.letters.append(
             Letter(

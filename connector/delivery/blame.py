@@ -17,6 +17,8 @@ from msgspec import Struct
 
 from connector import logs
 from connector.core.errors import NeedsAction, StartOver, Stopping, TryLater
+from connector.core.quoting import without_secrets
+from connector.delivery.batch import Route
 from connector.faults import describe
 from connector.store import Store
 from connector.store.model import Later, Pending, RouteKind, RouteState
@@ -56,7 +58,7 @@ class Blame:
 
     def __init__(
         self,
-        route: str,
+        route: Route,
         store: Store,
         retry: Retry,
         *,
@@ -66,7 +68,7 @@ class Blame:
         chance: random.Random,
     ) -> None:
         self.size = full
-        self._route, self._store, self._retry = route, store, retry
+        self._route, self._secrets, self._store, self._retry = route.name, route.secrets, store, retry
         self._full, self._stop, self._now, self._chance = full, stop, now, chance
         self._suspects: set[str] = set()
         self._quota_waits = 0
@@ -90,12 +92,12 @@ class Blame:
             return Failure("stopping", "stopping", "")
         if isinstance(error, TryLater):
             kind: Literal["quota", "later"] = "quota" if error.quota else "later"
-            return Failure(kind, kind, error.reason, error.after)
+            return Failure(kind, kind, without_secrets(error.reason, self._secrets), error.after)
         if isinstance(error, NeedsAction):
-            return Failure("needs_action", "needs_action", error.reason)
+            return Failure("needs_action", "needs_action", without_secrets(error.reason, self._secrets))
         if isinstance(error, StartOver) and not self._started_over:
             self._started_over = True
-            return Failure("start_over", "start_over", error.reason)
+            return Failure("start_over", "start_over", without_secrets(error.reason, self._secrets))
         fault = describe(error)
         logs.warn(_log, "sink.bug", route=self._route, **fault)
         return Failure("bug", "bug", f"a bug in the sink: {fault['exception']} at {fault['frames'].split(' < ')[0]}")

@@ -97,7 +97,7 @@ class RouteWorker:
         self._nap = nap or _nap_until(stop)
         self._full = max(1, route.sink.batch_rows)
         chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self._blame = Blame(self._name, store, retry, full=self._full, stop=stop, now=now, chance=chance)
+        self._blame = Blame(route, store, retry, full=self._full, stop=stop, now=now, chance=chance)
         self._after = self._began_after = ""
         self._isolated_turn = False
         self._just_started = True

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector.core.quoting import code_of, quoted
+from connector.core.errors import NeedsAction, StartOver, TryLater
+from connector.core.quoting import code_of, loggable, quoted, redacted, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,31 @@ def test_long_words_are_cut() -> None:
 def test_what_is_no_code_is_none(word: object) -> None:
     assert code_of(word) == ""
     assert code_of("VALIDATION_ERROR") == "VALIDATION_ERROR"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Ada <ada@example.com> is refused", "Ada <[address]> is refused"),
+        ("share with bot@p-1.iam.gserviceaccount.com.", "share with bot@p-1.iam.gserviceaccount.com."),
+        ("the token s3cret-s3cret is old", "the token [hidden] is old"),
+        ('"mary.o\'neil@mail.example.co.uk"', '"mary.o\'[address]"'),
+    ],
+)
+def test_no_persons_address_and_no_secret_is_left(text: str, said: str) -> None:
+    assert redacted(text, ["s3cret-s3cret", "is"]) == said
+
+
+def test_a_secret_within_a_longer_one_leaves_no_rest() -> None:
+    assert without_secrets("abcdefgh and abcdef", ["abcdef", "abcdefgh"]) == "[hidden] and [hidden]"
+
+
+def test_the_errors_that_are_kept_and_shown_carry_no_address() -> None:
+    for error in (NeedsAction("x ada@example.com"), TryLater("x ada@example.com"), StartOver("x ada@example.com")):
+        assert (error.reason, str(error)) == ("x [address]", "x [address]")
+
+
+def test_a_key_that_is_an_address_is_logged_as_a_hash() -> None:
+    assert loggable("promoter_signed_up:7") == "promoter_signed_up:7"
+    assert "ada" not in loggable("promoter_signed_up:ada@example.com")
+    assert loggable("a:ada@example.com") != loggable("a:eve@example.com")
