@@ -164,7 +164,11 @@ class Api:
         sent_at, began = self._now(), time.monotonic()
         try:
             with self._client.stream(
-                "GET", ask.url, params=list(ask.query) or None, headers=dict(ask.headers)
+                "GET" if ask.post is None else "POST",
+                ask.url,
+                params=list(ask.query) or None,
+                content=ask.post,
+                headers=dict(ask.headers),
             ) as response:
                 body = self._body(response, began)
         except httpx.InvalidURL:
@@ -177,7 +181,7 @@ class Api:
             raise _Again(f"{title} at {host_of(ask.url)} can't be reached ({type(error).__name__})") from None
         self._keep_to_quota(response)
         status = response.status_code
-        if status == 200:
+        if status in (200, 201):
             return Answer(body, self._as_of(response, sent_at))
         if status in (404, 410):
             return None

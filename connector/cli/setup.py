@@ -7,12 +7,14 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
+import typer
 from msgspec import Struct
 
 from connector import config as configuration
-from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, nearby
+from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby
 from connector.cli.exits import FOUND_PROBLEMS, Left, complain
 from connector.cli.printing import Report, say, show
 from connector.config import Config, SourceConfig
@@ -159,9 +161,24 @@ class Urls(Report):
             yield "The platforms need an address that they can reach: set server.public_url, or put yours in its place."
 
 
-def urls(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def urls(
+    register: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Have that platform make the webhooks, where its API can.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --register: do not ask.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
     """Print the URLs to paste into the platforms. They contain the tokens."""
-    return show(_urls(load(config, uses=("sources",))), as_json=as_json)
+    settings = load(config, uses=("sources",))
+    found = _urls(settings)
+    if register is None:
+        return show(found, as_json=as_json)
+    from connector.cli.register import register as registered  # with a source's API, which only this needs
+
+    source = named_source(settings, register)
+    mine = [(url.topic, url.url) for url in found.urls if url.source == source.name]
+    return registered(settings, source, mine, yes=yes)
 
 
 def _urls(settings: Config) -> Urls:

@@ -21,11 +21,13 @@ class Ask(Struct, frozen=True):
         url: without the query.
         query: names may repeat.
         headers: they carry the key.
+        post: JSON to be posted; None: a GET.
     """
 
     url: str
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    post: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Ask({self.url!r}, {self.query!r})"
@@ -132,6 +134,18 @@ class Readable(Protocol):
         Raises:
             NotReadable: a setting is missing, or the platform has no such list; the text says what to do.
         """
+        ...
+
+
+class Registrable(Protocol):
+    """A source whose platform has an API that makes webhooks. A source need not have one."""
+
+    def registration(self, topic: str | None, url: str) -> Ask:
+        """How to have the platform send *topic* to *url*. Raises NotReadable: a setting is missing."""
+        ...
+
+    def registered_secret(self, answer: Answer) -> str | None:
+        """The signing secret that the platform gave the new webhook, if it gave one."""
         ...
 
 

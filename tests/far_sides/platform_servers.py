@@ -7,6 +7,7 @@ Lists are computed when they are asked for, so that affiliates may be added, cha
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from collections import Counter
@@ -313,6 +314,13 @@ class Tolt(Platform):
 
 
 class UpPromote(Platform):
+    """``subscriptions`` are the events and URLs that webhooks were made for; so many as ``most_subscriptions``."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.subscriptions: list[tuple[str, str]] = []
+        self.most_subscriptions = 100
+        super().__init__(count)
+
     def row(self, number: int) -> Row:
         return {
             "id": number, "first_name": "Ada", "last_name": f"No {number}", "status": "active",
@@ -326,6 +334,14 @@ class UpPromote(Platform):
     def answer(self, call: Call) -> Reply:
         if not self.allowed(call):
             return Reply(401, {"status": 401})
+        if call.path == "/webhook-subscriptions" and call.method == "POST":
+            if len(self.subscriptions) >= self.most_subscriptions:
+                return Reply(422, {"status": 422, "message": "no"})
+            asked = json.loads(call.body)
+            self.subscriptions.append((asked["event"], asked["target_url"]))
+            return Reply(
+                201, {"status": 200, "data": {"id": len(self.subscriptions), "secret_key": "s3cret-of-the-shop"}}
+            )
         if call.path != "/affiliates":
             return Reply(404)
         self.moved()

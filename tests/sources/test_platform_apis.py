@@ -14,6 +14,7 @@ from connector.backfill import reading as backfill
 from connector.backfill.api import Patience
 from connector.backfill.notes import Report
 from connector.backfill.reading import Reading
+from connector.cli.main import run
 from connector.core.errors import NeedsAction
 from connector.core.facts import load_facts
 from connector.core.platform_api import NotReadable
@@ -167,3 +168,50 @@ def test_a_ban_at_dub_is_seen_by_a_reading(world: World) -> None:
     world.read()
     record = world.records()["dub:pn_7"]
     assert (record.status, record.source_status) == ("blocked", "banned")
+
+
+STRONG = "Xk3-Wq8-Lm2-Zt7-Rb5-Nv9-Hd4"
+
+
+def test_webhooks_are_made_by_the_api_once_and_their_secret_is_kept_for_us_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with servers.UpPromote() as platform:
+        platform.most_subscriptions = 4
+        (tmp_path / "m.toml").write_text('[key]\nfield = "ID"\n[fields]\n"ID" = "id"\n')
+        (tmp_path / "config.toml").write_text(
+            f'[server]\npublic_url = "https://hooks.example.com"\n[sources.shop]\ntype = "uppromote"\n'
+            f'token = "{STRONG}"\napi_key = "{servers.KEY}"\nbase_url = "{platform.url}"\n'
+            '[sinks.local]\ntype = "csv"\npath = "a.csv"\nmappings = ["m.toml"]\n'
+        )
+        words = ["urls", "--register", "shop", "--yes", "--config", str(tmp_path / "config.toml")]
+        assert run(words) == 1  # the platform refuses the fifth
+        assert "4 of 9 are registered" in capsys.readouterr().err
+        platform.most_subscriptions = 100
+        assert run(words) == 0
+        assert [topic for topic, _ in platform.subscriptions] == list(UpPromote.topics)
+        query = f"token={STRONG}&topic=payment.paid"
+        assert platform.subscriptions[-1][1] == f"https://hooks.example.com/hooks/shop?{query}"
+        out = capsys.readouterr().out
+        assert STRONG not in out
+        assert "s3cret" not in out
+        secrets = tmp_path / "shop.signing-secrets"
+        assert secrets.read_text() == "s3cret-of-the-shop\n"
+        assert secrets.stat().st_mode & 0o777 == 0o600
+        assert STRONG not in (tmp_path / "shop.registered.json").read_text()
+        assert run(words) == 0
+        assert len(platform.subscriptions) == 9
+
+
+def test_a_platform_without_such_an_api_is_told_and_so_is_a_machine_that_nobody_reaches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.toml").write_text('[key]\nfield = "ID"\n[fields]\n"ID" = "id"\n')
+    (tmp_path / "config.toml").write_text(
+        f'[sources.dub]\ntype = "dub"\ntoken = "{STRONG}"\n[sources.shop]\ntype = "uppromote"\n'
+        f'token = "{STRONG[::-1]}"\n'
+        '[sinks.local]\ntype = "csv"\npath = "a.csv"\nmappings = ["m.toml"]\n'
+    )
+    for name, said in (("dub", "paste the URL"), ("shop", "public_url"), ("nobody", "no source is called")):
+        assert run(["urls", "--register", name, "--yes", "--config", str(tmp_path / "config.toml")]) != 0
+        assert said in capsys.readouterr().err

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from connector.core import paging
-from connector.core.api_rows import listed, numbered_page, open_answer, rows_of
+from connector.core.api_rows import listed, numbered_page, open_answer, rows_of, text_of
 from connector.core.lenient import id_text, micros_of
 from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
 from connector.core.source import API_TOPIC
@@ -43,8 +43,16 @@ class Affiliates:
         self._name, self._secrets, self._since = name, secrets, since
         self.settings = f"sources.{name}.api_key"
         self.requests_per_minute = options.requests_per_minute or _ALLOWED_A_MINUTE * _SHARE
-        self._url = f"{options.base_url or _BASE}/affiliates"
+        self._base = options.base_url or _BASE
+        self._url = f"{self._base}/affiliates"
         self._headers = {"Authorization": options.api_key}  # without "Bearer"
+
+    def subscribe(self, topic: str, url: str) -> Ask:
+        """How to have *topic* sent to *url*."""
+        post = text_of({"event": topic, "target_url": url})
+        return Ask(
+            f"{self._base}/webhook-subscriptions", (), self._headers | {"Content-Type": "application/json"}, post
+        )
 
     def ask(self, place: str) -> Ask:
         at = paging.window(place, _ROWS)

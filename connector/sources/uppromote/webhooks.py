@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
@@ -26,10 +26,12 @@ from connector.core.lenient import (
     iso_or_none,
     micros_of,
     micros_of_time,
+    no_fields,
+    part,
     parts,
     text,
 )
-from connector.core.platform_api import ApiOptions, Listing, NotReadable
+from connector.core.platform_api import Answer, ApiOptions, Ask, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, NoEvent, SourceOptions
 from connector.core.statement import Statement
 from connector.core.verify import Credentials, Signature
@@ -140,6 +142,19 @@ class UpPromote:
         if deliveries:
             raise NotReadable("UpPromote keeps no delivered webhooks to read again: leave --deliveries away")
         return Affiliates(self.name, self._options, SECRETS, since)
+
+    def registration(self, topic: str | None, url: str) -> Ask:
+        """How to subscribe *url* to *topic*.
+
+        Raises:
+            NotReadable: ``api_key`` is missing.
+        """
+        return Affiliates(self.name, cast(ApiOptions, self._options), SECRETS, None).subscribe(topic or NEW, url)
+
+    def registered_secret(self, answer: Answer) -> str | None:
+        """The ``secret_key`` of the new subscription."""
+        value = fields_of(answer.body) or no_fields
+        return text((part(value, "data") or value).get("secret_key"))
 
     def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
         """What *event* says about its affiliate. What the body is, is told by its shape: people register a URL under

@@ -1,0 +1,104 @@
+"""`connector urls --register SOURCE`: has a platform make the webhooks by its API, one for each URL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from connector import assembly, logs
+from connector.cli.common import nearby, now
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
+from connector.cli.printing import say
+from connector.config import Config, SourceConfig
+from connector.core.errors import NeedsAction, TryLater
+from connector.core.platform_api import NotReadable
+
+
+def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | None, str]], *, yes: bool) -> int:
+    """Show what would be made, ask, and make it. What was made before is not made again.
+
+    The secret of each new webhook is appended to ``NAME.signing-secrets`` beside the configuration (mode 0600); which
+    URLs are registered is remembered in ``NAME.registered.json`` beside it, as hashes: URLs contain tokens.
+    """
+    built: Any = assembly.build_sources(settings)[source.name]
+    if not hasattr(built, "registration"):
+        complain(f"{source.name} can't be registered by an API: paste the URL into the platform")
+        raise Left(FOUND_PROBLEMS)
+    if settings.server.public_url is None:
+        complain("no platform can reach this machine: set server.public_url first")
+        raise Left(FOUND_PROBLEMS)
+    folder = settings.file.parent
+    done = _Done(folder / f"{source.name}.registered.json")
+    missing = [(topic, url) for topic, url in urls if not done.has(url)]
+    if not missing:
+        say(f"{source.name}: all {len(urls)} URLs are registered")
+        return OK
+    for topic, _ in missing:
+        say(f"  {topic or 'all events'}  {settings.server.public_url}/hooks/{source.name}?token=…")
+    if not yes and not typer.confirm(f"Register {len(missing)} of {len(urls)} URLs at {source.options.type}?"):
+        return FOUND_PROBLEMS
+    return _make(settings, source, built, missing, done, folder / f"{source.name}.signing-secrets")
+
+
+def _make(
+    settings: Config,
+    source: SourceConfig,
+    built: Any,
+    missing: Sequence[tuple[str | None, str]],
+    done: _Done,
+    secrets: Path,
+) -> int:
+    from connector.backfill.api import Api, Patience  # with the HTTP client, which only this needs
+
+    logs.set_up(hidden=settings.secrets)
+    made = 0
+    try:
+        # One try each: a webhook that was made although its answer was lost would be made twice.
+        with Api(built.listing(), stop=threading.Event(), now=now, patience=Patience(tries=1)) as api:
+            for topic, url in missing:
+                secret = built.registered_secret(api.get(built.registration(topic, url)))
+                if secret is not None:
+                    _append(secrets, secret)
+                done.add(url)
+                made += 1
+                say(f"{topic or 'all events'}: registered")
+    except (NotReadable, NeedsAction, TryLater) as error:
+        complain(f"{error}. {made} of {len(missing)} are registered; look at the platform before you try again")
+        raise Left(FOUND_PROBLEMS) from None
+    if secrets.exists():
+        say(f"Now set in [sources.{source.name}]:")
+        say(f'  signing_secrets_file = "{nearby(secrets)}"\n  require_signature = true')
+    return OK
+
+
+class _Done:
+    """Which URLs are registered, by their hashes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: list[str] = json.loads(path.read_text("utf-8")) if path.exists() else []
+
+    def has(self, url: str) -> bool:
+        return _hash(url) in self._known
+
+    def add(self, url: str) -> None:
+        self._known.append(_hash(url))
+        self._path.write_text(json.dumps(self._known), encoding="utf-8")
+
+
+def _hash(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def _append(path: Path, secret: str) -> None:
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    if secret not in lines:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8") as out:
+            out.write(secret + "\n")
