@@ -405,3 +405,24 @@ def test_check_says_that_a_viewer_can_not_write(file: SheetsFile) -> None:
 def test_check_says_that_the_key_file_is_missing(file: SheetsFile) -> None:
     with pytest.raises(NeedsAction, match=r"credentials_file .*gone\.json can't be read"):
         file.sink(credentials_file=file.folder / "gone.json").check(target(file))
+
+
+# ---------------------------------------------------------------- a key that changes
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_record_whose_key_changes_keeps_its_row_and_what_people_typed_there(file: SheetsFile, restarts: bool) -> None:
+    file.book.add("Affiliates", [[*heads, "Notes"]])
+    sink, by_address = file.sink(), target(file, "Email")
+    rows = [replace(affiliate(number), key=f"ada{number}@example.com") for number in (41, 42)]
+    sink.write(by_address, rows)
+    file.tab.put(1, 5, "called")
+    moved = replace(affiliate(41, Email="ada@new.example"), key="ada@new.example", moved_from="ada41@example.com")
+    if restarts:
+        sink.close()
+    for _ in range(2):  # the second as after a lost answer
+        (outcome,) = sink.write(by_address, [replace(moved, last=rows[0].cells)])
+        assert (outcome.key, outcome.kind) == ("ada@new.example", "written")
+    assert [(line[2], line[5]) for line in file.tab.grid(4)[1:]] == [
+        ("ada@new.example", "called"), ("ada42@example.com", None), (None, None),
+    ]  # fmt: skip

@@ -125,7 +125,8 @@ class Flush(Preparing):
         """
         last, self.route.last = self.route.last, None
         sheet_id = self.route.sheet_id
-        places = [] if last is None else last.places(self.pending)
+        keys = {key for row in self.pending.values() for key in (row.key, row.moved_from) if key is not None}
+        places = [] if last is None else last.places(keys)
         differ = any(row.last is not None for row in self.pending.values())
         if sheet_id is None or (not differ and (places or last is None)):
             return self.prepare()  # perhaps nothing differs, as after a resync: looking is cheaper than locking

@@ -98,7 +98,7 @@ class _Planner:
     def add(self, row: Row) -> None:
         """Plan *row*: delete, append or update it, or say why it needs nothing or can't be written."""
         plan, title = self.plan, self._snapshot.title
-        at = self._places.get(tidy(row.key), [])
+        at = self._places.get(tidy(row.key), []) or self._places.get(tidy(row.moved_from or ""), [])
         notices = tuple(notice for name, notice in self._about_columns.items() if name in row.cells)
         if len(at) > 1:
             where = place_words(at)
@@ -133,10 +133,13 @@ class _Planner:
                     return
                 if value is not None:
                     cells[place] = value
-        key_column = self._layout.columns[self._key]
-        if key_of(cells.get(key_column)) != tidy(row.key):
-            cells[key_column] = row.key  # a key whose typed form would read back otherwise (1.10) is kept as text
+        cells[self._layout.columns[self._key]] = self._key_cell(row)
         self.plan.appends.append(Append(row, cells, notices, self._waiting(row)))
+
+    def _key_cell(self, row: Row) -> Value:
+        """The key as it is typed; one whose typed form would read back otherwise (1.10) as text."""
+        value = value_of(row.cells.get(self._key))
+        return value if key_of(value) == tidy(row.key) else row.key
 
     def _add_changed(self, row: Row, at: Sequence[int], notices: tuple[str, ...]) -> None:
         updates = [self._changes(row, place, notices) for place in at]
@@ -151,10 +154,15 @@ class _Planner:
             self.plan.done.append(Outcome(row.key, "written", waiting=waiting, notices=notes))
 
     def _changes(self, row: Row, at: int, notices: tuple[str, ...]) -> Update:
-        """The cells of the row at *at* that must change; the key is left as people wrote it."""
+        """The cells of the row at *at* that must change; a key that is the same is left as people wrote it."""
         update = Update(row, at, {}, notices, self._waiting(row))
         for column, place in self._columns:
-            if column.name == self._key or column.name not in row.cells:
+            if column.name not in row.cells:
+                continue
+            if column.name == self._key:
+                there = self._snapshot.value(at, place)
+                if row.moved_from is not None and key_of(there) == tidy(row.moved_from):
+                    update.cells[place], update.before[place] = self._key_cell(row), there
                 continue
             there = self._snapshot.value(at, place)
             if decide(column, as_cell(there), row.cells[column.name], created=False) != "write":

@@ -42,6 +42,7 @@ class GoogleSheets:
     Options: ClassVar[type[SinkOptions]] = GoogleSheetsOptions
     TargetOptions: ClassVar[type[contract.TargetOptions]] = GoogleSheetsTargetOptions
     batch_rows = 20_000
+    moves_rows: ClassVar[bool] = True
     limits: ClassVar[Limits] = Limits()
 
     def __init__(self, name: str, options: GoogleSheetsOptions, host: Host) -> None:
