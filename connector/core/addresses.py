@@ -6,11 +6,16 @@ from functools import lru_cache
 
 from connector.core.visible import visible
 
+_LONGEST = 1_000  # characters; an address has 254 at most
 
-@lru_cache(maxsize=1024)
+
 def spellings(address: str) -> tuple[str, ...]:
     """*address* in small letters, then its other spelling, if its domain has one: look for all of them."""
-    given = visible(address).lower()
+    return _spellings(visible(address[:_LONGEST]).lower())
+
+
+@lru_cache(maxsize=1024)
+def _spellings(given: str) -> tuple[str, ...]:
     name, at, domain = given.rpartition("@")
     if not at or (domain.isascii() and "xn--" not in domain):
         return (given,)

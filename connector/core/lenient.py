@@ -127,7 +127,7 @@ def key_text(value: object) -> str | None:
     if isinstance(value, int):
         return str(value) if value > 0 and value is not True and value < 10**20 else None
     if isinstance(value, str):
-        value = value.strip()
+        value = visible(value)
         return str(int(value)) if value.isascii() and value.isdigit() and len(value) <= 20 and int(value) else None
     if isinstance(value, float | Decimal):
         finite = not isinstance(value, Decimal) or value.is_finite()  # comparing a NaN of Decimal would raise

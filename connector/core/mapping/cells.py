@@ -55,7 +55,7 @@ def shaper(
         currency_of: for money: the currency that a record's amount is in.
     """
     if kind == "phone":
-        return lambda value, record: _answer(_phone(_one(value), region or (record.country if record else None) or ""))
+        return lambda value, record: _answer(_phone(_one(value), region or _country_of(record)))
     if kind == "country":
         name = show == "name"
         return lambda value, _: _answer(_country(one_line(_one(value)), name))
@@ -68,6 +68,11 @@ def shaper(
     return _PLAIN_SHAPERS[kind]
 
 
+def _country_of(record: AffiliateRecord | None) -> str:
+    country = (record.country if record is not None else None) or ""
+    return country if len(country) <= _LONGEST_ONE else ""
+
+
 def _answer(found: tuple[str | None, str]) -> str:
     cell, reason = found
     if cell is None:
@@ -75,11 +80,17 @@ def _answer(found: tuple[str | None, str]) -> str:
     return cell
 
 
+_LONGEST_ONE = 8_000  # characters; no address, phone number or country is longer, and what is found is kept in memory
+
+
 def _one(value: Any) -> str:
-    """The text of a single value."""
+    """The text of a single value that machines read."""
     if isinstance(value, tuple):
         raise Unfit("this is a list; one value is wanted")
-    return visible(text_of(value))
+    text = text_of(value)
+    if len(text) > _LONGEST_ONE:
+        raise Unfit(f"{_quoted(text)} is too long")
+    return visible(text)
 
 
 def _text(value: Any, _: AffiliateRecord | None) -> Cell:
@@ -139,7 +150,7 @@ def _money(value: Any, of_record: str | None, currency: str | None) -> Cell:
     if currency and known and currency != known:
         raise Unfit(f"the amount is in {known}, the column in {currency}")
     try:
-        return _decimal(value).quantize(_quantum(currency or known or ""), ROUND_HALF_UP, _WIDE)
+        return _decimal(value).quantize(_quantum((currency or known or "")[:3]), ROUND_HALF_UP, _WIDE)
     except InvalidOperation:
         raise Unfit(f"{_quoted(value)} is not an amount") from None
 

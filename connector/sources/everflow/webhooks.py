@@ -277,15 +277,16 @@ class _Said:
             if isinstance(labels, dict | list):
                 self._labels(labels)
                 break
-        self._employee("manager", part(related, "account_manager"))
-        self._employee("account_executive", part(related, "account_executive"))
+        for path, role in (("manager", "account_manager"), ("account_executive", "account_executive")):
+            self._employee(path, part(related, role) or part(partner, role))
         source = part(related, "traffic_source") or part(partner, "traffic_source") or no_fields
         name = text(source.get("name")) or key_text(partner.get("network_traffic_source_id"))
         self.put("traffic_source", name)
-        users = part(related, "users")
+        users = part(related, "users") or part(partner, "users")
         if users is not None:
             self._users(users)
-        sign_up = part(related, "sign_up") or part(related, "signup")
+        sign_ups = [part(place, name) for place in (related, partner) for name in ("sign_up", "signup")]
+        sign_up = next((one for one in sign_ups if one), None)
         if sign_up is not None:
             self._sign_up(sign_up)
         # After the sign-up's mailing address, which it overrides as a whole: half of each would be no address.

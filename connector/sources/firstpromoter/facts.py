@@ -59,7 +59,13 @@ _RANKS = {
     "deleted": 5,
 }
 
-_PROMOTER = (("email", "email"), ("name", "name"), ("cust_id", "external_id"), ("default_ref_id", "default.ref_id"))
+_PROMOTER = (
+    ("email", "email"),
+    ("name", "name"),
+    ("cust_id", "external_id"),
+    ("default_ref_token", "default.ref_id"),
+    ("default_ref_id", "default.ref_id"),
+)
 _PROFILE = (
     ("first_name", "first_name"),
     ("last_name", "last_name"),

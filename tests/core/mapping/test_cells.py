@@ -262,3 +262,9 @@ def test_an_amount_of_a_reward_is_in_its_own_currency() -> None:
     reward = {"amount": "5.07", "currency": "EUR", "unit": "cash"}
     assert str(cell(field, currency="JPY", last_reward=reward)) == "5.07"
     assert str(cell(field, currency="JPY", last_reward={"amount": "5.07"})) == "5"
+
+
+@pytest.mark.parametrize("kind", ["email", "phone", "url", "country"])
+def test_a_text_that_is_far_too_long_is_refused_and_not_kept_in_memory(kind: str) -> None:
+    code, reason = refusal(f'{{ from = "description", type = "{kind}" }}', description="a" * 1_000_000)
+    assert (code, len(reason) < 300) == (f"bad_{kind}", True)
