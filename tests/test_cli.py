@@ -326,6 +326,22 @@ def test_check_warns_of_a_key_that_need_not_be_unique(started: Shell, tmp_path: 
     assert re.search(r'^warning: mappings/local_csv.toml:14:9: "Name" need not be unique: ', started.out, re.MULTILINE)
 
 
+def test_check_warns_of_a_key_file_that_is_not_there(started: Shell, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    sink = """
+        [sinks.sheets]
+        type = "google_sheets"
+        spreadsheet = "1AbC-dEf_1234567890"
+        credentials_file = "key.json"
+        mappings = ["mappings/google_sheets.toml"]
+    """
+    config.write_text(config.read_text(encoding="utf-8") + sink, encoding="utf-8")
+    assert started.type("check") == 0
+    assert "warning: config.toml: [sinks.sheets] credentials_file: there is no file key.json" in started.out
+    (tmp_path / "key.json").write_text("{}", encoding="utf-8")
+    assert started.type_for_json("check")["warnings"] == []
+
+
 def test_check_live_asks_the_far_side(started: Shell, tmp_path: Path) -> None:
     found = started.type_for_json("check", "--live")
     assert {finding["route"] for finding in found["findings"]} == {"local/local_csv"}

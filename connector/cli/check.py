@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -86,12 +87,23 @@ def check(
         routes=[route.name for route in settings.routes],
         edited=sorted(edited_routes(settings)),
         examples_failed=[str(problem) for problem in failed],
-        warnings=[str(warning) for mapping in mappings.values() for warning in mapping.warnings],
+        warnings=[
+            *(str(warning) for mapping in mappings.values() for warning in mapping.warnings),
+            *_missing_files(settings),
+        ],
         findings=findings,
         good=list(_what_is_right(settings, failed)),
         refused=refused,
     )
     return show(report, as_json=as_json)
+
+
+def _missing_files(settings: Config) -> Iterator[str]:
+    """Files that a sink's settings name and that are not there (they may come later: a key that is mounted)."""
+    for sink in settings.sinks:
+        for name, value in sink.options:
+            if name.endswith("_file") and isinstance(value, Path) and not value.is_file():
+                yield f"{nearby(settings.file)}: [sinks.{sink.name}] {name}: there is no file {nearby(value)}"
 
 
 def _what_is_right(settings: Config, failed: list[Problem]) -> Iterator[str]:
