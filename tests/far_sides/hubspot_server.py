@@ -601,7 +601,9 @@ class HubSpotServer(FarSide):
                     index.pop(old, None)
             if name == "email":
                 value = value.lower()
-                rest = [email for email in record.emails[1:] if email != value]
+                # An additional address becomes the primary one, and the primary one becomes additional.
+                rest = record.emails if value in record.emails[1:] else record.emails[1:]
+                rest = [email for email in rest if email != value]
                 record.properties["hs_additional_emails"] = ";".join(rest)
             if name == "lifecyclestage" and value and not self._forward(record.properties.get(name), value):
                 continue
