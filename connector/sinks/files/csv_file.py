@@ -244,6 +244,8 @@ class CsvTable:
             self.header_raw = f'"{first}"' + self.header_raw[len(first) :]
 
     def update(self, place: int, cells: Cells) -> None:
+        if not self._places.keys().isdisjoint(cells):
+            self._places.clear()  # a row has another key now
         values = self.row(place)
         for position, (_, text) in cells.items():
             values.extend([""] * (position + 1 - len(values)))

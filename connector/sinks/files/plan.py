@@ -207,6 +207,9 @@ def _plan_row(
     if row.remove:
         # All of them: a person whose record is to go must not stay in a second row.
         return RowPlan(row, Outcome(row.key, "written"), remove=tuple(found))
+    moved = not found and row.moved_from is not None
+    if moved and row.moved_from is not None:
+        found = table.find(row.moved_from, positions[target.key])
     place = found[0] if found else None
     there = () if place is None else table.row(place)
     cells: dict[str, PlannedCell] = {}
@@ -214,7 +217,7 @@ def _plan_row(
     for name, new in row.cells.items():
         column = columns[name]
         raw_there = there[positions[name]] if positions[name] < len(there) else None
-        if name == target.key and place is not None:
+        if name == target.key and place is not None and not moved:
             continue  # the row was found by it: it is left as the person's program wrote it
         old = None if place is None else table.decode(column, raw_there)
         if name != target.key and decide(column, old, new, created=place is None) == "keep":

@@ -47,6 +47,8 @@ class TableFileOptions(SinkOptions):
 class TableFile:
     """A sink that keeps one table file. The formats subclass it."""
 
+    moves_rows: ClassVar[bool] = True
+
     Options: ClassVar[type[SinkOptions]] = TableFileOptions
     TargetOptions: ClassVar[type[TargetOptions]] = TargetOptions
     batch_rows = 2_000

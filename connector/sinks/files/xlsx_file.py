@@ -193,6 +193,8 @@ class XlsxTable:
         width.width = max(width.width, width_of(column))
 
     def update(self, place: int, cells: Cells) -> None:
+        if not self._places.keys().isdisjoint(cells):
+            self._places.clear()  # a row has another key now
         for position, (column, raw) in cells.items():
             self._put(self._sheet.cell(place, position + 1), column, raw)
         if self._look is not None and any(column.name == self._look.currency_column for column, _ in cells.values()):
