@@ -216,13 +216,29 @@ class PendingRecords(Part):
     def _held(self, sql: Session, route: str, record_ids: Sequence[str]) -> dict[str, tuple[int, str | None, int]]:
         """By record: the row's id, its token and version."""
         held: dict[str, tuple[int, str | None, int]] = {}
-        for some in slices(record_ids):
+        for some in slices(self._numbers(sql, route, record_ids)):
             text = (
-                f"SELECT record_id, id, token, version FROM pending WHERE route = ? AND record_id IN {marks(some)}"
+                f"SELECT record_id, id, token, version FROM pending WHERE id IN {marks(some)}"
                 f" ORDER BY record_id{self._engine.lock_rows}"
             )
-            held.update((row[0], tuple(row[1:])) for row in sql.execute(text, (route, *some)).fetchall())
+            held.update((row[0], tuple(row[1:])) for row in sql.execute(text, some).fetchall())
         return held
+
+    @staticmethod
+    def _numbers(sql: Session, route: str, record_ids: Sequence[str]) -> list[int]:
+        """The ids of the rows of those records, in their order.
+
+        Each is looked up by itself: for a list PostgreSQL may read all rows of the route instead.
+        """
+        numbers: list[int] = []
+        for some in slices(record_ids, 64):
+            wanted = ",".join(["(?)"] * len(some))
+            text = (
+                "SELECT (SELECT id FROM pending WHERE route = ? AND record_id = wanted.column1)"
+                f" FROM (VALUES {wanted}) AS wanted"
+            )
+            numbers += [number for (number,) in sql.execute(text, (route, *some)).fetchall() if number is not None]
+        return numbers
 
     def _note_written(self, sql: Session, route: str, results: Sequence[Result]) -> None:
         at = self._at()
@@ -235,7 +251,7 @@ class PendingRecords(Part):
             sql,
             "INSERT INTO written (route, key, record_id, version, at, cells)",
             sorted(rows.values()),
-            " ON CONFLICT (route, key) DO UPDATE SET record_id = excluded.record_id, version = excluded.version,"
+            " ON CONFLICT (key, route) DO UPDATE SET record_id = excluded.record_id, version = excluded.version,"
             " at = excluded.at, cells = excluded.cells",
         )
         insert(
@@ -281,11 +297,11 @@ class PendingRecords(Part):
         """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while
         another record's succeeded."""
         with self._engine.writing() as sql:
-            for some in slices(sorted(set(record_ids))):
+            for some in slices(self._numbers(sql, route, sorted(set(record_ids)))):
                 sql.execute(
                     "UPDATE pending SET isolated = 1, due_at = ?, tries = greatest(tries, 1), failing_since = ?"
-                    f" WHERE route = ? AND isolated = 0 AND record_id IN {marks(some)}",
-                    (self._due(due_at), self._at(), route, *some),
+                    f" WHERE isolated = 0 AND id IN {marks(some)}",
+                    (self._due(due_at), self._at(), *some),
                 )
 
     def written(self, route: str, record_ids: Iterable[str], keys: Iterable[str] = ()) -> list[Written]:

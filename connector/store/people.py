@@ -99,13 +99,15 @@ class People(Part):
                 ).fetchall()
             }
             routes = []
-            for route, rows, *columns in sql.execute(
-                "SELECT route, (SELECT count(*) FROM written w WHERE w.route = r.route), kind, reason, paused_until,"
-                " failures, since, delivered_at FROM routes r ORDER BY route"
+            rows = dict(sql.execute("SELECT route, count(*) FROM written GROUP BY route").fetchall())
+            for route, *columns in sql.execute(
+                "SELECT route, kind, reason, paused_until, failures, since, delivered_at FROM routes ORDER BY route"
             ).fetchall():
                 count, retrying, since, lacking = pending.get(route, (0, 0, None, 0))
                 since_then = moment_or_none(since)
-                routes.append(RouteStatus(route, count, retrying, since_then, rows, state_of(columns), lacking))
+                routes.append(
+                    RouteStatus(route, count, retrying, since_then, rows.get(route, 0), state_of(columns), lacking)
+                )
             sources = tuple(
                 SourceStatus(
                     name, received, duplicates, none, unread, undated, moment_or_none(at), moment_or_none(came)

@@ -23,6 +23,8 @@ FORGOTTEN_KEY = ("connector", "key of the forgotten")
 # forgotten: keyed hashes of (source, key) of events that ``forget`` took away.
 # pending: a lease is a token and a due_at in the future.
 # written: the cells that a route has written, by the row's key. deliveries: what ``explain`` shows.
+# Indexes of what is looked up by many values at once begin with these: behind the route, of which PostgreSQL does not
+#   know how many rows it has, it may read all of the route's rows instead.
 _TABLES = """
 CREATE TABLE events (
     seq {serial}, source TEXT NOT NULL, key TEXT NOT NULL, topic TEXT NOT NULL, at BIGINT NOT NULL,
@@ -49,7 +51,7 @@ CREATE TABLE pending (
 CREATE INDEX pending_due ON pending (route, isolated, due_at);
 CREATE TABLE written (
     route TEXT NOT NULL, key TEXT NOT NULL, record_id TEXT NOT NULL, version BIGINT NOT NULL, at BIGINT NOT NULL,
-    cells TEXT NOT NULL, PRIMARY KEY (route, key)
+    cells TEXT NOT NULL, PRIMARY KEY (key, route)
 ){without_rowid};
 CREATE INDEX written_by_record ON written (record_id, route);
 CREATE TABLE deliveries (
