@@ -51,7 +51,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[str, Any], bytes]:
     """The JSON object in *raw* without the keys named in *secrets*, at any depth, and the same as compact UTF-8 text.
 
-    Numbers keep all their digits, ``Decimal`` where they have a fraction or an exponent; one of more than 1,000 digits,
+    Numbers keep all their digits, ``Decimal`` where they have a fraction or an exponent; one of more than 4,300 digits,
     or with an exponent that nothing has, is null. A byte order mark in front is accepted: it changes no value.
 
     Raises:
@@ -59,7 +59,7 @@ def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[s
             of a surrogate pair, or not an object at the top.
     """
     try:
-        value = _decoder(secrets).decode(raw.decode("utf-8", "replace").removeprefix(_BOM))
+        value = _read(raw.decode("utf-8", "replace").removeprefix(_BOM), secrets)
         if type(value) is not dict:
             raise Unreadable("the body is not a JSON object")
         if raw.count(b"{") + raw.count(b"[") > MOST_NESTING:
@@ -89,8 +89,17 @@ def decode(text: bytes) -> Any:
         raise Unreadable(_NOT_JSON) from None
 
 
+def _read(text: str, secrets: frozenset[str]) -> Any:
+    try:
+        return _decoder(secrets).decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # an integer of more than 4,300 digits, or a constant that JSON does not have
+        return _decoder(secrets, parse_int=_whole_number).decode(text)
+
+
 @lru_cache
-def _decoder(secrets: frozenset[str]) -> json.JSONDecoder:
+def _decoder(secrets: frozenset[str], **more: Any) -> json.JSONDecoder:
     def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
@@ -100,9 +109,7 @@ def _decoder(secrets: frozenset[str]) -> json.JSONDecoder:
                 _check_nesting([found.pop(name)], 1)
         return found
 
-    return json.JSONDecoder(
-        object_pairs_hook=checked, parse_float=_number, parse_int=_whole_number, parse_constant=_no_constant
-    )
+    return json.JSONDecoder(object_pairs_hook=checked, parse_float=_number, parse_constant=_no_constant, **more)
 
 
 def _no_constant(name: str) -> Any:

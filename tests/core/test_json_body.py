@@ -55,7 +55,7 @@ def test_a_bad_character_does_not_cost_the_rest(raw: bytes, value: dict[str, Any
     "number",
     [
         b"1e-999999999", b"1e999999999", b"-1E-1001", b"0.1e1003", b"1e99999999999999999999",
-        b"1e-99999999999999999999", b"9" * 5000, b"-" + b"9" * 1001, b"0." + b"1" * 100_000,
+        b"1e-99999999999999999999", b"9" * 5000, b"-" + b"9" * 4301, b"0." + b"1" * 100_000,
     ],
 )  # fmt: skip
 def test_a_number_that_can_not_be_written_out_says_nothing(number: bytes) -> None:
