@@ -27,7 +27,8 @@ from connector.dead_letters import DeadLetters, Letter
 from connector.store import open_store
 from tests.chaos.server import event
 from tests.far_sides.hubspot_server import HubSpotServer
-from tests.far_sides.loopback import Fault
+from tests.far_sides.loopback import Call, FarSide, Fault, Reply
+from tests.far_sides.platform_servers import ACCOUNT, KEY, FirstPromoterV2
 from tests.running import Connector, Nursery, now, root, tokens
 
 
@@ -364,6 +365,82 @@ def test_a_far_side_that_refuses_us_is_3_with_its_reason(started: Shell, tmp_pat
         assert started.type("provision", "crm/hubspot_contacts") == 3
         assert "EXPIRED_AUTHENTICATION" in started.err
         assert server.token not in started.out + started.err
+
+
+def test_check_live_shows_what_is_not_ok_and_counts_the_rest(started: Shell, tmp_path: Path) -> None:
+    with HubSpotServer() as server:
+        with (tmp_path / "config.toml").open("a", encoding="utf-8") as file:
+            file.write(
+                f'[sinks.crm]\ntype = "hubspot"\naccess_token = "{server.token}"\nbase_url = "{server.url}"\n'
+                'mappings = ["mappings/hubspot_contacts.toml"]\n'
+            )
+        assert started.type("provision", "crm/hubspot_contacts") == 0
+        assert started.type("check", "--live") == 0
+        assert re.search(r"^\u2713 crm/hubspot_contacts  \d+ (other )?checks OK$", started.out, re.MULTILINE)
+        few = len(started.out.splitlines())
+        assert started.type("check", "--live", "--all") == 0
+        assert len(started.out.splitlines()) > few
+        with started_over(tmp_path, access_token="wrong-token"):
+            assert started.type("check", "--live") == 3
+            assert "\u2717 crm/hubspot_contacts  destination" in started.out
+            assert max(map(len, started.out.partition("\n\n")[2].splitlines())) <= 80
+
+
+@contextmanager
+def started_over(folder: Path, **settings: str) -> Iterator[None]:
+    """The configuration with other values for some settings."""
+    file = folder / "config.toml"
+    before = file.read_text(encoding="utf-8")
+    text = before
+    for key, value in settings.items():
+        text = re.sub(rf'^{key} = ".*"', f'{key} = "{value}"', text, flags=re.MULTILINE)
+    file.write_text(text, encoding="utf-8")
+    yield
+    file.write_text(before, encoding="utf-8")
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404])
+def test_check_live_asks_the_address_for_alerts_and_sends_no_message(
+    started: Shell, tmp_path: Path, status: int
+) -> None:
+    class Chat(FarSide):
+        def answer(self, call: Call) -> Reply:
+            return Reply(status)
+
+    with Chat() as chat:
+        url = f"{chat.url}/hooks/s3cr3t"
+        file = tmp_path / "config.toml"
+        text = re.sub(r'^# url = "https://hooks.*', f'url = "{url}"', file.read_text("utf-8"), flags=re.MULTILINE)
+        file.write_text(text, encoding="utf-8")
+        assert started.type("check", "--live") == (0 if status in (200, 400) else 3)
+        assert [(call.method, call.body) for call in chat.calls] == [("POST", b"{}")]
+        assert ("refused (" in started.out) is (status in (403, 404))
+        assert "s3cr3t" not in started.out + started.err
+
+
+def test_check_live_asks_the_platforms_whose_api_key_is_configured(started: Shell, tmp_path: Path) -> None:
+    with FirstPromoterV2(3) as platform:
+        file = tmp_path / "config.toml"
+        table = f'type = "firstpromoter"\napi_key = "{KEY}"\naccount_id = "{ACCOUNT}"\nbase_url = "{platform.url}"\n'
+        file.write_text(
+            file.read_text(encoding="utf-8").replace('type = "firstpromoter"\n', table, 1), encoding="utf-8"
+        )
+        assert started.type("check", "--live") == 0
+        assert "\u2713 firstpromoter  1 check OK" in started.out
+        with started_over(tmp_path, api_key="wr0ng"):
+            assert started.type("check", "--live") == 3
+        assert "FirstPromoter refused the API key" in " ".join(started.out.split())
+        assert "wr0ng" not in started.out
+
+
+def test_check_names_a_key_file_that_is_missing(started: Shell, tmp_path: Path) -> None:
+    with (tmp_path / "config.toml").open("a", encoding="utf-8") as file:
+        file.write(
+            '[sinks.sheets]\ntype = "google_sheets"\nspreadsheet = "1234567890abc"\n'
+            'credentials_file = "service-account.json"\nmappings = ["mappings/google_sheets.toml"]\n'
+        )
+    assert started.type("check") == 1
+    assert "\u2717 sheets  credentials_file\n  there is no file service-account.json\n" in started.out
 
 
 signed_up: dict[str, Any] = {

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from msgspec.structs import replace
 
-from connector.cli.common import ConfigOption, JsonOption, built_sink, load, nearby
+from connector.cli.common import ConfigOption, JsonOption, load, nearby
 from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WrongWords, complain
-from connector.cli.findings import RouteFinding, finding_lines, has_problem
+from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
 from connector.cli.printing import Report, show
 from connector.cli.status import edited_routes, restart_wanted
 from connector.config import SECRET_TABLES, Config
-from connector.core.errors import NeedsAction, Problem, TryLater
-from connector.core.quoting import redacted
-from connector.core.sink import Finding
+from connector.core.errors import Problem
 
 
 class Checked(Report):
@@ -29,7 +26,7 @@ class Checked(Report):
         findings: what the destinations said; () without ``--live``.
         warnings: what works, but may not be meant, each with its place.
         good: lines about what is right.
-        refused: a destination refuses us or can't be reached.
+        every: whether the findings that are OK are shown, too.
     """
 
     sources: list[str]
@@ -39,7 +36,7 @@ class Checked(Report):
     warnings: list[str]
     findings: list[RouteFinding]
     good: list[str]
-    refused: bool
+    every: bool
 
     def for_json(self) -> object:
         return {
@@ -57,18 +54,19 @@ class Checked(Report):
         yield from (restart_wanted(route) for route in self.edited)
         if self.findings:
             yield ""
-            yield from finding_lines(self.findings)
+            yield from finding_lines(self.findings) if self.every else lines_by_route(self.findings)
 
     def exit_code(self) -> int:
-        if self.refused:
+        if any(finding.refused for finding in self.findings):
             return REFUSED
         return FOUND_PROBLEMS if self.examples_failed or has_problem(self.findings) else OK
 
 
 def check(
     config: ConfigOption = None,
-    live: Annotated[bool, typer.Option("--live", help="Also ask the destinations: credentials, columns.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Also ask destinations, APIs and the alert URL.")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="With --live: also write into scratch space.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --live: also show each check that is OK.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Read the configuration and mappings, and run the examples. Starts and changes nothing."""
@@ -81,7 +79,9 @@ def check(
     if not as_json:
         for problem in failed:
             complain(str(problem))
-    findings, refused = _ask_destinations(settings, probe=probe) if live else ([], False)
+    findings = list(_missing_files(settings))
+    if live:
+        _ask(settings, findings, probe=probe)
     report = Checked(
         sources=[source.name for source in settings.sources],
         routes=[route.name for route in settings.routes],
@@ -93,7 +93,7 @@ def check(
         ],
         findings=findings,
         good=list(_what_is_right(settings, failed)),
-        refused=refused,
+        every=every,
     )
     return show(report, as_json=as_json)
 
@@ -115,19 +115,22 @@ def _what_is_right(settings: Config, failed: list[Problem]) -> Iterator[str]:
         yield f"{route.name}: {route.mapping.file}, {len(route.target.columns)} columns, examples {hold}"
 
 
-def _ask_destinations(settings: Config, *, probe: bool) -> tuple[list[RouteFinding], bool]:
-    """What the sinks find at their destinations, and whether one refuses us or can't be reached."""
-    findings: list[RouteFinding] = []
-    refused = False
+def _missing_files(settings: Config) -> Iterator[RouteFinding]:
+    """Key files that are configured and not there."""
     for sink in settings.sinks:
-        with built_sink(settings, sink) as built:
-            for route in sink.routes:
-                try:
-                    found = built.check(route.target, probe=probe)
-                except (NeedsAction, TryLater) as error:
-                    refused = True
-                    found = [Finding("problem", "destination", error.reason)]
-                for finding in found:
-                    clean = replace(finding, text=redacted(finding.text, settings.secrets))
-                    findings.append(RouteFinding.of(route.name, clean))
-    return findings, refused
+        for name, value in sink.options:
+            if name.endswith("_file") and isinstance(value, Path) and not value.is_file():
+                text = f"there is no file {nearby(value)}"
+                yield RouteFinding(sink.name, "problem", name, text, {})
+
+
+def _ask(settings: Config, findings: list[RouteFinding], *, probe: bool) -> None:
+    """Add what the destinations, the platforms and the place for alerts say."""
+    from connector.cli import live  # with the HTTP client, which a check without --live need not load
+
+    without_key = {finding.route for finding in findings}
+    for sink in settings.sinks:
+        if sink.name not in without_key:
+            findings += live.ask_destination(settings, sink, probe=probe)
+    findings += live.ask_platforms(settings)
+    findings += live.ask_alerts(settings.alerts)

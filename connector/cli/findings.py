@@ -1,23 +1,24 @@
-"""What a sink found about a route, as commands show it."""
+"""What a destination or platform said about a route or source, as commands show it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from connector.cli.printing import table
+from connector.cli.printing import many, mark, table, wrapped
 from connector.core.sink import Finding
 
 
 class RouteFinding(Struct):
-    """A ``Finding`` with its route."""
+    """A ``Finding`` with its route, sink or source; *refused*: that place refuses us or can't be reached."""
 
     route: str
     level: str
     subject: str
     text: str
     facts: dict[str, str]
+    refused: bool = False
 
     @classmethod
     def of(cls, route: str, finding: Finding) -> RouteFinding:
@@ -30,8 +31,23 @@ def has_problem(findings: Sequence[RouteFinding]) -> bool:
 
 
 def finding_lines(findings: Sequence[RouteFinding]) -> list[str]:
+    """All of them, a line each."""
     extra = list(dict.fromkeys(heading for finding in findings for heading in finding.facts))
     return table(
         ["route", "", "about", "finding", *extra],
         [(f.route, f.level, f.subject, f.text, *(f.facts.get(heading, "") for heading in extra)) for f in findings],
     )
+
+
+def lines_by_route(findings: Sequence[RouteFinding]) -> Iterator[str]:
+    """What is not OK; what is OK only as a count."""
+    for route in dict.fromkeys(finding.route for finding in findings):
+        mine = [finding for finding in findings if finding.route == route]
+        good = sum(finding.level == "ok" for finding in mine)
+        for finding in mine:
+            if finding.level != "ok":
+                yield f"{mark(finding.level)} {route}  {finding.subject}"
+                yield from wrapped(finding.text, indent=2)
+        if good:
+            others = "" if good == len(mine) else "other "
+            yield f"{mark('ok')} {route}  {many(good, f'{others}check')} OK"

@@ -87,6 +87,13 @@ def wrapped(text: str, *, indent: int = 0) -> list[str]:
     )  # fmt: skip
 
 
+def mark(level: str) -> str:
+    """The sign of a line that is ``ok``, a ``notice`` or a ``problem``."""
+    signs = {"ok": ("\u2713", "ok"), "notice": ("\u00b7", "-"), "problem": ("\u2717", "x")}
+    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    return signs[level][plain]
+
+
 def beside(text: str, place: str) -> str:
     """*text* with *place* at the right edge."""
     text = harmless(text)
