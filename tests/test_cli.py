@@ -414,7 +414,7 @@ def test_check_live_asks_the_address_for_alerts_and_sends_no_message(
         file.write_text(text, encoding="utf-8")
         assert started.type("check", "--live") == (0 if status in (200, 400) else 3)
         assert [(call.method, call.body) for call in chat.calls] == [("POST", b"{}")]
-        assert ("refused (" in started.out) is (status in (403, 404))
+        assert ("does not take messages (answered" in started.out) is (status in (403, 404))
         assert "s3cr3t" not in started.out + started.err
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-import httpx
 from msgspec.structs import replace
 
 from connector import assembly
+from connector.alerts import NotSent, WebhookPoster
 from connector.backfill.api import Api, Patience
 from connector.backfill.reading import Reading, listing_of
 from connector.cli.common import built_sink, now
@@ -21,8 +21,6 @@ from connector.core.sink import Finding
 from connector.core.source import Source
 
 _ONE_TRY = Patience(answer_seconds=30.0, silence_seconds=10.0, tries=1, quota_tries=1)
-_ALERT_SECONDS = 10.0
-_JSON = {"Content-Type": "application/json"}
 
 
 def ask_destination(settings: Config, sink: SinkConfig, *, probe: bool) -> Iterator[RouteFinding]:
@@ -66,19 +64,15 @@ def _ask_platform(source: Source) -> RouteFinding:
 
 
 def ask_alerts(settings: AlertSettings) -> Iterator[RouteFinding]:
-    """Whether the address of alerts takes messages; none is sent."""
-    if settings.url is None:
+    """Whether the address of alerts takes messages. An empty one is sent, which Slack refuses with 400."""
+    if settings.url is None or settings.format != "slack":  # another program may take an empty message for an alert
         return
-    # Slack and those like it answer an empty message with 400, and an address that was revoked with 403 or 404.
-    method, content = ("POST", b"{}") if settings.format == "slack" else ("HEAD", b"")
     try:
-        with httpx.Client(timeout=_ALERT_SECONDS, follow_redirects=False) as client:
-            status = client.request(method, settings.url, content=content, headers=_JSON).status_code
-    except httpx.HTTPError as error:  # its message may quote the address, which is a secret
-        text = f"the address for alerts can't be reached ({type(error).__name__}): check url in [alerts]"
-    else:
-        if status not in (401, 403, 404, 410) and not 300 <= status < 400:
-            yield RouteFinding("alerts", "ok", "url", "is an address that answers", {})
+        WebhookPoster(settings.url)({})
+    except NotSent as error:
+        reason = str(error)
+        if reason not in ("answered 400", "answered 422"):
+            text = f"the address does not take messages ({reason}): make a new webhook, and set url in [alerts]"
+            yield RouteFinding("alerts", "problem", "url", text, {}, refused=True)
             return
-        text = f"the address for alerts is refused ({status}): make a new webhook there, and set url in [alerts]"
-    yield RouteFinding("alerts", "problem", "url", text, {}, refused=True)
+    yield RouteFinding("alerts", "ok", "url", "takes messages", {})
