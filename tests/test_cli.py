@@ -433,16 +433,6 @@ def test_check_live_asks_the_platforms_whose_api_key_is_configured(started: Shel
         assert "wr0ng" not in started.out
 
 
-def test_check_names_a_key_file_that_is_missing(started: Shell, tmp_path: Path) -> None:
-    with (tmp_path / "config.toml").open("a", encoding="utf-8") as file:
-        file.write(
-            '[sinks.sheets]\ntype = "google_sheets"\nspreadsheet = "1234567890abc"\n'
-            'credentials_file = "service-account.json"\nmappings = ["mappings/google_sheets.toml"]\n'
-        )
-    assert started.type("check") == 1
-    assert "\u2717 sheets  credentials_file\n  there is no file service-account.json\n" in started.out
-
-
 signed_up: dict[str, Any] = {
     "event": {"id": 1, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"},
     "data": {"promoter": {"id": 41, "email": "Ada@Example.com", "status": "pending"}},

@@ -79,9 +79,7 @@ def check(
     if not as_json:
         for problem in failed:
             complain(str(problem))
-    findings = list(_missing_files(settings))
-    if live:
-        _ask(settings, findings, probe=probe)
+    findings = list(_ask(settings, probe=probe)) if live else []
     report = Checked(
         sources=[source.name for source in settings.sources],
         routes=[route.name for route in settings.routes],
@@ -115,22 +113,11 @@ def _what_is_right(settings: Config, failed: list[Problem]) -> Iterator[str]:
         yield f"{route.name}: {route.mapping.file}, {len(route.target.columns)} columns, examples {hold}"
 
 
-def _missing_files(settings: Config) -> Iterator[RouteFinding]:
-    """Key files that are configured and not there."""
-    for sink in settings.sinks:
-        for name, value in sink.options:
-            if name.endswith("_file") and isinstance(value, Path) and not value.is_file():
-                text = f"there is no file {nearby(value)}"
-                yield RouteFinding(sink.name, "problem", name, text, {})
-
-
-def _ask(settings: Config, findings: list[RouteFinding], *, probe: bool) -> None:
-    """Add what the destinations, the platforms and the place for alerts say."""
+def _ask(settings: Config, *, probe: bool) -> Iterator[RouteFinding]:
+    """What the destinations, the platforms and the place for alerts say."""
     from connector.cli import live  # with the HTTP client, which a check without --live need not load
 
-    without_key = {finding.route for finding in findings}
     for sink in settings.sinks:
-        if sink.name not in without_key:
-            findings += live.ask_destination(settings, sink, probe=probe)
-    findings += live.ask_platforms(settings)
-    findings += live.ask_alerts(settings.alerts)
+        yield from live.ask_destination(settings, sink, probe=probe)
+    yield from live.ask_platforms(settings)
+    yield from live.ask_alerts(settings.alerts)
