@@ -399,6 +399,30 @@ class SinkPromises:
         assert harness.row("a:1")["Number"] == 0
         assert harness.row("a:1")["Active"] is False
 
+    # ------------------------------------------------------------ a key that changes
+
+    @pytest.mark.parametrize("restarts", [False, True])
+    def test_a_record_whose_key_changes_keeps_its_row_and_what_people_typed(
+        self, harness: Harness, restarts: bool
+    ) -> None:
+        sink, target = harness.sink(), harness.target(columns)
+        before = [full_row("a:1"), full_row("a:2"), full_row("a:3")]
+        sink.write(target, before)
+        harness.person_adds_column("Remark", {"a:2": "call her"})
+        moved = replace(full_row("b:2", Name="Newer"), moved_from="a:2", last=before[1].cells)
+        if restarts:
+            sink.close()
+            sink = harness.sink()
+        for _ in range(2):  # the second as after a lost answer
+            assert kinds(sink.write(target, [full_row("a:3"), moved])) == {"a:3": "written", "b:2": "written"}
+        got = harness.row("b:2")
+        assert (got["Name"], got["Remark"]) == ("Newer", "call her")
+        assert not harness.has("a:2")
+        assert [row["Key"] for row in harness.rows()] == ["a:1", "b:2", "a:3"]
+        sink.write(target, [replace(full_row("c:9"), moved_from="a:2"), full_row("b:2", Name="Newest")])
+        assert harness.row("b:2")["Name"] == "Newest"
+        assert harness.has("c:9")
+
     # ------------------------------------------------------------ removing
 
     def test_a_removed_row_is_gone_and_removing_it_again_is_harmless(self, harness: Harness) -> None:
