@@ -90,6 +90,9 @@ _OF_ROUTE: Final[Mapping[Described, Callable[[RouteStatus], float]]] = {
     Described("route_retrying", "gauge", ("route",), "Pending records that have failed before."): lambda route: (
         route.retrying
     ),
+    Described("route_waiting", "gauge", ("route",), "Records that lack a value that a new row needs."): lambda route: (
+        route.waiting
+    ),
     Described("route_rows", "gauge", ("route",), "Rows that the destination holds, as far as we know."): lambda route: (
         route.rows
     ),

@@ -117,6 +117,15 @@ def test_what_is_owed_and_fails_is_told_with_the_next_try(tmp_path: Path) -> Non
     world.close()
 
 
+def test_what_waits_for_a_value_is_shown_as_waiting_and_not_as_failed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sink.answer = lambda row: Outcome(row.key, "incomplete", column="Email", code="incomplete")
+    world.say(event(7, 1, name="Ada"))
+    world.deliver()
+    assert told(world)[-1].text == "waits for Email since 2026-11-20T12:00:00+00:00"
+    world.close()
+
+
 def test_why_there_is_no_row_is_told(tmp_path: Path) -> None:
     def only_others(record: AffiliateRecord) -> Evaluation:
         return as_row(record) if record.name else Evaluation(skipped="[when] status is not active")

@@ -125,6 +125,7 @@ def test_the_stores_standing_is_looked_up_at_the_scrape() -> None:
     assert seen["connector_last_event_timestamp_seconds", source] == START.timestamp()
     assert seen["connector_route_pending", route] == 5
     assert seen["connector_route_retrying", route] == 1
+    assert seen["connector_route_waiting", route] == 0
     assert seen["connector_route_rows", route] == 6
     assert seen["connector_route_oldest_pending_seconds", route] == 90
     assert seen["connector_route_state", (*route, ("state", "waiting"))] == 1
