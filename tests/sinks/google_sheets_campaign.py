@@ -182,7 +182,9 @@ class Round:
         self.foreign_columns = {tab.columns[place] for place, head in enumerate(heads) if head not in names}
         self.foreign_columns |= set(tab.columns[len(heads) :])
         others = [tab.rows[self.header + 1 + place] for place, key in enumerate(lines) if not key]
-        self.foreign_rows = {*tab.rows[: self.header], *(row for row in others if row.cells)}
+        # A row with nothing but formulas is prepared for a record.
+        typed = [row for row in others if any(not _is_formula(cell) for cell in row.cells.values())]
+        self.foreign_rows = {*tab.rows[: self.header], *typed}
         for row in [*range(self.header, self.header + 1 + len(lines))]:
             if dice.random() < 0.15:
                 tab.rows[row].hidden = row > self.header
@@ -610,6 +612,10 @@ class Round:
 def _value(tab: Tab, row: int, column: int) -> Any:
     value = tab.value(row, column)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _is_formula(cell: Json) -> bool:
+    return "formulaValue" in cell.get("userEnteredValue", {})
 
 
 def _without_references(value: Any) -> Any:

@@ -75,6 +75,22 @@ def test_formulas_that_were_prepared_for_the_first_rows_count_them(file: SheetsF
     assert [row[5] for row in file.book.seen("Affiliates")[:4]] == ["Double", 83.0, 85.0, 87.0]
 
 
+@pytest.mark.parametrize("protected", [False, True])
+def test_rows_that_are_prepared_with_formulas_and_tick_boxes_are_taken(file: SheetsFile, protected: bool) -> None:
+    tab = file.book.add("Affiliates", [[*heads, "Twice", "Called"]])
+    for row in range(1, 30):
+        tab.put(row, 5, f"=SUM(E{row + 1}:E{row + 1})")
+        tab.put(row, 6, False)
+    tab.put(30, 1, "a note")
+    if protected:
+        protect(tab, 5, 1, 30)
+    file.book.add("Summary", [["=SUM(Affiliates!E2:E)"]])
+    file.sink().write(target(file), [affiliate(41), affiliate(42)])
+    assert [line[0] for line in tab.grid(3)[1:]] == ["firstpromoter:41", "firstpromoter:42"]
+    assert [line[5:7] for line in file.book.seen("Affiliates")[1:4]] == [[41.5, False], [42.5, False], [0.0, False]]
+    assert file.book.seen("Summary")[0][0] == 84
+
+
 def test_many_first_rows_at_once_begin_right_below_the_header(file: SheetsFile) -> None:
     file.book.add("Affiliates", [heads], rows=100)
     file.book.add("Summary", [["=SUM(Affiliates!E2:E)"], ["=Affiliates!A3"]])
@@ -347,6 +363,21 @@ def test_a_cell_that_validation_refuses_stops_the_route_in_googles_words_and_no_
     assert tab.value(21, 0) == "firstpromoter:40"
     tab.put(8, 3, None, dataValidation={})
     assert {outcome.kind for outcome in sink.write(target(file), batch)} == {"written"}
+
+
+def test_where_google_refuses_every_row_it_is_not_asked_for_each(file: SheetsFile) -> None:
+    tab = file.book.add("Affiliates", [heads, *([f"firstpromoter:{number}"] for number in range(300))])
+    choice = {"condition": {"type": "ONE_OF_LIST", "values": [{"userEnteredValue": "On"}]}, "strict": True}
+    for row in range(1, 301):
+        tab.put(row, 3, None, dataValidation=choice)
+    sink = file.sink()
+
+    def refused() -> None:
+        with pytest.raises(NeedsAction, match="data validation"):
+            sink.write(target(file), [affiliate(number) for number in range(300)])
+
+    assert len(file.calls_of(refused)) < 100
+    assert len(file.calls_of(refused)) < 100
 
 
 def test_a_refusal_repeats_no_value(file: SheetsFile) -> None:

@@ -31,6 +31,8 @@ from connector.sinks.google_sheets.snapshot import Snapshot
 
 _MOST_IDLE_BATCHES = 24
 """Batches in a row that settle no row before the flush is put off."""
+_MOST_REFUSED_ROWS = 10
+"""Rows of one flush that Google refuses before the rest waits, too: it may be every row."""
 
 
 class Flush(Preparing):
@@ -196,7 +198,7 @@ class Flush(Preparing):
             self.notes[key] = (*self.notes[key], *sorted(new))
             self.route.reported_ranges |= new
         if self.most_rows is not None:
-            self.most_rows *= 2
+            self.most_rows *= 4
 
     def _settle_what_was_written(self, step: Step, after: Snapshot) -> None:
         """The answer is the proof: a row is done when its key is where it was written, and a new one just once.
@@ -251,7 +253,8 @@ class Flush(Preparing):
             return
         self.held[keys[0]] = reason
         self.route.suspects.add(keys[0])
-        self.most_rows = None
+        if sum(key in self.held for key in self.route.suspects) >= _MOST_REFUSED_ROWS:
+            raise NeedsAction(reason) from error
 
     def _without_values(self, error: Rejected, keys: Sequence[str]) -> str:
         words = str(error)

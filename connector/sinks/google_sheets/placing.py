@@ -93,6 +93,7 @@ class _Table:
     def __init__(self, plan: Plan, snapshot: Snapshot, key: str) -> None:
         self._plan = plan
         self._snapshot = snapshot
+        self._managed: Collection[int] = set(plan.layout.columns.values())
         header, last = plan.layout.header, plan.last
         self._columns = [range_ for range_ in snapshot.protections if range_.spans_rows(header, last)]
         self._others = [range_ for range_ in snapshot.protections if range_ not in self._columns]
@@ -116,17 +117,16 @@ class _Table:
         """The blank rows right below the header; beyond the first, the one above somebody's row stays blank."""
         first = self._plan.last + 1
         for row in range(first, self._snapshot.row_count):
-            below = row + 1 == self._snapshot.row_count or self._snapshot.is_blank(row + 1)
+            below = row + 1 == self._snapshot.row_count or self._snapshot.is_blank(row + 1, self._managed)
             if not self._is_free(row) or not (row == first or below):
                 return
             yield row
 
     def _is_free(self, row: int) -> bool:
-        managed: Collection[int] = self._plan.layout.columns.values()
         return (
-            self._snapshot.is_blank(row)
+            self._snapshot.is_blank(row, self._managed)
             and not any(merge.top <= row < merge.bottom for merge in self._snapshot.merges)
-            and not any(range_.forbids(row, column) for range_ in self._others for column in managed)
+            and not any(range_.forbids(row, column) for range_ in self._others for column in self._managed)
         )
 
     def fill(self, rows: Iterator[int], count: int) -> None:

@@ -14,7 +14,7 @@ Developer metadata ("tags") is attached to lines of the grid and moves with them
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -179,9 +179,12 @@ class Snapshot:
         cells = [*self.line(row).values(), *(line.get(column) for line in self.cells.values())]
         return any(isinstance(value, Formula) and value.shown is None for value in cells) and self.formatted is None
 
-    def is_blank(self, row: int) -> bool:
-        """Whether nothing was typed into *row*, as far as is known."""
-        return row not in self.cells
+    def is_blank(self, row: int, managed: Collection[int]) -> bool:
+        """Whether *row* is blank or prepared, as far as is known: formulas and empty tick boxes beside our columns."""
+        return all(
+            column not in managed and (value is False or isinstance(value, Formula))
+            for column, value in self.line(row).items()
+        )
 
     def whole_columns(self) -> set[int]:
         """Columns of which every cell was asked for."""
