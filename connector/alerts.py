@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -300,18 +301,17 @@ class WebhookPoster:
         problem = why_not(url)
         if problem is not None:
             raise ValueError(f"the URL {problem}")
-        self._url, self._seconds = url, seconds
+        import httpx  # here: a program without alerts need not load it, and a thread must not have to
+
+        self._url = url
+        self._client = partial(httpx.Client, timeout=seconds, follow_redirects=False)
+        self._errors = httpx.HTTPError, httpx.InvalidURL
 
     def __call__(self, body: Mapping[str, Any]) -> None:
-        import httpx  # 0.1 s and some MiB that a program without alerts does not spend
-
         try:
-            with (
-                httpx.Client(timeout=self._seconds, follow_redirects=False) as client,
-                client.stream("POST", self._url, json=body) as answer,
-            ):
+            with self._client() as client, client.stream("POST", self._url, json=body) as answer:
                 status = answer.status_code
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except self._errors as error:
             raise NotSent(type(error).__name__) from None  # its message has the URL in it
         if not 200 <= status < 300:
             raise NotSent(f"answered {status}")

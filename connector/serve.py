@@ -160,24 +160,26 @@ class Connection:
         self._transport, self._seconds = transport, seconds
         self._parser = httptools.HttpRequestParser(self)
         self._waits_for: str | None = "head"
+        self._held = bytearray()
         self._head_bytes = 0
-        self._unanswered = 0
+        self._completed = self._unanswered = 0
         self._ended = False
         self._timer: asyncio.TimerHandle | None = None
         self._changed = True
         self._arm()
 
     def received(self, data: bytes) -> bytes:
-        """Called with all that comes in; what uvicorn is to read of it."""
-        unanswered = self._unanswered
+        """Called with all that comes in; what uvicorn is to read now. A head is given to it when it is complete."""
+        self._held += data
+        completed, unanswered = self._completed, self._unanswered
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # An offer to speak another protocol, which a server may ignore. The parser would not: it reads no body.
-            data = _OFFER.sub(_IGNORED_OFFER, data)
+            self._held = bytearray(_OFFER.sub(_IGNORED_OFFER, bytes(self._held)))
             self._parser, self._unanswered = httptools.HttpRequestParser(self), unanswered
             with suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
-                self._parser.feed_data(data)
+                self._parser.feed_data(bytes(self._held))
         except httptools.HttpParserError:
             self._waits_for, self._changed = None, True  # uvicorn answers and closes
         if self._waits_for == "head":
@@ -185,7 +187,10 @@ class Connection:
             if self._head_bytes > _LARGEST_HEAD_BYTES:
                 self._close(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
         self._arm()
-        return data
+        if self._waits_for == "head" and self._completed == completed:
+            return b""
+        whole, self._held = bytes(self._held), bytearray()
+        return whole
 
     def on_message_begin(self) -> None:
         """For the parser."""
@@ -199,6 +204,7 @@ class Connection:
     def on_message_complete(self) -> None:
         """For the parser."""
         self._waits_for, self._changed = None, True
+        self._completed += 1
 
     def answered(self) -> None:
         """A request has its answer."""
@@ -255,7 +261,9 @@ def patient(protocol: type[asyncio.Protocol], seconds: float) -> type[asyncio.Pr
 
         def data_received(self, data: bytes) -> None:
             _CONNECTION.set(self.watched)
-            super().data_received(self.watched.received(data))
+            whole = self.watched.received(data)
+            if whole:
+                super().data_received(whole)
 
         def eof_received(self) -> bool:
             super().eof_received()

@@ -538,16 +538,19 @@ def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
 
 
 @pytest.mark.parametrize("offer", ["h2c", "websocket", "TLS/1.0"])
-@pytest.mark.parametrize("whole", [True, False], ids=["whole", "in parts"])
-def test_an_offer_to_speak_another_protocol_is_ignored(whole: bool, offer: str) -> None:
+@pytest.mark.parametrize("pieces", ["whole", "head first", "byte by byte"])
+def test_an_offer_to_speak_another_protocol_is_ignored(pieces: str, offer: str) -> None:
     """Java's client offers HTTP/2 with its first request, as RFC 7230 allows."""
     house = House()
     upgrade = f"connection: Upgrade, HTTP2-Settings\r\nupgrade: {offer}\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+    head, body = _head(9, upgrade), b'{"id": 1}'
     with listening(house) as address, socket.create_connection(address, 5) as sender:
-        if whole:
-            sender.sendall(_head(9, upgrade) + b'{"id": 1}')
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if pieces == "head first":
+            _in_parts(house, sender, head, body)
         else:
-            _in_parts(house, sender, _head(9, upgrade), b'{"id": 1}')
+            for piece in [head + body] if pieces == "whole" else [bytes([byte]) for byte in head + body]:
+                sender.sendall(piece)
         assert _answer(sender)[0] == 202
         sender.sendall(_head(9) + b'{"id": 2}')
         assert _answer(sender)[0] == 202
