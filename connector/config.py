@@ -118,15 +118,15 @@ class MetricsSettings(_Section):
 
 
 class AlertSettings(_Section):
-    """``[alerts]``: who is told when something begins or ceases to need a person."""
+    """``[alerts]``: who gets a message when something begins or ceases to need a person."""
 
     url: str | None = Field(None, repr=False)
-    """An incoming webhook of Slack or alike: https, or http on this machine. None: nobody is told."""
+    """An incoming webhook of Slack or alike: https, or http on this machine. None: no messages."""
     format: Literal["slack", "json"] = "slack"
     waiting_minutes: Number = Field(5.0, ge=0, le=10_080)
     """How long a route may wait for its destination before it is reported."""
     quiet_days: Number | None = Field(None, gt=0, le=3650)
-    """Tell when a source has sent nothing for so long; None: never."""
+    """A message when a source has sent nothing for so long; None: never."""
 
     @field_validator("url")
     @classmethod

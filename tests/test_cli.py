@@ -29,6 +29,7 @@ from tests.chaos.server import event
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply
 from tests.far_sides.platform_servers import ACCOUNT, KEY, FirstPromoterV2
+from tests.postgres import Cluster
 from tests.running import Connector, Nursery, now, root, tokens
 
 
@@ -528,6 +529,26 @@ def test_drain_delivers_what_is_owed_and_leaves(started: Shell, tmp_path: Path) 
     assert "firstpromoter:41" in (tmp_path / "data" / "affiliates.csv").read_text()
     (route,) = started.type_for_json("status")["routes"]
     assert (route["state"], route["pending"], route["rows"]) == ("up to date", 0, 1)
+
+
+def test_the_commands_work_on_a_store_in_postgresql(started: Shell, tmp_path: Path, cluster: Cluster) -> None:
+    with cluster.database() as url:
+        file = tmp_path / "config.toml"
+        file.write_text(
+            re.sub(r'^url = "sqlite.*?"', f'url = "{url}"', file.read_text(encoding="utf-8"), flags=re.MULTILINE),
+            encoding="utf-8",
+        )
+        assert started.type_for_json("status")["server"] == "not running"
+        assert started.type("resync", "local/local_csv") == 1
+        _append(tmp_path, signed_up)
+        assert started.type("drain") == 0, started.err
+        assert "firstpromoter:41" in (tmp_path / "data" / "affiliates.csv").read_text()
+        assert started.type_for_json("status")["records"] == 1
+        assert started.type("explain", "41") == 0
+        assert started.type("resync", "local/local_csv") == 0
+        assert started.type("forget", "41", "--yes") == 0
+        assert started.type("explain", "41") == 1
+        assert not list((tmp_path / "data").glob("connector*"))
 
 
 def test_a_topic_with_a_slip_is_told_by_status_and_by_preview(started: Shell, tmp_path: Path) -> None:
