@@ -524,6 +524,21 @@ def test_a_key_that_its_record_has_given_up_goes_to_the_next(tmp_path: Path) -> 
     world.close()
 
 
+def test_the_second_gets_the_key_when_the_first_has_it_no_more(tmp_path: Path) -> None:
+    world = World(tmp_path, evaluate=_by_company, sink=MovingTable())
+    world.say(event(1, email="a@example.com", company="Engines"), event(2, email="b@example.com", company="Engines"))
+    world.deliver()
+    assert [letter.subject for letter in world.letters.list()] == ["plain:2"]
+    world.say(event(1, 2, company="Motors"))
+    world.deliver()
+    assert {key: row["Email"] for key, row in world.sink.rows.items()} == {
+        "Motors": "a@example.com",
+        "Engines": "b@example.com",
+    }
+    assert (world.pending(), world.letters.list()) == (0, [])
+    world.close()
+
+
 def test_a_record_that_is_out_does_not_remove_the_row_of_another_with_its_key(tmp_path: Path) -> None:
     def evaluate(record: AffiliateRecord) -> Evaluation:
         if record.id == "plain:2":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from connector import logs
+from connector.core.errors import StoreUnavailable
 from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
 from connector.core.quoting import without_secrets
@@ -17,9 +19,15 @@ from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Row, dump_cells, load_cells, remembered
 from connector.core.sink import Outcome, Sink, Target
 from connector.core.view import view
-from connector.dead_letters import Letter
-from connector.store.model import Pending, Written
+from connector.dead_letters import DeadLetters, Letter
+from connector.faults import describe
+from connector.store.model import Later, Pending, Result, Written
 from connector.store.store import Store
+
+_log = logs.get("delivery")
+
+_DUPLICATE_KEY = "duplicate_key"
+_SECONDS_UNTIL_A_KEY_IS_FREE = 1.0
 
 
 class Route(Struct, frozen=True):
@@ -128,6 +136,77 @@ def _has_key(route: Route, store: Store, record_id: str, key: str) -> bool:
     return key in rows or any(problem.key == key for problem in shape.problems)
 
 
+def jobs_of(
+    route: Route,
+    store: Store,
+    pending: Sequence[Pending],
+    taken: set[str],
+    room: int,
+    now: datetime,
+    backoff: Callable[[int], float],
+) -> tuple[list[Job], list[Result]]:
+    """Turn records into the rows that have to be sent.
+
+    Args:
+        taken: the keys in the batch so far; grows.
+        room: how many rows the batch may still have.
+
+    Returns:
+        Records with rows to send, and the results of those that need no call or are put back.
+    """
+    shaped: list[tuple[Pending, Evaluation]] = []
+    settled: list[Result] = []
+    fault: dict[str, str] = {}
+    for one in pending:
+        try:
+            shaped.append((one, shape_of(route, one.record_id, one.facts)))
+        except Exception as error:  # this record's fault or the mapping's; the others continue
+            fault = describe(error)
+            due = now + timedelta(seconds=backoff(one.tries + 1))
+            settled.append(put_back(one, due, reason="bug", failed=True))
+    if fault:
+        logs.warn(_log, "mapping.bug", route=route.name, records=len(settled), **fault)
+    ids = [one.record_id for one, _ in shaped]
+    written = WrittenRows(store.written(route.name, ids, [row.key for _, shape in shaped for row in shape.rows]))
+    jobs: list[Job] = []
+    for one, shape in shaped:
+        holders = holders_of(route, store, one, shape, written)
+        if holders is None:
+            settled.append(put_back(one, now + timedelta(seconds=_SECONDS_UNTIL_A_KEY_IS_FREE), reason="key_moves"))
+            continue
+        job = job_of(route, one, shape, written, now, holders)
+        keys = {key for row in job.rows for key in (row.key, row.moved_from) if key is not None}
+        if keys & taken or (len(keys) > room and (jobs or taken)):
+            settled.append(put_back(one, now))  # its key is in this batch already, or there is no room
+        elif keys or job.letters:
+            taken |= keys
+            room -= len(keys)
+            jobs.append(job)
+        else:
+            settled.append(Result(one.record_id, one.version, one.token))
+    return jobs, settled
+
+
+def put_back(pending: Pending, due_at: datetime, *, reason: str = "", failed: bool = False) -> Result:
+    """The result of a record that was leased and not sent."""
+    later = Later(due_at, reason, failed, pending.isolated)
+    return Result(pending.record_id, pending.version, pending.token, later=later)
+
+
+def freed(route: str, results: Sequence[Result], letters: DeadLetters) -> set[str]:
+    """The records that are dead letters because another record had their key, and now has it no more."""
+    keys = {key for result in results for key in result.removed}
+    try:
+        open_now = letters.list() if keys else []
+    except StoreUnavailable:  # what can't be read stops nothing
+        return set()
+    return {
+        letter.subject
+        for letter in open_now
+        if letter.place == route and letter.code == _DUPLICATE_KEY and letter.row in keys
+    }
+
+
 def job_of(
     route: Route,
     pending: Pending,
@@ -150,7 +229,7 @@ def job_of(
             continue  # what was never written need not be removed, and another record's row stays
         if row.key in holders:
             reason = _not_unique(route.target, row.key, holders[row.key])
-            job.letter(route, row, reason, "duplicate_key", column=route.target.key)
+            job.letter(route, row, reason, _DUPLICATE_KEY, column=route.target.key)
             continue
         if row.remove or last is None or _differs(remembered(row), last):
             job.rows.append(replace(row, last=last))

@@ -17,11 +17,10 @@ from msgspec import Struct, structs
 
 from connector import logs
 from connector.core.errors import Stopping, StoreUnavailable, TryLater
-from connector.core.mapping import Evaluation
 from connector.core.row import Row, dump_cells
 from connector.core.sink import Outcome
 from connector.dead_letters import DeadLetters, Letter
-from connector.delivery.batch import Job, Route, Sent, WrittenRows, changed_cells, holders_of, job_of, shape_of
+from connector.delivery.batch import Job, Route, Sent, changed_cells, freed, jobs_of, put_back
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
 from connector.rest import rest
@@ -37,7 +36,6 @@ _RECORDS_PER_TAKE = 500  # so that no transaction of the store is long
 _RECORDS_PER_SETTLING = 1_000
 _UNSENT_RECORDS_PER_BATCH = 1_000  # records that need no call; then what was found is sent
 _ATTEMPTS_PER_CALL = 3
-_SECONDS_UNTIL_A_KEY_IS_FREE = 1.0
 _SECONDS_BETWEEN_LOOKS_AT_INCOMPLETE = 86_400.0
 _LONGEST_NAP_SECONDS = 5.0
 
@@ -205,7 +203,7 @@ class RouteWorker:
             self._leased.update((one.record_id, one) for one in pending)
             if not isolated:
                 self._after, self._began_after = pending[-1].record_id, began_after
-            more, settled = self._shape(pending, room=room, taken=keys)
+            more, settled = jobs_of(self.route, self._store, pending, keys, room, self._now(), self._blame.backoff)
             jobs += more
             room -= sum(len(job.rows) for job in more)
             unsent += len(settled)
@@ -218,46 +216,6 @@ class RouteWorker:
         self._finish(settled)
         if self._report is not None and (unchanged := sum(result.later is None for result in settled)):
             self._report(Delivered(self._name, unchanged=unchanged))
-
-    def _shape(self, pending: Sequence[Pending], *, room: int, taken: set[str]) -> tuple[list[Job], list[Result]]:
-        """Turn records into the rows that have to be sent; *taken* are the keys in the batch, and grows.
-
-        Returns:
-            Records with rows to send, and the results of those that need no call.
-        """
-        shaped: list[tuple[Pending, Evaluation]] = []
-        settled: list[Result] = []
-        fault: dict[str, str] = {}
-        for one in pending:
-            try:
-                shaped.append((one, shape_of(self.route, one.record_id, one.facts)))
-            except Exception as error:  # this record's fault or the mapping's; the others continue
-                fault = describe(error)
-                settled.append(self._back(one, wait=self._blame.backoff(one.tries + 1), reason="bug", failed=True))
-        if fault:
-            logs.warn(_log, "mapping.bug", route=self._name, records=len(settled), **fault)
-        ids = [one.record_id for one, _ in shaped]
-        written = WrittenRows(
-            self._store.written(self._name, ids, [row.key for _, shape in shaped for row in shape.rows])
-        )
-        jobs: list[Job] = []
-        for one, shape in shaped:
-            holders = holders_of(self.route, self._store, one, shape, written)
-            if holders is None:
-                settled.append(self._back(one, wait=_SECONDS_UNTIL_A_KEY_IS_FREE, reason="key_moves"))
-                continue
-            job = job_of(self.route, one, shape, written, self._now(), holders)
-            keys = {key for row in job.rows for key in (row.key, row.moved_from) if key is not None}
-            if keys & taken or (len(keys) > room and (jobs or taken)):
-                # The key is in this batch already, or there is no room: the next batch takes it.
-                settled.append(self._back(one))
-            elif keys or job.letters:
-                taken |= keys
-                room -= len(keys)
-                jobs.append(job)
-            else:
-                settled.append(Result(one.record_id, one.version, one.token))
-        return jobs, settled
 
     # ------------------------------------------------ sending
 
@@ -324,6 +282,8 @@ class RouteWorker:
                 self._after = self._began_after  # the same records again, perhaps fewer of them
             results += [self._given_back(job, sent, failure, later, state) for job in unanswered]
         self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(sent.answered))
+        if subjects := freed(self._name, results, self._letters):
+            self._store.enqueue(self._name, subjects)
         self._tell(_summary(self._name, jobs, results, sent, failure))
         if failure is not None and failure.kind == "start_over":
             count = self._store.resync(self._name)
@@ -380,10 +340,6 @@ class RouteWorker:
 
     # ------------------------------------------------ settling
 
-    def _back(self, pending: Pending, *, wait: float = 0.0, reason: str = "", failed: bool = False) -> Result:
-        later = Later(self._now() + timedelta(seconds=wait), reason, failed, pending.isolated)
-        return Result(pending.record_id, pending.version, pending.token, later=later)
-
     def _finish(self, results: Sequence[Result], letters: Sequence[Letter] = (), *, delivered: bool = False) -> None:
         """First the new letters on disk, then those closed that are void now, then the results. After a death in
         between the record is delivered once more and opens its letters again; the other way round a letter would stay
@@ -411,7 +367,9 @@ class RouteWorker:
         """Finish what the step before could not: settle what it delivered, give back what it only leased."""
         if self._unsettled or self._leased:
             settled = {result.record_id for result in self._unsettled}
-            self._unsettled += [self._back(one) for one in self._leased.values() if one.record_id not in settled]
+            self._unsettled += [
+                put_back(one, self._now()) for one in self._leased.values() if one.record_id not in settled
+            ]
             self._settle()
 
 
