@@ -39,9 +39,9 @@ from connector.core.json_body import open_body
 from connector.core.lenient import micros_of
 from connector.core.platform_api import Repair
 from connector.core.source import Event, InboundRequest
-from connector.core.verify import Credentials
+from connector.core.verify import HEX_OF_BODY, Credentials
 from connector.core.view import view
-from connector.dead_letters import DeadLetters, letter_of_event
+from connector.dead_letters import UNREAD, DeadLetters, letter_of_event
 from connector.delivery import Retry, Route, RouteWorker
 from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
@@ -328,11 +328,11 @@ class Program:
             StoreUnavailable: the letter can't be written.
         """
         (found,) = (found for found in self.config.sources if found.name == source)
-        Credentials.of(found.options).vouch(request)
+        Credentials.of(found.options, getattr(found.source_class, "signature", HEX_OF_BODY)).vouch(request)
         secrets: frozenset[str] = getattr(found.source_class, "secrets", frozenset())
         body = open_body(request.body, secrets)[1]
-        key = f"unread:{blake2b(body, digest_size=16).hexdigest()}"
-        topic = request.parameter("topic") or "unread"
+        key = f"{UNREAD}{blake2b(body, digest_size=16).hexdigest()}"
+        topic = request.parameter("topic") or ""
         event = Event(source, key, topic, micros_of(request.received_at), request.received_at, body)
         fault = describe(error)
         reason = (

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct, convert, field, to_builtins
 from msgspec.structs import replace
@@ -24,6 +24,9 @@ from msgspec.structs import replace
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
 from connector.file_lock import FileLock
+
+UNREAD: Final = "unread:"
+"""How the key of an event begins that its source could not open; see ``DeadLetters.replay``."""
 
 Stage = Literal["normalize", "deliver"]
 
@@ -179,11 +182,14 @@ class DeadLetters:
                 pass
         return set(self._about.get((place, subject), ()))
 
-    def replay(self, ids: Iterable[str], store: Store) -> int:
+    def replay(self, ids: Iterable[str], store: Store, reopen: Callable[[Event], Event] | None = None) -> int:
         """Put back what those letters are about: an event into the inbox, a record into what is pending for its route.
 
         First into the store, then closed here: a kill in between leaves a letter that may be replayed again, which
         does no harm (the event is known by its key, a row is an upsert). What fails again opens its letter again.
+
+        Args:
+            reopen: opens an ``UNREAD`` event as its source would open it today.
 
         Returns:
             How many letters were put back.
@@ -194,7 +200,8 @@ class DeadLetters:
             if letter is None:
                 continue
             if letter.stage == "normalize":
-                store.replay([event_of(letter)])
+                event = event_of(letter)
+                store.replay([reopen(event) if reopen and letter.subject.startswith(UNREAD) else event])
             else:
                 store.enqueue(letter.place, [letter.subject])
             replayed += self.close([letter_id], "replayed")

@@ -491,5 +491,19 @@ def test_a_body_that_a_bug_could_not_open_becomes_a_letter_without_its_secrets(
     program.close()
 
 
+def test_a_body_that_a_bug_could_not_open_is_opened_by_a_replay_after_the_bug_is_fixed(
+    tmp_path: Path, nursery: Nursery
+) -> None:
+    program = _program(tmp_path, nursery)
+    query = f"token={tokens['firstpromoter']}".encode()
+    program.keep_unread("firstpromoter", InboundRequest([], query, _event(1), now()), ZeroDivisionError("x"))
+    program.close()
+    connector = Connector(tmp_path, nursery)
+    assert "1 put back" in connector.command("dead-letters", "replay", "--all").stdout
+    connector.command("drain")
+    assert connector.rows()["firstpromoter:1"]["Status"] == "Active"
+    assert "no dead letters" in connector.command("dead-letters", "list").stdout
+
+
 def test_the_clock_is_aware() -> None:
     assert utc_now().tzinfo is not None
