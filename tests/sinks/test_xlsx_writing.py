@@ -18,7 +18,7 @@ from openpyxl.styles import Alignment, Font
 from openpyxl.worksheet.formula import ArrayFormula
 from openpyxl.worksheet.hyperlink import Hyperlink
 
-from connector.sinks.files.xlsx_file import _looked_through
+from connector.sinks.files.xlsx_reading import looked_through, read
 from connector.sinks.files.xlsx_writing import dump
 
 
@@ -90,7 +90,7 @@ def test_the_short_way_of_reading_reads_the_same(rich: bool) -> None:
     for cell in [cell for row in book.active.iter_rows() for cell in row if isinstance(cell.value, CellRichText)]:
         cell.value = cell.value if rich else "plain bold"
     written = dump(book)
-    lost, readable, wants_rich = _looked_through(written)
+    lost, readable, wants_rich = looked_through(written)
     assert (lost, wants_rich) == (set(), rich)
     assert readable != written
     assert cells(readable) == cells(written)
@@ -107,3 +107,28 @@ def test_a_text_of_blanks_alone_keeps_them_where_openpyxl_would_not_ask_excel_to
     book = openpyxl.Workbook()
     book.active["A1"] = " "
     assert '<t xml:space="preserve"> </t>' in parts(dump(book))["xl/worksheets/sheet1.xml"]
+
+
+def test_links_are_read_with_their_addresses_and_without_their_relations() -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    addresses = ["https://example.com/?a=1&b=2#c", "https://example.com/\"<x>'", "mailto:a@example.com", "other.xlsx"]
+    for row, address in enumerate(addresses, start=1):
+        sheet.cell(row, 1, "text").hyperlink = address
+    sheet["B1"] = "inside"
+    sheet["B1"].hyperlink = Hyperlink(ref="B1", location="A1", tooltip="see A1")
+    sheet["B2"] = "apart"
+    sheet["B2"].hyperlink = Hyperlink(ref="B2", target="https://example.com/", location="top", tooltip="mine")
+    sheet["C1"].comment = Comment("mine", "me")
+    readable = looked_through(dump(book))
+    with zipfile.ZipFile(io.BytesIO(readable.content)) as found:
+        assert b"/hyperlink" not in found.read("xl/worksheets/_rels/sheet1.xml.rels")
+    sheet = read(readable).active
+    assert [(cell.hyperlink.target, cell.hyperlink.location) for cell in sheet["A"]] == [
+        (address, None) for address in addresses
+    ]
+    links = [sheet[cell].hyperlink for cell in ("B1", "B2")]
+    assert [(link.target, link.location, link.tooltip) for link in links] == [
+        (None, "A1", "see A1"), ("https://example.com/#top", None, "mine")
+    ]  # fmt: skip
+    assert sheet["C1"].comment.text == "mine"

@@ -73,11 +73,8 @@ def raw_of(cell: Any) -> Any:
     if cell.data_type == "f":
         return Formula(value if isinstance(value, str) else str(getattr(value, "text", "=")))
     link = cell.hyperlink
-    if link is not None and link.target and isinstance(value, str):
-        # Excel keeps what follows "#" apart from the rest.
-        address = f"{link.target}#{link.location}" if link.location else str(link.target)
-        if _from_xml_text(value) == _shown_address(address):
-            return Link(value, address)
+    if link is not None and isinstance(value, str) and _from_xml_text(value) == _shown_address(link.target or ""):
+        return Link(value, link.target)
     return str(value) if isinstance(value, list) else value  # a list is rich text
 
 

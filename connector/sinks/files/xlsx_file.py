@@ -34,6 +34,7 @@ from connector.sinks.files.replacing import Signature
 from connector.sinks.files.table import TableFile, TableFileOptions
 from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same, width_of
 from connector.sinks.files.xlsx_look import FONT, Look, is_dressed, note_update, restore_note_sizes
+from connector.sinks.files.xlsx_reading import looked_through, read
 from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
 from connector.sinks.files.xlsx_writing import dump, set_default_font
 
@@ -259,58 +260,6 @@ class XlsxTable:
 
 # ---------------------------------------------------------------- the workbook
 
-_LOST_PARTS = (
-    ("xl/charts/", "charts"),
-    ("xl/media/", "pictures"),
-    ("xl/vbaProject.bin", "macros"),
-    ("xl/slicers/", "slicers"),
-    ("xl/timelines/", "timelines"),
-    ("xl/ctrlProps/", "buttons or form fields"),
-    ("xl/activeX/", "buttons or form fields"),
-    ("xl/embeddings/", "embedded objects"),
-    ("xl/threadedComments/", "threaded comments"),
-    ("xl/richData/", "linked data types or pictures in cells"),
-)
-
-
-_DRAWING = "xl/drawings/drawing"
-
-_EATEN = b"x005F_"
-_SHIELDED = b"x0x005F_05F_"  # openpyxl 3.1 drops each "x005F_" of a text it reads; of this, it leaves "x005F_"
-# A text in its cell, as we and openpyxl write it, and the same text as a formula's result: openpyxl reads the first by
-# way of four objects, and the second as it stands, so that the whole sheet takes half the time. Only for reading.
-_INLINE_TEXT = re.compile(rb' t="inlineStr"><is><t(?: xml:space="preserve")?>([^<]+)</t></is></c>')
-_RESULT_TEXT = rb' t="str"><v>\1</v></c>'
-
-
-def _looked_through(content: bytes) -> tuple[set[str], bytes, bool]:
-    """What openpyxl would lose of a workbook, the workbook as openpyxl must read it to keep its texts, and whether it
-    must read them as rich text (which takes longer)."""
-    with zipfile.ZipFile(io.BytesIO(content)) as parts:
-        names = parts.namelist()
-        lost = {words for name in names for part, words in _LOST_PARTS if name.startswith(part)}
-        # LibreOffice leaves an empty drawing beside the notes of cells.
-        drawings = [parts.read(name) for name in names if name.startswith(_DRAWING)]
-        if any(b"Anchor" in drawing for drawing in drawings):
-            lost.add("drawings")
-        texts = [name for name in names if name.startswith(("xl/worksheets/sheet", "xl/sharedStrings"))]
-        bodies = {name: parts.read(name) for name in texts}
-        if any(b"<extLst" in body for body in bodies.values()):
-            lost.add("sparklines, or newer kinds of validation or conditional formats")
-        if lost:
-            return lost, content, False
-        rich = any(b"<r>" in body or b":r>" in body for body in bodies.values())
-        if any(_EATEN in body for body in bodies.values()):
-            rich = True
-            bodies = {name: body.replace(_EATEN, _SHIELDED) for name, body in bodies.items()}
-        else:
-            bodies = {name: _INLINE_TEXT.sub(_RESULT_TEXT, body) for name, body in bodies.items()}
-        readable = io.BytesIO()
-        with zipfile.ZipFile(readable, "w") as copy:
-            for name in names:
-                copy.writestr(name, bodies[name] if name in bodies else parts.read(name))
-        return lost, readable.getvalue(), rich
-
 
 class XlsxBook:
     """A workbook in memory; its tabs are parsed when they are asked for."""
@@ -394,15 +343,15 @@ class XlsxFile(TableFile):
             set_default_font(book, FONT)
             return XlsxBook(book)
         try:
-            lost, content, rich_text = _looked_through(content)
-            if not lost:
-                return XlsxBook(openpyxl.load_workbook(io.BytesIO(content), rich_text=rich_text), content)
+            readable = looked_through(content)
+            if not readable.lost:
+                return XlsxBook(read(readable), content)
         except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
             raise NeedsAction(
                 f"{path} can't be read as an Excel workbook (.xlsx): open it in Excel and save it as one, or move it "
                 f"away so that a new one is made; nothing was changed ({type(error).__name__})."
             ) from error
         raise NeedsAction(
-            f"{path} holds {', '.join(sorted(lost))}, which would be lost by writing to it: keep them in a workbook of "
-            "their own that refers to this one; nothing was changed."
+            f"{path} holds {', '.join(sorted(readable.lost))}, which would be lost by writing to it: keep them in a "
+            "workbook of their own that refers to this one; nothing was changed."
         )

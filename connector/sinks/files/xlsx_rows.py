@@ -75,7 +75,7 @@ def add_rows(book: Any, sheet: Any, *, header: int, last: int, count: int) -> in
     Returns:
         How many rows were inserted.
     """
-    below = next((row for row in _used_rows(sheet) if row > last), None)
+    below = _first_used_row(sheet, last + 1)
     at = _LAST_ROW_OF_EXCEL + 1 if below is None else below
     inserted = max(0, count - (at - last - 1))
     move = _Added(header, last, last + count, at, inserted)
@@ -122,12 +122,13 @@ def total_rows(sheet: Any) -> set[int]:
     return {CellRange(table.ref).max_row for table in sheet.tables.values() if table.totalsRowCount}
 
 
-def _used_rows(sheet: Any) -> Iterator[int]:
-    """The rows that hold something, in order."""
+def _first_used_row(sheet: Any, start: int) -> int | None:
+    """The first row from *start* that holds something."""
     totals = total_rows(sheet)
-    for number, values in enumerate(sheet.iter_rows(values_only=True), start=sheet.min_row):
+    for number, values in enumerate(sheet.iter_rows(min_row=start, values_only=True), start=start):
         if number in totals or any(value not in (None, "") for value in values):
-            yield number
+            return number
+    return None
 
 
 # ---------------------------------------------------------------- cells and rows

@@ -141,6 +141,8 @@ class _Cells:
         if letter is None:
             letter = self._letters[cell.column] = get_column_letter(cell.column)
         sort = type(value)
+        if value is None and kind == "n" and not cell.hyperlink:
+            return f'<c r="{letter}{cell.row}"{looks} t="n"/>'
         if cell.hyperlink and (sort is not str or kind != "s"):
             return self._by_openpyxl(cell)
         if cell.hyperlink:
