@@ -63,6 +63,10 @@ def _status(value: Value) -> str | None:
     return value if isinstance(value, str) and value in _STATUSES else None
 
 
+def _fits_custom(value: Value) -> bool:
+    return isinstance(value, bool) or _count(value) is not None or _text(value) is not None
+
+
 def _texts(value: Value) -> tuple[str, ...] | None:
     return tuple(text for text in value if _text(text)) if isinstance(value, tuple) else None
 
@@ -106,8 +110,8 @@ _ENTRY_READERS = {
     "links": _readers(Link),
     "coupons": _readers(Coupon),
 }
-_OTHERS_REPORT = ("campaigns", "links", "coupons")
-"""Lists of which a platform continues to report after the affiliate itself is deleted."""
+_REPORTED_WITHOUT_THE_AFFILIATE = ("campaigns[", "links[", "coupons[", "last_")
+"""What a platform continues to report after the affiliate itself is deleted."""
 _COUNTS = tuple(Stats.model_fields)
 _EXACT = Context(prec=100)  # sums never round
 
@@ -215,22 +219,21 @@ class _Gathered:
 
     def take(self, path: str, fact: Fact) -> None:
         at, _, value = fact
+        if at > self.newest and path != "gone_at" and not path.startswith(_REPORTED_WITHOUT_THE_AFFILIATE):
+            self.newest = at
+        known = _READERS.get(path)
+        if known is not None:
+            if value is not None:
+                steps, reader = known
+                self._put(steps, reader(value))
+            return
         head, bracket, tail = path.partition("[")
         if bracket and head in self.entries:
             key, _, field = tail.partition("].")
             if field and _is_unicode(key):
                 self.entries[head].setdefault(key, _Entry()).take(field, fact, _ENTRY_READERS[head])
-        elif path in _READERS:
-            steps, reader = _READERS[path]
-            self._put(steps, None if value is None else reader(value))
-        elif (
-            path.startswith("custom.")
-            and _is_unicode(path)
-            and (isinstance(value, bool) or _count(value) is not None or _text(value))
-        ):
+        elif path.startswith("custom.") and _is_unicode(path) and _fits_custom(value):
             self._put(("custom", path.removeprefix("custom.")), value)
-        if path != "gone_at" and head not in _OTHERS_REPORT and not path.startswith("last_"):
-            self.newest = max(self.newest, at)
 
     def _put(self, steps: tuple[str, ...], value: Any) -> None:
         if value is None:

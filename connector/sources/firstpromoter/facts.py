@@ -177,11 +177,15 @@ class Said:
 
     def _put_texts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
         for name, path in paths:
-            self.put(prefix + path, text_for(path, fields.get(name)))
+            value = fields.get(name)
+            if value is not None:  # most are missing
+                self.put(prefix + path, text_for(path, value))
 
     def _put_counts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
         for name, path in paths:
-            self.put(prefix + path, count(fields.get(name)))
+            value = fields.get(name)
+            if value is not None:
+                self.put(prefix + path, count(value))
 
     # ---------------------------------------------------------------- the promoter
 
