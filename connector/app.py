@@ -42,7 +42,7 @@ from connector.core.source import Event, InboundRequest
 from connector.core.verify import HEX_OF_BODY, Credentials
 from connector.core.view import view
 from connector.dead_letters import UNREAD, DeadLetters, letter_of_event
-from connector.delivery import Retry, Route, RouteWorker
+from connector.delivery import Retry, Route, RouteWorker, load_libraries
 from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
 from connector.projector import Projector
@@ -206,8 +206,15 @@ class Program:
             self._start("alerts", self._alerts(self.config.alerts.url).run)
 
     def _load_libraries(self) -> None:
-        """Import what mappings load when they meet their first value."""
-        record = view("nobody:0", {"country": (0, 0, "GB"), "phone": (0, 0, "+442071838750")})
+        """Import what delivery and mappings load when they meet their first record."""
+        load_libraries()
+        said = {
+            "country": "GB",
+            "phone": "+442071838750",
+            "email": "nobody@example.com",
+            "website": "https://example.com",
+        }
+        record = view("nobody:0", {path: (0, 0, value) for path, value in said.items()})
         for worker in self.workers:
             with suppress(Exception):  # a mapping's bug is shown when a record meets it
                 worker.route.evaluate(record)

@@ -8,6 +8,8 @@ import logging
 import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -286,6 +288,35 @@ def test_a_watch_that_dies_does_not_stop_watching(tmp_path: Path, nursery: Nurse
         assert time.monotonic() < ends
         time.sleep(0.01)
     program.close()
+
+
+def test_nothing_is_imported_when_the_threads_run(tmp_path: Path, nursery: Nursery) -> None:
+    """An import opens files: in a thread, where too few may be open, it would fail late and be a puzzle."""
+    connector = Connector(tmp_path, nursery)
+    profile = {"phone_number": "+442071838750", "country": "GB", "website": "https://ada.example.com"}
+    promoter = {"id": 1, "email": "ada@example.org", "status": "active", "profile": profile}
+    body = json.dumps({"event": {"id": 1, "type": "promoter_signed_up"}, "data": {"promoter": promoter}})
+    code = f"""
+import json, sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from connector import config, serve
+from connector.app import Program
+from connector.core.source import Event
+program = Program(config.load(Path({str(connector.config)!r}), examples=False))
+program.start()
+before = set(sys.modules)
+program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, datetime.now(UTC), {body.encode()!r})])
+ends = time.monotonic() + 20
+while not program.store.status().routes[0].rows and time.monotonic() < ends:
+    program.projector.bell.set()
+    time.sleep(0.05)
+program.metrics.render("application/openmetrics-text; version=1.0.0")
+print(program.store.status().routes[0].rows, sorted(set(sys.modules) - before))
+program.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "1 []"
 
 
 def test_a_call_that_hangs_does_not_hold_up_the_stop(

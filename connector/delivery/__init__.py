@@ -2,6 +2,6 @@
 
 from connector.delivery.batch import Route
 from connector.delivery.blame import Retry
-from connector.delivery.worker import Delivered, RouteWorker
+from connector.delivery.worker import Delivered, RouteWorker, load_libraries
 
-__all__ = ["Delivered", "Retry", "Route", "RouteWorker"]
+__all__ = ["Delivered", "Retry", "Route", "RouteWorker", "load_libraries"]

@@ -40,6 +40,11 @@ _SECONDS_BETWEEN_LOOKS_AT_INCOMPLETE = 86_400.0
 _LONGEST_NAP_SECONDS = 5.0
 
 
+def load_libraries() -> None:
+    """Import what delivering needs, before a thread that delivers is started: there an import could fail for good."""
+    import tenacity  # noqa: F401
+
+
 class Delivered(Struct, frozen=True):
     """What one step of a route did, for metrics.
 
@@ -108,8 +113,6 @@ class RouteWorker:
 
     def run(self) -> None:
         """Deliver until *stop* is set."""
-        import tenacity  # noqa: F401 - not by the first batch, which would wait for it
-
         troubles = 0
         while not self._stop.is_set():
             self.bell.clear()
