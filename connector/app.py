@@ -33,7 +33,6 @@ from connector.assembly import (
     reading_lock,
     utc_now,
 )
-from connector.config import Config, RouteConfig
 from connector.core.errors import Stopping, StoreUnavailable
 from connector.core.json_body import open_body
 from connector.core.lenient import micros_of
@@ -47,6 +46,7 @@ from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
 from connector.projector import Projector
 from connector.receiver import Receiver
+from connector.settings import Config, RouteConfig
 from connector.store import Store, open_store
 from connector.store.tables import CLOCK_TRUSTED
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from connector.config import Config, RouteConfig, SinkConfig
 from connector.core.errors import Stopping
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.sink import Sink
 from connector.core.source import Source
 from connector.file_lock import FileLock
+from connector.settings import Config, RouteConfig, SinkConfig
 from connector.store import Store, is_postgres
 
 

@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from connector import logs
 from connector.app import Program
-from connector.config import Config
 from connector.receiver import Page, Receiver, application
+from connector.settings import Config
 
 _log = logs.get("serve")
 _OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)

@@ -12,10 +12,10 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from connector import config, plugins
-from connector.config import Config, ServerSettings
 from connector.core.errors import ConfigError
 from connector.core.platform_api import ApiOptions
 from connector.credentials import read_env_file, secrets_of, weakness
+from connector.settings import Config, Root, Section, ServerSettings
 from tests.running import root
 
 good = "k7Qz2mXw9Lr4Tb6Vn8Ys1Dc3"
@@ -423,12 +423,12 @@ def test_the_example_loads_with_everything_in_it_switched_on(tmp_path: Path) -> 
 def test_the_example_shows_every_setting_with_its_default() -> None:
     shown = tomllib.loads(_uncommented())
     plugged = {"sources", "sinks"}
-    for name, field in config._Root.model_fields.items():
+    for name, field in Root.model_fields.items():
         if name in plugged:
             continue
         model = field.annotation
         assert isinstance(model, type)
-        assert issubclass(model, config._Section)
+        assert issubclass(model, Section)
         assert list(shown[name]) == list(model.model_fields), f"[{name}] shows other settings, or in another order"
         for key, setting in model.model_fields.items():
             if setting.default is not None:  # what has no default is shown by an example

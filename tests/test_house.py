@@ -23,6 +23,7 @@ floors: list[tuple[str, ...]] = [
     ("logs", "faults", "file_lock", "rest"),
     ("sources", "sinks", "store", "dead_letters", "plugins", "credentials"),
     ("topics",),
+    ("settings",),
     ("config", "projector", "delivery", "receiver", "alerts", "backfill", "affiliates"),
     ("assembly", "metrics"),
     ("page",),

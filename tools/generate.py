@@ -19,7 +19,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from connector import config, metrics, plugins
+from connector import metrics, plugins, settings
 from connector.core.mapping import PATHS, json_schema
 from connector.core.mapping.model import ExampleModel, FieldModel, KeyModel, MappingModel, Step, StepName, Test
 from connector.core.record import AffiliateRecord
@@ -44,7 +44,7 @@ def schemas() -> tuple[tuple[str, str], ...]:
 
 def config_schema() -> Schema:
     """Of config.toml; a table of a source or sink is told by its ``type``."""
-    schema = config._Root.model_json_schema()
+    schema = settings.Root.model_json_schema()
     definitions = schema.setdefault("$defs", {})
     _give_files(definitions["MetricsSettings"], "token")
     _give_files(definitions["AlertSettings"], "url")

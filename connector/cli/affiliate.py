@@ -17,9 +17,9 @@ from connector.affiliates.forget import forget as forget_all
 from connector.cli.common import ConfigOption, JsonOption, dead_letters, expect_a_store, load, now, visited
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
 from connector.cli.printing import Report, cell_text, local_time, many, show
-from connector.config import Config
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
+from connector.settings import Config
 from connector.store import open_store
 from connector.store.model import StoreInUse
 

@@ -13,8 +13,9 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WrongWords, complai
 from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
 from connector.cli.printing import Report, show
 from connector.cli.status import edited_routes, restart_wanted
-from connector.config import SECRET_TABLES, Config
+from connector.config import SECRET_TABLES
 from connector.core.errors import Problem
+from connector.settings import Config
 
 
 class Checked(Report):

@@ -20,12 +20,12 @@ import typer
 from connector import assembly
 from connector import config as configuration
 from connector.cli.exits import FOUND_PROBLEMS, Left, WrongWords, complain
-from connector.config import Config, RouteConfig, SinkConfig, SourceConfig
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.quoting import without_secrets
 from connector.core.sink import Sink
 from connector.core.words import unknown_word
 from connector.dead_letters import DeadLetters
+from connector.settings import Config, RouteConfig, SinkConfig, SourceConfig
 from connector.store import Store, open_store, worker_of
 
 ConfigOption = Annotated[

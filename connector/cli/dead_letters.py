@@ -22,9 +22,9 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
 from connector.cli.following import wait_until_delivered
 from connector.cli.printing import Report, ago, beside, day, many, say, say_json, show, table, wrapped
 from connector.cli.sample import signed
-from connector.config import Config
 from connector.core.source import Event
 from connector.dead_letters import Letter
+from connector.settings import Config
 
 _IDS = "A cause or letters, as `dead-letters list` shows them; the first digits of a letter will do."
 _MOST_SUBJECTS = 3

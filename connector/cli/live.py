@@ -13,12 +13,12 @@ from connector.backfill.api import Api, Patience
 from connector.backfill.reading import Reading, listing_of
 from connector.cli.common import built_sink, now
 from connector.cli.findings import RouteFinding
-from connector.config import AlertSettings, Config, SinkConfig
 from connector.core.errors import NeedsAction, TryLater, Unreadable
 from connector.core.platform_api import NotReadable
 from connector.core.quoting import redacted
 from connector.core.sink import Finding
 from connector.core.source import Source
+from connector.settings import AlertSettings, Config, SinkConfig
 
 _ONE_TRY = Patience(answer_seconds=30.0, silence_seconds=10.0, tries=1, quota_tries=1)
 

@@ -16,7 +16,6 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
 from connector.cli.printing import Report, many, show, table
 from connector.cli.sample import signed
 from connector.cli.status import unknown_topic
-from connector.config import Config, RouteConfig, SinkConfig
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.merge import join
@@ -24,6 +23,7 @@ from connector.core.record import AffiliateRecord
 from connector.core.row import Cell
 from connector.core.sink import Change
 from connector.core.view import view
+from connector.settings import Config, RouteConfig, SinkConfig
 
 
 class PreviewedRow(Struct):

@@ -16,9 +16,9 @@ from connector import assembly, logs
 from connector.cli.common import nearby, now
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
 from connector.cli.printing import say
-from connector.config import Config, SourceConfig
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.platform_api import NotReadable
+from connector.settings import Config, SourceConfig
 
 
 def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | None, str]], *, yes: bool) -> int:

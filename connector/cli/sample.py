@@ -29,10 +29,10 @@ from connector.cli.common import (
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
 from connector.cli.following import wait_until_delivered
 from connector.cli.printing import say
-from connector.config import Config, SourceConfig
 from connector.core.source import InboundRequest, accepted_status
 from connector.core.verify import HEX_OF_BODY
 from connector.dead_letters import DeadLetters
+from connector.settings import Config, SourceConfig
 from connector.store import Store
 
 

@@ -17,8 +17,8 @@ from connector import config as configuration
 from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby
 from connector.cli.exits import FOUND_PROBLEMS, Left, complain
 from connector.cli.printing import Report, say, show
-from connector.config import Config, SourceConfig
 from connector.credentials import weakness
+from connector.settings import Config, SourceConfig
 
 _PACKAGE = Path(__file__).parent.parent
 

@@ -23,9 +23,9 @@ from connector.cli.common import (
     visited_if_there,
 )
 from connector.cli.printing import Report, ago, cell_text, duration, many, show, table
-from connector.config import Config, RouteConfig
 from connector.core.errors import StoreUnavailable
 from connector.core.platform_api import Repair
+from connector.settings import Config, RouteConfig
 from connector.store import Store, model
 
 Letters = Mapping[tuple[str, str], int]
