@@ -85,6 +85,8 @@ class ProtectedRange(Resource, frozen=True):
     requesting_user_can_edit: bool = False
     warning_only: bool = False
     unprotected_ranges: tuple[GridRange, ...] = ()
+    named_range_id: str = ""
+    table_id: str = ""
 
 
 class Ranged(Resource, frozen=True):

@@ -71,7 +71,8 @@ def _ranged(sheet: Sheet) -> Iterator[tuple[str, GridRange, tuple[str, Json] | N
         yield f'filter view "{view.title}"', view.range, request
     for item in sheet.protected_ranges:
         request = ("updateProtectedRange", {"protectedRange": {"protectedRangeId": item.protected_range_id}})
-        editable = item.requesting_user_can_edit or item.warning_only
+        is_its_own = not item.named_range_id and not item.table_id
+        editable = is_its_own and (item.requesting_user_can_edit or item.warning_only)
         name = f'protected range "{item.description or item.protected_range_id}"'
         yield name, item.range, request if editable else None
     found = sheet.basic_filter

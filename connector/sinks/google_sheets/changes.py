@@ -20,7 +20,7 @@ class Limits:
     """2 MB a request is recommended."""
     tagged_rows: int = 2_000
     """Two characters each, of the 30,000 that a sheet's metadata may hold."""
-    new_rows: int = 10_000
+    new_rows: int = 5_000
     """Planned at once; the rest is planned on the answer to the batch that adds them."""
     first_rows: int = 50
     """New records that take blank rows below the header while no row of ours is there."""
