@@ -23,7 +23,7 @@ class FileLock:
         self._file: int | None = None
 
     def acquire(self, *, wait: bool) -> bool:
-        """Take the lock. With *wait* it blocks until it is free; without, False when somebody else holds it.
+        """Take the lock. With *wait* it blocks until it is free; without, False when another holder has it.
 
         Raises:
             OSError: the lock file can't be opened (a read-only folder, say).
@@ -47,7 +47,7 @@ class FileLock:
         self._let_go()
 
     def note(self, text: str) -> None:
-        """Leave a word about the holder in the file, for whoever is refused; none on a full disk."""
+        """Leave a word about the holder in the file, for those who are refused; none on a full disk."""
         assert self._file is not None
         with suppress(OSError):
             os.ftruncate(self._file, 0)

@@ -122,7 +122,7 @@ class Projector:
         self._stop.wait(_GATHERING_SECONDS)
 
     def catch_up(self) -> None:
-        """Project all that has come in, for whoever does not ``run``.
+        """Project all that has come in, for those who do not ``run``.
 
         Raises:
             StoreUnavailable: the rest waits for the next time.
@@ -141,7 +141,7 @@ class Projector:
             How many events it took; 0 when there was nothing to do.
 
         Raises:
-            Overtaken: somebody else projected them.
+            Overtaken: another process projected them.
             StoreUnavailable: nothing was changed; try again later.
         """
         began = time.perf_counter()

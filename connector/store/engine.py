@@ -32,11 +32,11 @@ class Engine(Protocol):
 
     Attributes:
         name: what people know it by: the path of its file, or its host and name; no password.
-        serial: the type of a primary key that the database counts up; no number is given twice.
+        serial: the type of a primary key that the database counts up; no number is used again.
         number, blob: the types of a whole number that is a primary key, and of bytes.
         without_rowid: ends a table whose rows lie in the order of its primary key, where that is a choice.
-        lock_rows: ends a SELECT whose rows nobody else may change until the transaction ends.
-        take_rows: the same, for the rows of the table ``p``; rows that somebody else has locked are left out.
+        lock_rows: ends a SELECT whose rows no other transaction may change until the transaction ends.
+        take_rows: the same, for the rows of the table ``p``; rows that another transaction has locked are left out.
         shared: several processes write at the same time; they wait for each other row by row, so a statement must
             name its rows in the order of their keys.
         poll_seconds: how soon a process should notice what another one has committed.
@@ -119,7 +119,7 @@ def insert(sql: Session, head: str, rows: Sequence[Sequence[Any]], tail: str = "
 
     Args:
         head: what comes before ``VALUES``, *tail* what comes after them.
-        rows: in the order of their keys; no key twice where *tail* updates.
+        rows: in the order of their keys; each key once where *tail* updates.
 
     Returns:
         What *tail* says with ``RETURNING``; else nothing.

@@ -107,8 +107,7 @@ class Intake(Generic[Ticket]):
                 return
             error = StoreUnavailable(f"the event can't be stored ({type(problem).__name__})")
         self.committed_at = time.monotonic()
-        # Whoever asked may be gone (an event loop that is closed): the events are safe all the same, and this thread
-        # must live on.
+        # The event loop that asked may be closed: the events are safe all the same, and this thread must live on.
         with suppress(Exception):
             self._deliver(tickets, error)
 

@@ -305,7 +305,7 @@ class PendingRecords(Part):
                 )
 
     def written(self, route: str, record_ids: Iterable[str], keys: Iterable[str] = ()) -> list[Written]:
-        """What *route* last wrote for those records, and under those row keys whoever wrote them."""
+        """What *route* last wrote for those records, and under those row keys for any record."""
         found: dict[str, Written] = {}
         with self._engine.reading() as sql:
             for column, wanted in (("record_id", record_ids), ("key", keys)):

@@ -24,7 +24,7 @@ from connector.store.part import Part
 from connector.store.pending import state_of
 from connector.store.records import add_to_state, state, waits_for
 
-_AHEAD = timedelta(days=1)  # what lies further ahead than this was noted by a clock that was wrong
+_AHEAD = timedelta(days=1)  # times further ahead than this were noted by a clock that was wrong
 
 
 class People(Part):
@@ -54,7 +54,7 @@ class People(Part):
     def hold(self, name: str, holder: str, seconds: float) -> bool:
         """Take the lease *name*, or keep it for *seconds* from now. False: another holder has it.
 
-        It only keeps others from working in vain: who comes back late is stopped by the epoch and by tokens.
+        It only keeps others from working in vain: a holder that comes back late is stopped by the epoch and by tokens.
         """
         now = self._lease_now()
         with self._engine.writing() as sql:

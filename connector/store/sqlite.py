@@ -154,7 +154,7 @@ class Sqlite:
                     with suppress(sqlite3.Error):
                         self._writer.execute("ROLLBACK")
                 raise
-            self._check_place()  # before anybody is told that it is safe
+            self._check_place()  # before it is acknowledged
 
     making = writing
 

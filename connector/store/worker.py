@@ -16,7 +16,7 @@ from connector.file_lock import FileLock, lock_open_file
 from connector.store.model import StoreInUse
 from connector.store.people import People
 
-_ASKING_SECONDS = 0.2  # somebody may just be asking for the worker
+_ASKING_SECONDS = 0.2  # another process may be asking for the worker's name
 _LEASE_SECONDS = 5.0
 _RENEWING_SECONDS = 1.5
 _LEASE = "worker"
@@ -32,7 +32,7 @@ class FileWorker:
     """The worker of an SQLite file.
 
     It holds the lock file beside it, which names the holder, and the file itself: that lock holds through links, and
-    after somebody has taken the lock file away.
+    after the lock file was deleted.
 
     Raises:
         StoreInUse: another worker has it.
