@@ -718,6 +718,15 @@ def test_a_header_is_found_again_whatever_its_case_and_blanks(harness: CsvHarnes
     assert harness.path.read_text() == "Mine, NAME ,key\nx,Bob,a:1\n"
 
 
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_the_header_is_found_below_a_title(harness: CsvHarness, delimiter: str) -> None:
+    above = 'Our affiliates\r\n\r\n"made; by, me"\r\n'
+    harness.path.write_bytes(f"{above}Name{delimiter}key\r\nAda{delimiter}a:1\r\n".encode())
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob"), row("a:2", Name="Cy")])
+    rows = [f"Name{delimiter}key", f"Bob{delimiter}a:1", f"Cy{delimiter}a:2"]
+    assert harness.path.read_bytes().decode() == above + "".join(f"{each}\r\n" for each in rows)
+
+
 def test_a_header_row_that_vanished_stops_the_route(harness: CsvHarness) -> None:
     harness.path.write_text("a:1,Ada\na:2,Bob\n")
     with pytest.raises(NeedsAction, match=r'no column "Key".*add "Key" there'):

@@ -317,7 +317,7 @@ def test_a_column_that_is_added_later_to_our_tab_is_dressed_too(harness: XlsxHar
 
 def test_more_links_than_excel_takes_are_written_as_text(harness: XlsxHarness) -> None:
     book = openpyxl.Workbook()
-    table = XlsxTable(book, "Affiliates", no_results)
+    table = XlsxTable(book, "Affiliates", "ID", no_results)
     table.aim(look_target())
     table.add_columns(table.arranged(looked_at))
     sheet = book["Affiliates"]
@@ -354,14 +354,14 @@ def test_amounts_show_the_currency_that_their_row_names(harness: XlsxHarness) ->
 @given(st.sets(st.integers(2, 9), min_size=1))
 def test_the_rows_that_are_dropped_are_gone_and_the_others_keep_their_order(gone: set[int]) -> None:
     book = filled_book(8)
-    XlsxTable(book, "Affiliates", no_results).drop(gone)
+    XlsxTable(book, "Affiliates", "Key", no_results).drop(gone)
     kept = [f"a:{row}" for row in range(2, 10) if row not in gone]
     assert [cells[0] for cells in book["Affiliates"].values] == ["Key", *kept]
 
 
 def test_dropping_many_rows_moves_the_others_once() -> None:
     def seconds(gone: Iterable[int]) -> float:
-        table = XlsxTable(filled_book(4_000), "Affiliates", no_results)
+        table = XlsxTable(filled_book(4_000), "Affiliates", "Key", no_results)
         started = time.process_time()
         table.drop(gone)
         return time.process_time() - started
@@ -462,6 +462,15 @@ def test_a_header_row_that_vanished_stops_the_route(harness: XlsxHarness, how: s
     with pytest.raises(NeedsAction, match=r'no column "Key".*add "Key" there'):
         harness.sink().write(target, [promises.row("a:1", Name="Ada"), promises.row("a:3", Name="Cy")])
     assert harness.state() == before
+
+
+@pytest.mark.parametrize("above", [[], [["Our affiliates"]], [["Our affiliates", 2026], [], ["made", "by", "me"]]])
+@pytest.mark.parametrize("blank", [0, 2])
+def test_the_header_is_found_below_a_title_and_blank_rows(harness: XlsxHarness, above: list[Any], blank: int) -> None:
+    save_people(harness, [*[[] for _ in range(blank)], *above, ["Name", "key"], ["Ada", "a:1"]])
+    harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Bob"), promises.row("a:2", Name="Cy")])
+    found = [[value for value in cells if value is not None] for cells in values(harness)]
+    assert found == [*[[] for _ in range(blank)], *above, ["Name", "key"], ["Bob", "a:1"], ["Cy", "a:2"]]
 
 
 def give_results(path: Path, results: Mapping[str, str]) -> None:

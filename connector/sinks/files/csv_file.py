@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +24,14 @@ from connector.core.headers import match_headers
 from connector.core.keys import canonical_key
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target
-from connector.sinks.files.plan import CellRefused, Cells, Document, NewRow
+from connector.sinks.files.plan import (
+    ROWS_SEARCHED_FOR_THE_HEADER,
+    CellRefused,
+    Cells,
+    Document,
+    NewRow,
+    header_among,
+)
 from connector.sinks.files.table import TableFile, TableFileOptions
 
 # ---------------------------------------------------------------- cells
@@ -346,7 +353,7 @@ class CsvFile(TableFile):
         table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n", decimal=self._options.decimal)
         first = sep.end() if sep else 0
         try:
-            _fill(table, text[:first], io.StringIO(text[first:], newline=""))
+            _fill(table, text[:first], io.StringIO(text[first:], newline=""), target.key)
         except _OpenQuote as error:
             where = error.line + (1 if sep else 0)
             raise NeedsAction(
@@ -386,7 +393,9 @@ class CsvFile(TableFile):
         best: str = self._options.delimiter
         best_score = (False, 0, 1)
         for delimiter in dict.fromkeys((self._options.delimiter, *_DELIMITERS)):
-            header = next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter), [])
+            rows = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
+            first = {number: cells for number, cells in enumerate(islice(rows, ROWS_SEARCHED_FOR_THE_HEADER)) if cells}
+            header = first[header_among(first, target.key)] if first else []
             found = match_headers(dict(enumerate(header)), names)
             score = (target.key in found, len(found), len(header))
             if score > best_score:
@@ -394,21 +403,19 @@ class CsvFile(TableFile):
         return best
 
 
-def _fill(table: CsvTable, sep_line: str, lines: Iterable[str]) -> None:
+def _fill(table: CsvTable, sep_line: str, lines: Iterable[str], key: str) -> None:
     """Read *lines* into *table*. Raises _OpenQuote, csv.Error."""
-    before = sep_line
-    width = 0
-    for raw, cells in _records(lines, table.delimiter):
-        if table.header:
-            table.lines.append(raw)
-            width = max(width, len(cells))
-        elif any(cell.strip() for cell in cells):
-            table.header_raw = raw
-            table.header = cells
-            table.line_end = _line_end(raw) or "\n"
-        else:
-            before += raw
+    records = list(_records(lines, table.delimiter))
+    filled = ((number, cells) for number, (_, cells) in enumerate(records) if any(cell.strip() for cell in cells))
+    first = dict(islice(filled, ROWS_SEARCHED_FOR_THE_HEADER))
+    if not first:
+        table.before = sep_line
+        return
+    header = header_among(first, key)
+    table.before = sep_line + "".join(raw for raw, _ in records[:header])
+    table.header_raw, table.header = records[header]
+    table.line_end = _line_end(table.header_raw) or "\n"
+    table.lines = [raw for raw, _ in records[header + 1 :]]
     # Cells to the right of the header are a person's: a new column must not take their place.
-    if table.header:
-        table.header.extend([""] * (width - len(table.header)))
-    table.before = before if table.header or sep_line else ""
+    width = max((len(cells) for _, cells in records[header + 1 :]), default=0)
+    table.header.extend([""] * (width - len(table.header)))

@@ -160,6 +160,17 @@ class Plan(Struct):
         return bool(self.new_columns) or any(plan.cells or plan.remove for plan in self.rows)
 
 
+ROWS_SEARCHED_FOR_THE_HEADER = 20
+
+
+def header_among(rows: Mapping[int, Sequence[str]], key: str) -> int:
+    """Which of the first rows (by number, none blank) is the header: the one with the key's column, else the first.
+
+    People write a title above their table.
+    """
+    return next((row for row, texts in rows.items() if match_headers(dict(enumerate(texts)), [key])), min(rows))
+
+
 def locate(table: Table, target: Target) -> dict[str, int]:
     """The position of each column of *target* that the header has."""
     return match_headers(dict(enumerate(table.headers())), [column.name for column in target.columns])

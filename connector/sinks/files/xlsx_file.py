@@ -29,7 +29,7 @@ from connector.core.keys import text_of
 from connector.core.look import arranged
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
-from connector.sinks.files.plan import Cells, Document, NewRow, locate
+from connector.sinks.files.plan import ROWS_SEARCHED_FOR_THE_HEADER, Cells, Document, NewRow, header_among, locate
 from connector.sinks.files.replacing import Signature
 from connector.sinks.files.table import TableFile, TableFileOptions
 from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same, width_of
@@ -47,7 +47,7 @@ class XlsxTable:
     most_links = 65_000
     """Excel takes 65,530 in a tab; with more it calls the file damaged. Further addresses are written as text."""
 
-    def __init__(self, book: Any, tab: str, results: Callable[[str, int], Sequence[Any]]) -> None:
+    def __init__(self, book: Any, tab: str, key: str, results: Callable[[str, int], Sequence[Any]]) -> None:
         self._book = book
         self._tab = tab
         self._look: Look | None = None  # of a tab that we made
@@ -63,16 +63,18 @@ class XlsxTable:
             return
         if not hasattr(self._sheet, "iter_rows"):
             raise NeedsAction(f'the tab "{tab}" is a chart: name another tab in the mapping file')
-        width = first = 0
-        for number, cells in enumerate(self._sheet.iter_rows(values_only=True), start=self._sheet.min_row):
+        width = 0
+        first_rows: dict[int, list[str]] = {}
+        for number, cells in enumerate(self._sheet.iter_rows(values_only=True), start=1):
             used = next((at + 1 for at in range(len(cells) - 1, -1, -1) if cells[at] not in (None, "")), 0)
             if used:
-                first = first or number
                 self._last_row = number
                 width = max(width, used)
-        if first:
-            self._header_row = first
-            self._read_header(width + self._sheet.min_column - 1, results)
+                if len(first_rows) < ROWS_SEARCHED_FOR_THE_HEADER:
+                    first_rows[number] = [text_of(cell) for cell in cells]
+        if first_rows:
+            self._header_row = header_among(first_rows, key)
+            self._read_header(width, results)
 
     def _read_header(self, width: int, results: Callable[[str, int], Sequence[Any]]) -> None:
         row = self._header_row
@@ -272,7 +274,7 @@ class XlsxBook:
     def table(self, target: Target) -> XlsxTable:
         tab = target.options.tab
         if tab.casefold() not in self._tables:
-            self._tables[tab.casefold()] = XlsxTable(self._book, tab, self._results)
+            self._tables[tab.casefold()] = XlsxTable(self._book, tab, target.key, self._results)
         table = self._tables[tab.casefold()]
         table.aim(target)
         if table.unknown_header and len(locate(table, target)) < len(target.columns):
