@@ -124,15 +124,15 @@ class _Entry:
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}
         self.stamps: dict[str, tuple[int, int]] = {}
-        self.newest = -(2**63)
-        self.gone: int | None = None
+        self.newest = (-(2**63), 0)
+        self.gone: tuple[int, int] | None = None
 
     def take(self, field: str, fact: Fact, readers: dict[str, _Reader]) -> None:
         at, rank, value = fact
         if field == "gone_at":
-            self.gone = at
+            self.gone = (at, rank)
             return
-        self.newest = max(self.newest, at)
+        self.newest = max(self.newest, (at, rank))
         reader = readers.get(field)
         fitting = None if reader is None or value is None else reader(value)
         if fitting is not None:
@@ -246,13 +246,13 @@ class _Gathered:
 
 def _present(entries: dict[str, _Entry], roster: Fact | None) -> dict[str, _Entry]:
     """The entries that are there: not gone, and not missing from a newer complete list; in the order of their ids."""
-    at, _, value = roster or (0, 0, None)
-    listed = value if isinstance(value, tuple) else None
+    at, rank, value = roster or (0, 0, None)
+    listed = frozenset(value) if isinstance(value, tuple) else None
     return {
         key: entry
         for key, entry in sorted(entries.items(), key=lambda item: _by_number(item[0]))
         if (entry.gone is None or entry.gone < entry.newest)
-        and (listed is None or entry.newest > at or not {key, *entry.names}.isdisjoint(listed))
+        and (listed is None or entry.newest > (at, rank) or not listed.isdisjoint((key, *entry.names)))
     }
 
 

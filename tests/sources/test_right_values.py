@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import permutations
@@ -245,6 +246,21 @@ def test_a_campaign_that_is_known_by_its_name_only_is_a_membership_too() -> None
 def test_a_list_of_memberships_is_complete(complete: Body | Event) -> None:
     got = record(accepted(1, 1), accepted(2, 1), complete)
     assert [campaign["campaign_id"] for campaign in got["campaigns"]] == ["2"]
+
+
+def test_an_acceptance_of_the_second_of_the_sign_up_is_no_membership_that_was_left() -> None:
+    got = record(
+        v1("promoter_signed_up", {"promoter": promoter(), "promotions": [{"id": 11, "campaign_id": 1}]}, 1),
+        accepted(2, 1),
+    )
+    assert [campaign["id"] for campaign in got["campaigns"]] == ["11", "campaign:2"]
+
+
+def test_a_body_of_thousands_of_memberships_takes_seconds_and_not_minutes() -> None:
+    promotions = [{"campaign_name": f"n{number}"} for number in range(30_000)]
+    began = time.perf_counter()
+    record(v1("promoter_signed_up", {"promoter": promoter(), "promotions": promotions}))
+    assert time.perf_counter() - began < 10
 
 
 @pytest.mark.parametrize("nothing", [[], None, "absent"])
