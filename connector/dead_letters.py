@@ -370,7 +370,7 @@ def _says_the_same(one: Letter, other: Letter) -> bool:
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:
-    # ASCII only: a lone surrogate or a line separator in somebody's name can neither break the line nor the encoding.
+    # ASCII only: a lone surrogate or a line separator in a person's name can neither break the line nor the encoding.
     return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
 
 

@@ -286,7 +286,7 @@ class Batch:
             self._push(verb, [item])
         elif failure.gone:
             item.adopted = False
-            self.outcomes.later(item, "gone", "somebody deleted this record in HubSpot while it was being written")
+            self.outcomes.later(item, "gone", "a person deleted this record in HubSpot while it was being written")
         elif failure.passing:
             self.outcomes.later(item, failure.category, f"HubSpot could not write this record now ({failure.category})")
         elif (refusal := refusal_of(self._plan, item, failure)) is not None:

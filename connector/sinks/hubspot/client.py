@@ -141,7 +141,7 @@ class Pacer:
         if self._fixed or most <= 0 or interval <= 0:
             return
         gap, burst = _spread(most * _SHARE_OF_QUOTA, interval)
-        if left < most * 0.03:  # somebody else spends from the same quota: make room
+        if left < most * 0.03:  # another program spends from the same quota: make room
             gap, burst = gap * 2, 1
         with self._lock:
             if gap < self._gap:
