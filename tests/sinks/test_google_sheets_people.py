@@ -305,6 +305,34 @@ def test_a_column_that_an_array_formula_fills_is_left_alone(file: SheetsFile) ->
     assert notices == ['the column "Status" is filled by a formula, which a value would break, so it is left alone']
 
 
+def test_an_array_further_below_is_no_formula_for_the_columns(file: SheetsFile) -> None:
+    tab = file.book.add("Affiliates", [heads])
+    tab.put(20, 1, '={"Ada","ada@example.com"}')
+    tab.put(21, 1, '={"Bob";"Zoe"}')
+    assert write(file, 41, 42) == []
+    assert [line[:2] for line in tab.grid(4)[1:]] == [
+        ["firstpromoter:41", "Ada 41"], ["firstpromoter:42", "Ada 42"], [None, None],
+    ]  # fmt: skip
+    assert [line[1] for line in file.book.seen("Affiliates")[21:24]] == ["Ada", "Bob", "Zoe"]
+
+
+def test_keys_that_an_array_makes_find_their_rows_and_no_row_is_added_to_it(file: SheetsFile) -> None:
+    array = '={"ID";"firstpromoter:41";"firstpromoter:42"}'
+    tab = file.book.add("Affiliates", [[array, *heads[1:]]])
+    sink = file.sink()
+    outcomes = sink.write(target(file), [affiliate(41), affiliate(42)])
+    assert {outcome.kind for outcome in outcomes} == {"written"}
+    with pytest.raises(NeedsAction, match="made by a formula"):
+        sink.write(target(file), [affiliate(42, "7"), affiliate(43)])
+    assert [line[0] for line in file.book.seen("Affiliates")[:4]] == [
+        "ID",
+        "firstpromoter:41",
+        "firstpromoter:42",
+        None,
+    ]
+    assert [line[4] for line in tab.grid(4)[1:]] == [41.5, 7, None]
+
+
 def delete_row(file: SheetsFile, row: int) -> None:
     span = {"sheetId": file.tab.id, "dimension": "ROWS", "startIndex": row, "endIndex": row + 1}
     file.book.edit({"deleteDimension": {"range": span}})

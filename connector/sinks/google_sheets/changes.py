@@ -58,7 +58,8 @@ class Plan:
         updates: in the order of their rows.
         unseen: rows (by place) whose cells the snapshot does not cover; the lock's answer will.
         deletes: rows to delete, by place.
-        held: new rows for which the file has no cells left.
+        held: new rows that wait for a person.
+        why_held: what that person must do; "" where the file has no cells left for them.
         last: our last row, or the header row when there is none.
         insert_at: where new rows go in.
         grow: rows to be added to the grid first (only when new rows must fill blank ones).
@@ -71,6 +72,7 @@ class Plan:
     unseen: dict[int, Row] = field(default_factory=dict)
     deletes: dict[int, Row] = field(default_factory=dict)
     held: list[Append] = field(default_factory=list)
+    why_held: str = ""
     last: int = 0
     insert_at: int = 0
     grow: int = 0

@@ -14,7 +14,7 @@ from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.batches import Step
-from connector.sinks.google_sheets.changes import Append, Update
+from connector.sinks.google_sheets.changes import Append, Plan, Update
 from connector.sinks.google_sheets.client import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.placing import KeyShape
@@ -96,7 +96,7 @@ class Flush(Preparing):
         for outcome in plan.done:
             self._settle(outcome)
         if not plan.places and not plan.appends:
-            self._hold(plan.held, snapshot)
+            self._hold(plan, snapshot)
             return snapshot
         if plan.grow or not batches.is_locked(snapshot, plan.places):
             step = self._lock_step(snapshot, layout, sorted(plan.places), plan.last, plan.grow)
@@ -112,12 +112,13 @@ class Flush(Preparing):
             )
         return self.send(snapshot, layout, step)
 
-    def _hold(self, appends: Sequence[Append], snapshot: Snapshot) -> None:
-        """The file has no cells for these rows; perhaps it has since it was last looked at."""
-        if appends and not self.is_listed:
+    def _hold(self, plan: Plan, snapshot: Snapshot) -> None:
+        """These rows wait for a person; where the file has no cells for them, perhaps it has by now."""
+        if plan.held and not plan.why_held and not self.is_listed:
             self.list_cells()
             return
-        self.held |= dict.fromkeys([append.row.key for append in appends], file_is_full(snapshot.title))
+        reason = plan.why_held or file_is_full(snapshot.title)
+        self.held |= dict.fromkeys([append.row.key for append in plan.held], reason)
 
     def _begin(self) -> Snapshot:
         """The tab, read; or, where the last flush left it known, with the rows locked that are to change.
@@ -205,15 +206,16 @@ class Flush(Preparing):
 
         What is not done (a person pasted over the key in this moment) is planned again on the answer.
         """
-        place = self.layout(after).columns.get(self.target.key)
+        layout = self.layout(after)
+        place = layout.columns.get(self.target.key)
         if place is None:
             return
         for update in step.updates:
-            key = table.key_of(after.value(step.lands(update.at), place))
+            key = after.texts(step.lands(update.at)).get(place)
             if key == tidy(update.row.key) and update.row.key not in step.unfinished:
                 self._settle(Outcome(update.row.key, "written", waiting=update.waiting))
         if step.appends:
-            count = Counter(key for _, key in after.keys(place, -1))
+            count = Counter(key for _, key in after.keys(place, layout.header))
             for append in step.appends:
                 if count[tidy(append.row.key)] == 1:
                     self._settle(Outcome(append.row.key, "written", waiting=append.waiting))

@@ -78,16 +78,23 @@ def find_layout(
             for name, place in found.items()
             if not match_headers({place: texts.get(place, "")}, [name])
         },
-        computed=tuple(name for name, place in found.items() if name != key and _is_computed(snapshot, header, place)),
+        computed=tuple(
+            name
+            for name, place in found.items()
+            if name != key and _is_computed(snapshot, header, place, found.get(key, -1))
+        ),
         header_is_gone=_header_is_gone(snapshot, names, header),
     )
 
 
-def _is_computed(snapshot: Snapshot, header: int, place: int) -> bool:
+def _is_computed(snapshot: Snapshot, header: int, place: int, key_place: int) -> bool:
     head = snapshot.value(header, place)
     if isinstance(head, Formula) and _FILLS_ITS_COLUMN.search(head.text):
         return True
-    return any(place in line for row, line in snapshot.spills.items() if row > header)
+    # Of a part of the tab, rows with a typed key tell as well.
+    keyed = (row for row, line in snapshot.spills.items() if place in line and row > header)
+    is_among_ours = any(isinstance(snapshot.value(row, key_place), str | float) for row in keyed)
+    return is_among_ours or snapshot.spills_from_the_top(place, header)
 
 
 def _header_is_gone(snapshot: Snapshot, names: Sequence[str], header: int) -> bool:

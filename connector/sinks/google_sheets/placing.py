@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from connector.core.errors import NeedsAction
 from connector.core.keys import tidy
 from connector.sinks.google_sheets.changes import Append, Plan, Update
 from connector.sinks.google_sheets.snapshot import Protection, Snapshot
@@ -43,18 +42,19 @@ def _signs(text: str) -> set[str]:
 
 
 def place_new_rows(plan: Plan, snapshot: Snapshot, key: str, *, first_rows: int, room: int) -> None:
-    """Decide where each of the plan's new rows goes; those for which the file has no cells are held.
+    """Decide where each of the plan's new rows goes; those that can't go anywhere are held.
 
     Args:
         first_rows: how many blank rows below the header may be taken while none of our rows is there.
         room: cells that the file still has room for.
-
-    Raises:
-        NeedsAction: the key column is protected.
     """
     if not plan.appends:
         return
-    table = _Table(plan, snapshot, key)
+    table = _Table(plan, snapshot)
+    plan.why_held = table.obstacle(key)
+    if plan.why_held:
+        plan.held, plan.appends = plan.appends, []
+        return
     fits = max(0, room // max(1, snapshot.column_count))
     if any(_forbids_insert(range_, plan.last + 1) for range_ in snapshot.protections):
         table.fill(table.blank_rows(grow=max(0, fits - 1)), len(plan.appends))
@@ -90,7 +90,7 @@ class _Table:
         filled: the rows that were taken.
     """
 
-    def __init__(self, plan: Plan, snapshot: Snapshot, key: str) -> None:
+    def __init__(self, plan: Plan, snapshot: Snapshot) -> None:
         self._plan = plan
         self._snapshot = snapshot
         self._managed: Collection[int] = set(plan.layout.columns.values())
@@ -98,12 +98,22 @@ class _Table:
         self._columns = [range_ for range_ in snapshot.protections if range_.spans_rows(header, last)]
         self._others = [range_ for range_ in snapshot.protections if range_ not in self._columns]
         self.filled: list[int] = []
+
+    def obstacle(self, key: str) -> str:
+        """Why no row can be added at all, and what to do; "" when one can."""
+        title, place = self._snapshot.title, self._plan.layout.columns[key]
+        if self._snapshot.spills_from_the_top(place, self._plan.layout.header):
+            return (
+                f'The column "{key}" of "{title}" is made by a formula, which a new row\'s key would break: type the '
+                "header over the formula, or let the mapping use another tab."
+            )
         for range_ in self._columns:
-            if range_.forbids(last + 1, plan.layout.columns[key]):
-                raise NeedsAction(
-                    f'The column "{key}" of "{snapshot.title}" is protected ({range_.name}), so no row can be added: '
-                    "Data > Protect sheets and ranges > this range > Set permissions, and add the connector's account."
+            if range_.forbids(self._plan.last + 1, place):
+                return (
+                    f'The column "{key}" of "{title}" is protected ({range_.name}), so no row can be added: Data > '
+                    "Protect sheets and ranges > this range > Set permissions, and add the connector's account."
                 )
+        return ""
 
     def blank_rows(self, *, grow: int) -> Iterator[int]:
         """Rows below our last one that are known to be blank, nearest first; then *grow* rows below the grid."""

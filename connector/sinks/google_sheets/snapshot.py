@@ -169,11 +169,16 @@ class Snapshot:
 
     def keys(self, column: int, header: int) -> Iterator[tuple[int, str]]:
         """(row, key) of the rows with a key, from the top; *column* is the key's."""
-        for row in sorted(self.cells.keys() | self.spills.keys()):
+        spills = self.spills if self.spills_from_the_top(column, header) else {}
+        for row in sorted(self.cells.keys() | spills.keys()):
             value = self.value(row, column)
-            key = key_of(self.spills.get(row, {}).get(column) if value is None else value)
+            key = key_of(spills.get(row, {}).get(column) if value is None else value)
             if key and row != header:
                 yield row, key
+
+    def spills_from_the_top(self, column: int, header: int) -> bool:
+        """Whether an array formula in *column*'s header or first cell fills it; one further below does not count."""
+        return any(column in self.spills.get(row, {}) for row in (header + 1, header + 2))
 
     def has_hidden_results(self, column: int, row: int) -> bool:
         """Whether formulas make cells of *column* or *row* and their results were not asked for."""
