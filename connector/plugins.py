@@ -10,8 +10,6 @@ from connector.core.sink import Sink
 from connector.core.source import Source
 from connector.core.words import unknown_word
 
-_OWN_PACKAGE = "affiliate-connector"
-
 
 class UnusablePlugin(Exception):
     """No installed package offers a plug-in of that type, or its module can't be imported; the message says which."""
@@ -66,4 +64,4 @@ def _offered(kind: str) -> dict[str, EntryPoint]:
 
 
 def _is_ours(point: EntryPoint) -> bool:
-    return point.dist is not None and point.dist.name == _OWN_PACKAGE
+    return point.value.startswith("connector.")  # the package's own modules
