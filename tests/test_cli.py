@@ -503,8 +503,33 @@ def test_status_before_the_first_start_makes_no_files(started: Shell, tmp_path: 
         ("local/local_csv", "not started", 0)
     ]
     assert started.type("status") == 0
-    assert "local/local_csv" in started.out
+    assert started.out.splitlines() == [
+        "The server is not running, and nothing was received yet.",
+        "  From           Received  Last webhook",
+        "  firstpromoter         0  never",
+        "  everflow              0  never",
+        "  To               Rows  Last write",
+        "  local/local_csv     0  never",
+        "Next: connector serve",
+    ]
     assert not (tmp_path / "data").exists()
+
+
+def test_status_begins_with_the_answer(started: Shell, tmp_path: Path) -> None:
+    _append(tmp_path, signed_up)
+    assert started.type("status") == 0
+    assert started.out.startswith("The server is not running; 1 event is not read yet.\n")
+    assert started.type("drain") == 0
+    assert started.type("status") == 0
+    assert started.out.startswith("The server is not running; what was received is delivered.\n")
+    (tmp_path / "data" / "affiliates.csv").unlink()
+    (tmp_path / "data" / "affiliates.csv").mkdir()
+    assert started.type("resync", "local/local_csv") == 0
+    assert started.type("drain") == 1
+    assert started.type("status") == 0
+    assert started.out.startswith("local/local_csv stopped; 1 affiliate is pending. Nothing is lost.\n")
+    assert "\u2717 local/local_csv  needs action\n  " in started.out
+    assert max(map(len, started.out.splitlines())) <= 80 + len(str(tmp_path))
 
 
 def _append(folder: Path, *bodies: dict[str, Any], name: str = "firstpromoter", query: bytes = b"") -> None:
@@ -560,7 +585,7 @@ def test_a_topic_with_a_slip_is_told_by_status_and_by_preview(started: Shell, tm
     _append(tmp_path, body, name="everflow", query=b"topic=partner_creatd")
     assert started.type("drain") == 0
     assert started.type("status") == 0
-    assert f"everflow: {told} It came" in started.out
+    assert f"everflow: {told} It came" in " ".join(started.out.split())
     right = ("preview", "body.json", "--source", "everflow", "--topic", "partner_created")
     assert started.type(*right) == 0
     assert "there is no topic" not in started.out

@@ -78,18 +78,18 @@ def width() -> int:
     return min(120, max(60, get_terminal_size().columns)) if sys.stdout.isatty() else 80
 
 
-def wrapped(text: str, *, indent: int = 0) -> list[str]:
-    """*text* in lines of the terminal's width; words, paths and commands stay whole."""
-    blanks = " " * indent
+def wrapped(text: str, *, indent: int = 0, first: int | None = None) -> list[str]:
+    """*text* in lines of the terminal's width, the *first* indented otherwise; words and paths stay whole."""
     return textwrap.wrap(
-        harmless(text).replace("\n", " "), width(), initial_indent=blanks, subsequent_indent=blanks,
+        harmless(text).replace("\n", " "), width(), initial_indent=" " * (indent if first is None else first),
+        subsequent_indent=" " * indent,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
 
 
 def mark(level: str) -> str:
-    """The sign of a line that is ``ok``, a ``notice`` or a ``problem``."""
-    signs = {"ok": ("\u2713", "ok"), "notice": ("\u00b7", "-"), "problem": ("\u2717", "x")}
+    """The sign of a line that is ``ok``, good to know (``notice``), ``waiting`` for a person, or a ``problem``."""
+    signs = {"ok": ("\u2713", "ok"), "notice": ("\u00b7", "-"), "waiting": ("!", "!"), "problem": ("\u2717", "x")}
     plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
     return signs[level][plain]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -22,7 +22,7 @@ from connector.cli.common import (
     visited,
     visited_if_there,
 )
-from connector.cli.printing import Report, ago, cell_text, duration, many, show, table
+from connector.cli.printing import Report, ago, duration, many, mark, show, table, wrapped
 from connector.core.errors import StoreUnavailable
 from connector.core.platform_api import Repair
 from connector.settings import Config, RouteConfig
@@ -111,11 +111,14 @@ class StatusReport(Report):
     """What ``status`` prints.
 
     Args:
+        summary: the answer in a sentence.
         refused: webhooks refused since the server's start, by reason.
         records: affiliates.
         waiting: events that are not projected yet.
+        next: one command to type, or "".
     """
 
+    summary: str
     server: str
     refused: dict[str, int]
     records: int
@@ -124,57 +127,96 @@ class StatusReport(Report):
     routes: list[RouteLine]
     readings: list[ReadingLine]
     dead_letters: int
+    next: str
 
     def lines(self) -> Iterator[str]:
-        yield f"server: {self.server}"
-        yield f"affiliates: {self.records:,}; events that wait to be read: {self.waiting:,}"
-        if self.refused:
-            counts = ", ".join(f"{reason} {count}" for reason, count in self.refused.items())
-            yield f"webhooks refused since the server's start: {counts}; the log says why"
-        yield ""
-        yield from table(
-            [
-                "source", "received", "duplicates", "not about an affiliate", "unreadable", "no time",
-                "last received", "last event",
-            ],
+        yield from wrapped(self.summary)
+        yield from _figures(
+            ["From", "Received", "Duplicates", "Not about an affiliate", "Unreadable", "No time", "Last webhook"],
             [
                 (
                     s.source, s.received, s.duplicates, s.no_affiliate, s.unreadable, s.undated,
-                    ago(s.last_received_at), ago(s.last_event_at),
+                    ago(s.last_received_at),
                 )
                 for s in self.sources
             ],
         )  # fmt: skip
-        yield ""
-        yield from table(
-            ["route", "state", "pending", "oldest", "retrying", "waiting", "rows", "dead letters", "last delivery"],
+        yield from _figures(
+            ["To", "Rows", "Pending", "Oldest", "Retrying", "Waiting", "Dead letters", "Last write"],
             [
                 (
-                    r.route, r.state, r.pending,
-                    None if r.oldest_pending_seconds is None else duration(r.oldest_pending_seconds), r.retrying,
-                    r.waiting, r.rows, r.dead_letters, ago(r.delivered_at),
+                    r.route, r.rows, r.pending,
+                    "" if r.oldest_pending_seconds is None else duration(r.oldest_pending_seconds), r.retrying,
+                    r.waiting, r.dead_letters, ago(r.delivered_at),
                 )
                 for r in self.routes
             ],
         )  # fmt: skip
-        for notice in self._notices():
-            yield ""
-            yield notice
+        for sign, text in self._notices():
+            first, *more = text.split("\n", 1)
+            yield from wrapped(f"{mark(sign)} {first}", indent=2, first=0)
+            for line in more:
+                yield from wrapped(line, indent=2)
+        if self.next:
+            yield f"Next: {self.next}"
 
-    def _notices(self) -> Iterator[str]:
+    def _notices(self) -> Iterator[tuple[str, str]]:
         """What a person should know or do, beside the figures."""
         for route in self.routes:
             if route.reason:
-                yield f"{route.route}: {cell_text(route.reason)}"
+                sign = "problem" if route.state in _STOPPED else "waiting"
+                yield sign, f"{route.route}  {route.state}\n{route.reason}"
             if route.edited:
-                yield restart_wanted(route.route)
-        for reading in self.readings:
-            yield reading.line()
+                yield "waiting", restart_wanted(route.route)
+        if self.refused:
+            counts = ", ".join(f"{reason} {count}" for reason, count in self.refused.items())
+            yield "waiting", f"webhooks refused since the server's start: {counts}; the log says why"
         for source in self.sources:
             for topic, at in source.unknown_topics.items():
-                yield f"{source.source}: {unknown_topic(topic)} It came {ago(at)}."
+                yield "waiting", f"{source.source}: {unknown_topic(topic)} It came {ago(at)}."
         if self.dead_letters:
-            yield f"{many(self.dead_letters, 'dead letter')}; see: connector dead-letters list"
+            yield "waiting", f"{many(self.dead_letters, 'dead letter')}; see: connector dead-letters list"
+        for reading in self.readings:
+            yield ("waiting" if reading.last_try_failed else "notice"), reading.line()
+
+
+_STOPPED = ("needs action", "bug")
+
+
+def _figures(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """A table without the columns that are 0 everywhere, but for the first two."""
+    shown = [i for i in range(len(headings)) if i < 2 or any(row[i] for row in rows)]
+    lines = table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
+    yield from (f"  {line}" for line in lines)
+
+
+def _summary(server: str, records: int, waiting: int, received: int, routes: Sequence[RouteLine]) -> str:
+    """The answer in a sentence or two, the worst first."""
+    pending = sum(route.pending for route in routes)
+    parts = []
+    if pending or not waiting:
+        parts.append(f"{many(pending, 'affiliate')} {'is' if pending == 1 else 'are'} pending")
+    if waiting:
+        parts.append(f"{many(waiting, 'event')} {'is' if waiting == 1 else 'are'} not read yet")
+    on_their_way = " and ".join(parts)
+    stopped = [route.route for route in routes if route.state in _STOPPED]
+    waiting_routes = [route.route for route in routes if route.state == "waiting"]
+    if server == "not running" and not received and not waiting:
+        return "The server is not running, and nothing was received yet."
+    if stopped:
+        return f"{' and '.join(stopped)} stopped; {on_their_way}. Nothing is lost."
+    if server == "not running":
+        rest = on_their_way if pending or waiting else "what was received is delivered"
+        return f"The server is not running; {rest}."
+    if server != "ready":
+        return f"The server is {server}."
+    if waiting_routes:
+        return f"{' and '.join(waiting_routes)} waits for its destination; {on_their_way}. Nothing is lost."
+    if pending or waiting:
+        return f"The server delivers: {on_their_way}."
+    if not received:
+        return "The server is ready, and nothing was received yet."
+    return f"Everything is up to date: {many(records, 'affiliate')} in {many(len(routes), 'table')}."
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
@@ -190,20 +232,27 @@ def _status(settings: Config) -> StatusReport:
     with visited_if_there(settings) as store:
         found = None if store is None else store.status()
         routes = {route.route: route for route in found.routes} if found else {}
+        source_lines = _source_lines(settings, store, found, counts)
+        route_lines = [
+            _route_line(
+                route, routes.get(route.name), counts, edited=route.name in edited, running=server != "not running"
+            )
+            for route in settings.routes
+        ]
+        records, waiting = (found.records, found.waiting) if found else (0, 0)
+        received = sum(line.received for line in source_lines) + records
+        letters_next = "connector dead-letters list" if counts else ""
         return StatusReport(
+            summary=_summary(server, records, waiting, received, route_lines),
             server=server,
             refused=refusals(settings) if server.startswith(("ready", "not ready")) else {},
-            records=found.records if found else 0,
-            waiting=found.waiting if found else 0,
-            sources=_source_lines(settings, store, found, counts),
-            routes=[
-                _route_line(
-                    route, routes.get(route.name), counts, edited=route.name in edited, running=server != "not running"
-                )
-                for route in settings.routes
-            ],
+            records=records,
+            waiting=waiting,
+            sources=source_lines,
+            routes=route_lines,
             readings=_reading_lines(settings, store),
             dead_letters=sum(counts.values()),
+            next="connector serve" if server == "not running" else letters_next,
         )
 
 
