@@ -36,7 +36,7 @@ _LARGEST_COUNT = 10**18
 
 _READ_BY_MACHINES = frozenset({
     "email", "phone", "website", "referral_link", "avatar_url", "ref_id", "promo_code", "customer_promo_code",
-    "referral_code", "external_id", "currency", "postal_code",
+    "referral_code", "external_id", "currency", "postal_code", "url", "code", "token",
     "twitter", "youtube", "facebook", "linkedin", "instagram", "tiktok", "twitch",
 })  # fmt: skip
 
@@ -76,16 +76,17 @@ def text(value: object) -> str | None:
 
 
 def text_for(path: str, value: object) -> str | None:
-    """``text`` for a path of the record: what machines read is rid of invisible signs altogether."""
+    """``text``, ``cleaned`` for a path of the record."""
     said = text(value)
-    if said is None or said.isascii():
-        return said
+    return said if said is None or (said.isascii() and said.isprintable()) else cleaned(path, said)
+
+
+def cleaned(path: str, said: str) -> str | None:
+    """*said* as the record has it at *path*: what machines read is rid of invisible signs altogether."""
     field = path.rpartition(".")[2]
     if field in _READ_BY_MACHINES:
-        said = visible(said)
-    elif field == "country":
-        said = one_line(said)
-    return said or None
+        return visible(said) or None
+    return (one_line(said) if field == "country" else trimmed(said)) or None
 
 
 def custom_value(value: object) -> str | int | bool | None:

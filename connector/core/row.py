@@ -45,6 +45,8 @@ class Column(Struct, frozen=True):
         where: ``file:line`` of the field, for people.
         paths: where the value comes from, in the record's words: ``balances.current.cash``; () for a constant.
         words: what is shown for each word of a closed vocabulary: ``(("pending", "Waits for us"), …)``.
+        later_words: of *words*, what is shown for those that came into the vocabulary after people had written mappings
+            and made properties: where the destination does not take one, the cell is left out and not the row.
         on_error: what is left out for a value that only the destination knows to be wrong: the row, or only the cell.
     """
 
@@ -59,6 +61,7 @@ class Column(Struct, frozen=True):
     where: str = ""
     paths: tuple[str, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
+    later_words: tuple[str, ...] = ()
     on_error: Literal["dead_letter", "leave_empty"] = "dead_letter"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from connector.core.facts import AffiliateUpdate, Fact, Value
-from connector.core.lenient import Fields, amount, count, iso, iso_or_none, micros_of_time, text, text_for
+from connector.core.lenient import Fields, amount, cleaned, count, iso, iso_or_none, micros_of_time, text, text_for
 from connector.core.money import exponent, from_minor
 from connector.core.source import API_TOPIC, Event
 
@@ -45,6 +45,8 @@ class Statement:
 
     def put(self, path: str, value: Value) -> None:
         """One fact; a blank says nothing."""
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            value = cleaned(path, value)
         if value is not None and value != "" and value != ():
             self.facts[path] = (self.at, self.rank, value)
 

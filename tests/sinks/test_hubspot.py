@@ -228,6 +228,18 @@ def test_an_option_that_hubspot_lacks_is_refused_with_the_options_it_has(
     assert outcome.reason.startswith('state "A" is none of the property\'s options in HubSpot (a, b) (INVALID_OPTION)')
 
 
+def test_a_word_that_came_later_costs_only_its_cell_where_hubspot_lacks_the_option(
+    server: HubSpotServer, sink: HubSpotCrm
+) -> None:
+    """People's property is older than the word: their contact must not become a dead letter for it."""
+    server.define("contacts", definition("state", "enumeration", options=[("active", "Active")]))
+    target = target_of([*plain, column("state", later_words=("unknown",))])
+    assert kinds(sink.write(target, [row(1, state="active")])) == {"written": 1}
+    assert kinds(sink.write(target, [row(1, state="unknown"), row(2, state="unknown")])) == {"written": 2}
+    assert contact(server, 1)["state"] == "active"
+    assert contact(server, 2)["firstname"] == "Ada 2"
+
+
 def test_an_option_that_somebody_took_away_meanwhile_is_not_told_as_there(
     server: HubSpotServer, sink: HubSpotCrm
 ) -> None:

@@ -100,7 +100,9 @@ class FieldReader:
         lookup = self._map(kind, shape) if model.map is not None else None
         default = self._default(shape, column_type)
         column = self._column(column_type, model.overwrite or overwrite, default, lookup)
-        column = replace(column, paths=self._paths(), words=self._words(kind))
+        words = self._words(kind)
+        later = tuple(shown for word, shown in words if word in ADDED_STATUSES and word not in (model.map or {}))
+        column = replace(column, paths=self._paths(), words=words, later_words=later)
         if value is None or len(self._reading.problems) > mistakes_before:
             return column, None
         return column, Field(

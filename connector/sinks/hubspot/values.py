@@ -181,7 +181,8 @@ def item_of(plan: Plan, row: Row) -> Item | Refusal:
         text = text_of(row.cells[name], there)
         code = wrong_with(text, there)
         if code is not None:
-            if column.on_error == "dead_letter" or name == plan.key:
+            is_later_word = code == "INVALID_OPTION" and text in column.later_words
+            if (column.on_error == "dead_letter" and not is_later_word) or name == plan.key:
                 return refusal(column, text, code, plan.file, options=there.options)
             text = ""
         texts[name] = "" if text.isspace() else text

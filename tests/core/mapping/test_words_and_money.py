@@ -62,6 +62,7 @@ def test_a_map_from_before_shows_a_word_that_came_later_and_check_warns() -> Non
     loaded = mapping(f'"X" = {_WITHOUT}')
     assert row(loaded, status="unknown").cells["X"] == "unknown"
     assert row(loaded, status="active").cells["X"] == "A"
+    assert loaded.columns[0].later_words == ("unknown", "invited")
     (warning,) = loaded.warnings
     assert str(warning) == (
         'm.toml:4:32: status is now also "unknown" and "invited", which is shown as it is without a rule: add one'
