@@ -101,7 +101,8 @@ class FieldReader:
         default = self._default(shape, column_type)
         column = self._column(column_type, model.overwrite or overwrite, default, lookup)
         words = self._words(kind)
-        later = tuple(shown for word, shown in words if word in ADDED_STATUSES and word not in (model.map or {}))
+        ruled = {*(model.map or {}), *(ADDED_STATUSES if "*" in (model.map or {}) else ())}
+        later = tuple(shown for word, shown in words if word in ADDED_STATUSES and word not in ruled)
         column = replace(column, paths=self._paths(), words=words, later_words=later)
         if value is None or len(self._reading.problems) > mistakes_before:
             return column, None
