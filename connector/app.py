@@ -16,12 +16,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 from connector import alerts, logs
 from connector.assembly import (
@@ -104,10 +104,6 @@ def _moment_of(note: str | None) -> datetime | None:
         return None
 
 
-def _repair_of(options: object) -> Any:
-    return getattr(options, "repair", None)
-
-
 class Program:
     """All rooms of one configuration, but the receiver. Made without touching the network.
 
@@ -186,24 +182,32 @@ class Program:
     # ------------------------------------------------ threads
 
     def start(self) -> None:
-        """Start projecting, delivering and watching. What the threads need is imported before they start: an import may
-        fail where few files may be open."""
-        self._load_libraries()
-        repairs = [found for found in self.config.sources if isinstance(_repair_of(found.options), Repair)]
-        if repairs:
-            from connector.backfill.reading import Repairs  # with httpx, which takes 0.1 s to import
+        """Start projecting, delivering and watching, in a thread: it takes some tenths of a second."""
+        self._start("start", self._start_threads)
 
-            for found in repairs:
-                every = _repair_of(found.options).every_seconds
-                lock = reading_lock(self.config, found.name)
-                repair = Repairs(self.sources[found.name], self.store, lock, every, stop=self.stop, now=utc_now)
-                self._start(f"repair {found.name}", repair.run)
-        self._start("projector", self.projector.run)
-        for worker in self.workers:
-            self._start(f"route {worker.route.name}", worker.run)
-        self._start("watch", self._watch)
+    def _start_threads(self) -> None:
+        """All imports come first: one may fail where too few files may be open, and is tried again then."""
+        self._load_libraries()
+        runs: list[tuple[str, Callable[[], None]]] = [("projector", self.projector.run)]
+        runs += [(f"route {worker.route.name}", worker.run) for worker in self.workers]
+        runs += [("watch", self._watch), *self._repairs()]
         if self.config.alerts.url is not None:
-            self._start("alerts", self._alerts(self.config.alerts.url).run)
+            runs.append(("alerts", self._alerts(self.config.alerts.url).run))
+        for name, run in runs:
+            self._start(name, run)
+
+    def _repairs(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        for found in self.config.sources:
+            repair = getattr(found.options, "repair", None)
+            if isinstance(repair, Repair):
+                from connector.backfill.reading import Repairs  # with httpx, which takes 0.1 s to import
+
+                source, lock = self.sources[found.name], reading_lock(self.config, found.name)
+                every = repair.every_seconds
+                yield (
+                    f"repair {found.name}",
+                    Repairs(source, self.store, lock, every, stop=self.stop, now=utc_now).run,
+                )
 
     def _load_libraries(self) -> None:
         """Import what delivery and mappings load when they meet their first record."""
@@ -285,6 +289,8 @@ class Program:
             while not self.stop.is_set():
                 try:
                     run()
+                except Stopping:
+                    return
                 except BaseException as error:  # also a plug-in's sys.exit()
                     # Every room catches its own errors; if one does not, readiness must say so.
                     fault = describe(error)
@@ -295,9 +301,10 @@ class Program:
                 self.stop.wait(wait)
                 wait = min(2 * wait, _LONGEST_RESTART_WAIT_SECONDS)
 
-        thread = threading.Thread(target=supervised, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        if not self.stop.is_set():
+            thread = threading.Thread(target=supervised, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop_soon(self) -> None:
         """Count ``stop_within_seconds`` from now; without this they count from ``close``."""

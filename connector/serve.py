@@ -96,12 +96,7 @@ async def _run(server: uvicorn.Server, listener: socket.socket, program: Program
         sources=",".join(source.name for source in program.config.sources),
         routes=",".join(route.name for route in program.config.routes),
     )
-    try:
-        await asyncio.to_thread(program.start)  # nobody who asks has to wait for it
-    except BaseException:
-        server.should_exit = True
-        await serving
-        raise
+    program.start()
     await serving
 
 

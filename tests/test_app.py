@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -43,6 +43,13 @@ def _event(number: int) -> bytes:
     event = {"id": number, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"}
     promoter = {"id": number, "email": f"p{number}@example.com", "status": "active"}
     return json.dumps({"event": event, "data": {"promoter": promoter}}).encode()
+
+
+def _until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def _until_closed(sender: socket.socket, seconds: float = 30.0) -> bytes:
@@ -279,14 +286,29 @@ def test_a_watch_that_dies_does_not_stop_watching(tmp_path: Path, nursery: Nurse
 
     program.clock = Raising()
     program.start()
-    ends = time.monotonic() + 10
-    while "watch" not in program.reasons():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    _until(lambda: "watch" in program.reasons())
     program.projector.failures = 3
-    while "projector" not in program.reasons():  # it looks again
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    _until(lambda: "projector" in program.reasons())  # it looks again
+    program.close()
+
+
+def test_a_start_that_fails_is_tried_again(tmp_path: Path, nursery: Nursery) -> None:
+    """An import may find too few files: that must not be the end of projecting and delivering."""
+
+    class Hungry(Program):
+        tries = 0
+
+        def _load_libraries(self) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise OSError(24, "Too many open files")
+            super()._load_libraries()
+
+    program = Hungry(config.load(Connector(tmp_path, nursery).config, {}))
+    program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, now(), _event(1))])
+    program.start()
+    _until(lambda: "start" in program.reasons())
+    _until(lambda: program.store.status().routes[0].rows == 1)
     program.close()
 
 
@@ -305,6 +327,7 @@ from connector.app import Program
 from connector.core.source import Event
 program = Program(config.load(Path({str(connector.config)!r}), examples=False))
 program.start()
+program._threads[0].join()  # it starts the others
 before = set(sys.modules)
 program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, datetime.now(UTC), {body.encode()!r})])
 ends = time.monotonic() + 20
