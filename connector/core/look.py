@@ -40,7 +40,7 @@ _KNOWN_PATHS = {
     "referral_link": ("The referral link; a click opens it.", "Referral link"),
     "labels": ("The labels, from A to Z.", "Labels"),
     "stats.visitors": ("Visits that came by the link.", "Clicks"),
-    "stats.leads": ("Visitors who signed up.", "Leads; in FirstPromoter v2 Referrals"),
+    "stats.leads": ("Visitors who signed up.", "Leads, or Referrals"),
     "stats.customers": ("Leads who have paid.", "Customers"),
     "stats.sales": ("How many sales.", "Sales"),
     "stats.sales_total": ("The money of all sales.", "Revenue"),
