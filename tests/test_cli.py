@@ -292,6 +292,24 @@ def test_urls_need_the_tokens_of_their_sources(started: Shell, tmp_path: Path) -
     assert started.type("status") == 0
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("connector st", ["status"]),
+        ("connector dead-letters re", ["replay"]),
+        ("connector backfill --dr", ["--dry-run"]),
+    ],
+)
+def test_the_shell_completes_words(tmp_path: Path, typed: str, offered: list[str]) -> None:
+    place = str(len(typed.split()) - 1)
+    completing = {"_CONNECTOR_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": place}
+    done = subprocess.run(
+        [sys.executable, "-m", "connector"], capture_output=True, text=True, cwd=tmp_path, timeout=30,
+        env={**os.environ, **completing},
+    )  # fmt: skip
+    assert done.stdout.split() == offered
+
+
 # ---------------------------------------------------------------- check, preview
 
 

@@ -37,6 +37,9 @@ COMMANDS: Final = {
 }
 """Each command, and the module and function that do it."""
 
+_OPTIONS: Final = ("--help", "-h", "--version", "--install-completion", "--show-completion")
+"""What may stand in the place of a command."""
+
 _GROUPS: Final = {"dead-letters": "What could not be read or written, and what to do about it."}
 
 # typer has click inside in newer versions, and needs it beside itself in older ones: this is the base of whichever.
@@ -71,7 +74,6 @@ def command_line(first: str = "") -> typer.Typer:
         name="connector",
         help="Affiliate webhooks in, one current record per affiliate, rows and contacts out.",
         no_args_is_help=True,
-        add_completion=False,
         context_settings={"help_option_names": ["--help", "-h"]},
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -112,7 +114,7 @@ def _refuse_misplaced(words: Sequence[str]) -> None:
     """Refuse what typer would only call wrong, where we know what would be right."""
     first = words[0] if words else ""
     firsts = {command.split()[0] for command in COMMANDS}
-    if first.startswith("-") and first not in ("--help", "-h", "--version"):
+    if first.startswith("-") and first not in _OPTIONS:
         usual = "serve" if first.startswith(("--config", "-c")) else "COMMAND"
         command = next((word for word in words if word in firsts), usual)
         others = shlex.join(word for word in words if word != command)
