@@ -23,6 +23,7 @@ from connector.core.row import Option, Overwrite, Row
 from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, NothingFound, Record, definition
 from tests.far_sides.loopback import Fault, Reply
+from tests.running import root
 from tests.sinks.host import TestHost
 from tests.sinks.hubspot_account import FILE, by_key, column, kinds, plain, row, sink_of, target_of
 
@@ -1144,6 +1145,33 @@ def test_a_stop_ends_a_write_while_calls_hang(server: HubSpotServer) -> None:
     with pytest.raises(Stopping):
         sink.write(target_of(), [row(number) for number in range(800)])
     assert time.monotonic() - began < 5
+
+
+_stopped = """
+import sys
+from connector.core.errors import Stopping
+from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions
+from tests.sinks.host import TestHost
+from tests.sinks.hubspot_account import row, target_of
+host = TestHost()
+options = HubSpotOptions(type="hubspot", mappings=(), access_token=sys.argv[2], base_url=sys.argv[1])
+sink = HubSpotCrm("hubspot", options, host)
+sink.write(target_of(), [row(9999)])
+host.stop = True
+try:
+    sink.write(target_of(), [row(number) for number in range(800)])
+except Stopping:
+    print("stopped")
+"""
+
+
+def test_calls_that_hang_do_not_hold_up_the_end_of_the_program(server: HubSpotServer) -> None:
+    server.fault_for = lambda call: Fault("hang_after") if call.body.count(b"idProperty") > 1 else None
+    command = [sys.executable, "-c", _stopped, server.url, server.token]
+    began = time.monotonic()
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50, cwd=root)
+    assert done.stdout == "stopped\n"
+    assert time.monotonic() - began < 30, "a call may hang for a minute"
 
 
 def test_the_client_is_imported_only_by_its_sink() -> None:

@@ -7,9 +7,9 @@ overwritten: HubSpot has no conditional write. That is the only race; ``always``
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -174,15 +174,20 @@ class HubSpotCrm:
         if len(batches) == 1:
             run()
             return failures
-        pool = ThreadPoolExecutor(self._connections, thread_name_prefix=self._name)
+        # Not a pool: its threads would hold up the end of the program for as long as a call hangs.
+        threads = [
+            threading.Thread(target=run, name=f"{self._name}-{place}", daemon=True)
+            for place in range(min(self._connections, len(batches)))
+        ]
+        for thread in threads:
+            thread.start()
         try:
-            running = {pool.submit(run) for _ in range(min(self._connections, len(batches)))}
-            while running:
-                self._host.wait(0.0)  # raises Stopping when the program is asked to stop
-                running = wait(running, timeout=1.0).not_done
+            for thread in threads:
+                while thread.is_alive():
+                    self._host.wait(0.0)  # raises Stopping when the program is asked to stop
+                    thread.join(1.0)
         finally:
             waiting.clear()
-            pool.shutdown(wait=False)
         return failures
 
     def _record_ids(self, target: Target, rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
