@@ -248,10 +248,10 @@ def _warn_unless_unique(reading: Reading, key: Column | None, source_names: Sequ
     at: Path = ("key", "field")
     if reading.for_each is not None and not (names_affiliate and not changed):
         item = "item" if reading.for_each == "labels" else "item.id"
-        advice = f'template = "{{id}}/{{{item}}}" is'
+        advice = f'template = "{{id}}/{{{item}}}" is unique'
         reading.warn(at, f'"{key.name}" need not be unique: entries of two affiliates may have one key; {advice}')
     elif not names_affiliate or first_counts or changed:
-        text = f'"{key.name}" need not be unique: of two affiliates with one key, only the first is written; "id" is'
+        text = f'"{key.name}" need not be unique: of two affiliates with one key, only the first is written; "id" is unique'
         reading.warn(at, text)
 
 
