@@ -251,8 +251,8 @@ def _warn_unless_unique(reading: Reading, key: Column | None, source_names: Sequ
         advice = f'template = "{{id}}/{{{item}}}" is unique'
         reading.warn(at, f'"{key.name}" need not be unique: entries of two affiliates may have one key; {advice}')
     elif not names_affiliate or first_counts or changed:
-        text = f'"{key.name}" need not be unique: of two affiliates with one key, only the first is written; "id" is unique'
-        reading.warn(at, text)
+        only = "of two affiliates with one key, only the first is written"
+        reading.warn(at, f'"{key.name}" need not be unique: {only}; "id" is unique')
 
 
 def _source_of(raw: Any) -> Any:
