@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import fcntl
 import json
 import os
@@ -168,6 +169,25 @@ def test_urls_use_the_public_address(started: Shell, tmp_path: Path) -> None:
 def test_token_prints_one_that_is_strong(shell: Shell) -> None:
     assert shell.type("token") == 0
     assert weakness(shell.out.strip()) is None
+
+
+def test_service_prints_a_unit_that_may_write_where_the_configuration_says(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "our 100% data"
+    folder.mkdir()
+    shell.folder = folder
+    assert shell.type("init") == 0
+    assert shell.type("service") == 0
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[method-assign, assignment]
+    unit.read_string(shell.out)
+    escaped = str(folder).replace("%", "%%")
+    assert unit["Service"]["ExecStart"].endswith(f' serve --config "{escaped}/config.toml"')
+    assert unit["Service"]["WorkingDirectory"] == escaped
+    assert unit["Service"]["ReadWritePaths"] == f'"{escaped}"'
+    (folder / "data").mkdir()
+    assert shell.type("service") == 0
+    unit.read_string(shell.out)
+    assert unit["Service"]["ReadWritePaths"] == f'"{escaped}/data"'
 
 
 # ---------------------------------------------------------------- exit codes

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "urls": "setup.urls",
     "serve": "serve.serve",
     "drain": "serve.drain",
+    "service": "service.service",
     "sample": "sample.sample",
     "backfill": "backfill.backfill",
     "status": "status.status",
