@@ -55,7 +55,7 @@ def shaper(
         currency_of: for money: the currency that a record's amount is in.
     """
     if kind == "phone":
-        return lambda value, record: _answer(_phone(_one(value), region or _country_of(record)))
+        return lambda value, record: _answer(_phone(one_line(_one(value)), region or _country_of(record)))
     if kind == "country":
         name = show == "name"
         return lambda value, _: _answer(_country(one_line(_one(value)), name))
@@ -112,7 +112,7 @@ def _decimal(value: Any) -> Decimal:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         number = Decimal(repr(value))
     else:
-        text = value.strip() if isinstance(value, str) else ""
+        text = visible(value) if isinstance(value, str) else ""
         if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", text, re.ASCII):
             raise Unfit(f"{_quoted(value)} is not a number")
         number = Decimal(text)
@@ -248,7 +248,7 @@ def _email_of(text: str) -> tuple[str | None, str]:
 
 
 _INTERNATIONAL_PREFIX = re.compile(
-    r"^[\s(]*(?:0\s*0|\uff0b|\+\s*0\s*0)[\s)]*(?=[1-9(])"
+    r"^[\s(]*(?:0\s*0|\uff0b|\+\s*0\s*0)[\s)./-]*(?=[1-9(])"
 )  # as it is dialled in most countries
 
 
@@ -289,7 +289,7 @@ _OTHER_NAMES = {"uk": "GB", "england": "GB", "scotland": "GB", "wales": "GB", "g
 @lru_cache(maxsize=1024)
 def country_code(text: str) -> str | None:
     """The ISO 3166 code of two letters for a code or an English name of a country; None when there is none."""
-    word = text.strip()
+    word = one_line(text)
     if word.casefold() in _OTHER_NAMES:
         return _OTHER_NAMES[word.casefold()]
     import pycountry

@@ -241,9 +241,12 @@ def test_an_address_keeps_the_platforms_spelling_and_loses_what_nobody_sees(writ
         "(00)44 20 7183 8750",
         "\u202a+44 20 7183 8750\u202c",
         "\u200e020\u00a07183 8750",
+        "00-44-20-7183-8750",
+        "+44\u00a020\u202f7183\u20118750",
+        "0\u200b044 20 7183 8750",
     ],
 )
-@pytest.mark.parametrize("country", ["GB"])
+@pytest.mark.parametrize("country", ["GB", "United\u00a0Kingdom"])
 def test_a_leading_00_is_a_plus_and_marks_of_direction_do_not_count(written: str, country: str) -> None:
     assert cell('{ from = "phone", type = "phone" }', phone=written, country=country) == "+442071838750"
 
