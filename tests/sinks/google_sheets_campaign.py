@@ -185,10 +185,15 @@ class Round:
         # A row with nothing but formulas is prepared for a record.
         typed = [row for row in others if any(not _is_formula(cell) for cell in row.cells.values())]
         self.foreign_rows = {*tab.rows[: self.header], *typed}
+        end = self.header + 1 + len(lines)
+        if end < len(tab.rows) and dice.random() < 0.2:
+            tab.put(end, heads.index("ID"), "TOTAL")
+            self.foreign_rows.add(tab.rows[end])
         for row in [*range(self.header, self.header + 1 + len(lines))]:
             if dice.random() < 0.15:
                 tab.rows[row].hidden = row > self.header
         self._merge_and_protect(tab, heads)
+        self._put_around(tab, end)
         self.remember_foreign(tab)
 
     def _merge_and_protect(self, tab: Tab, heads: list[str | None]) -> None:
@@ -198,9 +203,23 @@ class Round:
             place, top = dice.choice(foreign), dice.randrange(self.header + 1, len(tab.rows) - 2)
             tab.merges.append(Area(tab.rows[top : top + 2], [tab.columns[place]]))
         if foreign and dice.random() < 0.25:
-            tab.protected.append(Area(None, [tab.columns[dice.choice(foreign)]], editable=False, name="their column"))
+            rows = None if dice.random() < 0.5 else tab.rows[self.header : dice.randrange(self.header + 2, 99)]
+            column = tab.columns[dice.choice(foreign)]
+            tab.protected.append(Area(rows, [column], editable=False, name="their column"))
         if self.header and dice.random() < 0.25:
             tab.protected.append(Area(tab.rows[: self.header], None, editable=False, name="the title"))
+
+    def _put_around(self, tab: Tab, end: int) -> None:
+        """What may end at the last record, and then grows with it."""
+        dice, width = self.random, len(tab.columns)
+        if dice.random() < 0.3:
+            tab.cover("basicFilter", self.header, end, 0, width)
+        if dice.random() < 0.2:
+            tab.cover("tables", self.header, end, 0, width, tableId="t", name="Partners")
+        if dice.random() < 0.2:
+            tab.cover("conditionalFormats", self.header + 1, end, 0, width, booleanRule={"format": {}})
+        if dice.random() < 0.2:
+            tab.protected.append(Area(tab.rows[self.header : end], [tab.columns[0]], name="ours"))
 
     def remember_foreign(self, tab: Tab) -> None:
         """Note every cell that is not managed: foreign columns, foreign rows, the header's own words."""
