@@ -271,6 +271,7 @@ def _folded(campaigns: dict[str, _Entry]) -> dict[str, _Entry]:
     folded: dict[str, _Entry] = {}
     for key, entry in sorted(campaigns.items()):
         home = homes.get(key, key) if key.startswith("campaign:") else key
+        home = homes.get(home, home)  # from a campaign's name to its number, and on to its membership
         folded.setdefault(home, _Entry()).fold(entry)
     return folded
 

@@ -238,6 +238,24 @@ def test_a_campaign_that_is_known_by_its_name_only_is_a_membership_too() -> None
     assert [campaign["id"] for campaign in got["campaigns"]] == ["7", "campaign:One"]
 
 
+def test_a_name_leads_to_the_campaign_and_on_to_the_membership() -> None:
+    def said_of(promotion: Body, day: int) -> Body:
+        return v1("lead_signup", {"promoter": {"id": 41}, "promotion": promotion}, day)
+
+    got = record(
+        said_of({"campaign_name": "Main", "ref_id": "ada"}, 1),
+        said_of({"campaign_name": "Main", "campaign_id": 7}, 2),
+        said_of({"id": 701, "campaign_id": 7, "promo_code": "ADA10"}, 3),
+    )
+    (membership,) = got["campaigns"]
+    assert [membership.get(field) for field in ("id", "name", "ref_id", "promo_code")] == [
+        "701",
+        "Main",
+        "ada",
+        "ADA10",
+    ]
+
+
 @pytest.mark.parametrize("complete", [
         v1("promoter_signed_up", {"promoter": promoter(), "promotions": [{"id": 12, "campaign_id": 2}]}, 2),
         row(promoter(promotions=[{"id": 12, "campaign_id": 2}]), 2),
