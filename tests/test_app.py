@@ -187,7 +187,7 @@ def test_a_route_that_needs_a_person_turns_readiness_red_by_name_and_back(tmp_pa
     connector.kill()
 
 
-def test_events_that_can_not_be_read_on_turn_readiness_red_and_are_told_and_back(
+def test_events_that_can_not_be_read_on_turn_readiness_red_are_reported_and_back(
     tmp_path: Path, nursery: Nursery
 ) -> None:
     with Chat() as chat:
@@ -404,7 +404,7 @@ def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery:
     program.close()
 
 
-def test_a_clock_that_is_set_back_is_noticed_and_what_is_owed_is_due(tmp_path: Path, nursery: Nursery) -> None:
+def test_a_clock_that_is_set_back_is_noticed_and_what_is_pending_is_due(tmp_path: Path, nursery: Nursery) -> None:
     program = _program(tmp_path, nursery)
     clock = {"now": 1e9, "steady": 0.0}
     program.clock = ClockWatch(lambda: clock["now"], lambda: clock["steady"])

@@ -67,7 +67,7 @@ def scratch() -> Iterator[Path]:
 
 
 def kind_of(number: int) -> str:
-    """Three events of ten are odd: nobody can read the first, the far side refuses the state of the second, and the
+    """Three events of ten are odd: nobody can read the first, the destination refuses the state of the second, and the
     third is about nobody."""
     return {3: "unreadable", 7: "refused", 9: "about nobody"}.get(number % 10, "plain")
 
@@ -262,7 +262,7 @@ class PointedLetters(DeadLetters):
 
 
 class PointedSink:
-    """A real sink, with points around its calls. Refuses, as a far side would, what ``kind_of`` calls refused."""
+    """A real sink, with points around its calls. Refuses, as a destination would, what ``kind_of`` calls refused."""
 
     Options: ClassVar[type[SinkOptions]] = SinkOptions
     TargetOptions: ClassVar[type[TargetOptions]] = TargetOptions
@@ -300,7 +300,7 @@ class PointedSink:
 
 @dataclass
 class Engine:
-    """Everything between a request and the far side's call, on one folder; stepped by hand or by its threads.
+    """Everything between a request and the destination's call, on one folder; stepped by hand or by its threads.
 
     Args:
         answered: called with the number of every event right before its 202 is sent.
@@ -399,7 +399,7 @@ def faults(engine: Engine, rows: Sequence[Mapping[str, Any]], accepted: set[int]
     """What is wrong, once all is projected and delivered. An event whose answer was cut off may count, or not.
 
     Args:
-        rows: what the far side holds, with the columns of ``target_for``.
+        rows: what the destination holds, with the columns of ``target_for``.
         accepted: numbers of the events that were answered 202.
         sent: and of all that were sent at all.
     """

@@ -50,7 +50,7 @@ class Figures:
 
 @dataclass
 class Shore:
-    """What a campaign needs of a far side.
+    """What a campaign needs of a destination.
 
     Args:
         rows: what it holds, read from its memory, or from the file.
@@ -66,7 +66,7 @@ class Shore:
 
 @contextmanager
 def shore(kind: Kind, folder: Path) -> Iterator[Shore]:
-    """The far side of that kind on the loopback, or the file in *folder*."""
+    """The destination of that kind on the loopback, or the file in *folder*."""
     if kind == "hubspot":
         from tests.far_sides.hubspot_server import HubSpotServer
 

@@ -1,6 +1,6 @@
-"""Far sides that fail with a probability: ``python -m tests.chaos.sinks [--events N] [--seed N]``.
+"""Destinations that fail with a probability: ``python -m tests.chaos.sinks [--events N] [--seed N]``.
 
-The whole engine on a real store with a simulated clock; the far side is a table in memory that remembers every call.
+The whole engine on a real store with a simulated clock; the destination is a table in memory that remembers every call.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Failing:
 
 
 def campaign(folder: Path, kind: str, probability: float, *, events: int, seed: int) -> Figures:
-    """*events* events in any order, a tenth of them twice, while the far side fails; then it fails no more."""
+    """*events* events in any order, a tenth of them twice, while the destination fails; then it fails no more."""
     chance = random.Random(f"{seed} {kind} {probability}")
     affiliates = max(1, events // 5)
     said = [event(chance.randrange(affiliates), at, email=f"{at}@example.com") for at in range(1, events + 1)]
@@ -136,7 +136,7 @@ answers = ("none", "429", "429, wait 60 s")
 
 @dataclass
 class Outage:
-    """What half an hour without a far side came to.
+    """What half an hour without a destination came to.
 
     Args:
         waits: seconds between the calls that were made in vain.

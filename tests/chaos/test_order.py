@@ -189,7 +189,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.arrivals)
     @rule(before=st.booleans())
     def fail(self, before: bool) -> None:
-        """A call that fails before the far side has written, or whose answer is lost."""
+        """A call that fails before the destination has written, or whose answer is lost."""
         self._hook(before, _raise)
         self.world.worker.step()
         self._hook(before, lambda rows: None)

@@ -1,4 +1,4 @@
-"""Far sides that fail at random, for half an hour, for one affiliate: all arrives or is on paper, last state wins."""
+"""Destinations that fail at random, for half an hour, for one affiliate: all arrives or is a letter, last wins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_far_side_that_is_down_for_half_an_hour_costs_no_letter_and_few_calls(
 ) -> None:
     done = outage(folder / "world", answer, seed)
     if answer == "429, wait 60 s":
-        assert min(done.waits) >= 60, "it calls before the far side wants it"
+        assert min(done.waits) >= 60, "it calls before the destination wants it"
         assert len(done.waits) <= 30
     else:
         # Doubling from a second up to a quarter of an hour, spread downwards by half. Before that an outage is told
