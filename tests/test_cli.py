@@ -657,6 +657,27 @@ def test_an_interrupted_drain_does_not_wait_for_a_call_that_hangs(started: Shell
         assert draining.wait(60) == 130
 
 
+def test_explain_finds_an_affiliate_by_a_part_of_its_name(started: Shell, tmp_path: Path) -> None:
+    def person(number: int, first: str, last: str) -> dict[str, Any]:
+        profile = {"first_name": first, "last_name": last}
+        event = {"id": number, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"}
+        promoter = {"id": number, "email": f"p{number}@example.com", "profile": profile}
+        return {"event": event, "data": {"promoter": promoter}}
+
+    _append(tmp_path, person(41, "Ada", "Byron"), person(42, "Mary", "Byron"), person(43, "Grace", "Hopper"))
+    assert started.type("drain") == 0
+    assert started.type("explain", "grace") == 0
+    assert started.out.startswith("firstpromoter:43\n")
+    assert started.type("explain", "byron") == 1
+    assert started.err.splitlines() == [
+        "2 affiliates have that name; choose one by its ID:", "  firstpromoter:41  Ada Byron",
+        "  firstpromoter:42  Mary Byron",
+    ]  # fmt: skip
+    assert started.type("explain", "Grace Hoper") == 1
+    assert started.err.endswith('"Grace Hoper"; did you mean Grace Hopper?\n')
+    assert started.type("forget", "grace", "--yes") == 1  # by its ID or address only
+
+
 def test_forget_says_that_whoever_is_still_at_the_platform_comes_back(started: Shell, tmp_path: Path) -> None:
     _append(tmp_path, signed_up)
     assert started.type("drain") == 0

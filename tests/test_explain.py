@@ -189,7 +189,7 @@ def test_the_command_prints_a_time_line_for_people_and_for_programs(tmp_path: Pa
         assert [entry["kind"] for entry in listed["firstpromoter:41"]] == ["event", "delivery", "route"]
         nobody = connector.command("explain", "eve@example.com")
         assert nobody.returncode == 1
-        assert "nobody is known by eve@example.com" in nobody.stderr
+        assert 'no affiliate has the ID, name or e-mail address "eve@example.com"' in nobody.stderr
     finally:
         connector.kill()
 

@@ -58,10 +58,23 @@ def by_address(store: Store, addresses: tuple[str, ...]) -> Meant:
     return Meant(tuple(found), addresses, tuple(elsewhere))
 
 
+def names(store: Store) -> Iterator[tuple[str, str]]:
+    """Each record id with each name it has: the person's, the company's. Reads all records."""
+    for record_id, facts in _all_records(store):
+        first, last, name, company = (_text(facts, path) for path in ("first_name", "last_name", "name", "company"))
+        for found in dict.fromkeys((f"{first} {last}".strip(), name, company)):
+            if found:
+                yield record_id, found
+
+
+def _text(facts: Mapping[str, Fact], path: str) -> str:
+    _, _, value = facts.get(path, (0, 0, None))
+    return value.strip() if isinstance(value, str) else ""
+
+
 def address_of(facts: Mapping[str, Fact]) -> str | None:
     """The e-mail address of the record with these facts, lower case."""
-    _, _, value = facts.get("email", (0, 0, None))
-    return value.strip().lower() or None if isinstance(value, str) else None
+    return _text(facts, "email").lower() or None
 
 
 def _all_records(store: Store) -> Iterator[tuple[str, dict[str, Fact]]]:

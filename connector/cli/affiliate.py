@@ -11,7 +11,7 @@ import typer
 from connector import assembly
 from connector.affiliates.explain import Entry
 from connector.affiliates.explain import explain as explain_one
-from connector.affiliates.find import whom
+from connector.affiliates.find import Meant, names, whom
 from connector.affiliates.forget import Gone
 from connector.affiliates.forget import forget as forget_all
 from connector.cli.common import ConfigOption, JsonOption, dead_letters, expect_a_store, load, now, visited
@@ -19,11 +19,16 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
 from connector.cli.printing import Report, cell_text, local_time, many, show
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
+from connector.core.words import did_you_mean
 from connector.settings import Config
-from connector.store import open_store
+from connector.store import Store, open_store
 from connector.store.model import StoreInUse
 
 AffiliateArgument = Annotated[str, typer.Argument(help="Its id, as in firstpromoter:41, or its e-mail address.")]
+AnyAffiliate = Annotated[
+    str, typer.Argument(help="Its id, as in firstpromoter:41, its e-mail address, or a part of its name.")
+]
+_MOST_SHOWN = 10
 
 
 class History(Report):
@@ -46,12 +51,12 @@ class History(Report):
         return OK if self.entries else FOUND_PROBLEMS
 
 
-def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def explain(affiliate: AnyAffiliate, config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
     settings = load(config)
-    expect_a_store(settings, f"nobody is known by {affiliate}")
+    expect_a_store(settings, f'no affiliate has the ID "{affiliate}"')
     with visited(settings) as store:
-        meant = whom(store, [source.name for source in settings.sources], affiliate)
+        meant = _meant(store, settings, affiliate)
         sources, letters = assembly.build_sources(settings), dead_letters(settings)
         evaluations = {
             route.name: assembly.evaluation(sink, route, store) for sink in settings.sinks for route in sink.routes
@@ -64,8 +69,31 @@ def explain(affiliate: AffiliateArgument, config: ConfigOption = None, as_json: 
     for record_id, path in meant.elsewhere:
         complain(f"{record_id} names this address too, in {path}")
     if code:
-        complain(f"nobody is known by {affiliate}")
+        complain(_nobody(affiliate))
     return code
+
+
+def _meant(store: Store, settings: Config, affiliate: str) -> Meant:
+    """Who is meant by an id, an address or a name; ends the command where that is not one affiliate."""
+    meant = whom(store, [source.name for source in settings.sources], affiliate)
+    if meant.record_ids or meant.addresses:
+        return meant
+    known = list(names(store))
+    found = {record_id: name for record_id, name in known if affiliate.casefold() in name.casefold()}
+    if len(found) == 1:
+        return Meant(tuple(found))
+    if found:
+        complain(f"{len(found):,} affiliates have that name; choose one by its ID:")
+        for record_id, name in list(found.items())[:_MOST_SHOWN]:
+            complain(f"  {cell_text(record_id)}  {cell_text(name)}")
+    else:
+        guess = did_you_mean(affiliate, (name for _, name in known))
+        complain(_nobody(affiliate) + ("" if guess is None else f"; did you mean {cell_text(guess)}?"))
+    raise Left(FOUND_PROBLEMS)
+
+
+def _nobody(affiliate: str) -> str:
+    return f'no affiliate has the ID, name or e-mail address "{affiliate}"'
 
 
 def _entry_lines(entry: Entry) -> list[str]:
@@ -144,7 +172,7 @@ def forget(
 ) -> int:
     """Take every trace of one affiliate out of what is kept. Events, records, deliveries, dead letters; for good."""
     settings = load(config)
-    expect_a_store(settings, f"nobody is known by {affiliate}")
+    expect_a_store(settings, f'no affiliate has the ID or e-mail address "{affiliate}"')
     try:
         store, exclusive = open_store(settings.store.url, worker=True, now=now), True
     except StoreInUse:
@@ -152,7 +180,7 @@ def forget(
     try:
         meant = whom(store, [source.name for source in settings.sources], affiliate)
         if not meant.record_ids and not meant.addresses:
-            complain(f"nobody is known by {affiliate}")
+            complain(f'no affiliate has the ID or e-mail address "{affiliate}"')
             raise Left(FOUND_PROBLEMS)
         who = ", ".join(meant.record_ids) or affiliate
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Forget {who} for ever?")):

@@ -11,7 +11,6 @@ from connector import logs
 from connector.cli.common import ConfigOption, JsonOption, load
 from connector.cli.exits import FOUND_PROBLEMS, OK
 from connector.cli.printing import Report, show
-from connector.config import SECRET_TABLES
 
 HostOption = Annotated[str | None, typer.Option(help="Listen there instead of where the configuration says.")]
 PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on; 0: any.")]
@@ -46,6 +45,6 @@ def drain(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Deliver what is pending, then leave. For when the server is stopped: receives nothing meanwhile."""
     from connector import app
 
-    settings = load(config, uses=SECRET_TABLES)
+    settings = load(config, uses=("sinks",))
     logs.set_up(hidden=settings.secrets)
     return show(Drained(app.drain(settings)), as_json=as_json)
