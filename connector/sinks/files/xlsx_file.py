@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from openpyxl.worksheet.cell_range import CellRange
 from pydantic import field_validator
 
 from connector.core.errors import NeedsAction
-from connector.core.keys import text_of
+from connector.core.keys import canonical_key, text_of
 from connector.core.look import arranged
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
@@ -47,7 +48,7 @@ class XlsxTable:
     most_links = 65_000
     """Excel takes 65,530 in a tab; with more it calls the file damaged. Further addresses are written as text."""
 
-    def __init__(self, book: Any, tab: str, key: str, results: Callable[[str, int], Sequence[Any]]) -> None:
+    def __init__(self, book: Any, tab: str, key: str, results: Callable[[str], Any]) -> None:
         self._book = book
         self._tab = tab
         self._look: Look | None = None  # of a tab that we made
@@ -58,7 +59,8 @@ class XlsxTable:
         self._last_row = 1
         self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
         self._links: int | None = None  # how many cells have one; None: not counted yet
-        self.computed: dict[tuple[int, int], str] = {}  # the headers that a formula makes, as they are shown
+        self._results = results
+        self.computed: dict[Any, str] = {}  # by cell: headers and keys that a formula makes, as they are shown
         if self._sheet is None:
             return
         if not hasattr(self._sheet, "iter_rows"):
@@ -74,36 +76,45 @@ class XlsxTable:
                     first_rows[number] = [text_of(cell) for cell in cells]
         if first_rows:
             self._header_row = header_among(first_rows, key)
-            self._read_header(width, results)
+            cells = [self._sheet.cell(self._header_row, column) for column in range(1, width + 1)]
+            self._read_results(cells)
+            self._header = [self.computed.get(cell, text_of(raw_of(cell))) for cell in cells]
+            restore_note_sizes(cells)
 
-    def _read_header(self, width: int, results: Callable[[str, int], Sequence[Any]]) -> None:
-        row = self._header_row
-        cells = [self._sheet.cell(row, column) for column in range(1, width + 1)]
-        if any(cell.data_type == "f" for cell in cells):
-            shown = [text_of(value) for value in results(self._sheet.title, row)] + [""] * width
-            self.computed = {(row, cell.column): shown[cell.column - 1] for cell in cells if cell.data_type == "f"}
-        self._header = [self.computed.get((row, cell.column), text_of(raw_of(cell))) for cell in cells]
-        restore_note_sizes(cells)
+    def _read_results(self, cells: Iterable[Any]) -> None:
+        """Note what formulas among *cells* show."""
+        for cell in cells:
+            if cell.data_type == "f" and cell not in self.computed:
+                self.computed[cell] = text_of(self._results(self._sheet.title).cell(cell.row, cell.column).value)
 
     def aim(self, target: Target) -> None:
-        """What is written next is for *target*."""
+        """What is written next is for *target*. Raises NeedsAction when nobody knows what a computed cell shows."""
         self._target = target
         self._look = Look(self._sheet, target) if self._sheet is not None and is_dressed(self._sheet) else None
+        found = locate(self, target)
+        needed = [] if self._sheet is None or len(found) == len(target.columns) else list(self._sheet[self._header_row])
+        if target.key in found:
+            keys = list(self._cells_below_header(found[target.key]))
+            self._read_results(keys)
+            # Below a blank cell, it is not a key but a note of people.
+            needed += takewhile(lambda cell: cell.value is not None, keys)
+        for cell in needed:
+            if self.computed.get(cell) == "":
+                raise NeedsAction(
+                    f"the cell {cell.coordinate} of the tab {self._sheet.title} is computed, and the file does not say "
+                    "what it shows: open the file in Excel and save it, or type its text; nothing was changed."
+                )
+
+    def _cells_below_header(self, position: int) -> Iterator[Any]:
+        if self._last_row > self._header_row:
+            column = position + 1
+            for (cell,) in self._sheet.iter_rows(self._header_row + 1, self._last_row, column, column):
+                yield cell
 
     def note_update(self, now: datetime) -> None:
         """Say in the header that the tab was written."""
         if self._look is not None:
             note_update(self._sheet[self._header_row], now)
-
-    @property
-    def title(self) -> str:
-        """The tab's name, as people spell it."""
-        return self._tab if self._sheet is None else str(self._sheet.title)
-
-    @property
-    def unknown_header(self) -> str | None:
-        """The place of a header whose formula has no result in the file; None: all are known."""
-        return next((f"{get_column_letter(at[1])}{at[0]}" for at, text in self.computed.items() if not text), None)
 
     @property
     def rows(self) -> int:
@@ -115,14 +126,10 @@ class XlsxTable:
         return self._header
 
     def keys(self, position: int) -> Iterator[tuple[int, str]]:
-        column = position + 1
-        if self._last_row > self._header_row:
-            for (cell,) in self._sheet.iter_rows(
-                min_row=self._header_row + 1, max_row=self._last_row, min_col=column, max_col=column
-            ):
-                key = key_text(raw_of(cell))
-                if key:
-                    yield cell.row, key
+        for cell in self._cells_below_header(position):
+            key = canonical_key(self.computed[cell]) if cell in self.computed else key_text(raw_of(cell))
+            if key:
+                yield cell.row, key
 
     def find(self, key: str, position: int) -> Sequence[int]:
         places = self._places.get(position)
@@ -269,6 +276,7 @@ class XlsxBook:
     def __init__(self, book: Any, content: bytes = b"") -> None:
         self._book = book
         self._content = content
+        self._computed: Any = None
         self._tables: dict[str, XlsxTable] = {}
 
     def table(self, target: Target) -> XlsxTable:
@@ -277,24 +285,22 @@ class XlsxBook:
             self._tables[tab.casefold()] = XlsxTable(self._book, tab, target.key, self._results)
         table = self._tables[tab.casefold()]
         table.aim(target)
-        if table.unknown_header and len(locate(table, target)) < len(target.columns):
-            raise NeedsAction(
-                f"the header in {table.unknown_header} of the tab {table.title} is computed, and the file does not say "
-                "what it shows: open the file in Excel and save it, or type the header; nothing was changed."
-            )
         return table
 
-    def _results(self, tab: str, row: int) -> Sequence[Any]:
-        """What the cells of a row show: the results of formulas as the last program computed them."""
-        book = openpyxl.load_workbook(io.BytesIO(self._content), data_only=True)
-        return [cell.value for cell in book[tab][row]]
+    def _results(self, tab: str) -> Any:
+        """The tab with the results of formulas, as the last program computed them."""
+        if self._computed is None:
+            self._computed = openpyxl.load_workbook(io.BytesIO(self._content), data_only=True)
+        return self._computed[tab]
 
     def note_update(self, now: datetime) -> None:
         for table in self._tables.values():
             table.note_update(now)
 
     def dump(self) -> bytes:
-        return dump(self._book, {table.title: table.computed for table in self._tables.values()})
+        return dump(
+            self._book, {cell: text for table in self._tables.values() for cell, text in table.computed.items()}
+        )
 
     def facts(self, target: Target) -> str:
         return f'tab "{target.options.tab}", rows below the header: {self.table(target).rows}'

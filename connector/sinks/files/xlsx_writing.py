@@ -33,12 +33,12 @@ from openpyxl.xml.functions import tostring
 _ROWS_GO_HERE = re.compile(rb"<sheetData\s*(?:/>|>\s*</sheetData>)")
 
 
-Results = Mapping[tuple[int, int], str]
-"""By row and column: what a formula shows. openpyxl keeps no results; a program that computes nothing needs them."""
+Results = Mapping[Any, str]
+"""By cell: what its formula shows. openpyxl keeps no results; a program that computes nothing needs them."""
 
 
-def dump(book: Any, results: Mapping[str, Results] | None = None) -> bytes:
-    """The file of *book*; *results* of formulas by the tab's name."""
+def dump(book: Any, results: Results | None = None) -> bytes:
+    """The file of *book*, with those *results* of formulas."""
     target = io.BytesIO()
     book.properties.modified = datetime.now(UTC).replace(tzinfo=None)
     writer = _BookWriter(book, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True))
@@ -58,13 +58,13 @@ def set_default_font(book: Any, font: Font) -> None:
 
 
 class _BookWriter(ExcelWriter):  # type: ignore[misc] # openpyxl has no types
-    results: Mapping[str, Results]
+    results: Results
 
     def write_worksheet(self, ws: Any) -> None:
         ws._drawing = SpreadsheetDrawing()
         ws._drawing.charts, ws._drawing.images = ws._charts, ws._images
         writer = _SheetWriter(ws)
-        writer.results = self.results.get(ws.title, {})
+        writer.results = self.results
         try:
             writer.write()
             ws._rels = writer._rels
@@ -159,8 +159,8 @@ class _Cells:
             if found is None:
                 found = self._moments[value] = safe_string(to_excel(value, self._epoch))
             content = found
-        elif kind == "f" and sort is str and (cell.row, cell.column) in self._results:
-            shown = escape(self._results[cell.row, cell.column])
+        elif kind == "f" and sort is str and cell in self._results:
+            shown = escape(self._results[cell])
             return f'<c r="{letter}{cell.row}"{looks} t="str"><f>{escape(value[1:])}</f><v>{shown}</v></c>'
         else:
             return self._by_openpyxl(cell)
