@@ -214,6 +214,7 @@ class Connection:
 
     def lost(self) -> None:
         """The connection is closed."""
+        del self._parser  # it refers to us
         if self._timer is not None:
             self._timer.cancel()
 
