@@ -545,6 +545,21 @@ def test_in_a_full_file_the_guards_are_tried_without_a_scratch_tab_and_check_say
             assert [(row["ID"], row["Name"]) for row in file.table()] == [("a:1", "New" if unique else "Zoe")]
 
 
+def test_in_a_full_file_new_rows_take_the_blank_ones_that_are_there(file: SheetsFile) -> None:
+    class Full(GoogleSheets):
+        limits = Limits(file_cells=26_000 + 4 * 5)
+
+    file.book.add("Affiliates", [["ID", "Name", "Status", "Balance", "Joined"]], columns=5, rows=4)
+    file.book.cell_limit = Full.limits.file_cells
+    sink, target = file.sink(kind=Full), file.target()
+    for number in range(3):
+        assert sink.write(target, [record(f"a:{number}")])[0].kind == "written"
+    with pytest.raises(NeedsAction, match="full"):
+        sink.write(target, [record("a:3")])
+    assert [row["ID"] for row in file.table()] == ["a:0", "a:1", "a:2"]
+    assert len(file.tab.rows) == 4
+
+
 def test_a_file_that_people_fill_meanwhile_stops_with_the_reason(file: SheetsFile) -> None:
     file.book.add("Affiliates", [["ID", "Name", "Status", "Balance", "Joined"]], columns=5, rows=2)
     sink, target = file.sink(), file.target()

@@ -96,8 +96,7 @@ class Flush(Preparing):
         for outcome in plan.done:
             self._settle(outcome)
         if not plan.places and not plan.appends:
-            self._hold(plan, snapshot)
-            return snapshot
+            return self._hold(plan, snapshot)
         if plan.grow or not batches.is_locked(snapshot, plan.places):
             step = self._lock_step(snapshot, layout, sorted(plan.places), plan.last, plan.grow)
         else:
@@ -112,13 +111,17 @@ class Flush(Preparing):
             )
         return self.send(snapshot, layout, step)
 
-    def _hold(self, plan: Plan, snapshot: Snapshot) -> None:
-        """These rows wait for a person; where the file has no cells for them, perhaps it has by now."""
+    def _hold(self, plan: Plan, snapshot: Snapshot) -> Snapshot:
+        """The plan's held rows wait for a person; where the file seems full, only once all of it was looked at."""
         if plan.held and not plan.why_held and not self.is_listed:
             self.list_cells()
-            return
+            try:
+                return self.read_all(snapshot.sheet_id)
+            except Rejected:
+                return self.read_or_make()
         reason = plan.why_held or file_is_full(snapshot.title)
         self.held |= dict.fromkeys([append.row.key for append in plan.held], reason)
+        return snapshot
 
     def _begin(self) -> Snapshot:
         """The tab, read; or, where the last flush left it known, with the rows locked that are to change.

@@ -216,7 +216,7 @@ class Reading:
             Rejected: the tab is gone.
         """
         if not self.route.is_big:
-            return self._whole(sheet_id)
+            return self.read_all(sheet_id)
         return self._parts(sheet_id, {self._header_row}, {"metadataKey": table.COLUMN_KEY})
 
     def read_keys(self, sheet_id: int, last: Whereabouts | None) -> Snapshot:
@@ -245,12 +245,20 @@ class Reading:
             snapshot = self._one(filters, formats=formats)
             layout = self.layout(snapshot)
         except Rejected:
-            return self._whole(sheet_id)
+            return self.read_all(sheet_id)
         lacks = batches.needs_tags(snapshot, layout) or layout.missing or layout.waiting or layout.header_is_gone
         # Something of ours is missing, or only the whole tab shows which rows are blank: look at everything once.
-        return self._whole(sheet_id) if lacks or (formats and snapshot.protections) else snapshot
+        return self.read_all(sheet_id) if lacks or (formats and snapshot.protections) else snapshot
 
-    def _whole(self, sheet_id: int, *, results: bool = False) -> Snapshot:
+    def read_all(self, sheet_id: int, *, results: bool = False) -> Snapshot:
+        """The tab as it is, however big. 1 call.
+
+        Args:
+            results: what formulas show, also in a big tab.
+
+        Raises:
+            Rejected: the tab is gone.
+        """
         filters = [{"gridRange": {"sheetId": sheet_id}}]
         return self._one(filters, formats=results or not self.route.is_big, whole=True)
 
@@ -266,7 +274,7 @@ class Reading:
         """Where people's formulas make keys or headers of a big tab, their results are read too (1 more call)."""
         place = layout.columns.get(self.target.key, -1)
         if layout.missing or snapshot.has_hidden_results(place, layout.header):
-            return self._whole(snapshot.sheet_id, results=True) if snapshot.formatted is None else snapshot
+            return self.read_all(snapshot.sheet_id, results=True) if snapshot.formatted is None else snapshot
         return snapshot
 
     # ------------------------------------------------------------ what it means
