@@ -159,6 +159,18 @@ def test_lists_with_ids_are_told_entry_by_entry(tmp_path: Path) -> None:
     world.close()
 
 
+def test_an_affiliate_is_found_by_either_spelling_of_the_address(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.say(event(7, 1, email="ada@b\u00fccher.example"), event(8, 1, email="bob@xn--bcher-kva.example"))
+    for word, found in (
+        ("ADA@xn--bcher-kva.example", "plain:7"),
+        ("ada@b\u00fccher.example\u200b", "plain:7"),
+        ("bob@b\u00fccher.example", "plain:8"),
+    ):
+        assert whom(world.store, ["plain"], word).record_ids == (found,)
+    world.close()
+
+
 def test_rows_that_several_words_mean_are_found(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.say(event(7, 1, email="Ada@Example.com"), event("x@y", 1, email="eve@example.com"))

@@ -277,6 +277,25 @@ def test_contacts_that_exist_are_taken_over_by_e_mail(mode: Mode, new_wording: b
         sink.close()
 
 
+@pytest.mark.parametrize(
+    ("there", "ours"),
+    [
+        ("ada@xn--bcher-kva.example", "ada@b\u00fccher.example"),
+        ("ada@b\u00fccher.example", "ada@xn--bcher-kva.example"),
+    ],
+)
+def test_a_contact_is_found_by_either_spelling_of_its_domain_and_keeps_its_own(
+    server: HubSpotServer, sink: HubSpotCrm, there: str, ours: str
+) -> None:
+    server.add(email=there)
+    ada = row(1, email=ours)
+    for again in (ada, replace(ada, last=ada.cells, cells={**ada.cells, "firstname": "Ada"})):
+        assert kinds(sink.write(target_of(also_match=("email",)), [again])) == {"written": 1}
+    assert len(server.records["contacts"]) == 1
+    assert contact(server, 1)["firstname"] == "Ada"
+    assert contact(server, 1)["email"] == there
+
+
 def test_a_contact_is_taken_over_by_an_additional_address_too(server: HubSpotServer, sink: HubSpotCrm) -> None:
     server.add(email="main@example.com", hs_additional_emails="ada1@example.com;other@example.com")
     assert kinds(sink.write(target_of(also_match=("email",)), [row(1)])) == {"written": 1}
