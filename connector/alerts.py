@@ -30,9 +30,9 @@ _NOTES_OWNER, _REPORTED_NOTE = "connector.alerts", "reported"
 
 Kind = Literal[
     "route_failing", "route_ok", "dead_letter", "digest", "source_quiet", "source_back",
-    "store_failing", "store_ok", "projector_failing", "projector_ok",
+    "store_failing", "store_ok", "projector_failing", "projector_ok", "test",
 ]  # fmt: skip
-Format = Literal["slack", "json"]
+Format = Literal["slack", "teams", "json"]
 
 
 class Message(Struct, frozen=True):
@@ -268,10 +268,17 @@ def _quiet(
 
 
 def body(messages: Sequence[Message], form: Format, at: datetime) -> dict[str, Any]:
-    """What is sent: ``{"text": …}`` for Slack, Mattermost, Google Chat and alike; ``json`` adds the parts."""
+    """What is sent: ``{"text": …}`` for Slack, Mattermost, Google Chat and alike; a card for Microsoft Teams
+    (learn.microsoft.com, "Create incoming webhooks with Workflows"); ``json`` has the parts as well.
+    """
     if form == "slack":
         text = "\n".join(f"• {message.text}" for message in messages) if len(messages) > 1 else messages[0].text
         return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
+    if form == "teams":
+        blocks = [{"type": "TextBlock", "text": message.text, "wrap": True} for message in messages]
+        card = {"type": "AdaptiveCard", "version": "1.4", "body": blocks}
+        attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
+        return {"type": "message", "attachments": [attachment]}
     return {
         "text": "\n".join(message.text for message in messages),
         "at": at.isoformat(timespec="seconds"),

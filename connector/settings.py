@@ -101,7 +101,7 @@ class AlertSettings(Section):
 
     url: str | None = Field(None, repr=False)
     """An incoming webhook of Slack or alike: https, or http on this machine. None: no messages."""
-    format: Literal["slack", "json"] = "slack"
+    format: Literal["slack", "teams", "json"] = "slack"
     waiting_minutes: Number = Field(5.0, ge=0, le=10_080)
     """How long a route may wait for its destination before it is reported."""
     quiet_days: Number | None = Field(None, gt=0, le=3650)

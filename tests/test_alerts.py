@@ -256,6 +256,9 @@ def test_slack_gets_a_text_with_its_three_characters_escaped_and_json_gets_the_p
     messages = [Message("route_failing", "a/b", "a <b> & c"), Message("digest", "", "more")]
     assert body(messages, "slack", START) == {"text": "• a &lt;b&gt; &amp; c\n• more"}
     assert body(messages[:1], "slack", START) == {"text": "a &lt;b&gt; &amp; c"}
+    (attachment,) = body(messages, "teams", START)["attachments"]
+    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    assert [block["text"] for block in attachment["content"]["body"]] == [message.text for message in messages]
     sent = body(messages, "json", START)
     assert sent["alerts"][0] == {"kind": "route_failing", "subject": "a/b", "text": "a <b> & c"}
     assert sent["at"] == "2026-11-20T12:00:00+00:00"

@@ -27,6 +27,7 @@ from connector.credentials import weakness
 from connector.dead_letters import DeadLetters, Letter
 from connector.store import open_store
 from tests.chaos.server import event
+from tests.far_sides.chat import Chat
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply
 from tests.far_sides.platform_servers import ACCOUNT, KEY, FirstPromoterV2
@@ -442,11 +443,11 @@ def started_over(folder: Path, **settings: str) -> Iterator[None]:
 def test_check_live_asks_the_address_for_alerts_and_sends_no_message(
     started: Shell, tmp_path: Path, status: int
 ) -> None:
-    class Chat(FarSide):
+    class Receiver(FarSide):
         def answer(self, call: Call) -> Reply:
             return Reply(status)
 
-    with Chat() as chat:
+    with Receiver() as chat:
         url = f"{chat.url}/hooks/s3cr3t"
         file = tmp_path / "config.toml"
         text = re.sub(r'^# url = "https://hooks.*', f'url = "{url}"', file.read_text("utf-8"), flags=re.MULTILINE)
@@ -455,6 +456,22 @@ def test_check_live_asks_the_address_for_alerts_and_sends_no_message(
         assert [(call.method, call.body) for call in chat.calls] == [("POST", b"{}")]
         assert ("does not take messages (answered" in started.out) is (status in (403, 404))
         assert "s3cr3t" not in started.out + started.err
+
+
+def test_alerts_test_sends_a_message(started: Shell, tmp_path: Path) -> None:
+    assert started.type("alerts", "test") == 1
+    assert "set url in [alerts]" in started.err
+    with Chat() as chat:
+        file = tmp_path / "config.toml"
+        text = re.sub(r'^# url = "https://hooks.*', f'url = "{chat.url}/s3cr3t"', file.read_text("utf-8"), flags=re.M)
+        file.write_text(text, encoding="utf-8")
+        assert started.type("alerts", "test") == 0
+        assert started.out == "sent a test message to the address for alerts\n"
+        assert "a test of the affiliate connector" in chat.taken[0]["text"]
+        chat.fault_for = lambda call: Fault("status", Reply(404))
+        assert started.type("alerts", "test") == 3
+        assert "(answered 404)" in started.err
+        assert "s3cr3t" not in started.err
 
 
 def test_check_live_asks_the_platforms_whose_api_key_is_configured(started: Shell, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "forget": "affiliate.forget",
     "check": "check.check",
     "preview": "preview.preview",
+    "alerts test": "alerts.send_test",
     "dead-letters list": "dead_letters.list_letters",
     "dead-letters show": "dead_letters.show_letter",
     "dead-letters replay": "dead_letters.replay_letters",
@@ -41,7 +42,10 @@ COMMANDS: Final = {
 _OPTIONS: Final = ("--help", "-h", "--version", "--install-completion", "--show-completion")
 """What may stand in the place of a command."""
 
-_GROUPS: Final = {"dead-letters": "What could not be read or written, and what to do about it."}
+_GROUPS: Final = {
+    "alerts": "Messages to a person when something needs one.",
+    "dead-letters": "What could not be read or written, and what to do about it.",
+}
 
 # typer has click inside in newer versions, and needs it beside itself in older ones: this is the base of whichever.
 _UnreadableWords: type[Exception] = next(
