@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import msgspec
 
 from connector.core import paging
 from connector.core.errors import Unreadable
-from connector.core.json_body import open_body
+from connector.core.json_body import number_of, open_body, whole_number
 from connector.core.lenient import micros_of
 from connector.core.platform_api import Listed, Page
 from connector.core.source import API_TOPIC, Event
@@ -37,15 +37,19 @@ def open_answer(raw: bytes, secrets: frozenset[str]) -> Any:
         return open_body(b'{"":' + raw + b"}", secrets)[0][""]
     except Unreadable:
         try:
-            value = json.loads(raw.decode("utf-8", "replace"), parse_float=Decimal, parse_constant=lambda _: None)
+            value = json.loads(
+                raw.decode("utf-8", "replace"),
+                parse_float=number_of, parse_int=whole_number, parse_constant=lambda _: None,
+            )  # fmt: skip
             repaired = json.dumps({"": value}, ensure_ascii=False, default=_number).encode("utf-8", "replace")
         except (ValueError, RecursionError):
             raise Unreadable("the answer is not JSON") from None
         return open_body(repaired, secrets)[0][""]
 
 
-def _number(value: object) -> float:
-    return float(value)  # type: ignore[arg-type] # json.dumps asks for the Decimals only
+def _number(value: object) -> float | None:
+    number = float(value)  # type: ignore[arg-type] # json.dumps asks for the Decimals only
+    return number if math.isfinite(number) else None
 
 
 def rows_of(value: Any, name: str) -> Sequence[Any]:

@@ -26,7 +26,7 @@ class _GivenTwice(Exception):
     """An object has a duplicate key."""
 
 
-def _number(text: str) -> Decimal | None:
+def number_of(text: str) -> Decimal | None:
     """A number with a fraction or an exponent, digit for digit; None for one that can't be written out: 1e-999999999
     has a thousand million digits."""
     if len(text) > _MOST_DIGITS:
@@ -40,18 +40,19 @@ def _number(text: str) -> Decimal | None:
     return None if number else Decimal(0)
 
 
-def _whole_number(text: str) -> int | None:
+def whole_number(text: str) -> int | None:
+    """A whole number; None for one of more than 1,000 digits."""
     return int(text) if len(text) <= _MOST_DIGITS else None
 
 
-_decode = msgspec.json.Decoder(float_hook=_number).decode
+_decode = msgspec.json.Decoder(float_hook=number_of).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def open_body(raw: bytes, secrets: frozenset[str] = frozenset()) -> tuple[dict[str, Any], bytes]:
     """The JSON object in *raw* without the keys named in *secrets*, at any depth, and the same as compact UTF-8 text.
 
-    Numbers keep all their digits, ``Decimal`` where they have a fraction or an exponent; one of more than 4,300 digits,
+    Numbers keep all their digits, ``Decimal`` where they have a fraction or an exponent; one of more than 1,000 digits,
     or with an exponent that nothing has, is null. A byte order mark in front is accepted: it changes no value.
 
     Raises:
@@ -95,7 +96,7 @@ def _read(text: str, secrets: frozenset[str]) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError:  # an integer of more than 4,300 digits, or a constant that JSON does not have
-        return _decoder(secrets, parse_int=_whole_number).decode(text)
+        return _decoder(secrets, parse_int=whole_number).decode(text)
 
 
 @lru_cache
@@ -109,7 +110,7 @@ def _decoder(secrets: frozenset[str], **more: Any) -> json.JSONDecoder:
                 _check_nesting([found.pop(name)], 1)
         return found
 
-    return json.JSONDecoder(object_pairs_hook=checked, parse_float=_number, parse_constant=_no_constant, **more)
+    return json.JSONDecoder(object_pairs_hook=checked, parse_float=number_of, parse_constant=_no_constant, **more)
 
 
 def _no_constant(name: str) -> Any:

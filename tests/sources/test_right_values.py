@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from connector.core.api_rows import open_answer
 from connector.core.facts import AffiliateUpdate
+from connector.core.lenient import amount
 from connector.core.source import Event, Source
 from connector.sources.everflow.webhooks import Everflow
 from connector.sources.firstpromoter.api import ROW_V1, ROW_V2
@@ -501,3 +503,12 @@ def test_a_number_out_of_all_bounds_counts_as_missing(number: str, place: str) -
     assert ("custom" in got) is (place != "custom")
     assert ("amount" in got["last_reward"]) is (place != "reward")
     assert len(repr(got)) < 2_000
+
+
+@pytest.mark.parametrize("number", [b"1e-999999999", b"1e99999999999999999999", b"1e400", b"9" * 5000, b"NaN"])
+@pytest.mark.parametrize("more", [b"", b',"id":41'])
+def test_a_poisonous_number_in_an_answer_costs_only_itself(number: bytes, more: bytes) -> None:
+    """Also where a key that is given twice makes the answer one that is repaired first."""
+    rows = open_answer(b'[{"id":41,"n":%s%s},{"id":42}]' % (number, more), frozenset())
+    assert [row["id"] for row in rows] == [41, 42]
+    assert amount(rows[0]["n"]) is None
