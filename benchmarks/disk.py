@@ -13,7 +13,7 @@ from connector.store import Store
 from connector.store.model import LogLine, Result
 
 _KEPT_DAYS = 3
-_SETTLED_DAYS = 2 * (_KEPT_DAYS + 1)
+_SETTLED_DAYS = _KEPT_DAYS + 2
 _ROUTE = "csv/local_csv"
 _CELLS = (
     '{"Affiliate ID":"firstpromoter:800000001","Name":"Grace Partner 800000001","Company":"Compilers and Partners",'
@@ -26,7 +26,7 @@ _CELLS = (
 
 def main(words: list[str]) -> None:
     asked = measure.parser("disk", __doc__)
-    asked.add_argument("--events", type=int, default=4_000, help="that come alone, about 500 affiliates")
+    asked.add_argument("--events", type=int, default=4_000, help="that come alone")
     asked.add_argument("--affiliates", type=int, default=20_000, help="each with a row written")
     asked.add_argument("--days", type=int, default=15, help="with pruning, three days kept")
     asked.add_argument("--events-a-day", type=int, default=10_000)
@@ -35,7 +35,7 @@ def main(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         half, people = given.events // 2, given.affiliates
-        event = (_alone(folder / "all", 2 * half) - _alone(folder / "half", half)) / half
+        event = (_alone(folder / "all", 2 * half, half // 8) - _alone(folder / "half", half, half // 8)) / half
         affiliate = (_delivered(folder / "many", people, people) - _delivered(folder / "few", people, people // 2)) / (
             people / 2
         )
@@ -52,11 +52,11 @@ def main(words: list[str]) -> None:
     measure.report("disk", found, goals, given)
 
 
-def _alone(folder: Path, events: int) -> int:
-    """Size of the file with so many events about 500 affiliates, each appended in a transaction of its own."""
+def _alone(folder: Path, events: int, affiliates: int) -> int:
+    """Size of the file with so many events, each appended in a transaction of its own."""
     with closing(stores.new_store(folder)) as store:
         for number in range(events):
-            store.append(stores.accepted([(number, number % 500)]))
+            store.append(stores.accepted([(number, number % affiliates)]))
         stores.project_all(stores.projector(store, folder))
     return _size(folder)
 
