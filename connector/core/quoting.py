@@ -35,7 +35,7 @@ def quoted(words: object, *, secrets: Iterable[str] = (), longest: int = 200) ->
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[secret]")
-    text = _CONTROL.sub(" ", text)
+    text = _CONTROL.sub(" ", text[: 10 * longest])
     text = _CREDENTIAL.sub("[secret]", text)
     text = _ADDRESS.sub("[address]", text)
     text = _PHONE.sub("[number]", text)

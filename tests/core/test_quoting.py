@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from connector.core.errors import NeedsAction, StartOver, TryLater
@@ -27,6 +29,9 @@ def test_words_of_others_are_quoted_without_credentials_and_peoples_data(words: 
 
 def test_long_words_are_cut() -> None:
     assert len(quoted("a word " * 100)) == 200
+    began = time.perf_counter()
+    assert len(quoted("a" * 1_000_000)) == 200
+    assert time.perf_counter() - began < 5
 
 
 @pytest.mark.parametrize("word", ["a@example.com", "bad words", "pat-na1-1", "", None, {"a": 1}, "X" * 81])

@@ -367,7 +367,7 @@ def _parse(body: bytes | str | None, token: str) -> Mapping[str, Any]:
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
         parsed = json.loads(text.replace(token, "[token]")) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
 
