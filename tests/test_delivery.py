@@ -451,6 +451,26 @@ def test_what_needs_a_person_pauses_the_route_and_heals_by_itself(world: World) 
     assert world.store.route_state("table/all").kind == "ok"
 
 
+def test_rows_that_were_written_although_a_person_must_act_are_settled(world: World) -> None:
+    def full(rows: Sequence[Row]) -> None:
+        written = [Outcome(row.key, "written") for row in rows if row.key != "plain:7"]
+        raise NeedsAction("the file is full", outcomes=written)
+
+    world.sink.before = full
+    world.say(*(event(n, email="a@example.com") for n in range(20)))
+    world.deliver()
+    assert world.pending() == 1
+    state = world.store.route_state("table/all")
+    assert (state.kind, state.failures) == ("needs_action", 1)
+    world.say(event(3, 2, email="b@example.com"))
+    world.deliver_for(3600)
+    assert world.pending() == 1
+    assert world.store.route_state("table/all").kind == "needs_action"
+    world.sink.before = lambda rows: None
+    world.deliver_for(3600)
+    assert (world.pending(), world.store.route_state("table/all").kind) == (0, "ok")
+
+
 @pytest.mark.parametrize(("error", "calls_at_once"), [(NeedsAction("share the sheet"), 1), (TryLater("down"), 0)])
 def test_a_start_tries_at_once_what_a_person_was_asked_to_fix(
     world: World, error: Exception, calls_at_once: int

@@ -16,11 +16,14 @@ One row that the destination refuses is no error but an ``Outcome`` (see sink.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
 from connector.core.quoting import redacted
+
+if TYPE_CHECKING:
+    from connector.core.sink import Outcome
 
 
 class ConnectorError(Exception):
@@ -96,14 +99,16 @@ class TryLater(ConnectorError):
 
 
 class NeedsAction(ConnectorError):
-    """Nothing of this route can be written until a person acts (401, 403, a missing tab); all stays pending.
+    """A person must act (401, 403, a missing tab, a full file) before the batch can be written; the route pauses.
 
     Args:
         reason: what to do, in plain words, with the thing to click or the command to type.
+        outcomes: of the rows that could be written all the same; the others stay pending.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, outcomes: Sequence[Outcome] = ()) -> None:
         self.reason = redacted(reason)
+        self.outcomes = outcomes
         super().__init__(self.reason)
 
 

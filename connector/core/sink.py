@@ -201,7 +201,8 @@ class Sink(Protocol):
 
         Raises:
             TryLater: later it may work; all of the batch stays pending (writing rows again is harmless).
-            NeedsAction: a person must act; the route pauses, all of the batch stays pending.
+            NeedsAction: a person must act; the route pauses, and what of the batch it brings no outcome for stays
+                pending.
             StartOver: what was written before is gone; every record of the route is pending again, at once.
             Stopping: from ``host.wait``.
             Anything else is a bug: the route pauses with growing waits, nothing is lost.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct, structs
 
 from connector import logs
-from connector.core.errors import Stopping, StoreUnavailable, TryLater
+from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater
 from connector.core.row import Row, dump_cells
 from connector.core.sink import Outcome
 from connector.dead_letters import DeadLetters, Letter
@@ -234,6 +234,9 @@ class RouteWorker:
                 raise
             except Exception as error:
                 sent.error = error
+                done = error.outcomes if isinstance(error, NeedsAction) else ()
+                sent.outcomes.update((outcome.key, outcome) for outcome in done)
+                sent.answered.update(outcome.key for outcome in done)
                 break
             sent.answered.update(row.key for row in chunk)
         return sent
@@ -274,7 +277,7 @@ class RouteWorker:
         answered = [job for job in jobs if sent.is_answered(job)]
         unanswered = [job for job in jobs if not sent.is_answered(job)]
         results = [self._result(job, sent, state) for job in answered]
-        if sent.answered:
+        if sent.answered and not isinstance(sent.error, NeedsAction):
             self._blame.succeeded([job.record_id for job in answered], state)
             state = self._store.route_state(self._name)
         failure: Failure | None = None

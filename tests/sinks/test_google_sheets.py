@@ -516,6 +516,7 @@ def test_in_a_full_file_rows_that_need_no_new_cells_are_written_and_the_reason_s
     with pytest.raises(NeedsAction, match="10,000,000 cells") as caught:
         sink.write(target, [record(f"a:{number}", "New") for number in range(4)])
     assert "unguarded_writes" not in caught.value.reason
+    assert {outcome.key: outcome.kind for outcome in caught.value.outcomes} == {"a:0": "written", "a:1": "written"}
     assert [(row["ID"], row["Name"]) for row in file.table()] == [("a:0", "New"), ("a:1", "New")]
     (outcome,) = sink.write(target, [record("a:0", "Newer")])
     assert outcome.kind == "written"

@@ -68,7 +68,7 @@ class Flush(Preparing):
             snapshot = self._step(snapshot, rows)
         reason = next(iter(self.held.values()), self.trouble)
         if reason:
-            raise NeedsAction(reason)
+            raise NeedsAction(reason, outcomes=list(self.outcomes.values()))
         layout = self.layout(snapshot)
         if self.target.key in layout.columns:
             shape = KeyShape(self.outcomes)
@@ -252,14 +252,14 @@ class Flush(Preparing):
         keys = step.keys
         reason = f'Google refuses what is to be written into "{snapshot.title}": {self._without_values(error, keys)}'
         if not keys:
-            raise NeedsAction(reason) from error
+            raise NeedsAction(reason, outcomes=list(self.outcomes.values())) from error
         if len(keys) > 1:
             self.most_rows = len(keys) // 2
             return
         self.held[keys[0]] = reason
         self.route.suspects.add(keys[0])
         if sum(key in self.held for key in self.route.suspects) >= _MOST_REFUSED_ROWS:
-            raise NeedsAction(reason) from error
+            raise NeedsAction(reason, outcomes=list(self.outcomes.values())) from error
 
     def _without_values(self, error: Rejected, keys: Sequence[str]) -> str:
         words = str(error)
