@@ -436,6 +436,12 @@ def test_nothing_that_a_destination_needs_is_left_out_of_the_image(container: Co
         assert b"bug" not in log
 
 
+def test_the_image_has_the_driver_of_postgresql(container: Container) -> None:
+    python = container.folder / "opt/connector/bin/python"
+    done = subprocess.run([python, "-c", "import psycopg"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def _answers(port: int) -> bool:
     with socket.socket() as asked:
         return asked.connect_ex(("127.0.0.1", port)) == 0

@@ -31,11 +31,10 @@ runtime, build = "requirements.lock", "requirements-build.lock"
 
 def requirements(project: dict[str, Any], lock: str) -> list[str]:
     """What *lock* has to satisfy, as pyproject.toml says it."""
-    wanted: list[str] = project["project"]["dependencies"]
-    if lock == build:
-        tools = [name for name in project["project"]["optional-dependencies"]["dev"] if Requirement(name).name == "uv"]
-        wanted = project["build-system"]["requires"] + tools
-    return wanted
+    extras = project["project"]["optional-dependencies"]
+    if lock == runtime:
+        return [*project["project"]["dependencies"], *extras["postgres"]]  # nothing can be installed in a container
+    return [*project["build-system"]["requires"], *(name for name in extras["dev"] if Requirement(name).name == "uv")]
 
 
 def inputs(project: dict[str, Any], lock: str) -> str:
