@@ -16,11 +16,18 @@ from connector.core.quoting import quoted
 from connector.sinks.hubspot.client import Answer, HubSpotApi
 from connector.sinks.hubspot.errors import Failure, failure_of, failures_in
 from connector.sinks.hubspot.properties import Plan
-from connector.sinks.hubspot.records import Claims, Outcomes, read, read_by_key, read_first, take_over
+from connector.sinks.hubspot.records import (
+    Claims,
+    Outcomes,
+    new_with_two_spellings,
+    read,
+    read_by_key,
+    read_first,
+    take_over,
+)
 from connector.sinks.hubspot.values import (
     Item,
     Refusal,
-    asked_for,
     emails_of,
     item_of,
     refusal_of,
@@ -113,7 +120,7 @@ class Batch:
         try:
             read_first(self._api, self._plan, self._items, every=self._plan.reads or not self._create)
             items = self.outcomes.complete(self._plan, self._items) if self._create else self._known_only(self._items)
-            self._look_for_other_spellings(items)
+            self._take_over(new_with_two_spellings(self._plan, items))
             self._push("upsert" if self._create else "update", [item for item in items if not item.adopted])
             self._push("update", [item for item in items if item.adopted])
             while self._groups:
@@ -121,12 +128,6 @@ class Batch:
             self._judge_refusals()
         finally:
             self._claims.release(self._plan.kind, [item.key for item in self._items])
-
-    def _look_for_other_spellings(self, items: Sequence[Item]) -> None:
-        """HubSpot takes two spellings of an address for two people and reports no conflict: look before one is made."""
-        if "email" in self._plan.match:
-            new = [item for item in items if item.row.last is None and item.there is None]
-            self._take_over([item for item in new if len(asked_for(item.texts.get("email", ""), "email")) > 1])
 
     def _judge_refusals(self) -> None:
         """When every row of many is refused in the same words and for no value of its own, the rows are not to blame.

@@ -110,6 +110,15 @@ def read_first(api: HubSpotApi, plan: Plan, items: Sequence[Item], *, every: boo
             item.adopted, item.matched_by = True, plan.key
 
 
+def new_with_two_spellings(plan: Plan, items: Sequence[Item]) -> list[Item]:
+    """The new items whose address has another spelling. HubSpot takes the two for two people and reports no conflict,
+    so it must be looked for before a contact is made."""
+    if "email" not in plan.match:
+        return []
+    new = [item for item in items if item.row.last is None and item.there is None]
+    return [item for item in new if len(asked_for(item.texts.get("email", ""), "email")) > 1]
+
+
 def others_of(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> dict[str, list[Found]]:
     """By the row's key, the records that hold a unique value of the item and are not the item's own; those only."""
     others: dict[str, dict[str, Found]] = {}
