@@ -35,7 +35,8 @@ class SheetsServer(FarSide):
 
     Attributes:
         person: called before every call to the API (not the token endpoint): edits between any two calls.
-        denied: what is in the way: ``not_shared``, ``viewer``, ``api_disabled``, ``bad_key``, ``signed_out``, or "".
+        denied: what is in the way: ``not_shared``, ``viewer``, ``in_the_bin``, ``api_disabled``, ``bad_key``,
+            ``signed_out``, or "".
         late: batch calls that were cut off before they were handled; ``deliver_late`` handles them.
         doubled: numbers of calls that are handled twice (a middle box repeats them).
         unexpected: calls to what the connector must not use.
@@ -133,6 +134,8 @@ class SheetsServer(FarSide):
     def _api(self, call: Call) -> Reply:
         if self.denied == "api_disabled":
             return _disabled()
+        if self.denied == "in_the_bin":
+            return _error(403, "PERMISSION_DENIED", "The file is in the trash.")
         if self.denied == "not_shared" or (self.denied == "viewer" and call.path.endswith(":batchUpdate")):
             return _error(403, "PERMISSION_DENIED", "The caller does not have permission")
         start = "/v4/spreadsheets/"

@@ -461,6 +461,12 @@ def test_check_says_that_a_viewer_can_not_write(file: SheetsFile) -> None:
         write(file, 41)
 
 
+def test_check_says_that_the_spreadsheet_is_in_the_bin_where_google_does(file: SheetsFile) -> None:
+    file.server.denied = "in_the_bin"
+    with pytest.raises(NeedsAction, match="Bin > Restore"):
+        file.sink().check(target(file))
+
+
 def test_check_says_that_the_key_file_is_missing(file: SheetsFile) -> None:
     with pytest.raises(NeedsAction, match=r"credentials_file .*gone\.json can't be read"):
         file.sink(credentials_file=file.folder / "gone.json").check(target(file))

@@ -372,7 +372,9 @@ class Client:
             # Behind the field's type, and between quotes, Google repeats values, which are nobody's business.
             words = quoted(message.partition("), ")[0], longest=300)
             return Full(words) if _FILE_IS_FULL.search(message) else Rejected(words)
-        if status == 403 and kind == "write" and "SERVICE_DISABLED" not in reasons:
+        if _IN_THE_BIN.search(message):
+            reasons.add("in_the_bin")
+        elif status == 403 and kind == "write":
             reasons.add("may_not_edit")
         words = next((words for sign, words in _WHAT_TO_DO.items() if sign == status or sign in reasons), _OTHERWISE)
         return NeedsAction(
@@ -389,10 +391,12 @@ class Client:
 _UNUSED_TAG_ID = 1
 _QUOTA_REASONS = {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}
 _FILE_IS_FULL = re.compile(r"limit of [\d,.]+ cells")
+_IN_THE_BIN = re.compile(r"\btrash|\bin the bin\b", re.IGNORECASE)
 _PROTECTED = "protected cell or object"
 _API_LINK = "https://console.cloud.google.com/apis/library/sheets.googleapis.com"
 _WHAT_TO_DO: Mapping[int | str, str] = {
     "SERVICE_DISABLED": "The Google Sheets API is switched off in the account's project. Switch it on: {link}",
+    "in_the_bin": "The spreadsheet {id} is in the bin: Drive > Bin > Restore.",
     "may_not_edit": "The connector may not edit the spreadsheet: open it, Share, and make {account} an Editor (Viewers "
     "and Commenters can't write). (https://docs.google.com/spreadsheets/d/{id})",
     401: "Google does not accept the sign-in of {account}; create a new key",
