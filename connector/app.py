@@ -176,7 +176,7 @@ class Program:
         if known == route.mapping.digest:
             return
         if known is not None:
-            logs.say(_log, "mapping.changed", route=route.name, pending=self.store.enqueue_all(route.name))
+            logs.say(_log, "mapping.changed", route=route.name, pending=self.store.enqueue(route.name))
         note_mapping(self.store, route)
 
     # ------------------------------------------------ threads

@@ -110,16 +110,8 @@ class Projector:
                 logs.warn(_log, "projection.bug", failures=self.failures, **describe(error))
                 self._stop.wait(min(0.1 * 2**self.failures, 60.0))
                 continue
-            self._sleep()
-
-    def _sleep(self) -> None:
-        while not self._stop.is_set() and not self.bell.wait(self._store.poll_seconds):
-            # Another process (backfill, replay, a receiver) can't ring our bell.
-            try:
-                self._store.notice_others()
-            except StoreUnavailable:
-                return
-        self._stop.wait(_GATHERING_SECONDS)
+            self.bell.wait(self._store.poll_seconds)  # another process (backfill, a receiver) can't ring our bell
+            self._stop.wait(_GATHERING_SECONDS)
 
     def catch_up(self) -> None:
         """Project all that has come in, for those who do not ``run``.

@@ -21,7 +21,7 @@ from connector.core.row import Cell, Row, load_cells
 from connector.core.sink import Outcome, Target, TargetOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, RouteWorker
-from connector.store import Store
+from connector.store import Store, open_store
 from tests.doubles import TableSink, World, as_row, event
 from tests.test_rest import Naps
 
@@ -807,12 +807,29 @@ def test_its_thread_wakes_up_for_what_is_pending_and_stops_when_told(world: Worl
     world.store.on_pending(world.worker.bell.set)
     thread = threading.Thread(target=world.worker.run)
     thread.start()
-    time.sleep(0.1)  # by now it sleeps, without an end: nothing but the bell wakes it
+    time.sleep(0.1)  # by now it sleeps
     world.say(event(1, email="a@example.com"))
     assert written.wait(30)
     world.stop.set()
     thread.join(30)
     assert not thread.is_alive()
+    assert world.pending() == 0
+
+
+def test_its_thread_finds_what_another_process_enqueued(world: World) -> None:
+    world.say(event(1, email="a@example.com"))
+    world.deliver()
+    written = threading.Event()
+    world.sink.after = lambda rows: written.set()
+    thread = threading.Thread(target=world.worker.run)
+    thread.start()
+    time.sleep(0.1)  # by now it sleeps
+    visitor = open_store(str(world.folder / "c.db"), worker=False, now=world.clock)
+    visitor.resync("table/all")
+    visitor.close()
+    assert written.wait(30)
+    world.stop.set()
+    thread.join(30)
     assert world.pending() == 0
 
 

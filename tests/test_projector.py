@@ -318,3 +318,20 @@ def test_its_thread_wakes_up_for_an_event_and_stops_when_told(world: World) -> N
     thread.join(30)
     assert not thread.is_alive()
     assert (seen[0].events, seen[0].records) == (1, 1)
+
+
+def test_its_thread_finds_what_another_process_received(world: World) -> None:
+    came = threading.Event()
+    projector = Projector(
+        world.store, {"plain": world.source}, world.letters, stop=world.stop, now=world.clock,
+        report=lambda done: came.set(),
+    )  # fmt: skip
+    thread = threading.Thread(target=projector.run)
+    thread.start()
+    visitor = open_store(str(world.folder / "c.db"), worker=False, now=world.clock)
+    visitor.append([event(1, email="a@example.com")])
+    visitor.close()
+    assert came.wait(30)
+    world.stop.set()
+    thread.join(30)
+    assert world.store.record_ids() == ["plain:1"]

@@ -29,6 +29,7 @@ from connector.store.model import (
     StoreInUse,
     Tally,
 )
+from connector.store.worker import holder_of_lease, renew_lease
 from tests.doubles import START, Clock, event
 from tests.postgres import Cluster
 from tests.stores import LEASE, Place, place_in, project_all, save
@@ -102,25 +103,6 @@ def test_the_clock_of_a_new_store_is_noted_when_it_is_made(place: Place) -> None
     assert place.open().recall("connector", "clock believed") == START.isoformat()
 
 
-def test_a_worker_notices_what_a_visitor_did(place: Place) -> None:
-    store = place.open()
-    rung: list[str] = []
-    store.enroll(["a/b"])
-    store.on_append(lambda: rung.append("append"))
-    store.on_pending(lambda: rung.append("pending"))
-    store.notice_others()
-    rung.clear()
-    assert not store.notice_others()
-    visitor = place.open(worker=False)
-    visitor.append([event(1)])
-    assert store.notice_others()
-    visitor.resync("a/b")
-    assert store.notice_others()
-    visitor.commit(Batch(visitor.epoch(), [1]))
-    assert store.notice_others()
-    assert rung == ["append", "pending"] * 3
-
-
 # ---------------------------------------------------------------- inbox
 
 
@@ -167,15 +149,6 @@ def test_an_event_is_projected_again_when_it_is_replayed_kept_or_not(store: Stor
     assert [stored.event for stored in store.read_todo(0, 10)] == [event(1), event(9)]
     assert store.status().waiting == 2
     assert len(store.read_events(0, 10)) == 3
-
-
-def test_it_tells_when_all_up_to_an_event_is_projected(store: Store) -> None:
-    store.append([event(1)])
-    last = store.status().last_seq
-    assert not store.is_projected(last)
-    project_all(store)
-    store.append([event(2)])
-    assert store.is_projected(last)
 
 
 def test_an_event_that_can_not_be_stored_does_not_take_its_group_along(store: Store) -> None:
@@ -340,7 +313,7 @@ def test_only_known_records_become_pending_again(store: Store) -> None:
     assert store.enqueue("a/b", ["plain:1", "plain:9"]) == 1
     assert store.enqueue("no/such", ["plain:1"]) == 0
     assert store.status().routes[0].pending == 1
-    assert store.enqueue_all("a/b") == 2
+    assert store.enqueue("a/b") == 2
     assert {row.key for row in store.written("a/b", ["plain:1", "plain:2"])} == {"plain:1", "plain:2"}
 
 
@@ -355,7 +328,7 @@ def test_a_row_that_another_record_wrote_is_found_by_its_key(store: Store) -> No
     assert found.record_id == "plain:1"
     (line,) = store.deliveries_of("plain:1")
     assert (line.key, line.kind, line.version, line.at) == ("shared", "written", 1, START)
-    (pending,) = store.take("a/b", 9, lease=LEASE) if store.enqueue_all("a/b") else []
+    (pending,) = store.take("a/b", 9, lease=LEASE) if store.enqueue("a/b") else []
     store.finish("a/b", [Result("plain:1", 1, pending.token, removed=["shared"])])
     assert store.written("a/b", ["plain:1"]) == []
 
@@ -378,18 +351,18 @@ def test_the_state_of_a_route_and_notes_survive_a_restart(place: Place) -> None:
 
 
 def test_a_lease_has_one_holder_until_its_time_is_over(place: Place) -> None:
-    store, other = place.open(), place.open(worker=False)
-    assert store.hold("sink a", "one", 60)
-    assert not other.hold("sink a", "two", 60)
-    assert other.holder_of("sink a") == "one"
-    assert store.hold("sink a", "one", -1)
-    assert other.holder_of("sink a") is None
-    assert other.hold("sink a", "two", 60)
-    assert not store.hold("sink a", "one", 60)
-    store.let_go("sink a", "one")
-    assert other.holder_of("sink a") == "two"
-    other.let_go("sink a", "two")
-    assert store.hold("sink a", "one", 60)
+    one, other = place.open(worker=False)._engine, place.open(worker=False)._engine
+    assert renew_lease(one, "one, 1", 60)
+    assert not renew_lease(other, "two, 2", 60)
+    assert holder_of_lease(other) == "one"
+    assert renew_lease(one, "one, 1", -1)
+    assert holder_of_lease(other) is None
+    assert renew_lease(other, "two, 2", 60)
+    assert not renew_lease(one, "one, 1", 60)
+    assert not renew_lease(one, "one, 1", -1)
+    assert holder_of_lease(other) == "two"
+    assert renew_lease(other, "two, 2", -1)
+    assert renew_lease(one, "one, 1", 60)
 
 
 def test_times_of_a_clock_that_was_ahead_count_as_of_now(place: Place) -> None:
@@ -450,7 +423,7 @@ def test_retention_takes_lines_of_the_delivery_log(place: Place) -> None:
     save(store, Saved("plain:1", 0, 1, b"{}"))
     for day in range(3):
         place.clock.seconds = day * 86_400
-        store.enqueue_all("a/b")
+        store.enqueue("a/b")
         (one,) = store.take("a/b", 1, lease=LEASE)
         store.finish("a/b", [Result(one.record_id, 1, one.token, log=[LogLine("k", "written")] * 3)])
     assert store.prune(START + timedelta(days=1, seconds=1)) == 1 + 6  # the event as well

@@ -62,7 +62,6 @@ def test_an_event_that_becomes_visible_behind_a_later_one_is_projected(place: Pl
         folding.catch_up()
         assert store.record_ids() == ["plain:2"]
         assert store.status().last_seq > seq
-    store.notice_others()
     folding.catch_up()
     assert emails(store) == {"plain:1": "late@example.com", "plain:2": "soon@example.com"}
 
@@ -161,7 +160,7 @@ def test_two_hundred_thousand_pending_records_are_found_by_their_index(place: Pl
         sql.execute(
             "INSERT INTO records SELECT 'plain:' || lpad(n::text, 6, '0'), 1, '{}' FROM generate_series(1, 200000) n"
         )
-    assert store.enqueue_all("a/b") == 200_000
+    assert store.enqueue("a/b") == 200_000
     before = _rows_read(store)
     after = ""
     for _ in range(5):
@@ -221,9 +220,9 @@ def test_a_restarted_server_fails_a_call_of_each_and_the_next_one_works(cluster:
 def test_a_server_that_kills_connections_is_noticed_and_left_behind(place: Place) -> None:
     store = place.open()
     with pytest.raises(StoreUnavailable), store._engine.writing() as sql:  # noqa: PT012 - the second breaks it
-        sql.execute("UPDATE state SET value = 7 WHERE name = 'visits'")
+        sql.execute("UPDATE state SET value = 7 WHERE name = 'records'")
         sql.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-    assert _number(store, "SELECT value FROM state WHERE name = 'visits'") == 0
+    assert _number(store, "SELECT value FROM state WHERE name = 'records'") == 0
 
 
 def test_what_the_database_can_not_keep_is_no_outage(place: Place) -> None:

@@ -38,6 +38,7 @@ _UNSENT_RECORDS_PER_BATCH = 1_000  # records that need no call; then what was fo
 _ATTEMPTS_PER_CALL = 3
 _SECONDS_BETWEEN_LOOKS_AT_INCOMPLETE = 86_400.0
 _LONGEST_NAP_SECONDS = 5.0
+_LOOK_SECONDS = 1.0  # another process may have enqueued something, and can't ring the bell
 
 
 def load_libraries() -> None:
@@ -117,7 +118,8 @@ class RouteWorker:
         while not self._stop.is_set():
             self.bell.clear()
             try:
-                wait = self.step()
+                found = self.step()
+                wait = _LOOK_SECONDS if found is None else min(found, _LOOK_SECONDS)
                 troubles = 0
             except Stopping:
                 break
@@ -388,11 +390,11 @@ def _given_up(pending: Pending, reason: str) -> str:
     return f"given up after {pending.tries + 1} tries: {reason}"
 
 
-def _sleep(seconds: float | None, bell: threading.Event, stop: threading.Event) -> None:
-    """Until the bell rings, the time is over (None: no end), or the program stops."""
-    end = None if seconds is None else time.monotonic() + seconds
+def _sleep(seconds: float, bell: threading.Event, stop: threading.Event) -> None:
+    """Until the bell rings, the time is over, or the program stops."""
+    end = time.monotonic() + seconds
     while not stop.is_set():
-        left = 1.0 if end is None else min(1.0, end - time.monotonic())
+        left = min(1.0, end - time.monotonic())
         if left <= 0 or bell.wait(left):
             return
 

@@ -5,26 +5,18 @@ The statements are one text for all databases. Their marks are ``?``; what diffe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
-
-class Answer(Protocol):
-    """What a statement gives; a cursor of the database's driver."""
-
-    @property
-    def rowcount(self) -> int: ...
-
-    def fetchone(self) -> Any: ...
-
-    def fetchall(self) -> list[Any]: ...
+from connector.store.model import micros, moment
 
 
 class Session(Protocol):
-    """A connection, for as long as a ``with`` block lasts."""
+    """A connection, for as long as a ``with`` block lasts. ``execute`` gives a cursor of the driver."""
 
-    def execute(self, text: str, values: Sequence[Any] = ()) -> Answer: ...
+    def execute(self, text: str, values: Sequence[Any] = (), /) -> Any: ...
 
 
 class Engine(Protocol):
@@ -33,24 +25,27 @@ class Engine(Protocol):
     Attributes:
         name: what people know it by: the path of its file, or its host and name; no password.
         serial: the type of a primary key that the database counts up; no number is used again.
-        number, blob: the types of a whole number that is a primary key, and of bytes.
-        without_rowid: ends a table whose rows lie in the order of its primary key, where that is a choice.
+        blob: the type of bytes.
+        without_rowid: ends a table that is kept in the order of its primary key, where that is a choice.
+        catalog: the statement that selects the names of the tables that there are.
         lock_rows: ends a SELECT whose rows no other transaction may change until the transaction ends.
         take_rows: the same, for the rows of the table ``p``; rows that another transaction has locked are left out.
         shared: several processes write at the same time; they wait for each other row by row, so a statement must
             name its rows in the order of their keys.
         poll_seconds: how soon a process should notice what another one has committed.
+        clock_offset: microseconds by which the clock that leases go by is ahead of this process's own.
     """
 
     name: str
     serial: str
-    number: str
     blob: str
     without_rowid: str
+    catalog: str
     lock_rows: str
     take_rows: str
     shared: bool
     poll_seconds: float
+    clock_offset: int
 
     def reading(self) -> AbstractContextManager[Session]:
         """Look at what is committed.
@@ -73,25 +68,53 @@ class Engine(Protocol):
         """``writing``, for one process at a time: tables are made and changed in it."""
         ...
 
-    def tables(self, sql: Session) -> set[str]:
-        """The names of the tables that there are."""
-        ...
-
-    def clock_offset(self) -> int:
-        """Microseconds by which the clock that leases go by is ahead of this process's own."""
-        ...
-
     def compare_clocks(self) -> None:
         """This process's clock was set: measure ``clock_offset`` again."""
         ...
 
     def erase(self, rebuild_up_to_bytes: int | None) -> bool:
-        """Leave nothing of what was deleted in the files; see ``Store.erase``."""
+        """See ``Store.erase``."""
         ...
 
     def close(self) -> None:
-        """Let go of every connection. Threads that use them must have ended."""
+        """Close every connection. Threads that use them must have ended."""
         ...
+
+
+class Part:
+    """A part of ``Store``: the database, the clock (aware UTC), and who wants to hear of changes."""
+
+    def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
+        self._engine, self._now = engine, now
+        self._on_append: list[Callable[[], None]] = []
+        self._on_pending: list[Callable[[], None]] = []
+
+    def on_append(self, callback: Callable[[], None]) -> None:
+        """Call *callback* (quick, must not raise) whenever events have been committed to the inbox."""
+        self._on_append.append(callback)
+
+    def on_pending(self, callback: Callable[[], None]) -> None:
+        """Call *callback* (quick, must not raise) whenever more may be pending than before."""
+        self._on_pending.append(callback)
+
+    @staticmethod
+    def _ring(callbacks: Iterable[Callable[[], None]]) -> None:
+        for callback in callbacks:
+            callback()
+
+    def _at(self) -> int:
+        return micros(self._now())
+
+    # What is due when is compared between machines, so it goes by the database's clock.
+
+    def _due_now(self) -> int:
+        return self._due(self._now())
+
+    def _due(self, at: datetime) -> int:
+        return micros(at) + self._engine.clock_offset
+
+    def _moment_due(self, due_at: int) -> datetime:
+        return moment(due_at - self._engine.clock_offset)
 
 
 # ---------------------------------------------------------------- forms of SQL

@@ -9,10 +9,9 @@ from typing import Any
 
 from connector.core.source import API_TOPIC, Event
 from connector.store.compression import compressed, expanded
-from connector.store.engine import Engine, Session, insert, marks, slices
+from connector.store.engine import Engine, Part, Session, insert, marks, slices
 from connector.store.intake import Deliver, Intake
 from connector.store.model import StoreDamaged, StoredEvent, Tally, micros, moment
-from connector.store.part import Part
 from connector.store.tables import FORGOTTEN_KEY
 
 _COLUMNS = "source, key, topic, at, received_at, body"
@@ -98,11 +97,6 @@ class Inbox(Part):
                 (after, limit),
             ).fetchall()
         return opened(rows, most_bytes)
-
-    def is_projected(self, upto: int) -> bool:
-        """Whether no event up to the number *upto* waits for the projector."""
-        with self._engine.reading() as sql:
-            return sql.execute("SELECT 1 FROM todo WHERE seq <= ? LIMIT 1", (upto,)).fetchone() is None
 
     def unseen(self, events: Iterable[Event]) -> set[tuple[str, str]]:
         """(source, key) of those of *events* that ``append`` would take as new."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from connector.store.engine import Session, insert, marks, slices
+from connector.store.engine import Part, Session, insert, marks, slices
 from connector.store.model import (
     WAITS_FOR,
     Pending,
@@ -19,8 +19,6 @@ from connector.store.model import (
     moment,
     moment_or_none,
 )
-from connector.store.part import Part
-from connector.store.records import add_to_state
 
 _LAST_ID = "\U0010ffff"
 # With the signs no index but the one that has the order of the ids can be chosen, and none needs sorting.
@@ -94,47 +92,34 @@ class PendingRecords(Part):
             count = self._enqueue(sql, route)
             sql.execute("DELETE FROM written WHERE route = ?", (route,))
             sql.execute("UPDATE routes SET paused_until = NULL WHERE route = ?", (route,))
-            add_to_state(sql, "visits", 1)
         self._ring(self._on_pending)
         return count
 
-    def enqueue_all(self, route: str) -> int:
-        """Every record is pending for *route* again, due now; what it has written stays known, so equal rows cost no
-        call.
-
-        Returns:
-            How many records.
-        """
-        with self._engine.writing() as sql:
-            count = self._enqueue(sql, route)
-            add_to_state(sql, "visits", 1)
-        self._ring(self._on_pending)
-        return count
-
-    def enqueue(self, route: str, record_ids: Iterable[str]) -> int:
-        """Those records are pending for *route* again, due now, even if nothing is new; unknown ids and routes are
-        passed over.
+    def enqueue(self, route: str, record_ids: Iterable[str] | None = None) -> int:
+        """Those records (None: all) are pending for *route* again, due now, even if nothing is new; unknown ids and
+        routes are passed over. What the route has written stays known, so equal rows cost no call.
 
         Returns:
             How many are pending now because of this call.
         """
+        parts = [None] if record_ids is None else slices(sorted(set(record_ids)))
         with self._engine.writing() as sql:
-            count = sum(self._enqueue(sql, route, some) for some in slices(sorted(set(record_ids))))
-            add_to_state(sql, "visits", 1)
+            count = sum(self._enqueue(sql, route, some) for some in parts)
         self._ring(self._on_pending)
         return count
 
     def _enqueue(self, sql: Session, route: str, record_ids: Sequence[str] | None = None) -> int:
         some = "" if record_ids is None else f" AND records.id IN {marks(record_ids)}"
         # The token goes: a delivery on its way was made from what is now forgotten, and must not settle this.
-        return sql.execute(
+        added = sql.execute(
             "INSERT INTO pending (route, record_id, version, due_at, since)"
             " SELECT routes.route, records.id, records.version, ?, ? FROM routes, records"
             f" WHERE routes.route = ?{some} ORDER BY records.id"
             " ON CONFLICT (route, record_id) DO UPDATE SET due_at = excluded.due_at, token = NULL, tries = 0,"
             " failing_since = NULL, reason = '', isolated = 0",
             (self._due_now(), self._at(), route, *(record_ids or ())),
-        ).rowcount
+        )
+        return int(added.rowcount)
 
     # ------------------------------------------------ delivery
 
@@ -171,12 +156,13 @@ class PendingRecords(Part):
         ]  # fmt: skip
 
     def _due_rows(self, sql: Session, which: str, order: str, values: Sequence[Any]) -> list[Any]:
-        return sql.execute(
+        rows: list[Any] = sql.execute(
             "SELECT p.id, p.record_id, r.version, r.facts, p.tries, p.since, p.failing_since, p.isolated"
             " FROM pending p JOIN records r ON r.id = p.record_id"
             f" WHERE p.route = ? AND {which} ORDER BY {order} LIMIT ?{self._engine.take_rows}",
             values,
         ).fetchall()
+        return rows
 
     def next_due(self, route: str) -> datetime | None:
         """When ``take`` will find something next: now or past when it would at once; None when nothing is pending."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from connector.store.engine import Session, insert, marks, slices
+from connector.store.engine import Part, Session, insert, marks, slices
 from connector.store.inbox import forgotten_key, forgotten_mark, opened
 from connector.store.model import (
     DeliveryLine,
@@ -20,7 +19,6 @@ from connector.store.model import (
     moment,
     moment_or_none,
 )
-from connector.store.part import Part
 from connector.store.pending import state_of
 from connector.store.records import add_to_state, state, waits_for
 
@@ -30,7 +28,7 @@ _AHEAD = timedelta(days=1)  # times further ahead than this were noted by a cloc
 class People(Part):
     """Commands, readiness, upkeep and sinks' notes."""
 
-    # ------------------------------------------------ notes and leases
+    # ------------------------------------------------ notes
 
     def recall(self, owner: str, key: str) -> str | None:
         """What ``remember`` last kept for *owner* (a sink, say) under *key*."""
@@ -50,37 +48,6 @@ class People(Part):
                     [(owner, key, value)],
                     " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
                 )
-
-    def hold(self, name: str, holder: str, seconds: float) -> bool:
-        """Take the lease *name*, or keep it for *seconds* from now. False: another holder has it.
-
-        It only keeps others from working in vain: a holder that comes back late is stopped by the epoch and by tokens.
-        """
-        now = self._lease_now()
-        with self._engine.writing() as sql:
-            taken = sql.execute(
-                "INSERT INTO leases (name, holder, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
-                " SET holder = excluded.holder, until = excluded.until"
-                " WHERE leases.until < ? OR leases.holder = excluded.holder",
-                (name, holder, now + int(seconds * 1e6), now),
-            )
-        return taken.rowcount == 1
-
-    def let_go(self, name: str, holder: str) -> None:
-        """Give the lease *name* back, if *holder* has it."""
-        with self._engine.writing() as sql:
-            sql.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
-
-    def holder_of(self, name: str) -> str | None:
-        """Who holds the lease *name* now."""
-        with self._engine.reading() as sql:
-            row = sql.execute(
-                "SELECT holder FROM leases WHERE name = ? AND until >= ?", (name, self._lease_now())
-            ).fetchone()
-        return None if row is None else str(row[0])
-
-    def _lease_now(self) -> int:
-        return time.time_ns() // 1000 + self._engine.clock_offset()
 
     # ------------------------------------------------ status
 
@@ -208,7 +175,9 @@ class People(Part):
 
     def _take_out(self, sql: Session, seqs: Sequence[int]) -> int:
         key, at = forgotten_key(sql), self._at()
-        found = sql.execute(f"SELECT source, key FROM events WHERE seq IN {marks(seqs)}", seqs).fetchall()
+        found: list[tuple[str, str]] = sql.execute(
+            f"SELECT source, key FROM events WHERE seq IN {marks(seqs)}", seqs
+        ).fetchall()
         insert(
             sql,
             "INSERT INTO forgotten (mark, at)",
@@ -251,7 +220,7 @@ class People(Part):
             for some in slices(sorted(seq for (seq,) in rows)):
                 for table in ("mentions", "events"):
                     sql.execute(f"DELETE FROM {table} WHERE seq IN {marks(some)}", some)
-            lines = sql.execute(
+            lines: int = sql.execute(
                 "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < ? ORDER BY at LIMIT ?)",
                 (edge, limit),
             ).rowcount

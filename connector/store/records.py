@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from connector.store.engine import Session, insert, marks, slices
+from connector.store.engine import Part, Session, insert, marks, slices
 from connector.store.inbox import add_tallies
 from connector.store.model import WAITS_FOR, Batch, Known, Overtaken, Saved
-from connector.store.part import Part
 
 
 class Records(Part):

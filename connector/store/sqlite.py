@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from connector.core.errors import StoreUnavailable
-from connector.store.engine import Session
 from connector.store.model import StoreDamaged
 
 _APPLICATION_ID = 0x61666670  # "affp": tells our files from any other SQLite file
@@ -37,12 +36,13 @@ class Sqlite:
     """
 
     serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
-    number = "INTEGER"
     blob = "BLOB"
     without_rowid = " WITHOUT ROWID"
+    catalog = "SELECT name FROM sqlite_master WHERE type = 'table'"
     lock_rows = take_rows = ""
     shared = False
     poll_seconds = 1.0
+    clock_offset = 0
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -207,12 +207,6 @@ class Sqlite:
             )
 
     # ------------------------------------------------ the rest of Engine
-
-    def tables(self, sql: Session) -> set[str]:
-        return {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
-
-    def clock_offset(self) -> int:
-        return 0
 
     def compare_clocks(self) -> None:
         pass

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import ExitStack, closing
+from datetime import datetime
 from pathlib import Path
 
 from connector.core.errors import StoreUnavailable
@@ -12,11 +12,11 @@ from connector.store.engine import Engine
 from connector.store.inbox import Inbox
 from connector.store.pending import PendingRecords
 from connector.store.people import People
-from connector.store.records import Records, state
+from connector.store.records import Records
 from connector.store.sqlite import Sqlite
 from connector.store.tables import prepare
 from connector.store.url import is_postgres, path_of
-from connector.store.worker import FileWorker, LeasedWorker, Worker, holder_of_file, holder_of_lease
+from connector.store.worker import file_held, holder_of_file, holder_of_lease, lease_held
 
 
 def open_store(url: str, *, worker: bool, now: Callable[[], datetime]) -> Store:
@@ -46,14 +46,11 @@ def worker_of(url: str) -> str | None:
     """
     if not is_postgres(url):
         return holder_of_file(path_of(url))
-    engine = _engine(url)
-    try:
+    with closing(_engine(url)) as engine:
         with engine.reading() as sql:
-            if "leases" not in engine.tables(sql):
+            if ("leases",) not in sql.execute(engine.catalog).fetchall():
                 return None
-        return holder_of_lease(People(engine, _utc_now))
-    finally:
-        engine.close()
+        return holder_of_lease(engine)
 
 
 class Store(Inbox, Records, PendingRecords, People):
@@ -64,45 +61,25 @@ class Store(Inbox, Records, PendingRecords, People):
     """
 
     def __init__(self, url: str, *, worker: bool, now: Callable[[], datetime]) -> None:
-        self._worker: Worker | None = None
-        self._noticing = threading.Lock()
-        self._noticed: tuple[int | None, ...] | None = None
-        self._closed = False
-        if not is_postgres(url):
-            path = _with_folder(path_of(url))
-            self._worker = FileWorker(path) if worker else None
-        try:
-            engine = _engine(url)
-        except BaseException:
-            self._let_go()
-            raise
-        super().__init__(engine, now)
-        try:
+        with ExitStack() as stack:
+            if not is_postgres(url):
+                _make_folder(path_of(url).parent)
+                if worker:
+                    stack.enter_context(file_held(path_of(url)))
+            engine = stack.enter_context(closing(_engine(url)))
+            super().__init__(engine, now)
             prepare(engine, upgrade=worker, now=now())
+            if worker and engine.shared:
+                stack.enter_context(lease_held(engine))
             if worker:
-                if engine.shared:
-                    self._worker = LeasedWorker(self, engine.name)
                 self._free_leases()
-        except BaseException:
-            self.close()
-            raise
+            self._closing = stack.pop_all()
 
     def close(self) -> None:
         """Finish what was submitted, then let go of the database. Threads that use it must have ended."""
-        if self._closed:
-            return
-        self._closed = True
         if self._intake is not None:
             self._intake.close()
-        if self._engine.shared:
-            self._let_go()
-        self._engine.close()
-        if not self._engine.shared:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._worker is not None:
-            self._worker.release()
+        self._closing.close()
 
     def _free_leases(self) -> None:
         """Only a dead worker can have left these: there is one at a time, and that is this one."""
@@ -111,20 +88,8 @@ class Store(Inbox, Records, PendingRecords, People):
 
     @property
     def poll_seconds(self) -> float:
-        """How often to ask ``notice_others``."""
+        """How soon to look for what another process has committed."""
         return self._engine.poll_seconds
-
-    def notice_others(self) -> bool:
-        """Whether another process has written since the last call; if so the callbacks run. Cheap: ask now and then."""
-        with self._engine.reading() as sql:
-            last, first = sql.execute("SELECT (SELECT max(seq) FROM events), (SELECT min(seq) FROM todo)").fetchone()
-            found = (last, first, state(sql, "epoch"), state(sql, "visits"))
-        with self._noticing:
-            before, self._noticed = self._noticed, found
-        if before == found:
-            return False
-        self._ring((*self._on_append, *self._on_pending))
-        return True
 
 
 def _engine(url: str) -> Engine:
@@ -139,13 +104,8 @@ def _engine(url: str) -> Engine:
     return Postgres(url)
 
 
-def _with_folder(path: Path) -> Path:
+def _make_folder(folder: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnavailable.at(path.parent, "can't be made", error) from error
-    return path
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+        raise StoreUnavailable.at(folder, "can't be made", error) from error

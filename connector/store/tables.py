@@ -31,7 +31,7 @@ CREATE TABLE events (
     received_at BIGINT NOT NULL, body {blob} NOT NULL, UNIQUE (source, key)
 );
 CREATE INDEX events_by_arrival ON events (received_at);
-CREATE TABLE todo (seq {number} PRIMARY KEY);
+CREATE TABLE todo (seq BIGINT PRIMARY KEY){without_rowid};
 CREATE TABLE forgotten (mark {blob} PRIMARY KEY, at BIGINT NOT NULL){without_rowid};
 CREATE TABLE records (id TEXT PRIMARY KEY, version BIGINT NOT NULL, facts TEXT NOT NULL);
 CREATE TABLE mentions (seq BIGINT NOT NULL, record_id TEXT NOT NULL, PRIMARY KEY (seq, record_id)){without_rowid};
@@ -97,7 +97,7 @@ def prepare(engine: Engine, *, upgrade: bool, now: datetime) -> None:
 
 def _format_of(engine: Engine, sql: Session) -> int | None:
     """The format of the tables that there are; None: there are none yet."""
-    tables = engine.tables(sql)
+    tables = {name for (name,) in sql.execute(engine.catalog).fetchall()}
     if not tables & {"state", "events", "records"}:
         return None
     row = None
@@ -111,10 +111,8 @@ def _format_of(engine: Engine, sql: Session) -> int | None:
 
 
 def _make(engine: Engine, sql: Session, now: datetime) -> None:
-    _run(sql, _TABLES.format(
-        serial=engine.serial, number=engine.number, blob=engine.blob, without_rowid=engine.without_rowid
-    ))  # fmt: skip
-    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0), ('visits', 0), ('records', 0)", (FORMAT,))
+    _run(sql, _TABLES.format(serial=engine.serial, blob=engine.blob, without_rowid=engine.without_rowid))
+    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0), ('records', 0)", (FORMAT,))
     for note, value in ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32))):
         sql.execute("INSERT INTO notes VALUES (?, ?, ?)", (*note, value))
 

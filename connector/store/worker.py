@@ -1,4 +1,4 @@
-"""One worker at a time: the process that projects and delivers."""
+"""One worker at a time: the process that projects and delivers. It holds its place until it gives it back or dies."""
 
 from __future__ import annotations
 
@@ -7,79 +7,76 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from connector.core.errors import StoreUnavailable
 from connector.file_lock import FileLock, lock_open_file
+from connector.store.engine import Engine
 from connector.store.model import StoreInUse
-from connector.store.people import People
 
 _ASKING_SECONDS = 0.2  # another process may be asking for the worker's name
 _LEASE_SECONDS = 5.0
 _RENEWING_SECONDS = 1.5
-_LEASE = "worker"
 
 
-class Worker(Protocol):
-    """What the worker holds, until it lets go or dies."""
-
-    def release(self) -> None: ...
+# ---------------------------------------------------------------- an SQLite file
 
 
-class FileWorker:
-    """The worker of an SQLite file.
-
-    It holds the lock file beside it, which names the holder, and the file itself: that lock holds through links, and
-    after the lock file was deleted.
+@contextmanager
+def file_held(path: Path) -> Iterator[None]:
+    """Be the worker of an SQLite file. Every connection is closed before the end: closing a file takes SQLite's own
+    locks on it away from this process.
 
     Raises:
         StoreInUse: another worker has it.
         StoreUnavailable: a file can't be opened or made.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._note = FileLock(lock_path(path))
-        self._file: int | None = None
-        try:
-            ends = time.monotonic() + _ASKING_SECONDS
-            while not (held := self._note.acquire(wait=False)) and time.monotonic() < ends:
-                time.sleep(0.01)
-        except OSError as error:
-            raise StoreUnavailable.at(self._note.path, "can't be opened", error) from error
-        if not held:
-            raise self._refusal(path)
-        try:
-            if sys.platform != "win32":  # there it would keep SQLite from the file
-                self._hold_file(path)
-        except BaseException:
-            self.release()
-            raise
-        self._note.note(f"process {os.getpid()}")
-
-    def _hold_file(self, path: Path) -> None:
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable.at(path, "can't be opened", error) from error
-        with suppress(OSError):  # a file system without locks
-            if not lock_open_file(self._file, wait=False):
-                raise self._refusal(path)
-
-    def _refusal(self, path: Path) -> StoreInUse:
-        holder = self._note.read_note() or "unknown"
-        return StoreInUse(f"{path} is in use by another connector ({holder}); stop that one first")
-
-    def release(self) -> None:
-        """After the last connection is closed: closing a file takes SQLite's own locks on it away from this process."""
-        if self._file is not None:
-            os.close(self._file)
-        self._note.release()
+    note = FileLock(_lock_path(path))
+    try:
+        ends = time.monotonic() + _ASKING_SECONDS
+        while not (held := note.acquire(wait=False)) and time.monotonic() < ends:
+            time.sleep(0.01)
+    except OSError as error:
+        raise StoreUnavailable.at(note.path, "can't be opened", error) from error
+    if not held:
+        raise _in_use(str(path), note.read_note())
+    file = None
+    try:
+        if sys.platform != "win32":  # there it would keep SQLite from the file
+            file = _opened(path)
+            if not _is_locked(file):
+                raise _in_use(str(path), note.read_note())
+        note.note(f"process {os.getpid()}")
+        yield
+    finally:
+        if file is not None:
+            os.close(file)
+        note.release()
 
 
-def lock_path(store: Path) -> Path:
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable.at(path, "can't be opened", error) from error
+
+
+def _is_locked(file: int) -> bool:
+    """Lock the database itself: this lock holds through links, and after the lock file was deleted."""
+    try:
+        return lock_open_file(file, wait=False)
+    except OSError:  # a file system without locks
+        return True
+
+
+def _lock_path(store: Path) -> Path:
     return store.with_name(f"{store.name}.lock")
+
+
+def _in_use(name: str, holder: str | None) -> StoreInUse:
+    return StoreInUse(f"{name} is in use by another connector ({holder or 'unknown'}); stop that one first")
 
 
 def holder_of_file(path: Path) -> str | None:
@@ -87,7 +84,7 @@ def holder_of_file(path: Path) -> str | None:
 
     Makes nothing. It takes the lock for a moment, which a worker that starts then waits out.
     """
-    lock = FileLock(lock_path(path))
+    lock = FileLock(_lock_path(path))
     if not lock.path.exists():
         return None
     try:
@@ -99,43 +96,63 @@ def holder_of_file(path: Path) -> str | None:
     return None
 
 
-class LeasedWorker:
-    """The worker of a database: a lease, renewed by a thread. A dead worker's lease is over after five seconds.
+# ---------------------------------------------------------------- a database
+
+
+@contextmanager
+def lease_held(engine: Engine) -> Iterator[None]:
+    """Be the worker of a database: hold a lease, which a thread renews. A dead worker's is over after five seconds.
 
     Raises:
         StoreInUse: another worker has it.
     """
-
-    def __init__(self, store: People, name: str) -> None:
-        self._store = store
-        self._holder = f"process {os.getpid()} on {socket.gethostname()}, {os.urandom(4).hex()}"
-        ends = time.monotonic() + _LEASE_SECONDS + 1.0
-        while not self._renew():
-            if time.monotonic() >= ends:
-                holder = holder_of_lease(store) or "unknown"
-                raise StoreInUse(f"{name} is in use by another connector ({holder}); stop that one first")
-            time.sleep(0.2)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="store-lease", daemon=True)
-        self._thread.start()
-
-    def _renew(self) -> bool:
-        return self._store.hold(_LEASE, self._holder, _LEASE_SECONDS)
-
-    def _run(self) -> None:
-        while not self._stop.wait(_RENEWING_SECONDS):
-            with suppress(StoreUnavailable):
-                self._renew()
-
-    def release(self) -> None:
-        """Before the last connection is closed."""
-        self._stop.set()
-        self._thread.join()
+    own = f"process {os.getpid()} on {socket.gethostname()}, {os.urandom(4).hex()}"
+    ends = time.monotonic() + _LEASE_SECONDS + 1.0
+    while not renew_lease(engine, own):
+        if time.monotonic() >= ends:
+            raise _in_use(engine.name, holder_of_lease(engine))
+        time.sleep(0.2)
+    stop = threading.Event()
+    thread = threading.Thread(target=_renew_until, args=(engine, own, stop), name="store-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
         with suppress(StoreUnavailable):
-            self._store.let_go(_LEASE, self._holder)
+            renew_lease(engine, own, -1)
 
 
-def holder_of_lease(store: People) -> str | None:
+def _renew_until(engine: Engine, own: str, stop: threading.Event) -> None:
+    while not stop.wait(_RENEWING_SECONDS):
+        with suppress(StoreUnavailable):
+            renew_lease(engine, own)
+
+
+def renew_lease(engine: Engine, holder: str, seconds: float = _LEASE_SECONDS) -> bool:
+    """Take the lease, or keep it for *seconds* from now; less than nothing gives it back. False: another has it.
+
+    It only keeps others from working in vain: a holder that comes back late is stopped by the epoch and by tokens.
+    """
+    now = _lease_now(engine)
+    with engine.writing() as sql:
+        taken = sql.execute(
+            "INSERT INTO leases (name, holder, until) VALUES ('worker', ?, ?) ON CONFLICT (name) DO UPDATE"
+            " SET holder = excluded.holder, until = excluded.until"
+            " WHERE leases.until < ? OR leases.holder = excluded.holder",
+            (holder, now + int(seconds * 1e6), now),
+        )
+    return bool(taken.rowcount == 1)
+
+
+def holder_of_lease(engine: Engine) -> str | None:
     """Which worker holds the database, as it calls itself without what only tells it apart; None: nobody does."""
-    holder = store.holder_of(_LEASE)
-    return None if holder is None else holder.partition(",")[0]
+    text = "SELECT holder FROM leases WHERE name = 'worker' AND until >= ?"
+    with engine.reading() as sql:
+        row = sql.execute(text, (_lease_now(engine),)).fetchone()
+    return None if row is None else str(row[0]).partition(",")[0]
+
+
+def _lease_now(engine: Engine) -> int:
+    return time.time_ns() // 1000 + engine.clock_offset
