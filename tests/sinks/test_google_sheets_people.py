@@ -259,13 +259,18 @@ def test_a_protected_range_of_somebody_that_does_not_grow_is_reported_once(file:
     assert notices == ['the protected range "Notes" ends at row 2 and does not cover the new rows below it']
 
 
-def test_where_google_refuses_that_a_range_grows_the_rows_are_written_and_it_is_reported(file: SheetsFile) -> None:
+@pytest.mark.parametrize(("refused", "rows_of_table"), [(b"updateTable", 2), (b"copyPaste", 3)])
+def test_where_google_refuses_that_a_range_grows_the_rows_are_written_and_it_is_reported(
+    file: SheetsFile, refused: bytes, rows_of_table: int
+) -> None:
     tab = file.book.add("Affiliates", [heads, ["firstpromoter:9"]])
-    tab.cover("tables", 0, 2, 0, 5, tableId="t1", name="Partners")
-    oops = Reply(400, {"error": {"code": 400, "message": "Invalid requests[9].updateTable: not now"}})
-    file.server.fault_for = lambda call: Fault("status", oops) if b"updateTable" in call.body else None
-    assert any("does not grow" in notice for notice in write(file, 41))
+    table = tab.cover("tables", 0, 2, 0, 5, tableId="t1", name="Partners")
+    tab.put(1, 3, None, dataValidation={"condition": {"type": "ONE_OF_LIST"}})
+    oops = Reply(400, {"error": {"code": 400, "message": "Invalid requests[9]: not now"}})
+    file.server.fault_for = lambda call: Fault("status", oops) if refused in call.body else None
+    assert any("not cover the new rows" in notice for notice in write(file, 41))
     assert first_column(tab, 3)[1:] == ["firstpromoter:9", "firstpromoter:41"]
+    assert tab.bounds(table.area) == (0, rows_of_table, 0, 5)
 
 
 # ---------------------------------------------------------------- headers

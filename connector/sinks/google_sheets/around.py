@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 from msgspec import convert
 
@@ -94,8 +95,17 @@ def _json(area: GridRange, sheet_id: int) -> Json | None:
     return found
 
 
+class Growth(IntEnum):
+    """How much Google takes of what makes ranges grow; a refusal takes it down by one."""
+
+    NONE = 0
+    RANGES = 1
+    ALL = 2
+    """Rules that cells have one by one (drop-downs, colours), too: they are copied."""
+
+
 def growth(
-    arounds: Iterable[Around], sheet_id: int, *, header: int, last: int, end: int, validated: Iterable[int]
+    arounds: Iterable[Around], sheet_id: int, *, header: int, last: int, end: int, validated: Iterable[int], by: Growth
 ) -> tuple[list[Json], list[str]]:
     """The requests that make what ends at row *last* end before row *end*, and what does not grow, in words.
 
@@ -107,6 +117,7 @@ def growth(
         validated: columns whose cells in row *last* have a drop-down or another rule.
     """
     requests: list[Json] = []
+    copies: list[Json] = []
     stays: list[str] = []
     for around in arounds:
         if around.bottom != last + 1 or around.range["startRowIndex"] > header + 1:
@@ -114,8 +125,8 @@ def growth(
         if last == header and not around.has_header:
             continue  # about the header row itself
         if around.is_format:
-            requests.append(_copied(around.range, last, end, "PASTE_CONDITIONAL_FORMATTING"))
-        elif around.grown is None:
+            copies.append(_copied(around.range, last, end, "PASTE_CONDITIONAL_FORMATTING"))
+        elif around.grown is None or by < Growth.RANGES:
             stays.append(f"the {around.name} ends at row {last + 1} and does not cover the new rows below it")
         else:
             kind, body = around.grown
@@ -124,8 +135,11 @@ def growth(
             requests.append({kind: grown if kind == "setBasicFilter" else grown | {"fields": "range"}})
     for first, after in runs(validated if last > header else ()):
         area = {"sheetId": sheet_id, "startColumnIndex": first, "endColumnIndex": after}
-        requests.append(_copied(area, last, end, "PASTE_DATA_VALIDATION"))
-    return requests, stays
+        copies.append(_copied(area, last, end, "PASTE_DATA_VALIDATION"))
+    if copies and by < Growth.ALL:
+        stays.append(f"drop-downs and colours end at row {last + 1} and do not cover the new rows below it")
+        copies = []
+    return requests + copies, stays
 
 
 def _copied(area: Json, last: int, end: int, what: str) -> Json:

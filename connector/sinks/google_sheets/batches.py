@@ -12,7 +12,7 @@ import msgspec
 
 from connector.core.row import Column, Row
 from connector.sinks.google_sheets.answers import Json
-from connector.sinks.google_sheets.around import growth
+from connector.sinks.google_sheets.around import Growth, growth
 from connector.sinks.google_sheets.changes import Append, Limits, Plan, Update
 from connector.sinks.google_sheets.formats import area_of, format_columns, format_tab, number_format
 from connector.sinks.google_sheets.guards import (
@@ -209,12 +209,12 @@ def write(
     nonce: str,
     new_id: NewId,
     limits: Limits,
-    grows: bool = True,
+    grows: Growth = Growth.ALL,
 ) -> Step:
     """As many of the plan's locked rows and new rows as one batch takes, guarded; then lock what comes next.
 
     Args:
-        grows: also make filters, tables and the like that end at our last row grow.
+        grows: how much of filters, tables and the like that end at our last row to make grow.
     """
     sheet, layout = snapshot.sheet_id, plan.layout
     types = {layout.columns[column.name]: column for column in columns if column.name in layout.columns}
@@ -227,7 +227,7 @@ def write(
     step.requests += _cell_requests(snapshot, step.updates, types)
     if step.appends:
         step.requests += _append_requests(snapshot, step.appends, plan.insert_at, types, layout)
-    _grow(snapshot, plan, step, grows=grows)
+    _grow(snapshot, plan, step, grows)
     # From the bottom up, so that no delete moves a row that is still to be deleted.
     for first, end in reversed(runs(step.deletes)):
         span = {"sheetId": sheet, "dimension": "ROWS", "startIndex": first, "endIndex": end}
@@ -274,7 +274,7 @@ def _take(snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column
     return room
 
 
-def _grow(snapshot: Snapshot, plan: Plan, step: Step, *, grows: bool) -> None:
+def _grow(snapshot: Snapshot, plan: Plan, step: Step, grows: Growth) -> None:
     """Make what ends at our last row cover the new rows below it."""
     new = {update.at for update in step.updates if update.fresh}
     new |= set(range(plan.insert_at, plan.insert_at + len(step.appends)))
@@ -291,12 +291,10 @@ def _grow(snapshot: Snapshot, plan: Plan, step: Step, *, grows: bool) -> None:
             for column in snapshot.validated.get(plan.last, ())
             if not any(range_.forbids(plan.last + 1, column) for range_ in snapshot.protections)
         ],
+        by=grows,
     )
-    if grows:
-        step.requests += requests
-        step.grown = len(requests)
-    elif requests:
-        stays.append(f"what ends at row {plan.last + 1} (a filter, a table, colours, drop-downs) does not grow")
+    step.requests += requests
+    step.grown = len(requests)
     step.notices = tuple(stays)
 
 

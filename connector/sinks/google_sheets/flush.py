@@ -13,6 +13,7 @@ from connector.core.row import Row
 from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
+from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.batches import Step
 from connector.sinks.google_sheets.changes import Append, Plan, Update
 from connector.sinks.google_sheets.client import Full, Rejected, Unclear
@@ -246,8 +247,8 @@ class Flush(Preparing):
         self.refusals += 1
         if self.refusals == 1:
             return  # an edit that was undone again, perhaps
-        if step.grown and self.route.grows:
-            self.route.grows = False
+        if step.grown:
+            self.route.grows = Growth(self.route.grows - 1)
             return
         keys = step.keys
         reason = f'Google refuses what is to be written into "{snapshot.title}": {self._without_values(error, keys)}'

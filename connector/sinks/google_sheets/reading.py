@@ -14,6 +14,7 @@ from connector.core.sink import Host, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Json
+from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.changes import Limits, Plan
 from connector.sinks.google_sheets.client import Client, Full, Rejected
 from connector.sinks.google_sheets.layout import Layout, find_layout
@@ -62,7 +63,7 @@ class Route:
         reported: notices about columns that are still true and have been given.
         reported_ranges: notices about ranges that do not grow and have been given.
         suspects: keys of rows that Google refused when they came alone.
-        grows: whether Google takes the requests that make people's ranges grow.
+        grows: what Google takes of the requests that make people's ranges grow.
         file_cells: cells of all other tabs, as last listed.
     """
 
@@ -80,7 +81,7 @@ class Route:
         self.reported: set[str] = set()
         self.reported_ranges: set[str] = set()
         self.suspects: set[str] = set()
-        self.grows = True
+        self.grows = Growth.ALL
         self.file_cells = 0
 
 
