@@ -35,7 +35,7 @@ lock:
 upgrade:
     .venv/bin/python -m tools.lock --upgrade
 
-# The figures that README quotes: just benchmark ingest
+# The figures of docs/performance.md: just benchmark ingest, or all
 benchmark name:
     .venv/bin/python -m benchmarks {{name}}
 
