@@ -1,5 +1,6 @@
-"""``python -m benchmarks NAME``: one figure of the documents, measured again; ``all``: all of them, in a quarter of an hour
-on a machine that does nothing else, and then the document.
+"""``python -m benchmarks NAME``: one figure of the documents, measured again.
+
+``all`` measures all of them, in a quarter of an hour on a machine that does nothing else, and writes the document.
 """
 
 from __future__ import annotations
