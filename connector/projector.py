@@ -159,7 +159,9 @@ class Projector:
         """Read events and what they say, until the batch is full."""
         while len(work.seqs) < self._size and work.takes_more():
             limit = min(_SLICE_EVENTS, self._size - len(work.seqs))
-            events = self._store.read_todo(work.seqs[-1] if work.seqs else 0, limit, most_bytes=_SLICE_BYTES)
+            events = self._store.read_events(
+                work.seqs[-1] if work.seqs else 0, limit, most_bytes=_SLICE_BYTES, todo=True
+            )
             if not events:
                 break
             read = [stored.event for stored in events if work.take_in(stored)]

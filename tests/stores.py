@@ -55,11 +55,11 @@ def save(store: Store, *records: Saved) -> None:
     """Project one event that says *records*."""
     epoch = store.epoch()
     store.append([event(1, at=epoch)])
-    seqs = [stored.seq for stored in store.read_todo(0, 1000)]
+    seqs = [stored.seq for stored in store.read_events(0, 1000, todo=True)]
     store.commit(Batch(epoch, seqs, records))
 
 
 def project_all(store: Store, records: tuple[Saved, ...] = ()) -> None:
     """As if every event that waits had been projected."""
-    while seqs := [stored.seq for stored in store.read_todo(0, 5000)]:
+    while seqs := [stored.seq for stored in store.read_events(0, 5000, todo=True)]:
         store.commit(Batch(store.epoch(), seqs, records))

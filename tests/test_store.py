@@ -112,7 +112,7 @@ def test_what_is_appended_is_read_back_in_order(store: Store) -> None:
         store.append(said[start : start + 10])
     assert sorted(stored.event.at for stored in store.read_events(0, 100)) == list(range(30))
     assert [stored.event.at // 10 for stored in store.read_events(10, 10)] == [1] * 10
-    assert {stored.event for stored in store.read_todo(0, 100)} == set(said)
+    assert {stored.event for stored in store.read_events(0, 100, todo=True)} == set(said)
     (first,) = store.read_events(20, 9, most_bytes=1)
     assert first.seq == 21
 
@@ -146,7 +146,7 @@ def test_an_event_is_projected_again_when_it_is_replayed_kept_or_not(store: Stor
     project_all(store)
     store.replay([event(1), event(9)])
     store.replay([event(1)])
-    assert [stored.event for stored in store.read_todo(0, 10)] == [event(1), event(9)]
+    assert [stored.event for stored in store.read_events(0, 10, todo=True)] == [event(1), event(9)]
     assert store.status().waiting == 2
     assert len(store.read_events(0, 10)) == 3
 
@@ -173,7 +173,7 @@ def test_an_event_that_can_not_be_stored_does_not_take_its_group_along(store: St
 def test_a_batch_is_committed_whole(store: Store) -> None:
     store.enroll(["a/b"])
     store.append([event(1)])
-    (stored,) = store.read_todo(0, 10)
+    (stored,) = store.read_events(0, 10, todo=True)
     tally = Tally(received=1, last_at=7)
     store.commit(
         Batch(store.epoch(), [stored.seq], [Saved("plain:1", 0, 1, b"{}")], [(stored.seq, "plain:1")], {"plain": tally})
@@ -187,11 +187,11 @@ def test_a_batch_is_committed_whole(store: Store) -> None:
 
 def test_a_batch_that_was_overtaken_changes_nothing(store: Store) -> None:
     store.append([event(1), event(2)])
-    epoch, seqs = store.epoch(), [stored.seq for stored in store.read_todo(0, 10)]
+    epoch, seqs = store.epoch(), [stored.seq for stored in store.read_events(0, 10, todo=True)]
     store.commit(Batch(epoch, seqs[:1], [Saved("plain:1", 0, 1, b"{}")]))
     with pytest.raises(Overtaken):
         store.commit(Batch(epoch, seqs, [Saved("plain:2", 0, 1, b"{}")], tallies={"plain": Tally(received=9)}))
-    assert [stored.seq for stored in store.read_todo(0, 10)] == seqs[1:]
+    assert [stored.seq for stored in store.read_events(0, 10, todo=True)] == seqs[1:]
     assert store.load(["plain:2"]) == {}
     assert store.status().sources == ()
 
@@ -437,7 +437,7 @@ def test_a_forgotten_affiliate_is_gone_and_a_late_second_delivery_does_not_bring
     store = place.open()
     store.enroll(["a/b"])
     store.append([event(1, key="k"), event(2, key="other")])
-    read = store.read_todo(0, 10)
+    read = store.read_events(0, 10, todo=True)
     store.commit(
         Batch(
             store.epoch(), [stored.seq for stored in read],

@@ -110,7 +110,7 @@ def test_writers_in_any_order_do_not_block_each_other_for_good(place: Place) -> 
     def fold() -> None:
         version = 1
         while time.monotonic() < ends:
-            epoch, seqs = store.epoch(), [stored.seq for stored in store.read_todo(0, 500)]
+            epoch, seqs = store.epoch(), [stored.seq for stored in store.read_events(0, 500, todo=True)]
             records = [Saved(f"plain:{n}", version, version + 1, b"{}") for n in random.sample(range(200), 100)]
             store.commit(Batch(epoch, seqs, records))
             version += 1

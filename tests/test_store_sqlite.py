@@ -237,7 +237,7 @@ def test_an_event_that_comes_alone_takes_three_quarters_of_its_body_at_most(tmp_
         store = store_at(tmp_path / str(times))
         for n in range(count * times):
             store.append([Event("firstpromoter", f"reward_created:{n}", "reward_created", n, START, body(n))])
-        while seqs := [stored.seq for stored in store.read_todo(0, 500)]:
+        while seqs := [stored.seq for stored in store.read_events(0, 500, todo=True)]:
             mentions = [(seq, f"firstpromoter:{seq % 100}") for seq in seqs]
             store.commit(Batch(store.epoch(), seqs, [Saved("firstpromoter:1", 0, 1, b"{}")], mentions))
         store.close()

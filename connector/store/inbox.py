@@ -79,22 +79,15 @@ class Inbox(Part):
 
     # ------------------------------------------------ reading
 
-    def read_events(self, after: int, limit: int, *, most_bytes: int | None = None) -> list[StoredEvent]:
+    def read_events(
+        self, after: int, limit: int, *, todo: bool = False, most_bytes: int | None = None
+    ) -> list[StoredEvent]:
         """The next events behind seq *after*, in order: at most *limit*, and none more once their bodies have
-        *most_bytes* together."""
+        *most_bytes* together. *todo*: only those that are not projected yet."""
+        which = "todo t JOIN events USING (seq)" if todo else "events t"
         with self._engine.reading() as sql:
             rows = sql.execute(
-                f"SELECT seq, {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-            ).fetchall()
-        return opened(rows, most_bytes)
-
-    def read_todo(self, after: int, limit: int, *, most_bytes: int | None = None) -> list[StoredEvent]:
-        """``read_events``, of those that are not projected yet."""
-        with self._engine.reading() as sql:
-            rows = sql.execute(
-                f"SELECT e.seq, {_COLUMNS} FROM todo t JOIN events e ON e.seq = t.seq"
-                " WHERE t.seq > ? ORDER BY t.seq LIMIT ?",
-                (after, limit),
+                f"SELECT t.seq, {_COLUMNS} FROM {which} WHERE t.seq > ? ORDER BY t.seq LIMIT ?", (after, limit)
             ).fetchall()
         return opened(rows, most_bytes)
 
