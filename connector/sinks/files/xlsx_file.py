@@ -35,7 +35,7 @@ from connector.sinks.files.replacing import Signature
 from connector.sinks.files.table import TableFile, TableFileOptions
 from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same, width_of
 from connector.sinks.files.xlsx_look import FONT, Look, is_dressed, note_update, restore_note_sizes
-from connector.sinks.files.xlsx_reading import looked_through, read
+from connector.sinks.files.xlsx_reading import WouldLose, read
 from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
 from connector.sinks.files.xlsx_writing import dump, set_default_font
 
@@ -351,15 +351,14 @@ class XlsxFile(TableFile):
             set_default_font(book, FONT)
             return XlsxBook(book)
         try:
-            readable = looked_through(content)
-            if not readable.lost:
-                return XlsxBook(read(readable), content)
+            return XlsxBook(read(content), content)
+        except WouldLose as error:
+            raise NeedsAction(
+                f"{path} holds {', '.join(sorted(error.things))}, which would be lost by writing to it: keep them in a "
+                "workbook of their own that refers to this one; nothing was changed."
+            ) from None
         except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
             raise NeedsAction(
                 f"{path} can't be read as an Excel workbook (.xlsx): open it in Excel and save it as one, or move it "
                 f"away so that a new one is made; nothing was changed ({type(error).__name__})."
             ) from error
-        raise NeedsAction(
-            f"{path} holds {', '.join(sorted(readable.lost))}, which would be lost by writing to it: keep them in a "
-            "workbook of their own that refers to this one; nothing was changed."
-        )
