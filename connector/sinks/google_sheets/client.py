@@ -390,7 +390,7 @@ class Client:
 
 _UNUSED_TAG_ID = 1
 _QUOTA_REASONS = {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}
-_FILE_IS_FULL = re.compile(r"limit of [\d,.]+ cells")
+_FILE_IS_FULL = re.compile(r"limit of [\d,.]+ cells|number of cells in the workbook")
 _IN_THE_BIN = re.compile(r"\btrash|\bin the bin\b", re.IGNORECASE)
 _PROTECTED = "protected cell or object"
 _API_LINK = "https://console.cloud.google.com/apis/library/sheets.googleapis.com"

@@ -13,12 +13,12 @@ from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.client import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.places import letters, place_words
-from connector.sinks.google_sheets.reading import Reading, file_is_full, guards_note, guards_trouble
+from connector.sinks.google_sheets.reading import HeaderIsGone, Reading, file_is_full, guards_note, guards_trouble
 from connector.sinks.google_sheets.snapshot import Snapshot
 
 
 class Inspection(Reading):
-    """``check`` and ``preview``: reads, and writes nothing (a probe leaves nothing behind)."""
+    """``check`` and ``preview``: they read and change nothing (a probe leaves nothing behind)."""
 
     def findings(self, account: str, *, probe: bool) -> list[Finding]:
         try:
@@ -28,8 +28,9 @@ class Inspection(Reading):
                 found += self._no_tab(title)
             else:
                 found += self._tab_findings(self.read(sheet_id))
-            found += self._editing_finding()
-            found.append(self._guards_finding(probe=probe))
+            found += self._editing_finding() or [self._guards_finding(probe=probe)]
+        except HeaderIsGone as error:
+            return [*found, Finding("problem", title, error.reason)]
         except Rejected:
             return [Finding("problem", self.options.tab, "the tab was deleted while it was being read; check again")]
         return found

@@ -161,6 +161,10 @@ def file_is_full(title: str) -> str:
     )
 
 
+class HeaderIsGone(NeedsAction):
+    """A tab that was set up has no header row any more."""
+
+
 class Reading:
     """Finding and reading the tab: what a flush, a check and a preview have in common.
 
@@ -284,7 +288,7 @@ class Reading:
         """Where header row and columns are.
 
         Raises:
-            NeedsAction: the header row is gone from the tab, and all of it was read.
+            HeaderIsGone: the header row is gone from the tab, and all of it was read.
         """
         layout = find_layout(
             snapshot,
@@ -294,7 +298,7 @@ class Reading:
             known=self.unmakable | (self.route.known if snapshot.sheet_id == self.route.sheet_id else set()),
         )
         if layout.header_is_gone and snapshot.is_whole:
-            raise NeedsAction(self.header_is_gone(snapshot, layout.header))
+            raise HeaderIsGone(self.header_is_gone(snapshot, layout.header))
         return layout
 
     def header_is_gone(self, snapshot: Snapshot, row: int) -> str:
