@@ -1,4 +1,4 @@
-"""One holder of a file at a time, across processes; the system lets go when the holder dies. Knows no store."""
+"""One holder of a file at a time, across processes; the system lets go when the holder dies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 
 class FileLock:
@@ -30,21 +29,21 @@ class FileLock:
         """
         if not self._threads.acquire(blocking=wait):
             return False
+        held = False
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-            if lock_open_file(self._file, wait=wait):
-                return True
-            os.close(self._file)
-            self._file = None
-        except BaseException:
-            self._let_go()
-            raise
-        self._threads.release()
-        return False
+            held = _lock_open_file(self._file, wait=wait)
+        finally:
+            if not held:
+                self.release()
+        return held
 
     def release(self) -> None:
         """Give it back."""
-        self._let_go()
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)  # closing gives the system's lock back
+        self._threads.release()
 
     def note(self, text: str) -> None:
         """Leave a word about the holder in the file, for those who are refused; none on a full disk."""
@@ -64,34 +63,24 @@ class FileLock:
         self.acquire(wait=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _let_go(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)  # closing gives the system's lock back
-        self._threads.release()
 
+def _lock_open_file(file: int, *, wait: bool) -> bool:
+    """Lock the open *file*; False when another process, or another opening of it, has the lock."""
+    if sys.platform == "win32":
+        import msvcrt
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def lock_open_file(file: int, *, wait: bool) -> bool:
-        """Lock the open *file*; False when another process, or another opening of it, has the lock."""
         try:
             msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
-        return True
+    else:
+        import fcntl
 
-else:
-    import fcntl
-
-    def lock_open_file(file: int, *, wait: bool) -> bool:
-        """Lock the open *file*; False when another process, or another opening of it, has the lock."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
-        return True
+    return True

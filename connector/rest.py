@@ -1,7 +1,4 @@
-"""How background threads keep out of the way of requests. Knows no store.
-
-Python runs one thread at a time: what the projector or a route does now delays the answers of that moment.
-"""
+"""How background threads keep out of the way of requests: Python runs one thread at a time."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ def rest(committed_at: float, used_seconds: float, stop: threading.Event) -> boo
 
     Args:
         committed_at: when requests were last committed, in seconds of ``time.monotonic``.
-        used_seconds: the processor time of the step (``time.thread_time``): a call that waits a minute for an answer
-            delays nobody.
+        used_seconds: the processor time of the step (``time.thread_time``).
 
     Returns:
         Whether the program stops.

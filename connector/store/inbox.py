@@ -14,7 +14,7 @@ from connector.store.intake import Deliver, Intake
 from connector.store.model import StoreDamaged, StoredEvent, Tally, micros, moment
 from connector.store.tables import FORGOTTEN_KEY
 
-_COLUMNS = "source, key, topic, at, received_at, body"
+EVENT_COLUMNS = "source, key, topic, at, received_at, body"
 
 
 class Inbox(Part):
@@ -22,7 +22,7 @@ class Inbox(Part):
 
     def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
         super().__init__(engine, now)
-        self._intake: Intake[Any] | None = None
+        self._intake: Intake | None = None
 
     def start_intake(self, deliver: Deliver, *, limit: int = 10_000) -> None:
         """Start the thread that commits what ``submit`` hands over; *limit* events may wait for it, or 64 MiB of
@@ -73,7 +73,7 @@ class Inbox(Part):
             events = sorted(events, key=lambda event: (event.source, event.key))
         rows = [(e.source, e.key, e.topic, e.at, micros(e.received_at), compressed(e.body)) for e in events]
         tail = " ON CONFLICT DO NOTHING RETURNING seq, source, key"
-        new = insert(sql, f"INSERT INTO events ({_COLUMNS})", rows, tail)
+        new = insert(sql, f"INSERT INTO events ({EVENT_COLUMNS})", rows, tail)
         insert(sql, "INSERT INTO todo (seq)", sorted((seq,) for seq, _, _ in new))
         return new
 
@@ -87,7 +87,7 @@ class Inbox(Part):
         which = "todo t JOIN events USING (seq)" if todo else "events t"
         with self._engine.reading() as sql:
             rows = sql.execute(
-                f"SELECT t.seq, {_COLUMNS} FROM {which} WHERE t.seq > ? ORDER BY t.seq LIMIT ?", (after, limit)
+                f"SELECT t.seq, {EVENT_COLUMNS} FROM {which} WHERE t.seq > ? ORDER BY t.seq LIMIT ?", (after, limit)
             ).fetchall()
         return opened(rows, most_bytes)
 

@@ -1,7 +1,4 @@
-"""Group commit: one thread that commits all events that wait, in one transaction, and calls back once for all of them.
-
-Knows no database.
-"""
+"""Group commit: one thread commits all events that wait, in one transaction, and calls back once for all of them."""
 
 from __future__ import annotations
 
@@ -10,12 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
 
-Ticket = TypeVar("Ticket")
 Deliver = Callable[[list[Any], StoreUnavailable | None], None]
 """Called from the intake's thread once a group: the tickets whose events are safe on disk (error None), or those whose
 events are not. Must be quick and must not raise: ``loop.call_soon_threadsafe(resolve, tickets, error)``."""
@@ -24,37 +20,24 @@ _EVENTS_IN_A_GROUP = 512  # about: what came at once stays together
 _WAITING_BYTES = 64 * 1024 * 1024
 
 
-class Intake(Generic[Ticket]):
-    """See the module's head.
-
-    Args:
-        append: commits a group.
-        limit: how many events may wait, or 64 MiB of bodies, before ``submit`` refuses more.
+class Intake:
+    """See ``Store.start_intake``.
 
     Attributes:
         committed_at: when the last group was committed, in seconds of ``time.monotonic``.
     """
 
-    def __init__(
-        self,
-        append: Callable[[Sequence[Event]], None],
-        deliver: Callable[[list[Ticket], StoreUnavailable | None], None],
-        limit: int,
-    ) -> None:
+    def __init__(self, append: Callable[[Sequence[Event]], None], deliver: Deliver, limit: int) -> None:
         self._append, self._deliver, self._limit = append, deliver, limit
-        self._waiting: queue.SimpleQueue[tuple[Sequence[Event], Sequence[Ticket]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Sequence[Event], Sequence[Any]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting_events = self._waiting_bytes = 0
         self.committed_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="store-intake", daemon=True)
         self._thread.start()
 
-    def submit(self, events: Sequence[Event], tickets: Sequence[Ticket]) -> None:
-        """Hand over *events*; never blocks.
-
-        Raises:
-            StoreUnavailable: too many wait already; none of these was taken.
-        """
+    def submit(self, events: Sequence[Event], tickets: Sequence[Any]) -> None:
+        """See ``Store.submit``."""
         with self._lock:
             if self._waiting_events >= self._limit or self._waiting_bytes >= _WAITING_BYTES:
                 raise StoreUnavailable("too many events wait for the disk")
@@ -68,33 +51,28 @@ class Intake(Generic[Ticket]):
         self._thread.join()
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            events, tickets, last = self._group()
-            if events:
-                self._commit(events, tickets)
-            del events, tickets  # hundreds of bodies, which would stay until the next event comes
+        while self._commit_a_group():
+            pass
 
-    def _group(self) -> tuple[list[Event], list[Ticket], bool]:
-        """All that wait, at least one; and whether ``close`` came behind them."""
+    def _commit_a_group(self) -> bool:
+        """Commit all that wait, at least one; False when ``close`` came behind them."""
         events: list[Event] = []
-        tickets: list[Ticket] = []
+        tickets: list[Any] = []
         entry = self._waiting.get()
         while entry is not None:
             events += entry[0]
             tickets += entry[1]
-            if len(events) >= _EVENTS_IN_A_GROUP:
+            if len(events) >= _EVENTS_IN_A_GROUP or self._waiting.empty():
                 break
-            try:
-                entry = self._waiting.get_nowait()
-            except queue.Empty:
-                break
+            entry = self._waiting.get()
         with self._lock:
             self._waiting_events -= len(events)
             self._waiting_bytes -= _bytes_of(events)
-        return events, tickets, entry is None
+        if events:
+            self._commit(events, tickets)
+        return entry is not None
 
-    def _commit(self, events: list[Event], tickets: list[Ticket]) -> None:
+    def _commit(self, events: list[Event], tickets: list[Any]) -> None:
         error: StoreUnavailable | None = None
         try:
             self._append(events)
@@ -113,4 +91,4 @@ class Intake(Generic[Ticket]):
 
 
 def _bytes_of(events: Sequence[Event]) -> int:
-    return sum([len(event.body) for event in events])
+    return sum(len(event.body) for event in events)

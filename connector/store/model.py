@@ -233,13 +233,12 @@ class Status(Struct, frozen=True):
 
 
 class DeliveryLine(Struct, frozen=True):
-    """One row's delivery as ``explain`` shows it."""
+    """One row's delivery as ``explain`` shows it; see ``LogLine``."""
 
+    at: datetime
     route: str
-    record_id: str
     key: str
     version: int
-    at: datetime
     kind: str
     code: str
     cells: str

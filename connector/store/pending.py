@@ -20,6 +20,7 @@ from connector.store.model import (
     moment_or_none,
 )
 
+STATE_COLUMNS = "kind, reason, paused_until, failures, since, delivered_at"
 _LAST_ID = "\U0010ffff"
 # With the signs no index but the one that has the order of the ids can be chosen, and none needs sorting.
 _IN_ORDER = "p.record_id > ? AND p.record_id <= ? AND +p.isolated = 0 AND +p.due_at <= ?"
@@ -59,9 +60,7 @@ class PendingRecords(Part):
     def route_state(self, route: str) -> RouteState:
         """How *route* fares; ``ok`` for one that is not enrolled."""
         with self._engine.reading() as sql:
-            row = sql.execute(
-                "SELECT kind, reason, paused_until, failures, since, delivered_at FROM routes WHERE route = ?", (route,)
-            ).fetchone()
+            row = sql.execute(f"SELECT {STATE_COLUMNS} FROM routes WHERE route = ?", (route,)).fetchone()
         return RouteState() if row is None else state_of(row)
 
     def set_route_state(self, route: str, state: RouteState) -> None:
@@ -303,7 +302,7 @@ class PendingRecords(Part):
 
 
 def state_of(row: Sequence[Any]) -> RouteState:
-    """A route's state from the columns that ``route_state`` reads."""
+    """A route's state from its STATE_COLUMNS."""
     kind, reason, paused_until, failures, since, delivered_at = row
     return RouteState(
         kind, reason, moment_or_none(paused_until), failures, moment_or_none(since), moment_or_none(delivered_at)

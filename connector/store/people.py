@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from connector.store.engine import Part, Session, insert, marks, slices
-from connector.store.inbox import forgotten_key, forgotten_mark, opened
+from connector.store.inbox import EVENT_COLUMNS, forgotten_key, forgotten_mark, opened
 from connector.store.model import (
     DeliveryLine,
     Forgotten,
@@ -19,7 +19,7 @@ from connector.store.model import (
     moment,
     moment_or_none,
 )
-from connector.store.pending import state_of
+from connector.store.pending import STATE_COLUMNS, state_of
 from connector.store.records import add_to_state, state, waits_for
 
 _AHEAD = timedelta(days=1)  # times further ahead than this were noted by a clock that was wrong
@@ -57,35 +57,30 @@ class People(Part):
         with self._engine.reading() as sql:
             (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
             (waiting,) = sql.execute("SELECT count(*) FROM todo").fetchone()
-            pending = {
-                route: counts
-                for route, *counts in sql.execute(
-                    f"SELECT route, count(*) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE tries > 0),"
-                    f" min(since) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE {lacks})"
-                    " FROM pending GROUP BY route"
-                ).fetchall()
-            }
-            routes = []
-            rows = dict(sql.execute("SELECT route, count(*) FROM written GROUP BY route").fetchall())
-            for route, *columns in sql.execute(
-                "SELECT route, kind, reason, paused_until, failures, since, delivered_at FROM routes ORDER BY route"
-            ).fetchall():
-                count, retrying, since, lacking = pending.get(route, (0, 0, None, 0))
-                since_then = moment_or_none(since)
-                routes.append(
-                    RouteStatus(route, count, retrying, since_then, rows.get(route, 0), state_of(columns), lacking)
-                )
-            sources = tuple(
-                SourceStatus(
-                    name, received, duplicates, none, unread, undated, moment_or_none(at), moment_or_none(came)
-                )
-                for name, received, duplicates, none, unread, undated, at, came in sql.execute(
-                    "SELECT source, received, duplicates, no_affiliate, unreadable, undated, last_at, last_received_at"
-                    " FROM sources ORDER BY source"
-                ).fetchall()
-            )
             records = state(sql, "records")
-        return Status(records, waiting, last or 0, sources, tuple(routes))
+            rows = dict(sql.execute("SELECT route, count(*) FROM written GROUP BY route").fetchall())
+            counts = sql.execute(
+                f"SELECT route, count(*) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE tries > 0),"
+                f" min(since) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE {lacks}) FROM pending GROUP BY route"
+            ).fetchall()
+            routes = sql.execute(f"SELECT route, {STATE_COLUMNS} FROM routes ORDER BY route").fetchall()
+            sources = sql.execute(
+                "SELECT source, received, duplicates, no_affiliate, unreadable, undated, last_at, last_received_at"
+                " FROM sources ORDER BY source"
+            ).fetchall()
+        pending = {route: found for route, *found in counts}
+        states = []
+        for route, *columns in routes:
+            count, retrying, since, lacking = pending.get(route, (0, 0, None, 0))
+            oldest = moment_or_none(since)
+            states.append(
+                RouteStatus(route, count, retrying, oldest, rows.get(route, 0), state_of(columns), waiting=lacking)
+            )
+        read = [
+            SourceStatus(*counted, last_event_at=moment_or_none(at), last_received_at=moment_or_none(received_at))
+            for *counted, at, received_at in sources
+        ]
+        return Status(records, waiting, last or 0, tuple(read), tuple(states))
 
     # ------------------------------------------------ one affiliate
 
@@ -93,32 +88,23 @@ class People(Part):
         """The events still kept that name that record, oldest first. Reads through all mentions: for people."""
         with self._engine.reading() as sql:
             rows = sql.execute(
-                "SELECT e.seq, source, key, topic, at, received_at, body FROM mentions m JOIN events e ON e.seq = m.seq"
-                " WHERE m.record_id = ? ORDER BY e.seq",
+                f"SELECT seq, {EVENT_COLUMNS} FROM mentions JOIN events USING (seq) WHERE record_id = ? ORDER BY seq",
                 (record_id,),
             ).fetchall()
         return opened(rows)
 
     def deliveries_of(self, record_id: str) -> list[DeliveryLine]:
         """That record's deliveries still kept, oldest first. Reads through the whole log: for people."""
+        text = "SELECT at, route, key, version, kind, code, cells FROM deliveries WHERE record_id = ? ORDER BY id"
         with self._engine.reading() as sql:
-            rows = sql.execute(
-                "SELECT route, record_id, key, version, at, kind, code, cells FROM deliveries"
-                " WHERE record_id = ? ORDER BY id",
-                (record_id,),
-            ).fetchall()
-        return [
-            DeliveryLine(route, whose, key, version, moment(at), kind, code, cells)
-            for route, whose, key, version, at, kind, code, cells in rows
-        ]
+            rows = sql.execute(text, (record_id,)).fetchall()
+        return [DeliveryLine(moment(at), *columns) for at, *columns in rows]
 
     def pending_of(self, record_id: str) -> list[PendingFor]:
         """For which routes that record is pending."""
+        text = "SELECT route, since, due_at, tries, reason FROM pending WHERE record_id = ? ORDER BY route"
         with self._engine.reading() as sql:
-            rows = sql.execute(
-                "SELECT route, since, due_at, tries, reason FROM pending WHERE record_id = ? ORDER BY route",
-                (record_id,),
-            ).fetchall()
+            rows = sql.execute(text, (record_id,)).fetchall()
         return [
             PendingFor(route, moment(since), self._moment_due(due), tries, reason)
             for route, since, due, tries, reason in rows
@@ -211,7 +197,7 @@ class People(Part):
         """
         edge = micros(before)
         with self._engine.writing() as sql:
-            self._fix_times(sql, self._at() + micros_of(_AHEAD))
+            self._fix_times(sql, micros(self._now() + _AHEAD))
             rows = sql.execute(
                 "SELECT seq FROM events WHERE received_at < ?"
                 " AND NOT EXISTS (SELECT 1 FROM todo WHERE todo.seq = events.seq) ORDER BY received_at LIMIT ?",
@@ -231,12 +217,11 @@ class People(Part):
         """Times that lie ahead, by more than *ahead_by*, were noted by a clock that was wrong, and count as of now:
         else a record or a route would wait until the right clock comes there, and retention would wait for events."""
         self._engine.compare_clocks()
-        at, due_at = self._at(), self._due_now()
-        limit = at + micros_of(ahead_by)
+        at, latest = self._at(), self._now() + ahead_by
+        limit = micros(latest)
         with self._engine.writing() as sql:
             sql.execute(
-                "UPDATE pending SET due_at = ? WHERE due_at > ? AND token IS NULL",
-                (due_at, due_at + micros_of(ahead_by)),
+                "UPDATE pending SET due_at = ? WHERE due_at > ? AND token IS NULL", (self._due_now(), self._due(latest))
             )
             for table, column in (
                 ("pending", "since"), ("pending", "failing_since"), ("routes", "paused_until"), ("routes", "since"),
@@ -250,7 +235,3 @@ class People(Part):
         """Events and deliveries that were noted as of later than *limit* count as of now."""
         for table, column in (("events", "received_at"), ("deliveries", "at"), ("forgotten", "at")):
             sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (self._at(), limit))
-
-
-def micros_of(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)

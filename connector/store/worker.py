@@ -8,20 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from connector.core.errors import StoreUnavailable
-from connector.file_lock import FileLock, lock_open_file
+from connector.file_lock import FileLock
 from connector.store.engine import Engine
 from connector.store.model import StoreInUse
 
 _ASKING_SECONDS = 0.2  # another process may be asking for the worker's name
 _LEASE_SECONDS = 5.0
 _RENEWING_SECONDS = 1.5
-
-
-# ---------------------------------------------------------------- an SQLite file
 
 
 @contextmanager
@@ -34,41 +31,26 @@ def file_held(path: Path) -> Iterator[None]:
         StoreUnavailable: a file can't be opened or made.
     """
     note = FileLock(_lock_path(path))
-    try:
-        ends = time.monotonic() + _ASKING_SECONDS
-        while not (held := note.acquire(wait=False)) and time.monotonic() < ends:
-            time.sleep(0.01)
-    except OSError as error:
-        raise StoreUnavailable.at(note.path, "can't be opened", error) from error
-    if not held:
-        raise _in_use(str(path), note.read_note())
-    file = None
-    try:
-        if sys.platform != "win32":  # there it would keep SQLite from the file
-            file = _opened(path)
-            if not _is_locked(file):
+    # The lock of the database itself holds through links, and after the lock file was deleted. On Windows it would keep
+    # SQLite from the file.
+    locks = [note] if sys.platform == "win32" else [note, FileLock(path)]
+    with ExitStack() as held:
+        for lock in locks:
+            if not _acquired(lock):
                 raise _in_use(str(path), note.read_note())
+            held.callback(lock.release)
         note.note(f"process {os.getpid()}")
         yield
-    finally:
-        if file is not None:
-            os.close(file)
-        note.release()
 
 
-def _opened(path: Path) -> int:
+def _acquired(lock: FileLock) -> bool:
+    ends = time.monotonic() + _ASKING_SECONDS
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while not (held := lock.acquire(wait=False)) and time.monotonic() < ends:
+            time.sleep(0.01)
     except OSError as error:
-        raise StoreUnavailable.at(path, "can't be opened", error) from error
-
-
-def _is_locked(file: int) -> bool:
-    """Lock the database itself: this lock holds through links, and after the lock file was deleted."""
-    try:
-        return lock_open_file(file, wait=False)
-    except OSError:  # a file system without locks
-        return True
+        raise StoreUnavailable.at(lock.path, "can't be opened", error) from error
+    return held
 
 
 def _lock_path(store: Path) -> Path:
@@ -94,9 +76,6 @@ def holder_of_file(path: Path) -> str | None:
         return None
     lock.release()
     return None
-
-
-# ---------------------------------------------------------------- a database
 
 
 @contextmanager
