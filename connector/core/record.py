@@ -82,6 +82,7 @@ class Link(Part):
     conversions: int | None = None
     sales: int | None = None
     sales_total: Decimal | None = None
+    created_at: datetime | None = None
 
 
 class Coupon(Part):
@@ -94,6 +95,7 @@ class Coupon(Part):
     leads: int | None = None
     conversions: int | None = None
     discount: str | None = None
+    created_at: datetime | None = None
 
 
 class Stats(Part):

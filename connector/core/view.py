@@ -245,15 +245,21 @@ class _Gathered:
 
 
 def _present(entries: dict[str, _Entry], roster: Fact | None) -> dict[str, _Entry]:
-    """The entries that are there: not gone, and not missing from a newer complete list; in the order of their ids."""
+    """The entries that are there: not gone, and not missing from a newer complete list; the oldest first."""
     at, rank, value = roster or (0, 0, None)
     listed = frozenset(value) if isinstance(value, tuple) else None
     return {
         key: entry
-        for key, entry in sorted(entries.items(), key=lambda item: _by_number(item[0]))
+        for key, entry in sorted(entries.items(), key=lambda item: _by_age(*item))
         if (entry.gone is None or entry.gone < entry.newest)
         and (listed is None or entry.newest > (at, rank) or not listed.isdisjoint((key, *entry.names)))
     }
+
+
+def _by_age(key: str, entry: _Entry) -> tuple[Any, ...]:
+    """By when it was made, where the platform says so; the rest by their ids, which grow where they are numbers."""
+    made = entry.fields.get("created_at")
+    return (made is None, made.timestamp() if made else 0.0, *_by_number(key))
 
 
 def _by_number(key: str) -> tuple[int, int, str]:

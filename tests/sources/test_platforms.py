@@ -342,6 +342,18 @@ def test_a_tolt_partner_in_all_parts() -> None:
     }  # fmt: skip
 
 
+def test_links_are_in_the_order_in_which_they_were_made_not_in_that_of_their_ids() -> None:
+    def link(number: str, token: str, made: str) -> tuple[Body, str]:
+        said = {"id": number, "value": token, "partner_id": "part_1", "created_at": made}
+        return tolt("link.created", said, at="2026-02-03T10:00:00Z"), ""
+
+    older, newer = link("lnk_z", "first", "2026-01-01T00:00:00Z"), link("lnk_a", "second", "2026-01-02T00:00:00Z")
+    for bodies in ((older, newer), (newer, older)):
+        got = record("tolt", *bodies)
+        assert [each["token"] for each in got["links"]] == ["first", "second"]
+        assert got["ref_id"] == "first"
+
+
 def test_an_uppromote_affiliate_in_all_parts() -> None:
     got = record("uppromote", uppromote_bodies()[0])
     assert got["referral_link"] == "https://shop.example/?sca_ref=41"

@@ -154,15 +154,16 @@ def _say_link(said: Statement, link: Fields) -> None:
     """The parameter and its value (``via``, ``michael``): the address they belong to is not told."""
     number = id_text(link.get("id"))
     if number is not None:
-        said.texts(
-            link, (("value", "token"), ("status", "status"), ("campaign_id", "campaign_id")), f"links[{number}]."
-        )
+        place = f"links[{number}]."
+        said.texts(link, (("value", "token"), ("status", "status"), ("campaign_id", "campaign_id")), place)
+        said.times(link, (("created_at", "created_at"),), place)
 
 
 def _say_code(said: Statement, code: Fields) -> None:
     number = id_text(code.get("id"))
     if number is not None:
         said.texts(code, (("code", "code"),), f"coupons[{number}].")
+        said.times(code, (("created_at", "created_at"),), f"coupons[{number}].")
         if isinstance(code.get("active"), bool):
             said.put(f"coupons[{number}].status", "active" if code["active"] else "inactive")
 
