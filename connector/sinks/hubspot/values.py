@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
@@ -22,8 +21,8 @@ from connector.sinks.hubspot.properties import Plan, Property
 _LONGEST_TEXT_CHARACTERS = 65_536
 _LONGEST_SHOWN_CHARACTERS = 80
 _MOST_SHOWN_OPTIONS = 12
+_NO_OPTION = "is none of the property's options in HubSpot"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no valid JSON text
-_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 def text_of(cell: Cell, to: Property) -> str:
@@ -36,46 +35,36 @@ def text_of(cell: Cell, to: Property) -> str:
         return cell if to.type == "string" else cell.strip()
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    if isinstance(cell, int):
-        return str(cell)
     if isinstance(cell, Decimal):
         return format(cell, "f")
-    if isinstance(cell, datetime):
-        if to.type == "date":
-            return cell.date().isoformat()
+    if isinstance(cell, datetime) and to.type != "date":
         return cell.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(cell, date):
-        return f"{cell.isoformat()}T00:00:00.000Z" if to.type == "datetime" else cell.isoformat()
-    return (";" if to.type == "enumeration" else ", ").join(cell)
+        day = cell.date() if isinstance(cell, datetime) else cell
+        return f"{day.isoformat()}T00:00:00.000Z" if to.type == "datetime" else day.isoformat()
+    return (";" if to.type == "enumeration" else ", ").join(cell) if isinstance(cell, tuple) else str(cell)
 
 
-def wrong_with(text: str, to: Property) -> str | None:
-    """The code with which HubSpot would refuse *text* for the property, as far as that can be known here."""
+def wrong_with(column: Column, text: str, to: Property) -> str | None:
+    """The code with which HubSpot would refuse *text*, as far as the mapping has not seen to it already."""
     if not text:
         return None
     if _LONE_SURROGATE.search(text):
         return "BROKEN_TEXT"
-    if to.type == "string":
-        if to.name == "email" and not _is_possible_email(text):
-            return "INVALID_EMAIL"
-        return "PROPERTY_VALUE_TOO_LONG" if len(text) > _LONGEST_TEXT_CHARACTERS else None
-    if to.type == "number":
-        return None if _NUMBER.fullmatch(text) else "INVALID_INTEGER"
-    if to.type == "bool":
-        return None if text in ("true", "false") else "INVALID_OPTION"
-    if to.type == "enumeration" and to.options is not None:
+    if to.name == "email" and not _is_possible_email(column, text):
+        return "INVALID_EMAIL"
+    if to.type == "string" and len(text) > _LONGEST_TEXT_CHARACTERS:
+        return "PROPERTY_VALUE_TOO_LONG"
+    options = frozenset({"true", "false"}) if to.type == "bool" else to.options
+    if options is not None:
         parts = text.split(";") if to.field_type == "checkbox" else [text]
-        return None if to.options.issuperset(parts) else "INVALID_OPTION"
-    if to.type in ("date", "datetime") and not text.isdigit():
-        try:
-            datetime.fromisoformat(text)
-        except ValueError:
-            return "INVALID_DATE" if to.type == "date" else "INVALID_LONG"
+        return None if options.issuperset(parts) else "INVALID_OPTION"
     return None
 
 
-@lru_cache(maxsize=10_000)
-def _is_possible_email(text: str) -> bool:
+def _is_possible_email(column: Column, text: str) -> bool:
+    if column.type == "email":  # the mapping has validated it, but takes addresses in .test
+        return not text.endswith(".test")
     try:
         validate_email(text, check_deliverability=False)
     except EmailNotValidError:
@@ -138,16 +127,11 @@ class Item:
     """A row on its way through one write.
 
     Args:
-        key: as HubSpot keeps it (e-mails in small letters).
-        texts: by property, what the row says, already as text; "" for an empty cell.
+        texts: by property, what the row says; "" for an empty cell.
         there: what HubSpot holds; None when the record does not exist or was not read.
-        is_read: whether *there* was read.
-        record: the record's id, once it is to be updated by id or was written.
-        adopted: the record has no key yet and is to get this one.
-        matched_by: the property by which it was found, when it is adopted.
+        record: the record's id, once it is known.
+        adopted: the record has no key yet and is to get this one; *matched_by* found it.
         looked: whether it was asked whose its unique values are.
-        resends: how often it was sent again because an answer did not speak of it.
-        notices: for the outcome.
     """
 
     row: Row
@@ -179,7 +163,7 @@ def item_of(plan: Plan, row: Row) -> Item | Refusal:
         if name not in row.cells:
             continue
         text = text_of(row.cells[name], there)
-        code = wrong_with(text, there)
+        code = wrong_with(column, text, there)
         if code is not None:
             is_later_word = code == "INVALID_OPTION" and text in column.later_words
             if (column.on_error == "dead_letter" and not is_later_word) or name == plan.key:
@@ -235,22 +219,15 @@ def _is_known_address(item: Item, text: str) -> bool:
 
 def refusal(column: Column, text: str, code: str, file: str, *, options: frozenset[str] | None = None) -> Refusal:
     """The words for a value that HubSpot does not take; *options* as last seen there, which may be out of date."""
-    shown = json.dumps(
-        text if len(text) <= _LONGEST_SHOWN_CHARACTERS else f"{text[: _LONGEST_SHOWN_CHARACTERS - 3]}…",
-        ensure_ascii=code == "BROKEN_TEXT",
-    )
-    why = {
-        "INVALID_OPTION": "is none of the property's options in HubSpot",
-        "BROKEN_TEXT": "holds half a character (a lone surrogate), which no text may",
-        "PROPERTY_VALUE_TOO_LONG": f"is longer than the {_LONGEST_TEXT_CHARACTERS:,} characters that HubSpot takes",
-    }.get(code, "is not accepted by HubSpot")
-    empty = 'set on_error = "leave_empty"'
-    cure = "fix it at the platform or"
+    short = text if len(text) <= _LONGEST_SHOWN_CHARACTERS else f"{text[: _LONGEST_SHOWN_CHARACTERS - 1]}…"
+    shown = json.dumps(short, ensure_ascii=code == "BROKEN_TEXT")
+    why, cure = "is not accepted by HubSpot", "fix it at the platform or"
     if code == "INVALID_OPTION":
-        cure = "add a rule to the field's map, add the option in HubSpot, or"
+        why, cure = _NO_OPTION, "add a rule to the field's map, add the option in HubSpot, or"
         if options and len(options) <= _MOST_SHOWN_OPTIONS and not options.issuperset(text.split(";")):
             why += f" ({', '.join(sorted(options))})"
-    return Refusal(code, f"{column.name} {shown} {why} ({code}); {column.where or file}; {cure} {empty}", column.name)
+    cure = f'{cure} set on_error = "leave_empty"'
+    return Refusal(code, f"{column.name} {shown} {why} ({code}); {column.where or file}; {cure}", column.name)
 
 
 def refusal_of(plan: Plan, item: Item, failure: Failure) -> Refusal | None:
@@ -264,13 +241,7 @@ def refusal_of(plan: Plan, item: Item, failure: Failure) -> Refusal | None:
 
 
 def taken(plan: Plan, existing: str | None, *, name: str = "", owner: str = "") -> Refusal:
-    """A unique value belongs to another record.
-
-    Args:
-        existing: that record's id, if it is known.
-        name: the property that holds the value, if it is known.
-        owner: the key that the other record has already.
-    """
+    """A unique value belongs to the record *existing*: that of the property *name*, if known; *owner* is its key."""
     whose = f"{plan.one} {existing}" if existing else f"another {plan.one}"
     if owner:
         whose += f", which is {owner}"
