@@ -64,6 +64,13 @@ def rows_of(value: Any, name: str) -> Sequence[Any]:
     return rows
 
 
+def total_of(value: Any, name: str) -> int | None:
+    """How many rows there are in all, where the answer says so: ``{name: {"total_count": 12}}``."""
+    said = value.get(name) if isinstance(value, dict) else None
+    total = said.get("total_count") if isinstance(said, dict) else None
+    return total if type(total) is int and total >= 0 else None
+
+
 def text_of(row: object) -> bytes:
     """A row as compact JSON."""
     return _encode(row)

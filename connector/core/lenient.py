@@ -77,8 +77,10 @@ def text(value: object) -> str | None:
 
 def text_for(path: str, value: object) -> str | None:
     """``text``, ``cleaned`` for a path of the record."""
+    if type(value) is str and value.isascii() and value.isprintable():
+        return value.strip(" ") or None
     said = text(value)
-    return said if said is None or (said.isascii() and said.isprintable()) else cleaned(path, said)
+    return None if said is None else cleaned(path, said)
 
 
 def cleaned(path: str, said: str) -> str | None:

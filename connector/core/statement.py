@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from connector.core.facts import AffiliateUpdate, Fact, Value
+from connector.core.facts import AffiliateUpdate, Value
 from connector.core.lenient import Fields, amount, cleaned, count, iso, iso_or_none, micros_of_time, text, text_for
 from connector.core.money import exponent, from_minor
 from connector.core.source import API_TOPIC, Event
@@ -25,43 +25,52 @@ class Statement:
     """The facts of one event.
 
     Args:
-        event: its time is every fact's. A row of the platform's API is no event: ``last_event`` stays as it is.
+        event: its time is a fact's, unless another is given. A row of the platform's API is no event: ``last_event``
+            stays as it is.
         rank: among facts of one time the higher rank is the later truth.
+        topic: of the event, where it is known under several names.
+
+    Attributes:
+        values: what is true as of the event, by path.
     """
 
-    def __init__(self, event: Event, platform: str, rank: int = 0) -> None:
-        self.at, self.rank = event.at, rank
-        self.facts: dict[str, Fact] = {}
-        self.put("platform", platform)
+    def __init__(self, event: Event, platform: str, rank: int = 0, topic: str = "") -> None:
+        self.at, self.rank, self.moment = event.at, rank, iso(event.at)
+        self.values: dict[str, Value] = {}
+        self._as_of: dict[int, dict[str, Value]] = {self.at: self.values}
+        if platform:
+            self.values["platform"] = platform
         if not event.topic.startswith(API_TOPIC):
-            self.put("updated_at", self.moment)
-            self.put("last_event.type", event.topic)
-            self.put("last_event.at", self.moment)
+            self.values["updated_at"] = self.values["last_event.at"] = self.moment
+            self.values["last_event.type"] = topic or event.topic
 
-    @property
-    def moment(self) -> str:
-        """The event's time as a fact has it."""
-        return iso(self.at)
-
-    def put(self, path: str, value: Value) -> None:
-        """One fact; a blank says nothing."""
+    def put(self, path: str, value: Value, at: int | None = None) -> None:
+        """One fact, as of *at*; a blank says nothing."""
         if isinstance(value, str) and not (value.isascii() and value.isprintable()):
             value = cleaned(path, value)
         if value is not None and value != "" and value != ():
-            self.facts[path] = (self.at, self.rank, value)
+            self._values(at)[path] = value
 
-    def texts(self, fields: Fields, table: Table, prefix: str = "") -> None:
+    def _values(self, at: int | None) -> dict[str, Value]:
+        return self.values if at is None else self._as_of.setdefault(at, {})
+
+    def texts(self, fields: Fields, table: Table, prefix: str = "", at: int | None = None) -> None:
         """Texts, by *table*."""
+        values = self._values(at)
         for name, path in table:
-            self.put(prefix + path, text_for(path, fields.get(name)))
+            value = fields.get(name)
+            if value is not None and (said := text_for(path, value)) is not None:
+                values[prefix + path] = said
 
     def counts(self, fields: Fields, table: Table, prefix: str = "") -> None:
         """Whole numbers, by *table*."""
         for name, path in table:
-            self.put(prefix + path, count(fields.get(name)))
+            value = fields.get(name)
+            if value is not None and (number := count(value)) is not None:
+                self.values[prefix + path] = number
 
     def times(self, fields: Fields, table: Table, prefix: str = "") -> None:
-        """Times in ISO 8601, by *table*."""
+        """Times, by *table*."""
         for name, path in table:
             self.put(prefix + path, iso_or_none(micros_of_time(fields.get(name))))
 
@@ -84,7 +93,7 @@ class Statement:
     def status(self, word: str | None, known: dict[str, str]) -> None:
         """The platform's *word*, and ours for it by *known*; a word that is not known is ``unknown``."""
         if word:
-            self.put("status", known.get(word.lower(), "unknown"))
+            self.values["status"] = known.get(word.lower(), "unknown")
             self.put("source_status", word)
 
     def answers(self, entries: Iterable[Fields], question: str, answer: str) -> None:
@@ -94,17 +103,18 @@ class Statement:
             if asked is not None and said is not None:
                 self.put(f"custom.{asked}", said)
 
-    def complete(self, entries: str, ids: Iterable[str]) -> None:
-        """The list *entries* (``links``, ``coupons``, ``campaigns``) holds these ids and no others, as of now."""
-        self.facts[f"{entries}[]"] = (self.at, self.rank, tuple(dict.fromkeys(ids)))
+    def complete(self, entries: str, ids: Iterable[str], at: int | None = None) -> None:
+        """The list *entries* (``links``, ``coupons``, ``campaigns``) holds these ids and no others."""
+        self._values(at)[f"{entries}[]"] = tuple(dict.fromkeys(ids))
 
     def gone(self, path: str = "gone_at") -> None:
         """The affiliate (or ``links[ID].gone_at``) is not at the platform any more."""
-        self.facts[path] = (self.at, self.rank, self.moment)
+        self.values[path] = self.moment
 
     def update(self, record_id: str) -> AffiliateUpdate:
         """What was gathered, about *record_id*."""
-        return AffiliateUpdate.of(record_id, self.facts)
+        said = [(at, self.rank, values) for at, values in sorted(self._as_of.items(), reverse=True) if values]
+        return AffiliateUpdate(record_id, said)
 
 
 def currency_code(value: object, default: str) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from connector.core import paging
-from connector.core.api_rows import gone, listed, open_answer, rows_of
+from connector.core.api_rows import gone, listed, numbered_page, open_answer, rows_of, total_of
 from connector.core.errors import Unreadable
 from connector.core.lenient import key_text, micros_of, micros_of_time
 from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
@@ -58,19 +58,8 @@ class Partners:
     def read(self, place: str, answer: Answer) -> Page:
         value = open_answer(answer.body, self._secrets)
         rows = rows_of(value, "affiliates")
-        at = paging.window(place, _ROWS)
-        on = paging.step(place, _ROWS, len(rows))
-        total = _total(value)
-        if total is not None and at.page == 1 and len(rows) >= total:
-            on = paging.Step(None, None)  # it says itself that this is all: no need to ask once more
-        return Page(
-            [self._listed(row, answer.as_of) for row in rows],
-            more=() if on.more is None else (on.more,),
-            total=total,
-            overlap=at.overlap,
-            back=on.back,
-            numbered=at.cap is not None,
-        )
+        found = [self._listed(row, answer.as_of) for row in rows]
+        return numbered_page(place, _ROWS, found, total_of(value, "paging"))
 
     def ask_one(self, record_id: str) -> Ask:
         return Ask(f"{self._url}/{record_id.partition(':')[2]}", _RELATED, self._headers)
@@ -92,9 +81,3 @@ class Partners:
         # A time that is not over yet is no time of a save.
         at = micros_of(as_of) if saved is None else min(saved, micros_of(as_of))
         return listed(self._name, ROW, key, row, at, as_of)
-
-
-def _total(value: Any) -> int | None:
-    paging_part = value.get("paging") if isinstance(value, dict) else None
-    total = paging_part.get("total_count") if isinstance(paging_part, dict) else None
-    return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None

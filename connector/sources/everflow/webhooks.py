@@ -17,13 +17,12 @@ from typing import Any, ClassVar
 
 from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
-from connector.core.facts import AffiliateUpdate, Fact, Value
+from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
     custom_value,
     fields_of,
-    iso,
     iso_or_none,
     key_text,
     micros_of,
@@ -37,6 +36,7 @@ from connector.core.lenient import (
 )
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.statement import Statement, currency_code
 from connector.core.verify import Credentials
 from connector.sources.everflow.api import ROW, Partners
 from connector.sources.everflow.sample import sample_event
@@ -184,8 +184,9 @@ class Everflow:
         key = key_text(next((candidate for candidate in candidates if candidate is not None), None))
         if key is None:
             raise UnknownShape(f'{event.topic}: "network_affiliate_id" is missing or not a number')
-        said = _Said(event)
-        if "new_status" in body:
+        is_verdict = "new_status" in body  # whatever URL it came by, it outranks the sign-up of its second
+        said = _Said(event, _RANKS[VERDICT] if is_verdict else _RANKS.get(event.topic, 1))
+        if is_verdict:
             said.verdict(body)
         else:
             said.partner(partner)
@@ -193,7 +194,7 @@ class Everflow:
             offer = key_text(body.get("offer_id")) or key_text(named.get("network_offer_id"))
             if offer is not None:
                 said.approval(offer, named)
-        return (AffiliateUpdate.of(f"{self.name}:{key}", said.facts),)
+        return (said.update(f"{self.name}:{key}"),)
 
     def _listed(self, event: Event) -> Sequence[AffiliateUpdate]:
         """A row of the API. It is no event: ``last_event`` stays as it is."""
@@ -205,58 +206,31 @@ class Everflow:
         if row is None or key is None:
             raise UnknownShape(f'{event.topic}: "{number}" is missing or not a number')
         if event.topic == GONE:
-            return (AffiliateUpdate(f"{self.name}:{key}", [(event.at, 0, {"gone_at": iso(event.at)})]),)
-        said = _Said(event)
-        for path in ("last_event.type", "last_event.at"):
-            del said.facts[path]
-        # Its own fields are as of when it was saved; but that it is there, and who works for it, as of the reading:
-        # a user who is taken away leaves time_saved as it was.
-        said.seen_at = micros_of(event.received_at)
-        said.facts["platform"] = (said.seen_at, said.rank, "everflow")
+            gone = Statement(event, "")
+            gone.gone()
+            return (gone.update(f"{self.name}:{key}"),)
+        said = _Said(event, _RANKS[ROW])
         said.partner(row)
-        return (AffiliateUpdate.of(f"{self.name}:{key}", said.facts),)
+        return (said.update(f"{self.name}:{key}"),)
 
 
-class _Said:
+class _Said(Statement):
     """The facts of one event, as they are gathered."""
 
-    __slots__ = ("at", "facts", "rank", "received_at", "seen_at")
-
-    def __init__(self, event: Event) -> None:
-        self.at = self.seen_at = event.at
+    def __init__(self, event: Event, rank: int) -> None:
+        super().__init__(event, "", rank)
         self.received_at = event.received_at
-        self.rank = rank = _RANKS.get(event.topic, 1)
-        moment = iso(event.at)
-        self.facts: dict[str, Fact] = {
-            "platform": (event.at, rank, "everflow"),
-            "updated_at": (event.at, rank, moment),
-            "last_event.type": (event.at, rank, event.topic),
-            "last_event.at": (event.at, rank, moment),
-        }
-
-    def put(self, path: str, value: Value, at: int | None = None) -> None:
-        """One fact; a blank says nothing."""
-        if value is not None and value != "":
-            self.facts[path] = (at or self.at, self.rank, value)
-
-    def _put_texts(
-        self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "", at: int | None = None
-    ) -> None:
-        for name, path in paths:
-            self.put(prefix + path, text_for(path, fields.get(name)), at)
-
-    def _status(self, word: str | None) -> None:
-        if word:
-            self.put("status", _STATUSES.get(word.lower(), "unknown"))
-            self.put("source_status", word)
+        # A row's own fields are as of when it was saved; but that it is there, and who works for it, as of the reading:
+        # a user who is taken away leaves time_saved as it was.
+        self.seen_at = micros_of(event.received_at) if event.topic == ROW else event.at
+        self.put("platform", "everflow", self.seen_at)
 
     def verdict(self, body: Fields) -> None:
-        """Flat and without an e-mail. Whatever URL it came by, it outranks the sign-up of its second."""
-        self.rank = _RANKS[VERDICT]
-        self._status(text(body.get("new_status")))
+        """Flat and without an e-mail."""
+        self.status(text(body.get("new_status")), _STATUSES)
         self.put("company", text(body.get("network_affiliate_name")))
         self.put("verdict.employee", text(body.get("employee_full_name")))
-        self.put("verdict.at", iso(self.at))
+        self.put("verdict.at", self.moment)
 
     def approval(self, offer: str, named: Fields) -> None:
         self.put(f"campaigns[{offer}].campaign_id", offer)
@@ -265,11 +239,9 @@ class _Said:
 
     def partner(self, partner: Fields) -> None:
         # A sign-up has a pending partner with an active user: only the partner's own status counts.
-        self._status(text(partner.get("account_status")))
+        self.status(text(partner.get("account_status")), _STATUSES)
         self.put("company", text(partner.get("name")))
-        currency = text(partner.get("default_currency_id"))
-        if currency and len(currency) == 3 and currency.isascii() and currency.isalpha():
-            self.put("currency", currency.upper())
+        self.put("currency", currency_code(partner.get("default_currency_id"), ""))
         self.put("created_at", iso_or_none(micros_of_time(partner.get("time_created"))))
         related = part(partner, "relationship") or no_fields
         for place in (related, partner):
@@ -302,9 +274,9 @@ class _Said:
 
     def _address(self, address: Fields | None) -> None:
         if address is not None and any(text(address.get(name)) for name, _ in _ADDRESS):
-            for path in [path for path in self.facts if path.startswith("address.")]:
-                del self.facts[path]
-            self._put_texts(address, _ADDRESS)
+            for path in [path for path in self.values if path.startswith("address.")]:
+                del self.values[path]
+            self.texts(address, _ADDRESS)
 
     def _labels(self, labels: dict[str, Any] | list[Any]) -> None:
         """The oldest shape is a bare list."""
@@ -322,7 +294,7 @@ class _Said:
             if word is not None:
                 words[word] = None
         if words or not entries:  # an empty list is an answer: no labels
-            self.put("labels", tuple(words))
+            self.values["labels"] = tuple(words)
 
     def _users(self, users: Fields) -> None:
         entries = parts(users, "user_entities")
@@ -341,14 +313,14 @@ class _Said:
             roster.append(key)
             # A user's edit does not move the partner's time_saved.
             at = max(self.at, stamp(micros_of_time(user.get("time_saved")) or 0, self.received_at))
-            self._put_texts(user, _USER, f"users[{key}].", at)
+            self.texts(user, _USER, f"users[{key}].", at)
         total = users.get("total")
         if key_text(total) == str(len(roster)) or (not roster and total == 0):
             # The complete list: who is not in it is gone.
-            self.facts["users[]"] = (self.seen_at, self.rank, tuple(roster))
+            self.complete("users", roster, self.seen_at)
 
     def _sign_up(self, sign_up: Fields) -> None:
-        self._put_texts(sign_up, _SIGN_UP)
+        self.texts(sign_up, _SIGN_UP)
         related = part(sign_up, "relationship") or no_fields
         for place in (sign_up, related):  # the newer pages have these in a relationship, others flat
             self._address(part(place, "mailing_address"))

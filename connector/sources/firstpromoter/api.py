@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from connector.core import paging
-from connector.core.api_rows import gone, listed, open_answer, rows_of, text_of
+from connector.core.api_rows import gone, listed, numbered_page, open_answer, rows_of, text_of
 from connector.core.errors import Unreadable
 from connector.core.lenient import key_text, micros_of, micros_of_time
 from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
@@ -91,15 +91,7 @@ class Promoters(_Api):
 
     def read(self, place: str, answer: Answer) -> Page:
         rows = rows_of(open_answer(answer.body, self._secrets), "data")
-        at = paging.window(place, _ROWS)
-        on = paging.step(place, _ROWS, len(rows))
-        return Page(
-            [self._listed(row, answer.as_of) for row in rows],
-            more=() if on.more is None else (on.more,),
-            overlap=at.overlap,
-            back=on.back,
-            numbered=at.cap is not None,
-        )
+        return numbered_page(place, _ROWS, [self._listed(row, answer.as_of) for row in rows])
 
     def ask_one(self, record_id: str) -> Ask:
         number = quote(record_id.partition(":")[2], safe="")

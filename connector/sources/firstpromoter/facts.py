@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from connector.core.facts import AffiliateUpdate, Value
 from connector.core.lenient import (
     Fields,
     amount,
@@ -27,10 +26,11 @@ from connector.core.lenient import (
 )
 from connector.core.money import from_minor
 from connector.core.source import Event
+from connector.core.statement import Statement
 
 # What is private (``paypal_email``, ``vat_id``, ``note``) is in no table below, and is never read.
 
-_STATUSES = {
+STATUSES = {
     "active": "active",
     "accepted": "active",
     "approved": "active",
@@ -58,6 +58,8 @@ _RANKS = {
     "denied": 3,
     "deleted": 5,
 }
+
+RANK_OF_GONE = _RANKS["deleted"]
 
 _PROMOTER = (
     ("email", "email"),
@@ -143,56 +145,23 @@ _CLEARABLE = {
 
 def status_of(word: str) -> str:
     """The connector's word for the platform's: "unknown" for one that it does not know."""
-    return _STATUSES.get(word.lower(), "unknown")
+    return STATUSES.get(word.lower(), "unknown")
 
 
-class Said:
+class Said(Statement):
     """The facts of one event, as they are gathered."""
 
     def __init__(self, event: Event, topic: str, currency: str) -> None:
-        self.at = event.at
-        self.rank = _RANKS.get(topic.rpartition(".")[2], 0)
+        super().__init__(event, "firstpromoter", _RANKS.get(topic.rpartition(".")[2], 0), topic)
         self.currency = currency
-        self.moment = iso(event.at)
-        self.saved_at = event.at  # what ``updated_at`` is true as of
-        self.values: dict[str, Value] = {
-            "platform": "firstpromoter",
-            "currency": currency,
-            "updated_at": self.moment,
-            "last_event.type": topic,
-            "last_event.at": self.moment,
-        }
-
-    def update(self, record_id: str) -> AffiliateUpdate:
-        """What the event says about that affiliate."""
-        if self.saved_at == self.at:
-            return AffiliateUpdate(record_id, [(self.at, self.rank, self.values)])
-        saved = {"updated_at": self.values.pop("updated_at")}
-        return AffiliateUpdate(record_id, [(self.at, self.rank, self.values), (self.saved_at, self.rank, saved)])
-
-    def put(self, path: str, value: Value) -> None:
-        """One fact; a blank says nothing."""
-        if value is not None and value != "":
-            self.values[path] = value
-
-    def _put_texts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
-        for name, path in paths:
-            value = fields.get(name)
-            if value is not None:  # most are missing
-                self.put(prefix + path, text_for(path, value))
-
-    def _put_counts(self, fields: Fields, paths: Sequence[tuple[str, str]], prefix: str = "") -> None:
-        for name, path in paths:
-            value = fields.get(name)
-            if value is not None:
-                self.put(prefix + path, count(value))
+        self.values["currency"] = currency
 
     # ---------------------------------------------------------------- the promoter
 
     def promoter(self, promoter: Fields) -> None:
         """The affiliate, in v1 and v2 at once."""
-        self._put_texts(promoter, _PROMOTER)
-        self.status(text(promoter.get("status")) or text(promoter.get("state")))
+        self.texts(promoter, _PROMOTER)
+        self.status(text(promoter.get("status")) or text(promoter.get("state")), STATUSES)
         joined = micros_of_time(promoter.get("created_at")) or micros_of_time(promoter.get("joined_at"))
         self.put("created_at", iso_or_none(joined))
         self.put("default.promotion_id", key_text(promoter.get("default_promotion_id")))
@@ -202,7 +171,7 @@ class Said:
                 self._balance(name, promoter[field])
         profile = part(promoter, "profile")
         if profile is not None:
-            self._put_texts(profile, _PROFILE)
+            self.texts(profile, _PROFILE)
             accounts = part(profile, "social_accounts") or no_fields
             for name, path in _SOCIALS:
                 account = accounts.get(name)
@@ -213,12 +182,6 @@ class Said:
             self.membership(membership)
         for name, value in (part(promoter, "custom_fields") or no_fields).items():
             self.put(f"custom.{name}", custom_value(value))
-
-    def status(self, word: str | None) -> None:
-        """The affiliate's own status, in the platform's word."""
-        if word:
-            self.values["status"] = status_of(word)
-            self.values["source_status"] = word
 
     def _balance(self, name: str, said: object) -> None:
         """A balance that is there is complete as of its event: what it does not name is 0 then (see ``view``)."""
@@ -252,22 +215,22 @@ class Said:
         """What only the APIs' rows say; of v2's counts, over all campaigns."""
         saved = micros_of_time(row.get("updated_at"))
         if saved is not None and saved <= self.at:
-            self.values["updated_at"], self.saved_at = iso(saved), saved
+            self.put("updated_at", iso(saved), saved)
         stats = part(row, "stats")
         if stats is not None:
-            self._put_counts(stats, _COUNTED)
+            self.counts(stats, _COUNTED)
             self.put("stats.sales_total", self._cash(stats.get("revenue_amount")))
         # An archived promoter is only in the list of the archived.
         self.put("gone_at", iso_or_none(micros_of_time(row.get("archived_at"))))
-        self.complete((*(parts(row, "promotions") or ()), *(parts(row, "promoter_campaigns") or ())))
+        self.memberships((*(parts(row, "promotions") or ()), *(parts(row, "promoter_campaigns") or ())))
 
     # ---------------------------------------------------------------- memberships in campaigns
 
-    def complete(self, memberships: Sequence[Fields]) -> None:
+    def memberships(self, memberships: Sequence[Fields]) -> None:
         """All of them, when there are any: what is not among them was left. No list, or an empty one, says nothing."""
         places = [_place(membership, part(membership, "campaign")) for membership in memberships]
         if places and None not in places:
-            self.values["campaigns[]"] = tuple(place for place in places if place is not None)
+            self.complete("campaigns", (place for place in places if place is not None))
 
     def promotion(self, promotion: Fields, campaign: Fields | None = None, state: str | None = None) -> str | None:
         """v1's membership; the ID it has in the facts. Its ``status`` is that of the offer, never of the membership."""
@@ -298,8 +261,8 @@ class Said:
         self.put(prefix + "verdict", status_of(state) if state else None)
         self.put(prefix + "name", text(named.get("name")))
         self.put(prefix + "campaign_id", _campaign_id(membership, campaign))
-        self._put_texts(membership, _MEMBERSHIP, prefix)
-        self._put_counts(membership, _MEMBERSHIP_COUNTS, prefix)
+        self.texts(membership, _MEMBERSHIP, prefix)
+        self.counts(membership, _MEMBERSHIP_COUNTS, prefix)
         for field in ("sales_total", "refunds_total"):
             self.put(prefix + field, self._cash(membership.get(field)))
         self.put(prefix + "target_reached_at", iso_or_none(micros_of_time(membership.get("target_reached_at"))))

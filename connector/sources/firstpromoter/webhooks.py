@@ -15,12 +15,13 @@ from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, iso, key_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, fields_of, key_text, micros_of_time, no_fields, part, parts, stamp, text
 from connector.core.platform_api import ApiOptions, Listing, NotReadable
 from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.statement import Statement
 from connector.core.verify import Credentials
 from connector.sources.firstpromoter.api import ROW_V1, ROW_V2, Deliveries, Promoters
-from connector.sources.firstpromoter.facts import Said, status_of
+from connector.sources.firstpromoter.facts import RANK_OF_GONE, STATUSES, Said, status_of
 from connector.sources.firstpromoter.sample import sample_event
 
 SECRETS = frozenset(
@@ -147,11 +148,11 @@ class FirstPromoter:
         key = key_text(row.get("id")) if row is not None else None
         if row is None or key is None:
             raise UnknownShape(f'{event.topic}: "id" is missing or not a number')
-        said = Said(event, "deleted" if event.topic == GONE else event.topic, self._currency)
-        for path in ("last_event.type", "last_event.at", "updated_at"):
-            del said.values[path]
         if event.topic == GONE:
-            return (AffiliateUpdate(f"{self.name}:{key}", [(event.at, said.rank, {"gone_at": iso(event.at)})]),)
+            gone = Statement(event, "", RANK_OF_GONE)
+            gone.gone()
+            return (gone.update(f"{self.name}:{key}"),)
+        said = Said(event, event.topic, self._currency)
         said.promoter(row)
         said.row(row)
         return (said.update(f"{self.name}:{key}"),)
@@ -176,7 +177,7 @@ class FirstPromoter:
         for one in promotions:
             said.promotion(one)
         if topic == "promoter_signed_up":
-            said.complete(promotions or parts(promoter or no_fields, "promotions") or ())
+            said.memberships(promotions or parts(promoter or no_fields, "promotions") or ())
         if topic in _LEADS:
             said.lead(data)
         elif topic in _REWARDS:
@@ -195,7 +196,7 @@ class FirstPromoter:
         if place is not None and is_acceptance:
             said.accepted(place)
         elif place is None and "status" not in said.values:
-            said.status(state)
+            said.status(state, STATUSES)
 
     # ---------------------------------------------------------------- v2
 
@@ -216,7 +217,7 @@ class FirstPromoter:
             said.promoter(named)
         said.promoter(data)
         if event.topic == "promoter.deleted":
-            said.put("gone_at", iso(event.at))
+            said.gone()
         return (said.update(f"{self.name}:{key}"),)
 
     def _other_v2(self, event: Event, body: Fields, data: Fields) -> Sequence[AffiliateUpdate]:
@@ -261,7 +262,7 @@ class FirstPromoter:
         if place is None:
             return
         if step == "deleted":
-            said.put(f"campaigns[{place}].gone_at", iso(event.at))
+            said.gone(f"campaigns[{place}].gone_at")
         state = said.values.get(f"campaigns[{place}].status")
         is_new = step in ("accepted", "created") or "state" in (part(body, "changes") or no_fields)
         if is_new and isinstance(state, str) and status_of(state) == "active":

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from connector.core import paging
-from connector.core.api_rows import gone, listed, numbered_page, open_answer, rows_of
+from connector.core.api_rows import gone, listed, numbered_page, open_answer, rows_of, total_of
 from connector.core.errors import Unreadable
 from connector.core.lenient import id_text, micros_of
 from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
@@ -52,10 +52,8 @@ class Affiliates:
     def read(self, place: str, answer: Answer) -> Page:
         value = open_answer(answer.body, self._secrets)
         rows = rows_of(value, "data")
-        pagination = value.get("pagination") if isinstance(value, dict) else None
-        total = pagination.get("total_count") if isinstance(pagination, dict) else None
-        total = total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
-        return numbered_page(place, _ROWS, [self._listed(row, answer.as_of) for row in rows], total)
+        found = [self._listed(row, answer.as_of) for row in rows]
+        return numbered_page(place, _ROWS, found, total_of(value, "pagination"))
 
     def ask_one(self, record_id: str) -> Ask:
         return Ask(f"{self._url}/{quote(record_id.partition(':')[2], safe='')}", _EXPAND, self._headers)
