@@ -6,7 +6,6 @@ A body is read as plain JSON values, and each field is asked for by what it shou
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -24,7 +23,7 @@ _LONGEST_ID = 100
 _NOT_IN_IDS = frozenset(" []")
 _FAR_MICROS = 253_402_300_800_000_000  # the year 10000: no datetime reaches it
 _LONGEST_TIME = 64  # characters
-_ZONE_NAME = re.compile(r"\s*(?:UTC|GMT|Z)\s*$", re.IGNORECASE)
+_NAMES_OF_UTC = ("UTC", "GMT", "Z")
 _UNIX_UNITS = (  # from 1973 to 5138: a number of 10 digits is seconds, of 13 milliseconds, of 16 microseconds
     (10**8, 10**11, 1_000_000),
     (10**11, 10**14, 1_000),
@@ -157,7 +156,8 @@ def micros_of_time(value: object) -> int | None:
     if not isinstance(value, str):
         return _micros_of_number(Decimal(repr(value)) if isinstance(value, float) else value)
     written = trimmed(value)[:_LONGEST_TIME]
-    return _micros_of_number(written) or _micros_of_words(written)
+    number = None if ":" in written else _micros_of_number(written)
+    return number or _micros_of_words(written)
 
 
 def _micros_of_number(value: object) -> int | None:
@@ -171,9 +171,12 @@ def _micros_of_number(value: object) -> int | None:
 
 
 def _micros_of_words(written: str) -> int | None:
+    plain = written.upper()
+    for name in _NAMES_OF_UTC:
+        plain = plain.removesuffix(name)
     try:
         try:
-            moment = datetime.fromisoformat(_ZONE_NAME.sub("", written))
+            moment = datetime.fromisoformat(plain.rstrip())
         except ValueError:
             moment = parsedate_to_datetime(written)
         micros = micros_of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)

@@ -5,7 +5,6 @@ Source: docs.firstpromoter.com/webhooks/payload, …/webhooks-v2/payload (read 2
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -26,7 +25,7 @@ from connector.core.lenient import (
 )
 from connector.core.money import from_minor
 from connector.core.source import Event
-from connector.core.statement import Statement
+from connector.core.statement import Statement, currency_code
 
 # What is private (``paypal_email``, ``vat_id``, ``note``) is in no table below, and is never read.
 
@@ -129,14 +128,15 @@ _BALANCES = (
     ("current_balance", "current"),
     ("paid_balance", "paid"),
 )
-_UNITS = (
-    ("free_month", "free_months"),  # so in 2017
-    ("free_months", "free_months"),
-    ("credits", "credits"),
-    ("points", "points"),
-    ("discount_per", "discount"),
-    ("discount", "discount"),
-)
+_UNITS = {
+    "cash": "cash",
+    "free_month": "free_months",  # so in 2017
+    "free_months": "free_months",
+    "credits": "credits",
+    "points": "points",
+    "discount_per": "discount",
+    "discount": "discount",
+}
 _CLEARABLE = {
     **{name: path for name, path in (*_PROMOTER, *_PROFILE) if path != "default.ref_id"},
     **{f"profile.{name}": path for name, path in _PROFILE},
@@ -173,9 +173,8 @@ class Said(Statement):
         if profile is not None:
             self.texts(profile, _PROFILE)
             accounts = part(profile, "social_accounts") or no_fields
-            for name, path in _SOCIALS:
-                account = accounts.get(name)
-                self.put(path, text_for(path, account.get("url") if isinstance(account, dict) else account))
+            urls = {name: said.get("url") if isinstance(said, dict) else said for name, said in accounts.items()}
+            self.texts(urls, _SOCIALS)
         for promotion in parts(promoter, "promotions") or ():
             self.promotion(promotion)
         for membership in parts(promoter, "promoter_campaigns") or ():
@@ -189,9 +188,9 @@ class Said(Statement):
         if not units and said not in (None, "", [], {}):
             return
         is_complete = True
-        for field, unit in (("cash", "cash"), *_UNITS):
-            value = units.get(field)
-            if value is None or value == "":
+        for field, value in units.items():
+            unit = _UNITS.get(field)
+            if unit is None or value is None or value == "":
                 continue
             read = self._cash(value) if unit == "cash" else count(value)
             self.put(f"balances.{name}.{unit}", read)
@@ -289,8 +288,7 @@ class Said(Statement):
     def reward(self, reward: Fields) -> None:
         """The last reward, as a whole. v2's commissions may name a currency of their own."""
         unit = text(reward.get("unit"))
-        currency = (text_for("currency", reward.get("currency")) or "").upper()
-        own = currency if re.fullmatch("[A-Z]{3}", currency) else None
+        own = currency_code(reward.get("currency"), "") or None
         amount_said, sale = reward.get("amount"), reward.get("conversion_amount", reward.get("sale_amount"))
         self.values |= {
             "last_reward.amount": self._cash(amount_said, own) if unit in ("cash", None) else _plain(amount_said),
