@@ -1195,12 +1195,17 @@ def test_calls_that_hang_do_not_hold_up_the_end_of_the_program(server: HubSpotSe
     assert time.monotonic() - began < 30, "a call may hang for a minute"
 
 
-def test_the_client_is_imported_only_by_its_sink() -> None:
+def test_the_client_is_imported_when_its_sink_is_built() -> None:
     code = (
         "import sys\n"
         "import connector.plugins, connector.delivery, connector.receiver, connector.sinks.files.csv_file\n"
+        "import connector.sinks.hubspot.sink as room\n"
         "assert not [name for name in sys.modules if name.split('.')[0] in ('hubspot', 'urllib3')]\n"
-        "import connector.sinks.hubspot.sink\n"
+        "from connector.assembly import LiveHost\n"
+        "import threading\n"
+        "room.HubSpotCrm('crm', room.HubSpotOptions(type='hubspot', access_token='x', mappings=[]),"
+        " LiveHost('crm', None, threading.Event()))\n"
+        "assert 'hubspot' in sys.modules\n"
         "assert not [name for name in sys.modules if name.startswith(('hubspot.marketing', 'hubspot.cms'))]\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).stderr == b""

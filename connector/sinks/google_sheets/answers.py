@@ -143,3 +143,18 @@ class Updated(Resource, frozen=True):
     """What a batch answers; ``updated_spreadsheet`` is filled when it was asked for."""
 
     updated_spreadsheet: Spreadsheet = Spreadsheet()
+
+
+class Unclear(Exception):
+    """The write may have landed or not (5xx, reset, time-out, half an answer): read before writing again."""
+
+
+class Rejected(Exception):
+    """Google refused the batch as a whole (400): a guard met a person's edit, or a request is wrong.
+
+    The text is Google's, without values.
+    """
+
+
+class Full(Rejected):
+    """The file has as many cells as Google allows."""

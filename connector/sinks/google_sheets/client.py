@@ -1,6 +1,7 @@
 """One attempt at Google: gspread signs in and sends, this module paces, and says in plain words what went wrong.
 
-The only module that imports gspread. It knows nothing of rows and plans.
+The only module that imports gspread, which takes long: it is imported when a sink is built. It knows nothing of rows
+and plans.
 """
 
 from __future__ import annotations
@@ -26,30 +27,15 @@ from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
 from connector.core.quoting import quoted
 from connector.core.sink import Host
-from connector.sinks.google_sheets.answers import SheetProperties, Spreadsheet, Updated
+from connector.sinks.google_sheets.answers import Full, Rejected, SheetProperties, Spreadsheet, Unclear, Updated
+from connector.sinks.google_sheets.options import GOOGLE_URL
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
 _Kind = Literal["read", "write"]
 
-GOOGLE_URL = "https://sheets.googleapis.com"
 _SCOPES = ("https://www.googleapis.com/auth/spreadsheets",)
 _CALLS_AT_ONCE = 12
 """48 calls a minute and 12 at once never exceed 60 in any 60 seconds."""
-
-
-class Unclear(Exception):
-    """The write may have landed or not (5xx, reset, time-out, half an answer): read before writing again."""
-
-
-class Rejected(Exception):
-    """Google refused the batch as a whole (400): a guard met a person's edit, or a request is wrong.
-
-    The text is Google's, without values.
-    """
-
-
-class Full(Rejected):
-    """The file has as many cells as Google allows."""
 
 
 # ---------------------------------------------------------------- pacing

@@ -13,10 +13,10 @@ from connector.core.row import Row
 from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
+from connector.sinks.google_sheets.answers import Full, Rejected, Unclear
 from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.batches import Step
 from connector.sinks.google_sheets.changes import Append, Plan, Update
-from connector.sinks.google_sheets.client import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.placing import KeyShape
 from connector.sinks.google_sheets.plan import column_notices

@@ -10,7 +10,7 @@ from connector.core.headers import look_alike
 from connector.core.row import Row
 from connector.core.sink import Change, Finding
 from connector.sinks.google_sheets import snapshot as table
-from connector.sinks.google_sheets.client import Full, Rejected, Unclear
+from connector.sinks.google_sheets.answers import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.places import letters, place_words
 from connector.sinks.google_sheets.reading import HeaderIsGone, Reading, file_is_full, guards_note, guards_trouble

@@ -10,7 +10,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from connector.core.outbound import DestinationUrl
 from connector.core.sink import SinkOptions, TargetOptions
-from connector.sinks.google_sheets.client import GOOGLE_URL
+
+GOOGLE_URL = "https://sheets.googleapis.com"
 
 
 class GoogleSheetsOptions(SinkOptions):

@@ -9,8 +9,8 @@ from connector.core.keys import tidy
 from connector.core.row import Row
 from connector.core.sink import Target
 from connector.sinks.google_sheets import batches
+from connector.sinks.google_sheets.answers import Full, Rejected, Unclear
 from connector.sinks.google_sheets.batches import Step
-from connector.sinks.google_sheets.client import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.reading import (
     Reading,

@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from connector.core.errors import NeedsAction
 from connector.core.keys import tidy
@@ -13,15 +14,17 @@ from connector.core.row import Row
 from connector.core.sink import Host, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
-from connector.sinks.google_sheets.answers import Json
+from connector.sinks.google_sheets.answers import Full, Json, Rejected
 from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.changes import Limits, Plan
-from connector.sinks.google_sheets.client import Client, Full, Rejected
 from connector.sinks.google_sheets.layout import Layout, find_layout
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
 from connector.sinks.google_sheets.placing import KeyShape
 from connector.sinks.google_sheets.plan import make_plan
 from connector.sinks.google_sheets.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from connector.sinks.google_sheets.client import Client
 
 
 @dataclass(frozen=True, slots=True)

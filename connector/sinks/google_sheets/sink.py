@@ -20,18 +20,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 from connector.core import sink as contract
 from connector.core.errors import NeedsAction
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
 from connector.sinks.google_sheets.changes import Limits
-from connector.sinks.google_sheets.client import Client, Pacer, SignIn, pacer_for
 from connector.sinks.google_sheets.flush import Flush
 from connector.sinks.google_sheets.inspection import Inspection
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
 from connector.sinks.google_sheets.reading import Route
+
+if TYPE_CHECKING:
+    from connector.sinks.google_sheets.client import Pacer
 
 __all__ = ["GoogleSheets", "GoogleSheetsOptions", "GoogleSheetsTargetOptions"]
 
@@ -46,13 +49,25 @@ class GoogleSheets:
     limits: ClassVar[Limits] = Limits()
 
     def __init__(self, name: str, options: GoogleSheetsOptions, host: Host) -> None:
+        from connector.sinks.google_sheets import client  # with gspread: most commands only read the settings
+
         self.name = name
         self._options = options
         self._host = host
         text = options.credentials.get_secret_value() if options.credentials is not None else None
         file = str(options.credentials_file) if options.credentials_file is not None else None
-        self._sign_in = SignIn(file, text)
+        self._sign_in = client.SignIn(file, text)
         self._pacer: Pacer | None = None
+        self._pacer_for = client.pacer_for
+        self._connect = partial(
+            client.Client,
+            options.spreadsheet,
+            self._sign_in,
+            host,
+            url=options.base_url,
+            timeout_seconds=options.timeout_seconds,
+            a_minute={"read": options.reads_per_minute, "write": options.writes_per_minute},
+        )
         self._routes: dict[str, Route] = {}
         self._lock = threading.Lock()
 
@@ -97,24 +112,14 @@ class GoogleSheets:
 
     def _account_pacer(self) -> Pacer:
         if self._pacer is None:
-            self._pacer = pacer_for(self._sign_in.account, self._options.base_url, self._host.monotonic)
+            self._pacer = self._pacer_for(self._sign_in.account, self._options.base_url, self._host.monotonic)
         return self._pacer
 
     def _route(self, target: Target) -> Route:
         with self._lock:
             route = self._routes.get(target.route)
         if route is None:
-            options = self._options
-            client = Client(
-                options.spreadsheet,
-                self._sign_in,
-                self._host,
-                self._account_pacer(),
-                url=options.base_url,
-                timeout_seconds=options.timeout_seconds,
-                a_minute={"read": options.reads_per_minute, "write": options.writes_per_minute},
-            )
-            route = Route(client, self._host, self.limits, options)
+            route = Route(self._connect(self._account_pacer()), self._host, self.limits, self._options)
             with self._lock:
                 self._routes[target.route] = route
         return route

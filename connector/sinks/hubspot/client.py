@@ -14,12 +14,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import hubspot
-import urllib3
-from hubspot.crm.associations.v4.exceptions import ApiException as AssociationsError
-from hubspot.crm.objects.exceptions import ApiException as ObjectsError
-from hubspot.crm.properties.exceptions import ApiException as PropertiesError
-
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
 from connector.core.quoting import code_of, quoted
@@ -34,7 +28,6 @@ _SCOPE = re.compile(r"[a-z][a-z_.-]{0,79}")  # what else is in its place is not 
 _CONNECT_SECONDS = 5.0
 _SHARE_OF_QUOTA = 0.96  # of the quota; the rest is for clocks that differ and for people with the same token
 _LIMIT_WHILE_UNKNOWN = 100  # per 10 s: the smallest account's, until an answer tells
-_CLIENT_ERRORS = (ObjectsError, PropertiesError, AssociationsError)  # each sub-package has its own, unrelated class
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +205,21 @@ class HubSpotApi:
     _groups: Any = field(init=False, repr=False)
     _create_properties: Any = field(init=False, repr=False)
     _associations: Any = field(init=False, repr=False)
+    _client_errors: tuple[Any, ...] = field(init=False, repr=False)
+    _network_error: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.pacer = Pacer(self.host, self.requests_per_10_seconds)
         self._places = threading.BoundedSemaphore(self.connections)
+        # Imported when a sink is built: most commands only read the settings.
+        import hubspot
+        import urllib3
+        from hubspot.crm.associations.v4.exceptions import ApiException as AssociationsError
+        from hubspot.crm.objects.exceptions import ApiException as ObjectsError
+        from hubspot.crm.properties.exceptions import ApiException as PropertiesError
+
+        self._client_errors = (ObjectsError, PropertiesError, AssociationsError)  # unrelated classes
+        self._network_error = urllib3.exceptions.HTTPError
         client = hubspot.HubSpot(
             access_token=self.token,
             host=self.base_url.rstrip("/"),
@@ -289,15 +293,15 @@ class HubSpotApi:
             timeouts = (_CONNECT_SECONDS, self.timeout_seconds)
             response = getattr(api, verb)(*arguments, _preload_content=False, _request_timeout=timeouts)
             status, headers, body = response.status, response.headers, response.data
-        except _CLIENT_ERRORS as error:
+        except self._client_errors as error:
             status, headers, body = error.status, error.headers, error.body
         except (AttributeError, UnicodeDecodeError) as error:
             # The client decodes every error's body as UTF-8, even where there is none (TLS) or it is a proxy's page.
             cause = error.__context__
-            if not isinstance(cause, _CLIENT_ERRORS):
+            if not isinstance(cause, self._client_errors):
                 raise
             status, headers, body = cause.status, cause.headers, b""
-        except urllib3.exceptions.HTTPError as error:
+        except self._network_error as error:
             # Time-outs and resets come raw. The write may have happened: an upsert is simply sent again.
             raise TryLater(f"no answer from {host_of(self.base_url)}: {type(error).__name__}") from error
         finally:
