@@ -155,12 +155,11 @@ rooms_of_libraries: dict[str, set[str]] = {
     "starlette": {"receiver.py", "page", "app.py", "serve.py"},
     "uvicorn": {"serve.py"},
     "uvloop": {"serve.py"},
-    "tenacity": {"delivery", "backfill"},  # who waits before trying again
+    "tenacity": {"delivery"},  # who waits before trying again
     "httpx": {"alerts.py", "backfill"},
     "sqlite3": {"store/sqlite.py"},
     "psycopg": {"store/postgres.py"},
     "typer": {"cli"},
-    "rich": {"cli"},
     "gspread": {"sinks/google_sheets"},
     "google": {"sinks/google_sheets"},
     "hubspot": {"sinks/hubspot"},

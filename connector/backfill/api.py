@@ -14,7 +14,6 @@ from typing import Self
 
 import httpx
 from msgspec import Struct
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
 
 from connector import logs
 from connector.core.errors import NeedsAction, Stopping, TryLater
@@ -47,14 +46,6 @@ class Patience(Struct, frozen=True):
     quota_tries: int = 60
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
-
-
-class _Again(Exception):
-    """This try failed; the next may not."""
-
-    def __init__(self, reason: str, *, after: float | None = None, quota: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.after, self.quota = reason, after, quota
 
 
 class Api:
@@ -90,14 +81,11 @@ class Api:
         )
         self.calls = 0
 
-    def close(self) -> None:
-        self._client.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._client.close()
 
     def get(self, ask: Ask) -> Answer:
         """The answer to *ask*.
@@ -116,39 +104,22 @@ class Api:
 
     def find(self, ask: Ask) -> Answer | None:
         """Like ``get``; None where the platform says that there is no such thing (404, 410)."""
-        failures = {False: 0, True: 0}
-
-        def wait(state: RetryCallState) -> float:  # tenacity asks for the wait first, then whether to stop
-            error = _error_of(state)
-            failures[error.quota] += 1
-            seconds = error.after
-            if seconds is None:
-                grown: float = self._patience.first_wait_seconds * 2.0 ** (sum(failures.values()) - 1)
-                seconds = min(grown, self._patience.longest_wait_seconds) * random.uniform(0.5, 1.0)  # noqa: S311
-            if seconds >= _LOGGED_WAIT_SECONDS:
-                logs.warn(_log, "request.waits", reason=error.reason, seconds=seconds)
-            return seconds
-
-        def enough(state: RetryCallState) -> bool:
-            quota = _error_of(state).quota
-            return failures[quota] >= (self._patience.quota_tries if quota else self._patience.tries)
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(_Again),
-            wait=wait,
-            stop=_any(enough, stop_when_event_set(self._stop)),
-            sleep=self._nap,
-            reraise=True,
-        )
-        try:
-            for attempt in retrying:
-                with attempt:
-                    return self._once(ask)
-        except _Again as error:
-            if self._stop.is_set():
-                raise Stopping("the program stops") from None
-            raise TryLater(error.reason, after=error.after, quota=error.quota) from None
-        raise AssertionError("tenacity returns or raises")
+        tries_left = {False: self._patience.tries, True: self._patience.quota_tries}
+        wait = self._patience.first_wait_seconds
+        while True:
+            try:
+                return self._once(ask)
+            except TryLater as error:
+                tries_left[error.quota] -= 1
+                if not tries_left[error.quota]:
+                    raise
+                seconds = error.after
+                if seconds is None:
+                    seconds = min(wait, self._patience.longest_wait_seconds) * random.uniform(0.5, 1.0)  # noqa: S311
+                wait *= 2
+                if seconds >= _LOGGED_WAIT_SECONDS:
+                    logs.warn(_log, "request.waits", reason=error.reason, seconds=seconds)
+            self._nap(seconds)
 
     def _nap(self, seconds: float) -> None:
         if seconds > 0:
@@ -176,9 +147,9 @@ class Api:
         except httpx.UnsupportedProtocol:
             raise NeedsAction(f"{title} can't be asked: base_url wants https") from None
         except httpx.TimeoutException:
-            raise _Again(f"{title} at {host_of(ask.url)} does not answer in time") from None
+            raise TryLater(f"{title} at {host_of(ask.url)} does not answer in time") from None
         except httpx.HTTPError as error:  # its message may quote an address, never a key
-            raise _Again(f"{title} at {host_of(ask.url)} can't be reached ({type(error).__name__})") from None
+            raise TryLater(f"{title} at {host_of(ask.url)} can't be reached ({type(error).__name__})") from None
         self._keep_to_quota(response)
         status = response.status_code
         if status in (200, 201):
@@ -188,9 +159,9 @@ class Api:
         if status in (401, 403):
             raise NeedsAction(f"{title} refused the API key ({status}): check {self._listing.settings}")
         if status == 429:
-            raise _Again(f"{title} asks us to wait (429)", after=self._asked_wait(response), quota=True)
+            raise TryLater(f"{title} asks us to wait (429)", after=self._asked_wait(response), quota=True)
         if status >= 500 or status in (408, 425):
-            raise _Again(f"{title} has a problem of its own ({status})", after=_retry_after(response, self._now()))
+            raise TryLater(f"{title} has a problem of its own ({status})", after=_retry_after(response, self._now()))
         if 300 <= status < 400:
             raise NeedsAction(f"{title} sends us elsewhere ({status}): check base_url")
         raise NeedsAction(f"{title} does not take our question ({status}): check {self._listing.settings}")
@@ -204,7 +175,7 @@ class Api:
                 raise NeedsAction(f"{self._listing.title} answered with more than {_MOST_ANSWER_BYTES} bytes")
             # A server that sends a byte now and then would never be silent for long enough.
             if time.monotonic() - began > self._patience.answer_seconds:
-                raise _Again(f"{self._listing.title} answers too slowly")
+                raise TryLater(f"{self._listing.title} answers too slowly")
             if self._stop.is_set():
                 raise Stopping("the program stops")
             parts.append(part)
@@ -244,16 +215,6 @@ class Api:
 def _trusted() -> ssl.SSLContext:
     """Whose certificates are believed; once a process, since reading them all takes as long as a page."""
     return httpx.create_ssl_context()
-
-
-def _any(*stops: Callable[[RetryCallState], bool]) -> Callable[[RetryCallState], bool]:
-    return lambda state: any(stop(state) for stop in stops)
-
-
-def _error_of(state: RetryCallState) -> _Again:
-    error = None if state.outcome is None else state.outcome.exception()
-    assert isinstance(error, _Again)  # nothing else is tried again
-    return error
 
 
 def _number(text: str | None) -> float | None:

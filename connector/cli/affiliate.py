@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 
 from connector import assembly
 from connector.affiliates.explain import Entry
@@ -126,18 +127,7 @@ class Forgotten(Report):
     notices: Sequence[str]
 
     def for_json(self) -> object:
-        gone = self.gone
-        return {
-            "record_ids": self.record_ids,
-            "events": gone.events,
-            "records": gone.records,
-            "deliveries": gone.deliveries,
-            "letters": gone.letters,
-            "rows": gone.rows,
-            "copies": self.copies,
-            "elsewhere": gone.elsewhere,
-            "whole": gone.whole,
-        }
+        return {"record_ids": self.record_ids, "copies": self.copies, **asdict(self.gone)}
 
     def lines(self) -> Iterator[str]:
         gone = self.gone

@@ -21,7 +21,7 @@ from connector.cli.printing import Report, duration, many, show
 from connector.core.errors import ConfigError, Problem, TryLater
 from connector.core.platform_api import NotReadable
 
-_TOLD_EVERY_SECONDS = 5.0
+_SHOWN_EVERY_SECONDS = 5.0
 
 
 class ReadingReport(Report):
@@ -87,10 +87,11 @@ def backfill(
     built = assembly.build_sources(settings)[named.name]
     reading = room.Reading(None if since is None else _day(since), deliveries)
     try:
-        with visited(settings) as store, _shown_progress(named.name, quiet=as_json) as progress:
+        with visited(settings) as store, _shown_progress(named.name) as progress:
             report = room.read(
                 built, reading, store, assembly.reading_lock(settings, named.name),
-                stop=threading.Event(), now=now, dry_run=dry_run, accept_gone=accept_gone, progress=progress,
+                stop=threading.Event(), now=now, dry_run=dry_run, accept_gone=accept_gone,
+                progress=None if as_json else progress,
             )  # fmt: skip
     except NotReadable as error:
         if deliveries:
@@ -115,44 +116,25 @@ def _day(text: str) -> datetime:
 
 
 @contextmanager
-def _shown_progress(name: str, *, quiet: bool) -> Iterator[Callable[[notes.Progress], None]]:
-    """Shows how far a reading is: a bar on a terminal, else a line every five seconds."""
-    began = time.monotonic()
+def _shown_progress(name: str) -> Iterator[Callable[[notes.Progress], None]]:
+    """Shows how far a reading is on stderr: one line on a terminal, else a line every five seconds."""
+    began = printed = time.monotonic()
+    on_terminal = sys.stderr.isatty()
 
-    def rate(at: notes.Progress) -> float:
-        return (at.read - at.before) / max(time.monotonic() - began, 0.001)
-
-    if quiet or not sys.stderr.isatty():
-        yield _lines(name, rate, quiet=quiet)
-        return
-    from rich import progress as bars
-    from rich.console import Console
-
-    columns = (
-        bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]}"), bars.TimeRemainingColumn(),
-    )  # fmt: skip
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None, rate="")
-
-        def move(at: notes.Progress) -> None:
-            total = None if at.total is None else max(at.total, at.read)
-            bar.update(task, completed=at.read, total=total, rate=f"{rate(at):.0f}/s")
-
-        yield move
-
-
-def _lines(name: str, rate: Callable[[notes.Progress], float], *, quiet: bool) -> Callable[[notes.Progress], None]:
-    printed = time.monotonic()
-
-    def print_line(at: notes.Progress) -> None:
+    def show_it(at: notes.Progress) -> None:
         nonlocal printed
-        if quiet or time.monotonic() - printed < _TOLD_EVERY_SECONDS:
+        if time.monotonic() - printed < (0.5 if on_terminal else _SHOWN_EVERY_SECONDS):
             return
         printed = time.monotonic()
+        rate = (at.read - at.before) / (printed - began)
         left = ""
-        if at.total is not None and at.total > at.read and rate(at):
-            left = f" of {'about ' if at.guessed else ''}{at.total}, {duration((at.total - at.read) / rate(at))} to go"
-        complain(f"{name}: {at.read}{left}, {rate(at):.0f}/s")
+        if at.total is not None and at.total > at.read and rate:
+            left = f" of {'about ' if at.guessed else ''}{at.total}, {duration((at.total - at.read) / rate)} to go"
+        line = f"{name}: {at.read}{left}, {rate:.0f}/s"
+        sys.stderr.write(f"\r\x1b[K{line}" if on_terminal else f"{line}\n")
 
-    return print_line
+    try:
+        yield show_it
+    finally:
+        if on_terminal:
+            sys.stderr.write("\r\x1b[K")

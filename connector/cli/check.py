@@ -30,6 +30,7 @@ class Checked(Report):
         every: whether the findings that are OK are shown, too.
     """
 
+    for_people = frozenset({"good", "every"})
     sources: list[str]
     routes: list[str]
     edited: list[str]
@@ -38,16 +39,6 @@ class Checked(Report):
     findings: list[RouteFinding]
     good: list[str]
     every: bool
-
-    def for_json(self) -> object:
-        return {
-            "sources": self.sources,
-            "routes": self.routes,
-            "edited": self.edited,
-            "examples_failed": self.examples_failed,
-            "warnings": self.warnings,
-            "findings": self.findings,
-        }
 
     def lines(self) -> Iterator[str]:
         yield from self.good

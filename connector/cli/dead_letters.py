@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from hashlib import blake2b
 from pathlib import PurePath
 from typing import Annotated, Any
 
 import typer
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from connector.assembly import build_sources
 from connector.cli.common import ConfigOption, JsonOption, dead_letters, is_running, load, visited
@@ -28,35 +26,11 @@ from connector.settings import Config
 
 _IDS = "A cause or letters, as `dead-letters list` shows them; the first digits of a letter will do."
 _MOST_SUBJECTS = 3
-_ID = "As `dead-letters list --all` shows it; its first digits will do."
 LetterId = Annotated[
     str, typer.Argument(metavar="ID", help="As `dead-letters list --all` shows it; its first digits will do.")
 ]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help=_IDS)]
 AllOption = Annotated[bool, typer.Option("--all", help="All of them.")]
-
-
-class LetterLine(Struct):
-    """One letter without its content; see ``connector.dead_letters.Letter``."""
-
-    id: str
-    cause: str
-    at: datetime | None
-    stage: str
-    place: str
-    subject: str
-    row: str
-    reason: str
-    code: str
-    where: str
-    tries: int
-
-
-def _line(letter: Letter) -> LetterLine:
-    return LetterLine(
-        letter.id, cause_of(letter), letter.at, letter.stage, letter.place, letter.subject, letter.row, letter.reason,
-        letter.code, letter.where, letter.tries,
-    )  # fmt: skip
 
 
 def cause_of(letter: Letter) -> str:
@@ -69,6 +43,13 @@ def cause_of(letter: Letter) -> str:
     return blake2b(about.encode(), digest_size=2).hexdigest()
 
 
+def _facts(letter: Letter) -> dict[str, Any]:
+    """The letter without its content."""
+    facts = {"id": letter.id, "cause": cause_of(letter), **asdict(letter)}
+    del facts["content"]
+    return facts
+
+
 # ---------------------------------------------------------------- list, show
 
 
@@ -79,7 +60,7 @@ class Letters(Report):
     each: bool = False
 
     def for_json(self) -> object:
-        return [_line(letter) for letter in self.letters]
+        return [_facts(letter) for letter in self.letters]
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.letters else OK
@@ -128,12 +109,6 @@ def list_letters(
     return show(Letters(_open_letters(load(config)), every), as_json=as_json)
 
 
-class ShownLetter(LetterLine):
-    """A letter with its content."""
-
-    content: Mapping[str, Any] = {}
-
-
 def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
     """All of one letter, as JSON, with the event or the row. It may hold people's data."""
     (letter,) = _chosen(load(config), [letter_id])
@@ -141,8 +116,7 @@ def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
     if isinstance(content.get("body"), str):
         with suppress(ValueError):
             content["body"] = json.loads(content["body"])
-    line = _line(letter)
-    say_json(ShownLetter(**{name: getattr(line, name) for name in line.__struct_fields__}, content=content))
+    say_json(_facts(letter) | {"content": content})
 
 
 # ---------------------------------------------------------------- replay, drop

@@ -71,14 +71,12 @@ class PreviewedTarget(Struct):
 class Previewed(Report):
     """What ``preview`` prints."""
 
+    for_people = frozenset({"strange_topic"})
     event: str
     topic: str
     affiliates: int
     targets: list[PreviewedTarget]
     strange_topic: bool
-
-    def for_json(self) -> object:
-        return {"event": self.event, "topic": self.topic, "affiliates": self.affiliates, "targets": self.targets}
 
     def lines(self) -> Iterator[str]:
         yield f"{self.topic}, event {self.event}: about {many(self.affiliates, 'affiliate')}"

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from shutil import get_terminal_size
+from typing import ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -17,7 +18,9 @@ from connector.cli.exits import OK
 
 
 class Report(Struct):
-    """What a command found or did. Its fields are what ``--json`` prints."""
+    """What a command found or did. Its fields are what ``--json`` prints, but for those *for_people*."""
+
+    for_people: ClassVar[frozenset[str]] = frozenset()
 
     def lines(self) -> Iterable[str]:
         """The same for people."""
@@ -27,8 +30,8 @@ class Report(Struct):
         return OK
 
     def for_json(self) -> object:
-        """What ``--json`` prints where that is not the report itself."""
-        return self
+        """What ``--json`` prints."""
+        return {name: getattr(self, name) for name in self.__struct_fields__ if name not in self.for_people}
 
 
 def show(report: Report, *, as_json: bool = False) -> int:

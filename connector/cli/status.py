@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from connector import assembly, topics
 from connector.backfill import notes
@@ -77,13 +78,13 @@ class ReadingLine(Struct):
     """The readings of one source's API; see ``backfill.notes.Standing``."""
 
     source: str
+    last_try_failed: bool
+    every_seconds: float | None
+    next_due: datetime | None
     last: notes.Report | None
     reading_since: datetime | None
     failed_at: datetime | None
-    last_try_failed: bool
     reason: str
-    every_seconds: float | None
-    next_due: datetime | None
 
     def line(self) -> str:
         """``firstpromoter: last read 3 h ago: …; next due in 21 h``."""
@@ -261,11 +262,7 @@ def _source_lines(
 ) -> list[SourceLine]:
     """The configured sources, then those that are not configured any more."""
     lines = {source.name: SourceLine(source.name) for source in settings.sources}
-    for known in found.sources if found else ():
-        lines[known.source] = SourceLine(
-            known.source, known.received, known.duplicates, known.no_affiliate, known.unreadable, known.undated,
-            known.last_event_at, known.last_received_at,
-        )  # fmt: skip
+    lines |= {known.source: SourceLine(**asdict(known)) for known in (found.sources if found else ())}
     for line in lines.values():
         line.dead_letters = letters.get(("normalize", line.source), 0)
         line.unknown_topics = {} if store is None else topics.met(store, line.source, now())
@@ -307,12 +304,7 @@ def _reading_lines(settings: Config, store: Store | None) -> list[ReadingLine]:
             continue
         every = repair.every_seconds if isinstance(repair, Repair) else None
         due = None if every is None else found.next_due(every, now())
-        lines.append(
-            ReadingLine(
-                source.name, found.last, found.reading_since, found.failed_at, found.last_try_failed, found.reason,
-                every, due,
-            )
-        )  # fmt: skip
+        lines.append(ReadingLine(source.name, found.last_try_failed, every, due, **asdict(found)))
     return lines
 
 
