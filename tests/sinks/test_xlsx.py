@@ -32,7 +32,7 @@ from openpyxl.worksheet.table import Table
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Sink, Target
-from connector.sinks.files.xlsx_file import XlsxFile, XlsxOptions, XlsxTable
+from connector.sinks.files.xlsx_file import Results, XlsxFile, XlsxOptions, XlsxTable
 from tests.sinks import promises
 from tests.sinks.killing import kill_writers
 from tests.sinks.promises import Harness, SinkPromises, full_row
@@ -331,9 +331,8 @@ def test_a_computed_key_is_found_and_keeps_its_result(harness: XlsxHarness) -> N
 
 def test_more_links_than_excel_takes_are_written_as_text(harness: XlsxHarness) -> None:
     book = openpyxl.Workbook()
-    table = XlsxTable(book, "Affiliates", "ID", no_results)
-    table.aim(look_target())
-    table.add_columns(table.arranged(looked_at))
+    table = XlsxTable(book, look_target(), Results())
+    table.add_columns(looked_at)
     sheet = book["Affiliates"]
     sheet["Z9"].hyperlink = "https://example.com"
     table.most_links = 4
@@ -368,14 +367,14 @@ def test_amounts_show_the_currency_that_their_row_names(harness: XlsxHarness) ->
 @given(st.sets(st.integers(2, 9), min_size=1))
 def test_the_rows_that_are_dropped_are_gone_and_the_others_keep_their_order(gone: set[int]) -> None:
     book = filled_book(8)
-    XlsxTable(book, "Affiliates", "Key", no_results).drop(gone)
+    XlsxTable(book, keyed_target(), Results()).drop(gone)
     kept = [f"a:{row}" for row in range(2, 10) if row not in gone]
     assert [cells[0] for cells in book["Affiliates"].values] == ["Key", *kept]
 
 
 def test_dropping_many_rows_moves_the_others_once() -> None:
     def seconds(gone: Iterable[int]) -> float:
-        table = XlsxTable(filled_book(4_000), "Affiliates", "Key", no_results)
+        table = XlsxTable(filled_book(4_000), keyed_target(), Results())
         started = time.process_time()
         table.drop(gone)
         return time.process_time() - started
@@ -383,8 +382,8 @@ def test_dropping_many_rows_moves_the_others_once() -> None:
     assert seconds(range(2, 4_000, 100)) < 8 * seconds([2])
 
 
-def no_results(tab: str) -> Any:
-    raise AssertionError("no header is computed here")
+def keyed_target() -> Target:
+    return Target("local/m", name_only, "Key", XlsxFile.TargetOptions(), "m.toml")
 
 
 def filled_book(rows: int) -> Any:

@@ -29,7 +29,6 @@ from connector.sinks.files.plan import (
     CellRefused,
     Cells,
     Document,
-    NewRow,
     header_among,
 )
 from connector.sinks.files.table import TableFile, TableFileOptions
@@ -159,10 +158,6 @@ def _line_end(raw: str) -> str:
     return next((end for end in ("\r\n", "\n", "\r") if raw.endswith(end)), "")
 
 
-def _key_in(cells: Sequence[str], position: int) -> str:
-    return canonical_key(unguarded(cells[position])) if position < len(cells) else ""
-
-
 class CsvTable:
     """A parsed CSV file. Rows are kept as raw text; a row's place is its number below the header."""
 
@@ -176,7 +171,6 @@ class CsvTable:
         self.header_raw = ""
         self.header: list[str] = []
         self.lines: list[str] = []  # each one whole record: line breaks inside of it are within quotes
-        self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
         self._needs_quotes = re.compile(r'[,;|\t"\r\n]|^\s|\s$|' + re.escape(delimiter))
 
     # ------------------------------------------------------------ Document
@@ -184,14 +178,8 @@ class CsvTable:
     def table(self, target: Target) -> CsvTable:  # noqa: ARG002 - one table a file
         return self
 
-    def dump(self) -> bytes:
+    def dump(self, now: datetime) -> bytes:  # noqa: ARG002 - a CSV file does not say when it was written
         return self.bom + "".join((self.before, self.header_raw, *self.lines)).encode(self.encoding)
-
-    def facts(self, target: Target) -> str:  # noqa: ARG002 - one table a file
-        delimiter = {",": "comma", ";": "semicolon", "\t": "tab"}.get(self.delimiter, self.delimiter)
-        bom = " with BOM" if self.bom else ""
-        line_end = {"\r\n": "CRLF", "\n": "LF", "\r": "CR"}[self.line_end]
-        return f"lines below the header: {len(self.lines)}; {self.encoding}{bom}, delimiter {delimiter}, {line_end}"
 
     # ------------------------------------------------------------ Table
 
@@ -200,17 +188,12 @@ class CsvTable:
 
     def keys(self, position: int) -> Iterator[tuple[int, str]]:
         for place, cells in enumerate(csv.reader(self.lines, delimiter=self.delimiter)):
-            key = _key_in(cells, position)
+            key = self.key_of(cells[position]) if position < len(cells) else ""
             if key:
                 yield place, key
 
-    def find(self, key: str, position: int) -> Sequence[int]:
-        places = self._places.get(position)
-        if places is None:
-            places = self._places[position] = {}
-            for place, there in self.keys(position):
-                places.setdefault(there, []).append(place)
-        return places.get(without_control_characters(key), ())
+    def key_of(self, raw: Any) -> str:
+        return canonical_key(unguarded(raw or ""))
 
     def row(self, place: int) -> list[str]:
         return next(csv.reader([self.lines[place]], delimiter=self.delimiter), [])
@@ -237,9 +220,6 @@ class CsvTable:
     def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - a CSV file keeps no types
         return bool((there or "") == raw)
 
-    def arranged(self, columns: Sequence[Column]) -> Sequence[Column]:
-        return columns
-
     def add_columns(self, columns: Sequence[Column]) -> None:
         if not self.header:
             self.header_raw = self.line_end
@@ -251,37 +231,30 @@ class CsvTable:
             self.header_raw = f'"{first}"' + self.header_raw[len(first) :]
 
     def update(self, place: int, cells: Cells) -> None:
-        if not self._places.keys().isdisjoint(cells):
-            self._places.clear()  # a row has another key now
         values = self.row(place)
         for position, (_, text) in cells.items():
             values.extend([""] * (position + 1 - len(values)))
             values[position] = text
         self.lines[place] = self._line(values, _line_end(self.lines[place]))
 
-    def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
+    def add(self, rows: Sequence[Cells], position: int, is_ours: Callable[[str], bool]) -> None:
         place = 1 + max((place for place, key in self.keys(position) if is_ours(key)), default=-1)
-        if place == len(self.lines) and not _line_end(self.lines[-1] if self.lines else self.header_raw):
-            if self.lines:
-                self.lines[-1] += self.line_end
-            else:
-                self.header_raw += self.line_end
-        self.lines[place:place] = [self._new_line(key, position, cells) for key, cells in rows]
-        self._places = {}
-
-    def _new_line(self, key: str, position: int, cells: Cells) -> str:
-        values = [""] * len(self.header)
-        for at, (_, text) in cells.items():
-            values[at] = text
-        key = without_control_characters(key)
-        if _key_in(values, position) != key:
-            values[position] = guarded(key)  # as 12.50, or with a time's zone left out, it would not be found again
-        return self._line(values, self.line_end)
+        if not _line_end(self.header_raw):
+            self.header_raw += self.line_end
+        if self.lines and not _line_end(self.lines[-1]):
+            self.lines[-1] += self.line_end
+        new = [[cells[at][1] if at in cells else "" for at in range(len(self.header))] for cells in rows]
+        self.lines[place:place] = [self._line(values, self.line_end) for values in new]
 
     def drop(self, places: Iterable[int]) -> None:
         gone = set(places)
         self.lines = [line for place, line in enumerate(self.lines) if place not in gone]
-        self._places = {}
+
+    def facts(self) -> str:
+        delimiter = {",": "comma", ";": "semicolon", "\t": "tab"}.get(self.delimiter, self.delimiter)
+        bom = " with BOM" if self.bom else ""
+        line_end = {"\r\n": "CRLF", "\n": "LF", "\r": "CR"}[self.line_end]
+        return f"lines below the header: {len(self.lines)}; {self.encoding}{bom}, delimiter {delimiter}, {line_end}"
 
     def _line(self, values: Sequence[str], line_end: str) -> str:
         return self.delimiter.join(map(self._quoted, values)) + line_end

@@ -6,6 +6,7 @@ A format brings a ``Document`` that loads, shows tables and dumps itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct, field
@@ -37,13 +38,6 @@ Cells = Mapping[int, tuple[Column, Any]]
 """Raw cells of one row by position, each with its column."""
 
 
-class NewRow(NamedTuple):
-    """A row to add: its canonical key and its cells."""
-
-    key: str
-    cells: Cells
-
-
 class Table(Protocol):
     """A header and rows, in the format's own raw cells. A place is a row's number, valid until ``drop``."""
 
@@ -55,8 +49,8 @@ class Table(Protocol):
         """The place and the canonical key of each row, read from its cell at *position*. Empty cells are left out."""
         ...
 
-    def find(self, key: str, position: int) -> Sequence[int]:
-        """The places, in order, of the rows whose cell at *position* has that canonical key."""
+    def key_of(self, raw: Any) -> str:
+        """The canonical key that a raw cell shows; "" for none."""
         ...
 
     def row(self, place: int) -> Sequence[Any]:
@@ -75,10 +69,6 @@ class Table(Protocol):
         """Whether the raw cell *there* already shows *raw*."""
         ...
 
-    def arranged(self, columns: Sequence[Column]) -> Sequence[Column]:
-        """*columns* in the order in which they are added."""
-        ...
-
     def add_columns(self, columns: Sequence[Column]) -> None:
         """Append to the header; make the header when there is none."""
         ...
@@ -87,7 +77,7 @@ class Table(Protocol):
         """Put raw cells into a row."""
         ...
 
-    def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
+    def add(self, rows: Sequence[Cells], position: int, is_ours: Callable[[str], bool]) -> None:
         """Add rows below the last of ours, and above what people have below it: a TOTAL, a legend.
 
         Args:
@@ -100,6 +90,10 @@ class Table(Protocol):
         """Delete rows. Places are no longer valid afterwards."""
         ...
 
+    def facts(self) -> str:
+        """A few words for ``check``: dialect, tab, number of rows."""
+        ...
+
 
 class Document(Protocol):
     """A parsed file."""
@@ -108,12 +102,8 @@ class Document(Protocol):
         """The table that *target* writes; empty when it does not exist yet. Raises NeedsAction."""
         ...
 
-    def dump(self) -> bytes:
-        """The whole file."""
-        ...
-
-    def facts(self, target: Target) -> str:
-        """A few words for ``check``: dialect, tab, number of rows."""
+    def dump(self, now: datetime) -> bytes:
+        """The whole file, as of *now*."""
         ...
 
 
@@ -150,7 +140,6 @@ class RowPlan(Struct):
 class Plan(Struct):
     """What a batch changes."""
 
-    positions: dict[str, int]
     new_columns: tuple[Column, ...]
     rows: list[RowPlan]
 
@@ -187,7 +176,7 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
     """
     headers = table.headers()
     positions = locate(table, target)
-    missing = tuple(table.arranged([column for column in target.columns if column.name not in positions]))
+    missing = tuple(column for column in target.columns if column.name not in positions)
     if headers and target.key not in positions:
         raise NeedsAction(
             f'{file} has no column "{target.key}", which finds the rows again. Its header is the first line: add '
@@ -198,12 +187,11 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
         raise NeedsAction(
             f'{file} lacks {names}: add them to its header, or set missing_columns = "create" in {target.file}.'
         )
-    width = len(headers)
-    for column in missing:
-        positions[column.name] = width
-        width += 1
-    columns = {column.name: column for column in target.columns}
-    plan = Plan(positions, missing, [_plan_row(table, target, columns, positions, row) for row in rows])
+    places: dict[str, list[int]] = {}
+    if rows and headers:
+        for place, key in table.keys(positions[target.key]):
+            places.setdefault(key, []).append(place)
+    plan = Plan(missing, [_plan_row(table, target, positions, places, row) for row in rows])
     if headers and missing and plan.rows:
         first = plan.rows[0]
         notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
@@ -212,44 +200,51 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
 
 
 def _plan_row(
-    table: Table, target: Target, columns: Mapping[str, Column], positions: Mapping[str, int], row: Row
+    table: Table, target: Target, positions: Mapping[str, int], places: Mapping[str, Sequence[int]], row: Row
 ) -> RowPlan:
-    found = table.find(row.key, positions[target.key])
+    columns = {column.name: column for column in target.columns}
+
+    def find(key: str) -> Sequence[int]:
+        try:
+            return places.get(table.key_of(table.encode(columns[target.key], key)), ())
+        except CellRefused:
+            return ()
+
+    found = find(row.key)
     if row.remove:
         # All of them: a person whose record is to go must not stay in a second row.
         return RowPlan(row, Outcome(row.key, "written"), remove=tuple(found))
     moved = not found and row.moved_from is not None
     if moved and row.moved_from is not None:
-        found = table.find(row.moved_from, positions[target.key])
+        found = find(row.moved_from)
     place = found[0] if found else None
     there = () if place is None else table.row(place)
     cells: dict[str, PlannedCell] = {}
     notices: list[str] = []
     for name, new in row.cells.items():
-        column = columns[name]
-        raw_there = there[positions[name]] if positions[name] < len(there) else None
-        if name == target.key and place is not None and not moved:
+        column, is_key = columns[name], name == target.key
+        position = positions.get(name, len(there))
+        raw_there = there[position] if position < len(there) else None
+        if is_key and place is not None and not moved:
             continue  # the row was found by it: it is left as the person's program wrote it
         old = None if place is None else table.decode(column, raw_there)
-        if name != target.key and decide(column, old, new, created=place is None) == "keep":
+        if not is_key and decide(column, old, new, created=place is None) == "keep":
             continue
         try:
             raw = table.encode(column, new)
+            if is_key and table.key_of(raw) != row.key:
+                raw = table.encode(column, row.key)  # as a time without its zone, say, it would not be found again
         except CellRefused as refusal:
-            if name == target.key or column.on_error != "leave_empty":
+            if is_key or column.on_error != "leave_empty":
                 outcome = Outcome(row.key, "refused", reason=refusal.reason, code=refusal.code, column=name)
                 return RowPlan(row, outcome, place)
             notices.append(f"{name}: left as it was ({refusal.code})")
             continue
-        if name != target.key and table.same(column, raw_there, raw):
+        if not is_key and table.same(column, raw_there, raw):
             continue
         cells[name] = PlannedCell(old, new, raw)
-        if (
-            row.last is not None
-            and name in row.last
-            and not is_empty(old)
-            and (_was_edited(table, column, raw_there, row.last[name]))
-        ):
+        last = row.last or {}
+        if name in last and not is_empty(old) and _was_edited(table, column, raw_there, last[name]):
             notices.append(f"{name}: a person's edit was overwritten")
     if len(found) > 1:
         notices.append(f"the key is in {len(found)} rows; the first one is kept up to date")
@@ -270,17 +265,17 @@ def carry_out(table: Table, target: Target, plan: Plan) -> None:
     """Do to *table* what *plan* says; *plan* must have been made from this very table."""
     if plan.new_columns:
         table.add_columns(plan.new_columns)
+    positions = locate(table, target)
     columns = {column.name: column for column in target.columns}
-    position = plan.positions[target.key]
-    new: list[NewRow] = []
+    new: list[Cells] = []
     for item in plan.rows:
-        cells = {plan.positions[name]: (columns[name], cell.raw) for name, cell in item.cells.items()}
+        cells = {positions[name]: (columns[name], cell.raw) for name, cell in item.cells.items()}
         if cells and item.place is not None:
             table.update(item.place, cells)
         elif cells:
-            new.append(NewRow(item.row.key, cells))
+            new.append(cells)
     remove = [place for item in plan.rows for place in item.remove]
     if remove:
         table.drop(remove)
     if new:
-        table.add(new, position, has_form_of(item.row.key for item in plan.rows))
+        table.add(new, positions[target.key], has_form_of(item.row.key for item in plan.rows))

@@ -48,23 +48,12 @@ def signature_of(path: Path) -> Signature | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def read_file(path: Path) -> tuple[bytes, Signature] | None:
-    """All of a file, and the signature it had *before* it was read; None when there is no such file.
-
-    Raises:
-        OSError
-        ChangedMeanwhile: it was being written while it was read.
-    """
-    try:
-        with path.open("rb") as file:
-            before = os.fstat(file.fileno())
-            content = file.read()
-            after = os.fstat(file.fileno())
-    except FileNotFoundError:
-        return None
-    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size) or len(content) != after.st_size:
+def read_file(path: Path, expected: Signature) -> bytes:
+    """All of a file. Raises OSError, and ChangedMeanwhile when it no longer is the *expected* one."""
+    content = path.read_bytes()
+    if signature_of(path) != expected:
         raise ChangedMeanwhile
-    return content, (before.st_mtime_ns, before.st_size, before.st_ino)
+    return content
 
 
 def replace_file(path: Path, content: bytes, expected: Signature | None) -> Signature:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.headers import look_alike
@@ -31,10 +32,11 @@ from connector.sinks.files.replacing import (
     translated,
 )
 
-_ATTEMPTS_PER_FLUSH = 6
-_ATTEMPTS_PER_READ = 24
+_ATTEMPTS = 6
 _QUIET_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 60.0
+
+_T = TypeVar("_T")
 
 
 class TableFileOptions(SinkOptions):
@@ -63,10 +65,9 @@ class TableFile:
         self._host = host
         self._path = Path(os.path.realpath(options.path))  # a link keeps pointing to the file that is replaced
         self._lock = lock_of(self._path)
-        self._parsed: tuple[Signature, Document] | None = None
+        self._document: Document | None = None  # what is in the file, as long as that has this signature
+        self._signature: Signature | None = None
         self._ready_at = 0.0
-        self._synced = False
-        self._filled: set[str] = set()  # routes whose table is known to be there
         self._starting_over: set[str] = set()
         sweep(self._path)  # a process that was killed a moment ago may have left a copy of all people
 
@@ -85,15 +86,13 @@ class TableFile:
         if not rows:
             return ()
         started = self._host.monotonic()
-        with self._lock:
-            try:
-                outcomes = self._flush(target, rows)
-            finally:
-                ended = self._host.monotonic()
-                self._ready_at = ended + min(_LONGEST_REST_SECONDS, self.rest * (ended - started))
-        self._host.metric("calls", 1)
-        self._host.metric("call_seconds", ended - started)
-        return outcomes
+        try:
+            return self._with_table(target, lambda document, table: self._flush(target, rows, document, table))
+        finally:
+            ended = self._host.monotonic()
+            self._ready_at = ended + min(_LONGEST_REST_SECONDS, self.rest * (ended - started))
+            self._host.metric("calls", 1)
+            self._host.metric("call_seconds", ended - started)
 
     def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:  # noqa: ARG002 - nothing to probe
         path = self._path
@@ -107,46 +106,45 @@ class TableFile:
         if mark is not None:
             findings.append(Finding("notice", str(path), open_elsewhere(path, mark)))
         try:
-            with self._lock:
-                document, _ = self._read(target)
-                table = document.table(target)
-                if not table.headers():
-                    made = "is empty" if path.exists() else "does not exist yet"
-                    findings.append(Finding("ok", str(path), f"{made}; the first write makes it"))
-                    return findings
-                findings.append(Finding("ok", str(path), document.facts(target)))
-                findings.extend(_column_findings(table, target))
-                make_plan(table, target, (), str(path))
+            findings += self._with_table(target, lambda _, table: self._table_findings(target, table))
         except (NeedsAction, TryLater) as error:
             findings.append(Finding("problem", str(path), error.reason))
         return findings
 
+    def _table_findings(self, target: Target, table: Table) -> Sequence[Finding]:
+        path = self._path
+        if not table.headers():
+            made = "is empty" if path.exists() else "does not exist yet"
+            return (Finding("ok", str(path), f"{made}; the first write makes it"),)
+        findings = [Finding("ok", str(path), table.facts()), *_column_findings(table, target)]
+        try:
+            make_plan(table, target, (), str(path))
+        except NeedsAction as error:
+            findings.append(Finding("problem", str(path), error.reason))
+        return findings
+
     def provision(self, target: Target) -> Sequence[Finding]:
-        with self._lock:
-            for _ in range(_ATTEMPTS_PER_FLUSH):
-                document, signature = self._read(target)
-                table = document.table(target)
-                found = locate(table, target)
-                # A person asked for the columns by name: that is the permission that "stop" waits for.
-                missing = [column for column in target.columns if column.name not in found]
-                if not missing:
-                    return (Finding("ok", str(self._path), "all columns are there"),)
-                if table.headers() and target.key not in found:
-                    make_plan(table, target, (), str(self._path))  # raises the words for a file without its key
-                self._parsed = None
-                table.add_columns(table.arranged(missing))
-                if self._save(document, signature):
-                    return tuple(Finding("ok", column.name, f"made in {self._path}") for column in missing)
-        raise _always_changing(self._path)
+        def make(document: Document, table: Table) -> Sequence[Finding]:
+            found = locate(table, target)
+            # A person asked for the columns by name: that is the permission that "stop" waits for.
+            missing = [column for column in target.columns if column.name not in found]
+            if not missing:
+                return (Finding("ok", str(self._path), "all columns are there"),)
+            if table.headers() and target.key not in found:
+                make_plan(table, target, (), str(self._path))  # raises the words for a file without its key
+            self._document = None  # until it is saved, it is ahead of the file
+            table.add_columns(missing)
+            self._save(document)
+            return tuple(Finding("ok", column.name, f"made in {self._path}") for column in missing)
+
+        return self._with_table(target, make)
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
-        with self._lock:
-            document, _ = self._read(target)
-            plan = make_plan(document.table(target), target, rows, str(self._path))
+        plan = self._with_table(target, lambda _, table: make_plan(table, target, rows, str(self._path)))
         return tuple(item.change for item in plan.rows)
 
     def close(self) -> None:
-        self._parsed = None
+        self._document = None
 
     @classmethod
     def left_copies(cls, options: TableFileOptions) -> Sequence[str]:
@@ -154,23 +152,34 @@ class TableFile:
 
     # ------------------------------------------------------------ the way to the file
 
-    def _flush(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
-        for _ in range(_ATTEMPTS_PER_FLUSH):
-            document, signature = self._read(target)
-            table = document.table(target)
-            if not table.headers():
-                self._start_over(target)
-            plan = make_plan(table, target, rows, str(self._path))
-            if plan.changes:
-                self._parsed = None  # until it is saved, the document is ahead of the file
-                carry_out(table, target, plan)
-                if not self._save(document, signature):
-                    continue
-            elif not self._synced:
-                self._sync()
-            self._note_filled(target)
-            return [item.outcome for item in plan.rows]
-        raise _always_changing(self._path)
+    def _with_table(self, target: Target, work: Callable[[Document, Table], _T]) -> _T:
+        """What *work* returns for the table as it is now; again when another program saves it meanwhile."""
+        with self._lock:
+            try:
+                for _ in range(_ATTEMPTS):
+                    with suppress(ChangedMeanwhile):
+                        document = self._read(target)
+                        return work(document, document.table(target))
+            except OSError as error:
+                raise translated(error, self._path) from error
+        raise TryLater(f"{self._path} is being changed by another program all the time", after=5.0)
+
+    def _flush(self, target: Target, rows: Sequence[Row], document: Document, table: Table) -> Sequence[Outcome]:
+        if not table.headers():
+            self._start_over(target)
+        plan = make_plan(table, target, rows, str(self._path))
+        if plan.changes:
+            self._document = None  # until it is saved, it is ahead of the file
+            carry_out(table, target, plan)
+            self._save(document)
+        else:
+            # A process may have been killed before its sync: nothing counts as written before it is on the disk.
+            with suppress(FileNotFoundError):
+                sync_file(self._path)
+        self._starting_over.discard(target.route)
+        if self._host.recall(_filled_note(target)) is None:
+            self._host.remember(_filled_note(target), "yes")
+        return [item.outcome for item in plan.rows]
 
     def _start_over(self, target: Target) -> None:
         """There is no table. Raises StartOver, once, when this route had filled one: with the rows of this batch alone
@@ -178,78 +187,38 @@ class TableFile:
         if target.route in self._starting_over or self._host.recall(_filled_note(target)) is None:
             return
         self._starting_over.add(target.route)
-        self._filled.discard(target.route)
         raise StartOver(f"{self._path} is gone or empty; it is made anew with all its rows")
 
-    def _note_filled(self, target: Target) -> None:
-        self._starting_over.discard(target.route)
-        if target.route not in self._filled:
-            self._host.remember(_filled_note(target), "yes")
-            self._filled.add(target.route)
+    def _read(self, target: Target) -> Document:
+        """Raises NeedsAction, ChangedMeanwhile, OSError."""
+        signature = signature_of(self._path)
+        if self._document is not None and signature is not None and signature == self._signature:
+            return self._document
+        self._document = None
+        content = b""
+        if signature is not None:
+            # Another program has just saved it, or is still saving: half a file must not be taken for all of it.
+            age = time.time() - signature[0] / 1e9
+            if 0 <= age < _QUIET_SECONDS:
+                self._host.wait(_QUIET_SECONDS - age)
+            content = read_file(self._path, signature)
+        self._document, self._signature = self._load(content, target), signature
+        return self._document
 
-    def _read(self, target: Target) -> tuple[Document, Signature | None]:
-        """The parsed file and its signature. Raises NeedsAction, TryLater."""
-        try:
-            for _ in range(_ATTEMPTS_PER_READ):
-                signature = signature_of(self._path)
-                if signature is None:
-                    self._parsed = None
-                    return self._load(b"", target), None
-                if self._parsed is not None and self._parsed[0] == signature:
-                    return self._parsed[1], signature
-                # Another program has just saved it, or is still saving: half a file must not be taken for all of it.
-                age = time.time() - signature[0] / 1e9
-                if 0 <= age < _QUIET_SECONDS:
-                    self._host.wait(_QUIET_SECONDS - age)
-                try:
-                    found = read_file(self._path)
-                except ChangedMeanwhile:
-                    continue
-                if found is None or found[1] != signature:
-                    continue
-                document = self._load(found[0], target)
-                self._parsed = (signature, document)
-                return document, signature
-        except OSError as error:
-            raise translated(error, self._path) from error
-        raise _always_changing(self._path)
-
-    def _save(self, document: Document, expected: Signature | None) -> bool:
-        """False when the file was changed since it was read."""
+    def _save(self, document: Document) -> None:
+        """Raises TryLater, ChangedMeanwhile, OSError."""
         mark = office_lock_of(self._path)
         if mark is not None:
             raise TryLater(open_elsewhere(self._path, mark), after=10.0)
-        content = document.dump()
-        self._synced = False
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(self._path)
-            self._parsed = (replace_file(self._path, content, expected), document)
-        except ChangedMeanwhile:
-            return False
-        except OSError as error:
-            raise translated(error, self._path) from error
-        self._synced = True
-        return True
-
-    def _sync(self) -> None:
-        """The file is right, but perhaps not on the disk yet: a process was killed before the sync, or the sync failed.
-        Nothing counts as written before it is on the disk."""
-        try:
-            sync_file(self._path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise translated(error, self._path) from error
-        self._synced = True
+        content = document.dump(self._host.now())
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(self._path)
+        self._signature = replace_file(self._path, content, self._signature)
+        self._document = document
 
 
 def _filled_note(target: Target) -> str:
     return f"filled:{target.route}"
-
-
-def _always_changing(path: Path) -> TryLater:
-    return TryLater(f"{path} is being changed by another program all the time", after=5.0)
 
 
 def _column_findings(table: Table, target: Target) -> list[Finding]:

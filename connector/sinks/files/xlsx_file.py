@@ -30,8 +30,7 @@ from connector.core.keys import canonical_key, text_of
 from connector.core.look import arranged
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
-from connector.sinks.files.plan import ROWS_SEARCHED_FOR_THE_HEADER, Cells, Document, NewRow, header_among, locate
-from connector.sinks.files.replacing import Signature
+from connector.sinks.files.plan import ROWS_SEARCHED_FOR_THE_HEADER, Cells, Document, header_among, locate
 from connector.sinks.files.table import TableFile, TableFileOptions
 from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same, width_of
 from connector.sinks.files.xlsx_look import FONT, Look, is_dressed, note_update, restore_note_sizes
@@ -48,23 +47,23 @@ class XlsxTable:
     most_links = 65_000
     """Excel takes 65,530 in a tab; with more it calls the file damaged. Further addresses are written as text."""
 
-    def __init__(self, book: Any, tab: str, key: str, results: Callable[[str], Any]) -> None:
+    def __init__(self, book: Any, target: Target, results: Results) -> None:
         self._book = book
-        self._tab = tab
+        self._target = target
+        self._results = results
+        tab = target.options.tab.casefold()
+        self._sheet: Any = next((book[name] for name in book.sheetnames if name.casefold() == tab), None)
         self._look: Look | None = None  # of a tab that we made
-        self._target: Target | None = None
-        self._sheet: Any = next((book[name] for name in book.sheetnames if name.casefold() == tab.casefold()), None)
         self._header: list[str] = []
         self._header_row = 1
         self._last_row = 1
-        self._places: dict[int, dict[str, list[int]]] = {}  # by the position of the key, by key
         self._links: int | None = None  # how many cells have one; None: not counted yet
-        self._results = results
-        self.computed: dict[Any, str] = {}  # by cell: headers and keys that a formula makes, as they are shown
         if self._sheet is None:
             return
         if not hasattr(self._sheet, "iter_rows"):
-            raise NeedsAction(f'the tab "{tab}" is a chart: name another tab in the mapping file')
+            raise NeedsAction(f'the tab "{target.options.tab}" is a chart: name another tab in the mapping file')
+        if is_dressed(self._sheet):
+            self._look = Look(self._sheet, target)
         width = 0
         first_rows: dict[int, list[str]] = {}
         for number, cells in enumerate(self._sheet.iter_rows(values_only=True), start=1):
@@ -75,31 +74,24 @@ class XlsxTable:
                 if len(first_rows) < ROWS_SEARCHED_FOR_THE_HEADER:
                     first_rows[number] = [text_of(cell) for cell in cells]
         if first_rows:
-            self._header_row = header_among(first_rows, key)
+            self._header_row = header_among(first_rows, target.key)
             cells = [self._sheet.cell(self._header_row, column) for column in range(1, width + 1)]
-            self._read_results(cells)
-            self._header = [self.computed.get(cell, text_of(raw_of(cell))) for cell in cells]
+            shown = [self._results.shown(cell) for cell in cells]
+            self._header = [
+                text_of(raw_of(cell)) if text is None else text for cell, text in zip(cells, shown, strict=True)
+            ]
             restore_note_sizes(cells)
+            self._check_results()
 
-    def _read_results(self, cells: Iterable[Any]) -> None:
-        """Note what formulas among *cells* show."""
-        for cell in cells:
-            if cell.data_type == "f" and cell not in self.computed:
-                self.computed[cell] = text_of(self._results(self._sheet.title).cell(cell.row, cell.column).value)
-
-    def aim(self, target: Target) -> None:
-        """What is written next is for *target*. Raises NeedsAction when nobody knows what a computed cell shows."""
-        self._target = target
-        self._look = Look(self._sheet, target) if self._sheet is not None and is_dressed(self._sheet) else None
-        found = locate(self, target)
-        needed = [] if self._sheet is None or len(found) == len(target.columns) else list(self._sheet[self._header_row])
-        if target.key in found:
-            keys = list(self._cells_below_header(found[target.key]))
-            self._read_results(keys)
+    def _check_results(self) -> None:
+        """Raises NeedsAction when nobody knows what a computed header or key shows."""
+        found = locate(self, self._target)
+        needed = [] if len(found) == len(self._target.columns) else list(self._sheet[self._header_row])
+        if self._target.key in found:
             # Below a blank cell, it is not a key but a note of people.
-            needed += takewhile(lambda cell: cell.value is not None, keys)
+            needed += takewhile(lambda cell: cell.value is not None, self._cells_below_header(found[self._target.key]))
         for cell in needed:
-            if self.computed.get(cell) == "":
+            if self._results.shown(cell) == "":
                 raise NeedsAction(
                     f"the cell {cell.coordinate} of the tab {self._sheet.title} is computed, and the file does not say "
                     "what it shows: open the file in Excel and save it, or type its text; nothing was changed."
@@ -116,9 +108,8 @@ class XlsxTable:
         if self._look is not None:
             note_update(self._sheet[self._header_row], now)
 
-    @property
-    def rows(self) -> int:
-        return self._last_row - self._header_row
+    def facts(self) -> str:
+        return f'tab "{self._target.options.tab}", rows below the header: {self._last_row - self._header_row}'
 
     # ------------------------------------------------------------ Table
 
@@ -127,17 +118,13 @@ class XlsxTable:
 
     def keys(self, position: int) -> Iterator[tuple[int, str]]:
         for cell in self._cells_below_header(position):
-            key = canonical_key(self.computed[cell]) if cell in self.computed else key_text(raw_of(cell))
+            shown = self._results.shown(cell)
+            key = self.key_of(raw_of(cell)) if shown is None else canonical_key(shown)
             if key:
                 yield cell.row, key
 
-    def find(self, key: str, position: int) -> Sequence[int]:
-        places = self._places.get(position)
-        if places is None:
-            places = self._places[position] = {}
-            for place, there in self.keys(position):
-                places.setdefault(there, []).append(place)
-        return places.get(key, ())
+    def key_of(self, raw: Any) -> str:
+        return key_text(raw)
 
     def row(self, place: int) -> Sequence[Any]:
         return [raw_of(self._sheet.cell(place, column)) for column in range(1, len(self._header) + 1)]
@@ -151,16 +138,13 @@ class XlsxTable:
     def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - the cells know their types
         return same(there, raw)
 
-    def arranged(self, columns: Sequence[Column]) -> Sequence[Column]:
-        assert self._target is not None
-        return columns if self._header else arranged(columns, self._target.key)
-
     def add_columns(self, columns: Sequence[Column]) -> None:
-        assert self._target is not None
         made, new, before = self._sheet is None, not self._header, len(self._header)
         if made:
-            self._sheet = self._book.create_sheet(self._tab)
+            self._sheet = self._book.create_sheet(self._target.options.tab)
             self._look = Look(self._sheet, self._target)
+        if new:
+            columns = arranged(columns, self._target.key)
         for place, column in enumerate(columns, start=before + 1):
             self._header.append(column.name)
             cell = self._sheet.cell(self._header_row, place)
@@ -203,8 +187,6 @@ class XlsxTable:
         width.width = max(width.width, width_of(column))
 
     def update(self, place: int, cells: Cells) -> None:
-        if not self._places.keys().isdisjoint(cells):
-            self._places.clear()  # a row has another key now
         for position, (column, raw) in cells.items():
             self._put(self._sheet.cell(place, position + 1), column, raw)
         if self._look is not None and any(column.name == self._look.currency_column for column, _ in cells.values()):
@@ -214,7 +196,6 @@ class XlsxTable:
 
     def _managed(self) -> dict[int, Column]:
         """The managed columns by place."""
-        assert self._target is not None
         return {at + 1: self._target.column(name) for name, at in locate(self, self._target).items()}
 
     def _currency_in(self, cells: Cells) -> str:
@@ -222,7 +203,7 @@ class XlsxTable:
         name = None if self._look is None else self._look.currency_column
         return next((str(raw or "") for column, raw in cells.values() if column.name == name), "")
 
-    def add(self, rows: Sequence[NewRow], position: int, is_ours: Callable[[str], bool]) -> None:
+    def add(self, rows: Sequence[Cells], position: int, is_ours: Callable[[str], bool]) -> None:
         totals = total_rows(self._sheet)
         last = max(
             (place for place, key in self.keys(position) if is_ours(key) and place not in totals),
@@ -230,28 +211,24 @@ class XlsxTable:
         )
         inserted = add_rows(self._book, self._sheet, header=self._header_row, last=last, count=len(rows))
         places = self._managed()
-        for place, (key, cells) in enumerate(rows, start=last + 1):
+        for place, cells in enumerate(rows, start=last + 1):
             if self._look is not None:
                 currency = self._currency_in(cells)
                 for at, column in places.items():
                     self._look.dress(self._sheet.cell(place, at), column, currency)
             for at, (column, raw) in cells.items():
-                is_key = at == position
-                if is_key and key_text(raw) != key:
-                    raw = encode(column, key)  # as a time without its zone, say, it would not be found again
-                self._put(self._sheet.cell(place, at + 1), column, raw, is_key=is_key)
+                self._put(self._sheet.cell(place, at + 1), column, raw)
         if self._look is not None and last == self._header_row:
             self._look.fit_widths(places)
         self._last_row = max(self._last_row + inserted, last + len(rows))
-        self._places = {}
 
-    def _put(self, cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
+    def _put(self, cell: Any, column: Column, raw: Any) -> None:
         if isinstance(raw, Link):
             if self._links is None:
                 self._links = sum(1 for cells in self._sheet.iter_rows() for each in cells if each.hyperlink)
             self._links += 1
             raw = raw if self._links <= self.most_links else encode(replace(column, type="text"), raw.address)
-        put(cell, column, raw, is_key=is_key)
+        put(cell, column, raw, is_key=column.name == self._target.key)
 
     def drop(self, places: Iterable[int]) -> None:
         """Delete rows; but empty them where a person's formula or table would be broken without them."""
@@ -264,46 +241,45 @@ class XlsxTable:
         else:
             delete_rows(self._book, self._sheet, gone)
             self._last_row -= len(gone)
-        self._places = {}
 
 
 # ---------------------------------------------------------------- the workbook
 
 
+class Results:
+    """What formulas show, as the last program computed them."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self._content = content
+        self._computed: Any = None
+        self.known: dict[Any, str] = {}
+        """By cell: all that was asked for."""
+
+    def shown(self, cell: Any) -> str | None:
+        """What a cell shows if a formula makes it, "" when the file does not say; None for any other cell."""
+        if cell.data_type != "f":
+            return None
+        if cell not in self.known:
+            if self._computed is None:
+                self._computed = openpyxl.load_workbook(io.BytesIO(self._content), data_only=True)
+            self.known[cell] = text_of(self._computed[cell.parent.title].cell(cell.row, cell.column).value)
+        return self.known[cell]
+
+
 class XlsxBook:
-    """A workbook in memory; its tabs are parsed when they are asked for."""
+    """A workbook in memory."""
 
     def __init__(self, book: Any, content: bytes = b"") -> None:
         self._book = book
-        self._content = content
-        self._computed: Any = None
-        self._tables: dict[str, XlsxTable] = {}
+        self._results = Results(content)
 
     def table(self, target: Target) -> XlsxTable:
-        tab = target.options.tab
-        if tab.casefold() not in self._tables:
-            self._tables[tab.casefold()] = XlsxTable(self._book, tab, target.key, self._results)
-        table = self._tables[tab.casefold()]
-        table.aim(target)
-        return table
+        self._table = XlsxTable(self._book, target, self._results)
+        return self._table
 
-    def _results(self, tab: str) -> Any:
-        """The tab with the results of formulas, as the last program computed them."""
-        if self._computed is None:
-            self._computed = openpyxl.load_workbook(io.BytesIO(self._content), data_only=True)
-        return self._computed[tab]
-
-    def note_update(self, now: datetime) -> None:
-        for table in self._tables.values():
-            table.note_update(now)
-
-    def dump(self) -> bytes:
-        return dump(
-            self._book, {cell: text for table in self._tables.values() for cell, text in table.computed.items()}
-        )
-
-    def facts(self, target: Target) -> str:
-        return f'tab "{target.options.tab}", rows below the header: {self.table(target).rows}'
+    def dump(self, now: datetime) -> bytes:
+        self._table.note_update(now)
+        return dump(self._book, self._results.known)
 
 
 class XlsxOptions(TableFileOptions):
@@ -337,11 +313,6 @@ class XlsxFile(TableFile):
     Options: ClassVar[type[SinkOptions]] = XlsxOptions
     batch_rows = 20_000  # each batch packs the whole workbook anew
     TargetOptions: ClassVar[type[TargetOptions]] = XlsxTargetOptions
-
-    def _save(self, document: Document, expected: Signature | None) -> bool:
-        assert isinstance(document, XlsxBook)
-        document.note_update(self._host.now())
-        return super()._save(document, expected)
 
     def _load(self, content: bytes, target: Target) -> Document:  # noqa: ARG002 - all tabs are loaded at once
         path = self._path

@@ -24,12 +24,13 @@ def dump(book: Any, results: Mapping[Any, str]) -> bytes:
     """
     saved = io.BytesIO()
     book.save(saved)
-    if not results:
+    there = {cell: text for cell, text in results.items() if cell.parent.cell(cell.row, cell.column) is cell}
+    if not there:
         return saved.getvalue()
     target = io.BytesIO()
     with zipfile.ZipFile(saved) as parts, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as complete:
         for name in parts.namelist():
-            shown = {cell.coordinate: text for cell, text in results.items() if cell.parent.path == f"/{name}"}
+            shown = {cell.coordinate: text for cell, text in there.items() if cell.parent.path == f"/{name}"}
             body = parts.read(name)
             complete.writestr(name, _with_results(body.decode(), shown).encode() if shown else body)
     return target.getvalue()
