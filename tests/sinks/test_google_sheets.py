@@ -220,13 +220,13 @@ def test_a_renamed_header_goes_on_with_a_notice_even_when_its_old_name_is_used_a
     ]
     assert file.tab.grid()[1][:2] == ["a:1", "New"]
     assert file.tab.value(1, 5) == "their own"
-    told = 'the column "Name" is now headed "Full name"'
-    assert [notice for outcome in outcomes for notice in outcome.notices] == [told]
+    notice = 'the column "Name" is now headed "Full name"'
+    assert [found for outcome in outcomes for found in outcome.notices] == [notice]
     edit_cell(file, 0, 5, "Theirs")
     edit_cell(file, 0, 1, "Name")
     assert sink.write(target, [record("a:1", "Newest")])[0].notices == ()
     edit_cell(file, 0, 1, "Full name")
-    assert sink.write(target, [record("a:1", "Last")])[0].notices == (told,)
+    assert sink.write(target, [record("a:1", "Last")])[0].notices == (notice,)
 
 
 def test_a_column_that_a_person_took_away_waits_and_the_others_go_on(file: SheetsFile) -> None:

@@ -77,7 +77,7 @@ class Flush(Preparing):
         return list(self.outcomes.values())
 
     def _turn(self) -> list[Row]:
-        """The rows to write next: those that Google refused before come last, and each alone."""
+        """The rows to write next: those that Google refused before come last, one at a time."""
         left = [row for key, row in self.pending.items() if key not in self.held]
         safe = [row for row in left if row.key not in self.route.suspects]
         return safe[: self.most_rows] or left[:1]

@@ -36,7 +36,7 @@ class Inspection(Reading):
         return found
 
     def _editing_finding(self) -> list[Finding]:
-        """Whether this account may write: only a write tells, so one is sent that changes nothing."""
+        """Whether this account may write: only a write shows that, so one is sent that changes nothing."""
         try:
             self.client.try_to_edit()
         except NeedsAction as error:
@@ -108,7 +108,7 @@ class Inspection(Reading):
         texts = snapshot.texts(layout.header)
         if alike := look_alike(texts, name):
             cells = ", ".join(f'{letters(place)}{layout.header + 1} ("{texts[place]}")' for place in alike)
-            where += f" that is alone ({cells} could be meant)"
+            where += f", and which of {cells} is meant is not clear"
         if name in layout.waiting and name == self.target.key:
             return Finding("problem", name, f"{where}, and without it no row can be found: put it back")
         if name in layout.waiting:

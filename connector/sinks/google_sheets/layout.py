@@ -91,7 +91,7 @@ def _is_computed(snapshot: Snapshot, header: int, place: int, key_place: int) ->
     head = snapshot.value(header, place)
     if isinstance(head, Formula) and _FILLS_ITS_COLUMN.search(head.text):
         return True
-    # Of a part of the tab, rows with a typed key tell as well.
+    # Where only a part of the tab was read, rows with a typed key show it.
     keyed = (row for row, line in snapshot.spills.items() if place in line and row > header)
     is_among_ours = any(isinstance(snapshot.value(row, key_place), str | float) for row in keyed)
     return is_among_ours or snapshot.spills_from_the_top(place, header)

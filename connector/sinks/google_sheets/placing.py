@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 class KeyShape:
-    """What keys of one mapping have in common, which tells them from a word such as TOTAL in the key's column."""
+    """What keys of one mapping have in common, which sets them apart from a word such as TOTAL in the key's column."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = set(map(tidy, keys))

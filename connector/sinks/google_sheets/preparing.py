@@ -171,7 +171,7 @@ class Preparing(Reading, ABC):
         raise TryLater("the tab comes and goes")
 
     def _make(self, title: str) -> Snapshot | None:
-        """The new tab; None when only another look can tell."""
+        """The new tab; None when the tabs must be listed again to know."""
         sheet_id = new_id()
         if self.options.missing_columns == "stop":
             raise NeedsAction(f'The spreadsheet has no tab "{title}": add one, or set missing_columns = "create"')

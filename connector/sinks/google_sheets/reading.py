@@ -65,7 +65,7 @@ class Route:
         known: the columns that the tab has had.
         reported: notices about columns that are still true and have been given.
         reported_ranges: notices about ranges that do not grow and have been given.
-        suspects: keys of rows that Google refused when they came alone.
+        suspects: keys of rows that Google refused when they were sent one at a time.
         grows: what Google takes of the requests that make people's ranges grow.
         file_cells: cells of all other tabs, as last listed.
     """
@@ -126,7 +126,7 @@ def guards_trouble(client: Client) -> str | None:
     if stale is not None and fresh is None:
         return None
     if stale is not None:
-        trouble = f"Google refuses both what it must refuse and what it must not ({fresh}), so nothing can be told"
+        trouble = f"Google refuses both what it must refuse and what it must not ({fresh}), so nothing is known"
     elif fresh is not None:
         trouble = (
             "Tags stay behind when rows are sorted, so a write could hit the wrong row if somebody sorts the tab in "
