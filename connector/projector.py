@@ -15,14 +15,7 @@ from msgspec import Struct
 
 from connector import logs
 from connector.core.errors import StoreUnavailable, UnknownShape
-from connector.core.facts import (
-    AffiliateUpdate,
-    Stamped,
-    dump_stamped,
-    facts_of,
-    load_stamped,
-    same_values,
-)
+from connector.core.facts import AffiliateUpdate, Stamped, dump_stamped, facts_of, load_stamped, same_values
 from connector.core.merge import join_stamped
 from connector.core.source import Event, Source
 from connector.core.view import said_something_new
@@ -42,11 +35,7 @@ _UNREAD_BYTES_IN_A_BATCH = 8 * 1024 * 1024  # nor then: letters keep their bodie
 
 
 class Projected(Struct, frozen=True):
-    """What one batch did, for metrics.
-
-    Args:
-        records: how many records say something new.
-    """
+    """What one batch did, for metrics. *records*: how many say something new."""
 
     events: int
     records: int
@@ -61,8 +50,7 @@ class Projector:
         sources: by their name in the configuration.
         stop: ends ``run`` within a second, or at once when ``bell`` is set as well.
         now: aware UTC.
-        batch_events: the most events a transaction takes; fewer when they are about many affiliates. The more it
-            takes, the fewer records are read, joined and written for the same events.
+        batch_events: the most events a transaction takes; fewer when they are about many affiliates.
         report: called after each batch, in this thread; quick, must not raise.
     """
 
@@ -96,22 +84,21 @@ class Projector:
                     if rest(self._store.committed_at(), time.thread_time() - began, self._stop):
                         break
                     began = time.thread_time()
-                self.failures = 0
             except Overtaken:
                 continue
             except StoreUnavailable as error:
                 self.failures += 1
                 logs.warn(_log, "projection.waits", reason=str(error), failures=self.failures)
                 self._stop.wait(min(0.1 * 2**self.failures, 5.0))
-                continue
             except Exception as error:
                 # A bug of ours: nothing is lost, the events stay in the inbox; say so and try again slowly.
                 self.failures += 1
                 logs.warn(_log, "projection.bug", failures=self.failures, **describe(error))
                 self._stop.wait(min(0.1 * 2**self.failures, 60.0))
-                continue
-            self.bell.wait(self._store.poll_seconds)  # another process (backfill, a receiver) can't ring our bell
-            self._stop.wait(_GATHERING_SECONDS)
+            else:
+                self.failures = 0
+                self.bell.wait(self._store.poll_seconds)  # another process (backfill, a receiver) can't ring our bell
+                self._stop.wait(_GATHERING_SECONDS)
 
     def catch_up(self) -> None:
         """Project all that has come in, for those who do not ``run``.
@@ -146,11 +133,11 @@ class Projector:
             raise
         except Exception as error:
             # One event that breaks the folding itself must not hold up all that come after it: find it, isolate it.
-            if len(work.seqs) > 1:
-                self._size = max(1, len(work.seqs) // 8)
-                return len(work.seqs)
             if work.first is None:
                 raise
+            if len(work.seqs) > 1:
+                self._size = 1
+                return len(work.seqs)
             self._isolate(work.epoch, work.first, error)
         self._size = min(self._batch_events, self._size * 2)
         return len(work.seqs)
@@ -162,11 +149,8 @@ class Projector:
             events = self._store.read_events(
                 work.seqs[-1] if work.seqs else 0, limit, most_bytes=_SLICE_BYTES, todo=True
             )
-            if not events:
-                break
-            read = [stored.event for stored in events if work.take_in(stored)]
-            self._topics.note(read)
-            if self._stop.is_set():
+            self._topics.note(stored.event for stored in events if work.take_in(stored))
+            if not events or self._stop.is_set():
                 break
 
     def _isolate(self, epoch: int, stored: StoredEvent, error: Exception) -> None:
@@ -179,11 +163,8 @@ class Projector:
 
     def _fold(self, work: _Work, began: float) -> None:
         known = self._store.load(work.said)
-        saved = [
-            record
-            for record_id, said in work.said.items()
-            if (record := _joined(record_id, known.get(record_id), said)) is not None
-        ]
+        joined = [_joined(record_id, known.get(record_id), said) for record_id, said in work.said.items()]
+        saved = [record for record in joined if record is not None]
         # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
         # the same batch is read again.
         self._letters.add(work.letters)
@@ -192,14 +173,8 @@ class Projector:
         if work.letters:
             logs.warn(_log, "events.unreadable", count=len(work.letters), codes=sorted({x.code for x in work.letters}))
         if self._report is not None:
-            self._report(
-                Projected(
-                    events=len(work.seqs),
-                    records=sum(1 for record in saved if record.version != record.before),
-                    unreadable=len(work.letters),
-                    seconds=time.perf_counter() - began,
-                )
-            )
+            changed = sum(record.version != record.before for record in saved)
+            self._report(Projected(len(work.seqs), changed, len(work.letters), time.perf_counter() - began))
 
 
 def _joined(record_id: str, stored: Known | None, said: Sequence[Stamped]) -> Saved | None:
@@ -221,7 +196,6 @@ class _Work:
     """What the events of one batch say, gathered before anything is written.
 
     Attributes:
-        seqs: its events, in order; *first*: the first of them.
         said: by record, all that the batch says of it, joined.
         read: source and key of the events that could be read.
     """

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from connector.store.model import micros, moment
+from connector.core.lenient import micros_of
+from connector.store.model import moment
 
 
 class Session(Protocol):
@@ -103,7 +104,7 @@ class Part:
             callback()
 
     def _at(self) -> int:
-        return micros(self._now())
+        return micros_of(self._now())
 
     # What is due when is compared between machines, so it goes by the database's clock.
 
@@ -111,7 +112,7 @@ class Part:
         return self._due(self._now())
 
     def _due(self, at: datetime) -> int:
-        return micros(at) + self._engine.clock_offset
+        return micros_of(at) + self._engine.clock_offset
 
     def _moment_due(self, due_at: int) -> datetime:
         return moment(due_at - self._engine.clock_offset)

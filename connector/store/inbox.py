@@ -7,11 +7,12 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
+from connector.core.lenient import micros_of
 from connector.core.source import API_TOPIC, Event
 from connector.store.compression import compressed, expanded
 from connector.store.engine import Engine, Part, Session, insert, marks, slices
 from connector.store.intake import Deliver, Intake
-from connector.store.model import StoreDamaged, StoredEvent, Tally, micros, moment
+from connector.store.model import StoreDamaged, StoredEvent, Tally, moment
 from connector.store.tables import FORGOTTEN_KEY
 
 EVENT_COLUMNS = "source, key, topic, at, received_at, body"
@@ -71,7 +72,7 @@ class Inbox(Part):
         """(number, source, key) of those that are new."""
         if self._engine.shared:
             events = sorted(events, key=lambda event: (event.source, event.key))
-        rows = [(e.source, e.key, e.topic, e.at, micros(e.received_at), compressed(e.body)) for e in events]
+        rows = [(e.source, e.key, e.topic, e.at, micros_of(e.received_at), compressed(e.body)) for e in events]
         tail = " ON CONFLICT DO NOTHING RETURNING seq, source, key"
         new = insert(sql, f"INSERT INTO events ({EVENT_COLUMNS})", rows, tail)
         insert(sql, "INSERT INTO todo (seq)", sorted((seq,) for seq, _, _ in new))
@@ -148,9 +149,9 @@ def count_received(tally: Tally, event: Event) -> None:
     """What is read from a platform's API is no sign that webhooks still come in, and is not counted."""
     if not event.topic.startswith(API_TOPIC):
         tally.received += 1
-        tally.undated += event.at == micros(event.received_at)  # so a source stamps what it can't read the time of
+        tally.undated += event.at == micros_of(event.received_at)  # so a source stamps what it can't read the time of
         tally.last_at = max(tally.last_at, event.at)
-        tally.last_received_at = max(tally.last_received_at, micros(event.received_at))
+        tally.last_received_at = max(tally.last_received_at, micros_of(event.received_at))
 
 
 def _tallies_of_duplicates(events: Sequence[Event], new: set[tuple[str, str]]) -> dict[str, Tally]:

@@ -28,9 +28,6 @@ class Unstorable(ValueError):
     """The database can't keep these values; the same call will fail again."""
 
 
-# ---------------------------------------------------------------- what travels
-
-
 class StoredEvent(Struct, frozen=True):
     """An event of the inbox with its place there."""
 
@@ -39,12 +36,7 @@ class StoredEvent(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """A record as it is kept.
-
-    Args:
-        version: from 1 upwards; goes up whenever the record says something new.
-        facts: as ``core.facts.dump_stamped`` wrote them.
-    """
+    """A record as it is kept: its version, from 1 upwards, and its facts as ``core.facts.dump_stamped`` wrote them."""
 
     version: int
     facts: bytes
@@ -55,7 +47,7 @@ class Saved(Struct, frozen=True):
 
     Args:
         before: the version that it was loaded with; 0 for a new record.
-        version: *before* + 1 when it says something new, so that it is pending for every route; else the same.
+        version: *before* + 1 when it says something new, and becomes pending for every route; else *before*.
     """
 
     record_id: str
@@ -82,7 +74,6 @@ class Batch(Struct, frozen=True):
     Args:
         epoch: what ``Store.epoch`` said before the events were read.
         seqs: the events that are projected by it.
-        records: the records as they are now.
         mentions: (seq, record_id): which event names which record.
         tallies: by source.
     """
@@ -98,11 +89,10 @@ class Pending(Struct, frozen=True):
     """A record that is pending for a route, in its latest version, leased to the caller.
 
     Args:
-        token: the lease; what ``Result.token`` must say.
-        version: the version of *facts*; what ``Result.version`` must say.
+        token: the lease.
         tries: failed tries of this record isolated so far.
         since: when it came to be pending.
-        failing_since: when the first of *tries* failed, or None.
+        failing_since: when the first of *tries* failed.
         isolated: it made whole calls fail while others succeeded; it is sent in a call of its own.
     """
 
@@ -182,10 +172,10 @@ class RouteState(Struct, frozen=True):
     Args:
         kind: ``waiting``: the destination is down or limits us; ``needs_action``: a person must act; ``bug``: ours.
         reason: plain words for people; no people's data.
-        paused_until: no call before that, or None.
+        paused_until: no call before that.
         failures: failed calls in a row; quota answers don't count.
         since: when the present kind began.
-        delivered_at: the last successful call, or None.
+        delivered_at: the last successful call.
     """
 
     kind: RouteKind = "ok"
@@ -197,7 +187,7 @@ class RouteState(Struct, frozen=True):
 
 
 class SourceStatus(Struct, frozen=True):
-    """*undated*: events whose time is missing or can't be read, or is far ahead: they count as of their arrival."""
+    """*undated*: events without a time that can be believed; they count as of their arrival."""
 
     source: str
     received: int
@@ -210,8 +200,7 @@ class SourceStatus(Struct, frozen=True):
 
 
 class RouteStatus(Struct, frozen=True):
-    """*pending* counts records; *oldest_since* is when the oldest of them came to be pending. *waiting* counts those
-    beside them that wait for a value which they lack."""
+    """*pending* counts records, *waiting* those beside them that wait for a value which they lack."""
 
     route: str
     pending: int
@@ -263,19 +252,9 @@ class Forgotten(Struct, frozen=True):
     rows: Mapping[str, tuple[str, ...]]
 
 
-# ---------------------------------------------------------------- times
+# ---------------------------------------------------------------- times, in microseconds of Unix time in the tables
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds of Unix time, as the tables keep them."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def micros_or_none(moment: datetime | None) -> int | None:
-    return None if moment is None else micros(moment)
 
 
 def moment(at: int) -> datetime:

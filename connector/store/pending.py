@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, insert, marks, slices
 from connector.store.model import (
     WAITS_FOR,
@@ -15,7 +16,6 @@ from connector.store.model import (
     Result,
     RouteState,
     Written,
-    micros_or_none,
     moment,
     moment_or_none,
 )
@@ -65,13 +65,11 @@ class PendingRecords(Part):
 
     def set_route_state(self, route: str, state: RouteState) -> None:
         """Keep how *route* fares (but ``delivered_at``, which ``finish`` keeps)."""
-        values = (
-            state.kind, state.reason, micros_or_none(state.paused_until), state.failures, micros_or_none(state.since)
-        )  # fmt: skip
+        paused_until, since = (at and micros_of(at) for at in (state.paused_until, state.since))
         with self._engine.writing() as sql:
             sql.execute(
                 "UPDATE routes SET kind = ?, reason = ?, paused_until = ?, failures = ?, since = ? WHERE route = ?",
-                (*values, route),
+                (state.kind, state.reason, paused_until, state.failures, since, route),
             )
 
     # ------------------------------------------------ what becomes pending

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, insert, marks, slices
 from connector.store.inbox import EVENT_COLUMNS, forgotten_key, forgotten_mark, opened
 from connector.store.model import (
@@ -15,7 +16,6 @@ from connector.store.model import (
     SourceStatus,
     Status,
     StoredEvent,
-    micros,
     moment,
     moment_or_none,
 )
@@ -76,11 +76,11 @@ class People(Part):
             states.append(
                 RouteStatus(route, count, retrying, oldest, rows.get(route, 0), state_of(columns), waiting=lacking)
             )
-        read = [
-            SourceStatus(*counted, last_event_at=moment_or_none(at), last_received_at=moment_or_none(received_at))
-            for *counted, at, received_at in sources
-        ]
-        return Status(records, waiting, last or 0, tuple(read), tuple(states))
+        counted = []
+        for name, received, duplicates, none, unread, undated, *times in sources:
+            at, received_at = map(moment_or_none, times)
+            counted.append(SourceStatus(name, received, duplicates, none, unread, undated, at, received_at))
+        return Status(records, waiting, last or 0, tuple(counted), tuple(states))
 
     # ------------------------------------------------ one affiliate
 
@@ -195,9 +195,9 @@ class People(Part):
         Returns:
             How many events and lines went.
         """
-        edge = micros(before)
+        edge = micros_of(before)
         with self._engine.writing() as sql:
-            self._fix_times(sql, micros(self._now() + _AHEAD))
+            self._fix_times(sql, micros_of(self._now() + _AHEAD))
             rows = sql.execute(
                 "SELECT seq FROM events WHERE received_at < ?"
                 " AND NOT EXISTS (SELECT 1 FROM todo WHERE todo.seq = events.seq) ORDER BY received_at LIMIT ?",
@@ -218,7 +218,7 @@ class People(Part):
         else a record or a route would wait until the right clock comes there, and retention would wait for events."""
         self._engine.compare_clocks()
         at, latest = self._at(), self._now() + ahead_by
-        limit = micros(latest)
+        limit = micros_of(latest)
         with self._engine.writing() as sql:
             sql.execute(
                 "UPDATE pending SET due_at = ? WHERE due_at > ? AND token IS NULL", (self._due_now(), self._due(latest))
