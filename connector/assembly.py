@@ -91,25 +91,19 @@ class LiveHost:
 
 def reading_lock(config: Config, source: str) -> FileLock:
     """What a process holds while it reads that source's API."""
-    if is_postgres(config.store.url):
-        letters = config.dead_letters.path
-        return FileLock(letters.with_name(f"{letters.name}.{source}.lock"))
-    store = Path(config.store.url.removeprefix("sqlite:///"))
-    return FileLock(store.with_name(f"{store.name}.{source}.lock"))
+    url = config.store.url
+    file = config.dead_letters.path if is_postgres(url) else Path(url.removeprefix("sqlite:///"))
+    return FileLock(file.with_name(f"{file.name}.{source}.lock"))
 
 
 def mapping_in_use(store: Store, route: RouteConfig) -> str | None:
     """The digest of the mapping file that *route* was last started with; None: it never was."""
-    return store.recall("connector", _digest_note(route))
+    return store.recall("connector", f"digest {route.name}")
 
 
 def note_mapping(store: Store, route: RouteConfig) -> None:
     """Remember that *route* runs with its mapping file as it is now."""
-    store.remember("connector", _digest_note(route), route.mapping.digest)
-
-
-def _digest_note(route: RouteConfig) -> str:
-    return f"digest {route.name}"
+    store.remember("connector", f"digest {route.name}", route.mapping.digest)
 
 
 # ---------------------------------------------------------------- the affiliates of `connector sample`
@@ -133,7 +127,7 @@ def evaluation(sink: SinkConfig, route: RouteConfig, store: Store | None) -> Cal
 def gets_samples(sink: SinkConfig, route: RouteConfig, store: Store | None) -> bool:
     """Whether samples are written there: into files of this machine, and where the last ``sample --to`` said."""
     return getattr(sink.sink_class, "local", False) or (
-        store is not None and store.recall("connector", _sample_note(route)) is not None
+        store is not None and store.recall("connector", f"samples {route.name}") is not None
     )
 
 
@@ -141,9 +135,5 @@ def send_samples_to(store: Store, routes: Iterable[RouteConfig], chosen: RouteCo
     """Of the routes that people share, only *chosen* gets samples from now on."""
     for route in routes:
         wanted = "yes" if route == chosen else None
-        if store.recall("connector", _sample_note(route)) != wanted:
-            store.remember("connector", _sample_note(route), wanted)
-
-
-def _sample_note(route: RouteConfig) -> str:
-    return f"samples {route.name}"
+        if store.recall("connector", f"samples {route.name}") != wanted:
+            store.remember("connector", f"samples {route.name}", wanted)

@@ -49,7 +49,7 @@ mappings = ["mappings/local_csv.toml"]
 
 _nursery_code = """
 import contextlib, os, pathlib, signal, sys
-import connector.cli.main, connector.cli.server, connector.core.errors, connector.config
+import connector.cli.main, connector.core.errors, connector.config
 import connector.serve, connector.sinks.files.csv_file
 import connector.sources.everflow.webhooks, connector.sources.firstpromoter.webhooks, tenacity, uvloop
 warm = False

@@ -9,8 +9,8 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -163,40 +163,41 @@ def server_state(settings: Config) -> str:
     worker = worker_of(settings.store.url)
     if worker is None:
         return "not running"
-    where = local_url(settings).removeprefix("http://")
-    return _readiness(where) or f"running ({worker}), but does not answer on {where}"
-
-
-def _readiness(where: str) -> str | None:
-    status, answer = ask(where, "/readyz")
-    try:
+    with suppress(OSError, http.client.HTTPException, ValueError, KeyError, AttributeError, TypeError):
+        status, answer = ask(settings, "/readyz", {})
         said = json.loads(answer)
         if status == 200 and said.get("status") == "ready":
             return "ready"
         if status == 503:
             return f"not ready ({', '.join(said['reasons'])})"
-    except (ValueError, KeyError, AttributeError, TypeError):
-        pass
-    return None
+    return f"running ({worker}), but does not answer on {local_url(settings).removeprefix('http://')}"
 
 
 def refusals(settings: Config) -> dict[str, int]:
     """How many webhooks the running server has refused since its start, by reason; none when its metrics are off."""
     if not settings.metrics.enabled:
         return {}
-    _, answer = ask(local_url(settings).removeprefix("http://"), "/metrics", settings.metrics.token)
+    token = settings.metrics.token
+    try:
+        _, answer = ask(settings, "/metrics", {"Authorization": f"Bearer {token}"} if token else {})
+    except (OSError, http.client.HTTPException):
+        return {}
     found = re.findall(rb'^connector_webhooks_refused_total{reason="(\w+)"} (\S+)', answer, re.MULTILINE)
     return {reason.decode(): int(float(count)) for reason, count in found}
 
 
-def ask(where: str, path: str, token: str | None = None) -> tuple[int, bytes]:
-    """What the server there answers; 0 and nothing when none does."""
-    connection = http.client.HTTPConnection(where, timeout=1)
+def ask(
+    settings: Config, path: str, headers: Mapping[str, str], body: bytes | None = None, *, seconds: float = 1.0
+) -> tuple[int, bytes]:
+    """What the server on this machine answers (not through public_url), with *body* to a POST.
+
+    Raises:
+        OSError, http.client.HTTPException: none answers, or something else does.
+    """
+    connection = http.client.HTTPConnection(local_url(settings).removeprefix("http://"), timeout=seconds)
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        connection.request("GET" if body is None else "POST", path, body, dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
-        return 0, b""
     finally:
         connection.close()

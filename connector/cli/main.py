@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from connector.cli.exits import (
     FOUND_PROBLEMS,
     INTERRUPTED,
@@ -31,9 +33,7 @@ def run(words: Sequence[str]) -> int:
         words = _as_meant(words)
         asked = plain_serve(words)
         if asked is not None:
-            from connector.cli import server
-
-            return server.serve(**asked)
+            return serve(**asked)
         from connector.cli import commands  # with typer, which takes longer to import than a server takes to start
 
         return commands.run(words)
@@ -73,6 +73,21 @@ def _as_meant(words: Sequence[str]) -> Sequence[str]:
         case [first, *rest] if first.startswith("--config=") and rest:
             return [*rest, "--config", first.removeprefix("--config=")]
     return words
+
+
+def serve(
+    config: Path | None = None, *, verbose: bool = False, host: str | None = None, port: int | None = None
+) -> int:
+    """Receive and deliver until SIGTERM or SIGINT; the exit code. *host* and *port* replace the configuration's."""
+    from connector import config as configuration
+    from connector import logs
+    from connector import serve as program
+
+    settings = configuration.load(configuration.find(config), examples=False)  # they are for `check`
+    listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    settings = replace(settings, server=settings.server.model_copy(update=listen))
+    logs.set_up(verbose=verbose, hidden=settings.secrets)
+    return program.serve(settings)
 
 
 def plain_serve(words: Sequence[str]) -> dict[str, Any] | None:

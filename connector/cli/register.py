@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | 
         complain("no platform can reach this machine: set server.public_url first")
         raise Left(FOUND_PROBLEMS)
     folder = settings.file.parent
-    done = _Done(folder / f"{source.name}.registered.json")
-    missing = [(topic, url) for topic, url in urls if not done.has(url)]
+    registered = folder / f"{source.name}.registered.json"
+    known: list[str] = json.loads(registered.read_text("utf-8")) if registered.exists() else []
+    missing = [(topic, url) for topic, url in urls if _hash(url) not in known]
     if not missing:
         say(f"{source.name}: all {len(urls)} URLs are registered")
         return OK
@@ -44,31 +45,17 @@ def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | 
         say(f"  {topic or 'all events'}  {settings.server.public_url}/hooks/{source.name}?token=…")
     if not yes and not typer.confirm(f"Register {len(missing)} of {len(urls)} URLs at {source.options.type}?"):
         return FOUND_PROBLEMS
-    return _make(settings, source, built, missing, done, folder / f"{source.name}.signing-secrets")
-
-
-def _make(
-    settings: Config,
-    source: SourceConfig,
-    built: Any,
-    missing: Sequence[tuple[str | None, str]],
-    done: _Done,
-    secrets: Path,
-) -> int:
-    from connector.backfill.api import Api, Patience  # with the HTTP client, which only this needs
-
+    secrets = folder / f"{source.name}.signing-secrets"
     logs.set_up(hidden=settings.secrets)
     made = 0
     try:
-        # One try each: a webhook that was made although its answer was lost would be made twice.
-        with Api(built.listing(), stop=threading.Event(), now=now, patience=Patience(tries=1)) as api:
-            for topic, url in missing:
-                secret = built.registered_secret(api.get(built.registration(topic, url)))
-                if secret is not None:
-                    _append(secrets, secret)
-                done.add(url)
-                made += 1
-                say(f"{topic or 'all events'}: registered")
+        for topic, url, secret in _made(built, missing):
+            if secret is not None:
+                _append(secrets, secret)
+            known.append(_hash(url))
+            registered.write_text(json.dumps(known), encoding="utf-8")
+            made += 1
+            say(f"{topic or 'all events'}: registered")
     except (NotReadable, NeedsAction, TryLater) as error:
         complain(f"{error}. {made} of {len(missing)} are registered; look at the platform before you try again")
         raise Left(FOUND_PROBLEMS) from None
@@ -78,19 +65,14 @@ def _make(
     return OK
 
 
-class _Done:
-    """Which URLs are registered, by their hashes."""
+def _made(built: Any, urls: Sequence[tuple[str | None, str]]) -> Iterator[tuple[str | None, str, str | None]]:
+    """Make each webhook; its topic, URL and secret."""
+    from connector.backfill.api import Api, Patience  # with the HTTP client, which only this needs
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: list[str] = json.loads(path.read_text("utf-8")) if path.exists() else []
-
-    def has(self, url: str) -> bool:
-        return _hash(url) in self._known
-
-    def add(self, url: str) -> None:
-        self._known.append(_hash(url))
-        self._path.write_text(json.dumps(self._known), encoding="utf-8")
+    # One try each: a webhook that was made although its answer was lost would be made twice.
+    with Api(built.listing(), stop=threading.Event(), now=now, patience=Patience(tries=1)) as api:
+        for topic, url in urls:
+            yield topic, url, built.registered_secret(api.get(built.registration(topic, url)))
 
 
 def _hash(url: str) -> str:

@@ -15,10 +15,10 @@ from connector import assembly
 from connector import config as configuration
 from connector.cli.common import (
     ConfigOption,
+    ask,
     command,
     dead_letters,
     load,
-    local_url,
     named_route,
     named_source,
     now,
@@ -82,23 +82,19 @@ def signed(source: SourceConfig, body: bytes, topic: str | None) -> InboundReque
 
 
 def _send(settings: Config, name: str, topic: str | None, request: InboundRequest, *, serve: str) -> tuple[int, str]:
-    """The running server's answer. Not through public_url: the sample is for the server on this machine."""
+    """The running server's answer."""
     where = f"{settings.server.host}:{settings.server.port}"
-    connection = http.client.HTTPConnection(local_url(settings).removeprefix("http://"), timeout=10)
     path = f"/hooks/{name}" + (f"?topic={quote(topic)}" if topic else "")
     headers = {key.decode(): value.decode() for key, value in request.headers}
     try:
-        connection.request("POST", path, request.body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode("utf-8", "replace")
+        code, answer = ask(settings, path, headers, request.body, seconds=10)
+        return code, answer.decode("utf-8", "replace")
     except OSError as error:
         complain(f"no server answers on {where} ({error.strerror or error}); start one with:\n  {serve}")
         raise Left(FOUND_PROBLEMS) from None
     except http.client.HTTPException:
         complain(f"what answers on {where} is no connector; see [server] in {settings.file}")
         raise Left(FOUND_PROBLEMS) from None
-    finally:
-        connection.close()
 
 
 def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from connector import logs
+from connector.cli import main
 from connector.cli.common import ConfigOption, JsonOption, load
 from connector.cli.exits import FOUND_PROBLEMS, OK
 from connector.cli.printing import Report, show
@@ -23,9 +24,7 @@ def serve(
     port: PortOption = None,
 ) -> int:
     """Receive webhooks and keep the tables right until stopped."""
-    from connector.cli import server  # with uvicorn, which `connector --help` need not load
-
-    return server.serve(config, verbose=verbose, host=host, port=port)
+    return main.serve(config, verbose=verbose, host=host, port=port)
 
 
 class Drained(Report):

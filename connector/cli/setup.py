@@ -20,29 +20,12 @@ from connector.cli.printing import Report, say, show
 from connector.credentials import weakness
 from connector.settings import Config, SourceConfig
 
-_PACKAGE = Path(__file__).parent.parent
-
-
-def example_config() -> Path:
-    """``config.example.toml`` as it came with the program."""
-    return _shipped() / "config.example.toml"
-
-
-def shipped_mappings() -> tuple[Path, ...]:
-    """The mapping files that came with the program, by name."""
-    return tuple(sorted((_shipped() / "mappings").glob("*.toml")))
-
-
-def shipped_schemas() -> tuple[Path, ...]:
-    """The JSON Schemas that the first lines of those files name, for completion in editors."""
-    return tuple(sorted((_shipped() / "schemas").glob("*.json")))
-
 
 def _shipped() -> Path:
-    # An installed package carries copies (pyproject: force-include); a checkout, also an editable install, has the
-    # originals beside the package.
-    inside = _PACKAGE / "shipped"
-    return inside if inside.is_dir() else _PACKAGE.parent
+    """The folder of the example configuration, the mappings and their schemas, as they came with the program."""
+    package = Path(__file__).parent.parent
+    inside = package / "shipped"  # in an installed package (pyproject: force-include); a checkout has the originals
+    return inside if inside.is_dir() else package.parent
 
 
 def init(config: ConfigOption = None) -> int:
@@ -74,19 +57,17 @@ def init(config: ConfigOption = None) -> int:
 
 def _write_files(file: Path) -> list[Path]:
     """Write what is missing; the new configuration and mappings."""
-    folder = file.parent
-    written: list[Path] = []
-    folder.mkdir(parents=True, exist_ok=True)
-    if _write_new(file, _with_fresh_tokens(example_config().read_text(encoding="utf-8")), mode=0o600):
-        written.append(file)
-    (folder / "mappings").mkdir(exist_ok=True)
-    for mapping in shipped_mappings():
+    folder, shipped = file.parent, _shipped()
+    (folder / "mappings").mkdir(parents=True, exist_ok=True)
+    (folder / "schemas").mkdir(exist_ok=True)
+    example = _with_fresh_tokens((shipped / "config.example.toml").read_text(encoding="utf-8"))
+    written = [file] if _write_new(file, example, mode=0o600) else []
+    for mapping in sorted((shipped / "mappings").glob("*.toml")):
         copy = folder / "mappings" / mapping.name
         if _write_new(copy, mapping.read_text(encoding="utf-8"), mode=0o644):
             written.append(copy)
-    (folder / "schemas").mkdir(exist_ok=True)
-    for schema in shipped_schemas():  # made from the code: always this version's
-        if folder.resolve() != schema.parent.parent.resolve():
+    if folder.resolve() != shipped.resolve():
+        for schema in (shipped / "schemas").glob("*.json"):  # made from the code: always this version's
             (folder / "schemas" / schema.name).write_bytes(schema.read_bytes())
     return written
 
