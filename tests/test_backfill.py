@@ -148,7 +148,7 @@ class World:
 
     def settle(self) -> None:
         """Everything that is pending is delivered."""
-        for route in self.store.routes():
+        for route in (status.route for status in self.store.status().routes):
             while pending := self.store.take(route, 500, lease=timedelta(minutes=1)):
                 from connector.store.model import Result
 

@@ -342,7 +342,7 @@ def test_the_state_of_a_route_and_notes_survive_a_restart(place: Place) -> None:
     store.remember("sheets", "tab", "17")
     store.close()
     store = place.open()
-    assert store.routes() == ["a/b"]
+    assert [status.route for status in store.status().routes] == ["a/b"]
     assert store.route_state("a/b") == state
     assert store.route_state("no/such") == RouteState()
     assert store.recall("sheets", "tab") == "17"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, insert, marks, slices
@@ -24,6 +23,12 @@ STATE_COLUMNS = "kind, reason, paused_until, failures, since, delivered_at"
 _LAST_ID = "\U0010ffff"
 # With the signs no index but the one that has the order of the ids can be chosen, and none needs sorting.
 _IN_ORDER = "p.record_id > ? AND p.record_id <= ? AND +p.isolated = 0 AND +p.due_at <= ?"
+
+
+class _Held(NamedTuple):
+    id: int
+    token: str | None
+    version: int
 
 
 class PendingRecords(Part):
@@ -51,11 +56,6 @@ class PendingRecords(Part):
                 self._enqueue(sql, route)
         self._ring(self._on_pending)
         return new
-
-    def routes(self) -> list[str]:
-        """The enrolled routes, by name."""
-        with self._engine.reading() as sql:
-            return [route for (route,) in sql.execute("SELECT route FROM routes ORDER BY route").fetchall()]
 
     def route_state(self, route: str) -> RouteState:
         """How *route* fares; ``ok`` for one that is not enrolled."""
@@ -142,8 +142,9 @@ class PendingRecords(Part):
                         values = (route, first, last, now, limit - len(rows))
                         rows += self._due_rows(sql, _IN_ORDER, "p.record_id", values)
             for some in slices([row[0] for row in rows]):
-                text = f"UPDATE pending SET due_at = ?, token = ? WHERE id IN {marks(some)}"
-                sql.execute(text, (until, token, *some))
+                sql.execute(
+                    f"UPDATE pending SET due_at = ?, token = ? WHERE id IN {marks(some)}", (until, token, *some)
+                )
         return [
             Pending(
                 record_id, version, facts.encode(), token, tries, moment(since), moment_or_none(failing_since),
@@ -176,35 +177,35 @@ class PendingRecords(Part):
         call has taken since is not settled, and what it has written is forgotten: a late answer can't tell which of
         two writes came last, so the next delivery writes the record in full.
         """
+        results = sorted(results, key=lambda result: result.record_id)
         with self._engine.writing() as sql:
-            held = self._held(sql, route, sorted(result.record_id for result in results))
+            held = self._held(sql, route, [result.record_id for result in results])
             mine: list[Result] = []
             lost: list[Result] = []
-            for result in sorted(results, key=lambda result: result.record_id):
-                number, token, _ = held.get(result.record_id, (0, None, 0))
-                (mine if number and token == result.token else lost).append(result)
-            gone = [key for result in mine for key in result.removed] + [
-                key for result in lost for key in result.written
-            ]
+            gone: list[str] = []
+            for result in results:
+                is_mine = result.record_id in held and held[result.record_id].token == result.token
+                (mine if is_mine else lost).append(result)
+                gone += result.removed if is_mine else result.written
             for some in slices(sorted(gone)):
                 sql.execute(f"DELETE FROM written WHERE route = ? AND key IN {marks(some)}", (route, *some))
             self._note_written(sql, route, mine)
-            self._settle(sql, [(result, *held[result.record_id]) for result in mine])
+            self._settle(sql, mine, held)
             # Settled by the other call, or forgotten: then there is no such record.
             for some in slices([result.record_id for result in lost if result.record_id not in held]):
                 self._enqueue(sql, route, some)
             if delivered:
                 sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (self._at(), route))
 
-    def _held(self, sql: Session, route: str, record_ids: Sequence[str]) -> dict[str, tuple[int, str | None, int]]:
-        """By record: the row's id, its token and version."""
-        held: dict[str, tuple[int, str | None, int]] = {}
+    def _held(self, sql: Session, route: str, record_ids: Sequence[str]) -> dict[str, _Held]:
+        """The rows of those records, which nobody else changes until the transaction ends."""
+        held: dict[str, _Held] = {}
         for some in slices(self._numbers(sql, route, record_ids)):
             text = (
                 f"SELECT record_id, id, token, version FROM pending WHERE id IN {marks(some)}"
                 f" ORDER BY record_id{self._engine.lock_rows}"
             )
-            held.update((row[0], tuple(row[1:])) for row in sql.execute(text, some).fetchall())
+            held.update((record_id, _Held(*row)) for record_id, *row in sql.execute(text, some).fetchall())
         return held
 
     @staticmethod
@@ -247,19 +248,24 @@ class PendingRecords(Part):
             ],
         )
 
-    def _settle(self, sql: Session, settled: Sequence[tuple[Result, int, str | None, int]]) -> None:
-        """*settled*: results with the id, token and version of their rows."""
+    def _settle(self, sql: Session, results: Sequence[Result], held: Mapping[str, _Held]) -> None:
         done: list[int] = []
         changed: list[int] = []
-        postponed: list[tuple[Any, ...]] = []
         at = self._at()
-        for result, number, _, version in settled:
-            later, is_newer = result.later, version > result.version
+        for result in results:
+            later, row = result.later, held[result.record_id]
+            is_newer = row.version > result.version
             if later is None or (is_newer and later.reason.startswith(WAITS_FOR)):  # the newer one may have the value
-                (changed if is_newer else done).append(number)
-            else:
-                how = (self._due(later.due_at), later.reason, int(later.failed), int(later.isolated))
-                postponed.append((*how, number))
+                (changed if is_newer else done).append(row.id)
+                continue
+            sql.execute(
+                "UPDATE pending SET token = NULL, due_at = ?, reason = ?, tries = tries + ?, isolated = ?,"
+                " failing_since = coalesce(failing_since, ?) WHERE id = ?",
+                (
+                    self._due(later.due_at), later.reason, int(later.failed), int(later.isolated),
+                    at if later.failed else None, row.id,
+                ),
+            )  # fmt: skip
         for some in slices(done):
             sql.execute(f"DELETE FROM pending WHERE id IN {marks(some)}", some)
         for some in slices(changed):
@@ -268,13 +274,6 @@ class PendingRecords(Part):
                 f" isolated = 0 WHERE id IN {marks(some)}",
                 (self._due_now(), at, *some),
             )
-        for (due_at, reason, failed, isolated), same in groupby(sorted(postponed), lambda row: row[:4]):
-            for some in slices([row[-1] for row in same]):
-                sql.execute(
-                    "UPDATE pending SET token = NULL, due_at = ?, reason = ?, tries = tries + ?, isolated = ?,"
-                    f" failing_since = coalesce(failing_since, ?) WHERE id IN {marks(some)}",
-                    (due_at, reason, failed, isolated, at if failed else None, *some),
-                )
 
     def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
         """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while

@@ -68,7 +68,7 @@ class Store(Inbox, Records, PendingRecords, People):
                     stack.enter_context(file_held(path_of(url)))
             engine = stack.enter_context(closing(_engine(url)))
             super().__init__(engine, now)
-            prepare(engine, upgrade=worker, now=now())
+            prepare(engine, now())
             if worker and engine.shared:
                 stack.enter_context(lease_held(engine))
             if worker:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from datetime import datetime
 
-from connector.core.errors import StoreUnavailable
 from connector.store.engine import Engine, Session
 from connector.store.model import StoreDamaged
 
-FORMAT = 1
-_UPGRADES: Mapping[int, str] = {}  # by format: the statements that make it the next one
+_FORMAT = 1
 
 CLOCK_TRUSTED = ("connector", "clock believed")
 """Owner and key of the note that says which moment retention last went by; a new store has the moment it was made."""
@@ -67,57 +64,39 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 """
 
 
-def prepare(engine: Engine, *, upgrade: bool, now: datetime) -> None:
-    """Make the tables where there are none; bring older ones to this version's format.
-
-    Args:
-        upgrade: whether older tables may be changed: not while a server of their version may use them.
+def prepare(engine: Engine, now: datetime) -> None:
+    """Make the tables where there are none.
 
     Raises:
         StoreDamaged: the tables are a newer version's, or not ours.
-        StoreUnavailable: they are older and must not be changed.
     """
     with engine.reading() as sql:
-        if _format_of(engine, sql) == FORMAT:
+        if _is_made(engine, sql):
             return
     with engine.making() as sql:
-        found = _format_of(engine, sql)
-        if found is None:
+        if not _is_made(engine, sql):
             _make(engine, sql, now)
-        elif found < FORMAT and not upgrade:
-            raise StoreUnavailable(
-                f"{engine.name}: made by an older version of the connector (format {found}); "
-                "start the server of this version first, it brings the store up to date"
-            )
-        else:
-            for older in range(found, FORMAT):
-                _run(sql, _UPGRADES[older])
-                sql.execute("UPDATE state SET value = ? WHERE name = 'format'", (older + 1,))
 
 
-def _format_of(engine: Engine, sql: Session) -> int | None:
-    """The format of the tables that there are; None: there are none yet."""
+def _is_made(engine: Engine, sql: Session) -> bool:
     tables = {name for (name,) in sql.execute(engine.catalog).fetchall()}
     if not tables & {"state", "events", "records"}:
-        return None
+        return False
     row = None
     if {"state", "events", "todo"} <= tables:
         row = sql.execute("SELECT value FROM state WHERE name = 'format'").fetchone()
     if row is None:
         raise StoreDamaged(f"{engine.name}: has tables of another program; give the connector a database of its own")
-    if row[0] > FORMAT:
+    if row[0] > _FORMAT:
         raise StoreDamaged(f"{engine.name}: made by a newer version of the connector (format {row[0]})")
-    return int(row[0])
+    return True
 
 
 def _make(engine: Engine, sql: Session, now: datetime) -> None:
-    _run(sql, _TABLES.format(serial=engine.serial, blob=engine.blob, without_rowid=engine.without_rowid))
-    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0), ('records', 0)", (FORMAT,))
-    for note, value in ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32))):
-        sql.execute("INSERT INTO notes VALUES (?, ?, ?)", (*note, value))
-
-
-def _run(sql: Session, statements: str) -> None:
-    for statement in statements.split(";\n"):
+    text = _TABLES.format(serial=engine.serial, blob=engine.blob, without_rowid=engine.without_rowid)
+    for statement in text.split(";\n"):
         if statement.strip():
             sql.execute(statement)
+    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0), ('records', 0)", (_FORMAT,))
+    for note, value in ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32))):
+        sql.execute("INSERT INTO notes VALUES (?, ?, ?)", (*note, value))
