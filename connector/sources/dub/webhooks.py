@@ -9,19 +9,18 @@ Source: dub.co/docs/webhooks/{introduction,event-types,verify-webhook-requests};
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import ClassVar
 
-from connector.core.api_rows import GONE
-from connector.core.errors import UnknownShape, Unreadable
+from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, micros_of_time, no_fields, part, parts, stamp, text
-from connector.core.platform_api import ApiOptions, Listing, NotReadable
-from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.platform import Platform
+from connector.core.platform_api import ApiOptions
+from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement, currency_code
-from connector.core.verify import Credentials, Signature
-from connector.sources.dub.api import ROW, Partners
+from connector.core.verify import Signature
+from connector.sources.dub.api import Partners
 from connector.sources.dub.sample import sample_event
 
 SECRETS = frozenset(
@@ -76,18 +75,16 @@ class DubOptions(ApiOptions):
     """Nothing of its own: totals are dollars, and each commission and payout names its currency."""
 
 
-class Dub:
+class Dub(Platform):
     """See ``Source`` in core/source.py."""
 
     Options: ClassVar[type[SourceOptions]] = DubOptions
-    topics: ClassVar[Sequence[str]] = ()
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
-    name: str
-
-    def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name, self._options = name, options
-        self._credentials = Credentials.of(options, SIGNATURE)
+    platform = "dub"
+    secrets = SECRETS
+    affiliates = Partners
+    no_deliveries = "Dub keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; what is private in the body is dropped here.
@@ -96,7 +93,7 @@ class Dub:
             Forged: the token or signature is missing or wrong.
             Unreadable: the body is not ``{"id", "event", "data": {…}}``.
         """
-        self._credentials.vouch(request)
+        self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         topic, number = text(value.get("event")), id_text(value.get("id"))
         if topic is None or number is None or part(value, "data") is None:
@@ -105,39 +102,18 @@ class Dub:
         # Two published examples of different events have one id.
         return Event(self.name, f"{topic}:{number}", topic, at, request.received_at, body)
 
-    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
-        """How to read the partners from the API.
-
-        Raises:
-            NotReadable: a setting is missing, or what is asked for can't be had there.
-        """
-        if not isinstance(self._options, ApiOptions):
-            raise NotReadable(f"sources.{self.name} has no settings for the API")
-        if deliveries:
-            raise NotReadable("Dub keeps no delivered webhooks to read again: leave --deliveries away")
-        return Partners(self.name, self._options, SECRETS, since)
-
-    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about its partner, or about both partners of a merger.
-
-        Raises:
-            UnknownShape: the body is no object.
-        """
-        body = fields_of(event.body)
-        if body is None:
-            raise UnknownShape(f"{event.topic}: the body is not an object")
-        if event.topic.startswith(API_TOPIC):
-            return self._listed(event, body)
+    def said(self, event: Event, body: Fields) -> Sequence[AffiliateUpdate]:
+        """What a webhook says about its partner, or about both partners of a merger."""
         data = part(body, "data") or no_fields
         if event.topic == "partner.merged":
             return self._merged(event, data)
-        said = Statement(event, "dub")
+        said = Statement(event, self.platform)
         kind = event.topic.partition(".")[0]
         partner = part(data, "partner")
         if partner is None and (event.topic == "partner.enrolled" or "partnerId" in data):
             # An event whose partner is null (a lead that nobody referred) is about nobody; so is one with no partner.
             partner = data if kind == "partner" else {"id": data.get("partnerId")}
-        key = id_text(partner.get("partnerId") or partner.get("id")) if partner is not None else None
+        key = Partners.key_of(partner) if partner is not None else None
         if partner is None or key is None:
             return ()
         _say_partner(said, partner)
@@ -151,16 +127,11 @@ class Dub:
             _say_code(said, data, deleted=event.topic.endswith(".deleted"))
         return (said.update(f"{self.name}:{key}"),)
 
-    def _listed(self, event: Event, row: Fields) -> Sequence[AffiliateUpdate]:
-        key = id_text(row.get("partnerId") or row.get("id"))
-        if key is None or event.topic not in (ROW, GONE):
-            raise UnknownShape(f'{event.topic}: "id" is missing, or nothing is known of such a row')
-        said = Statement(event, "dub" if event.topic == ROW else "")
-        if event.topic == GONE:
-            said.gone()
-        else:
-            _say_partner(said, row)
-        return (said.update(f"{self.name}:{key}"),)
+    def say_row(self, event: Event, row: Fields) -> Statement:
+        """What a row of the list says."""
+        said = Statement(event, self.platform)
+        _say_partner(said, row)
+        return said
 
     def _merged(self, event: Event, data: Fields) -> Sequence[AffiliateUpdate]:
         """The source partner stops to exist; his links and commissions are the target's from now on."""

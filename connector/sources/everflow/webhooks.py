@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, ClassVar
 
-from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
     custom_value,
-    fields_of,
     iso_or_none,
     key_text,
     micros_of,
@@ -34,10 +31,10 @@ from connector.core.lenient import (
     text,
     text_for,
 )
-from connector.core.platform_api import ApiOptions, Listing, NotReadable
-from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.platform import Platform
+from connector.core.platform_api import ApiOptions
+from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement, currency_code
-from connector.core.verify import Credentials
 from connector.sources.everflow.api import ROW, Partners
 from connector.sources.everflow.sample import sample_event
 
@@ -108,19 +105,16 @@ class EverflowOptions(ApiOptions):
     """Nothing of its own: ``currency`` is not used, since Everflow names each partner's."""
 
 
-class Everflow:
+class Everflow(Platform):
     """See ``Source`` in core/source.py."""
 
-    secrets: ClassVar[frozenset[str]] = SECRETS
     Options: ClassVar[type[SourceOptions]] = EverflowOptions
     topics: ClassVar[Sequence[str]] = (CREATED, UPDATED, SIGNED_UP, VERDICT, APPROVED)
-    name: str
     sample = staticmethod(sample_event)
-
-    def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name = name
-        self._options = options
-        self._credentials = Credentials.of(options)
+    platform = "everflow"
+    secrets = SECRETS
+    affiliates = Partners
+    no_deliveries = "Everflow keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; secrets in the body are dropped here.
@@ -132,7 +126,7 @@ class Everflow:
             Forged: the token is missing or wrong.
             Unreadable: not a JSON object, or one that is not about a partner.
         """
-        self._credentials.vouch(request)
+        self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         named = request.parameter("topic") if b"topic=" in request.query else None
         topic = named if named is not None and _TOPIC.fullmatch(named) else _topic_of(value)
@@ -150,21 +144,8 @@ class Everflow:
         received_at = request.received_at
         return Event(self.name, f"{topic}:{hashed}", topic, stamp(at, received_at), received_at, body)
 
-    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
-        """How to read the partners from the network API.
-
-        Raises:
-            NotReadable: a setting is missing, or *deliveries* are asked for: Everflow keeps none.
-        """
-        options = self._options
-        if not isinstance(options, ApiOptions):
-            raise NotReadable(f"sources.{self.name} has no settings for the API")
-        if deliveries:
-            raise NotReadable("Everflow keeps no delivered webhooks to read again: leave --deliveries away")
-        return Partners(self.name, options, SECRETS, since)
-
-    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about its partner.
+    def said(self, event: Event, body: Fields) -> Sequence[AffiliateUpdate]:
+        """What a webhook says about its partner.
 
         A verdict and an approval are recognised by their shape, whatever the topic in the URL: people paste URLs into
         the wrong form.
@@ -172,11 +153,6 @@ class Everflow:
         Raises:
             UnknownShape: the partner has no usable id.
         """
-        if event.topic.startswith(API_TOPIC):
-            return self._listed(event)
-        body = fields_of(event.body)
-        if body is None:
-            raise UnknownShape(f"{event.topic}: the body is not an object")
         partner = body
         if body.get("network_affiliate_id") is None:
             partner = part(body, "affiliate") or body
@@ -196,22 +172,11 @@ class Everflow:
                 said.approval(offer, named)
         return (said.update(f"{self.name}:{key}"),)
 
-    def _listed(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """A row of the API. It is no event: ``last_event`` stays as it is."""
-        if event.topic not in (ROW, GONE):
-            raise UnknownShape(f"{event.topic}: nothing is known of such a row")
-        number = "id" if event.topic == GONE else "network_affiliate_id"
-        row = fields_of(event.body)
-        key = key_text(row.get(number)) if row is not None else None
-        if row is None or key is None:
-            raise UnknownShape(f'{event.topic}: "{number}" is missing or not a number')
-        if event.topic == GONE:
-            gone = Statement(event, "")
-            gone.gone()
-            return (gone.update(f"{self.name}:{key}"),)
+    def say_row(self, event: Event, row: Fields) -> Statement:
+        """What a row of the list says."""
         said = _Said(event, _RANKS[ROW])
         said.partner(row)
-        return (said.update(f"{self.name}:{key}"),)
+        return said
 
 
 class _Said(Statement):

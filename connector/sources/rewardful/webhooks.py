@@ -7,19 +7,18 @@ Source: developers.rewardful.com/webhooks/{requests,event-types,signed-webhooks}
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import ClassVar
 
-from connector.core.api_rows import GONE
-from connector.core.errors import UnknownShape, Unreadable
+from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, micros_of_time, no_fields, part, parts, stamp, text
-from connector.core.platform_api import ApiOptions, Listing, NotReadable
-from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.platform import Platform
+from connector.core.platform_api import ApiOptions
+from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement, currency_code
-from connector.core.verify import Credentials, Signature
-from connector.sources.rewardful.api import ROW, Affiliates
+from connector.core.verify import Signature
+from connector.sources.rewardful.api import Affiliates
 from connector.sources.rewardful.sample import sample_event
 
 SECRETS = frozenset({"paypal_email", "paypal_email_confirmed_at", "wise_email", "sso"})
@@ -42,19 +41,17 @@ class RewardfulOptions(ApiOptions):
     """Nothing of its own: each amount names its currency."""
 
 
-class Rewardful:
+class Rewardful(Platform):
     """See ``Source`` in core/source.py."""
 
     Options: ClassVar[type[SourceOptions]] = RewardfulOptions
-    topics: ClassVar[Sequence[str]] = ()
     accepted_status: ClassVar[int] = 200  # every other status counts as a failure there, 202 and 204 included
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
-    name: str
-
-    def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name, self._options = name, options
-        self._credentials = Credentials.of(options, SIGNATURE)
+    platform = "rewardful"
+    secrets = SECRETS
+    affiliates = Affiliates
+    no_deliveries = "Rewardful keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; what is private in the body is dropped here.
@@ -63,7 +60,7 @@ class Rewardful:
             Forged: the token or signature is missing or wrong.
             Unreadable: the body is not ``{"object": {…}, "event": {"id", "type", …}}``.
         """
-        self._credentials.vouch(request)
+        self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         event = part(value, "event") or no_fields
         topic, number = text(event.get("type")), id_text(event.get("id"))
@@ -72,30 +69,9 @@ class Rewardful:
         at = stamp(micros_of_time(event.get("created_at")), request.received_at)
         return Event(self.name, f"{topic}:{number}", topic, at, request.received_at, body)
 
-    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
-        """How to read the affiliates from the API.
-
-        Raises:
-            NotReadable: a setting is missing, or what is asked for can't be had there.
-        """
-        if not isinstance(self._options, ApiOptions):
-            raise NotReadable(f"sources.{self.name} has no settings for the API")
-        if deliveries:
-            raise NotReadable("Rewardful keeps no delivered webhooks to read again: leave --deliveries away")
-        return Affiliates(self.name, self._options, SECRETS, since)
-
-    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about its affiliate. An event of an unknown type is read by what it holds.
-
-        Raises:
-            UnknownShape: the body is no object.
-        """
-        body = fields_of(event.body)
-        if body is None:
-            raise UnknownShape(f"{event.topic}: the body is not an object")
-        said = Statement(event, "rewardful")
-        if event.topic.startswith(API_TOPIC):
-            return self._listed(event, body, said)
+    def said(self, event: Event, body: Fields) -> Sequence[AffiliateUpdate]:
+        """What a webhook says about its affiliate. An event of an unknown type is read by what it holds."""
+        said = Statement(event, self.platform)
         thing = part(body, "object") or no_fields
         kind, _, action = event.topic.partition(".")
         if kind == "affiliate":
@@ -108,16 +84,11 @@ class Rewardful:
             key = self._say_thing(said, kind, action, thing)
         return () if key is None else (said.update(f"{self.name}:{key}"),)
 
-    def _listed(self, event: Event, row: Fields, said: Statement) -> Sequence[AffiliateUpdate]:
-        key = id_text(row.get("id"))
-        if key is None or event.topic not in (ROW, GONE):
-            raise UnknownShape(f'{event.topic}: "id" is missing, or nothing is known of such a row')
-        if event.topic == GONE:
-            said = Statement(event, "")
-            said.gone()
-        else:
-            _say_affiliate(said, row)
-        return (said.update(f"{self.name}:{key}"),)
+    def say_row(self, event: Event, row: Fields) -> Statement:
+        """What a row of the list says."""
+        said = Statement(event, self.platform)
+        _say_affiliate(said, row)
+        return said
 
     def _say_thing(self, said: Statement, kind: str, action: str, thing: Fields) -> str | None:
         """What a link, a coupon, a referral, a sale, a commission or a payout says; the id of its affiliate."""

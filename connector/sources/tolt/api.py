@@ -11,20 +11,18 @@ from typing import Any
 
 from connector.core.api_rows import listed, open_answer, rows_of
 from connector.core.lenient import id_text, micros_of, text
-from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, NotReadable, Page, Roll
+from connector.core.platform import AffiliateList
+from connector.core.platform_api import Answer, ApiOptions, Ask, Listed, Page
 from connector.core.source import API_TOPIC
 
 PARTNER_ROW = f"{API_TOPIC}partner"
 LINK_ROW = f"{API_TOPIC}link"
 CODE_ROW = f"{API_TOPIC}promotion_code"
 
-_BASE = "https://platform.tolt.com/v2"
-_ROWS = 50  # the most that is allowed is not published
-_ASKED_A_MINUTE = 60  # the limit is not published; a 429 says when to go on
 _LISTS = {"partners": PARTNER_ROW, "links": LINK_ROW, "promotion-codes": CODE_ROW}
 
 
-class Partners:
+class Partners(AffiliateList):
     """Every partner, then every link, then every promotion code.
 
     Places: ``partners/`` is the first page of a list, ``partners/CURSOR`` the one behind the cursor. Nobody is ever
@@ -35,33 +33,29 @@ class Partners:
     """
 
     title = "Tolt"
-    quota_window_seconds = 60.0
+    finding_the_key = "make one in Tolt under Settings → Integrations → API"
+    allowed_a_minute = 75  # the limit is not published; a 429 says when to continue
     first = "partners/"
-    roll: Roll | None = None
+    row_topic = PARTNER_ROW
+    most_rows = 50  # the most that is allowed is not published
 
     def __init__(self, name: str, options: ApiOptions, secrets: frozenset[str], since: datetime | None) -> None:
-        if options.api_key is None:
-            raise NotReadable(
-                f"sources.{name}.api_key is missing: make one in Tolt under Settings → Integrations → API"
-            )
-        self._name, self._secrets, self._since = name, secrets, since
-        self.settings = f"sources.{name}.api_key"
-        self.requests_per_minute = options.requests_per_minute or _ASKED_A_MINUTE
-        self._base = options.base_url or _BASE
+        super().__init__(name, options, secrets, since)
+        self._base = options.base_url or "https://platform.tolt.com/v2"
         self._headers = {"Authorization": f"Bearer {options.api_key}"}
 
     def ask(self, place: str) -> Ask:
         name, _, cursor = place.partition("/")
-        query = [("limit", str(_ROWS)), ("sort", "created_at"), ("order", "asc")]
-        if name == "partners" and self._since is not None:
-            query.append(("updated_after", self._since.isoformat()))
+        query = [("limit", str(self.most_rows)), ("sort", "created_at"), ("order", "asc")]
+        if name == "partners" and self.since is not None:
+            query.append(("updated_after", self.since.isoformat()))
         if cursor:
             query.append(("starting_after", cursor))
         return Ask(f"{self._base}/{name}", query, self._headers)
 
     def read(self, place: str, answer: Answer) -> Page:
         name = place.partition("/")[0]
-        value = open_answer(answer.body, self._secrets)
+        value = open_answer(answer.body, self.secrets)
         rows = rows_of(value, "data")
         more = []
         if isinstance(value, dict) and value.get("has_more") is True and rows:
@@ -70,12 +64,12 @@ class Partners:
                 more.append(f"{name}/{cursor}")
         if place == self.first:
             more += [f"{other}/" for other in _LISTS if other != name]
-        found = [self._listed(name, row, answer.as_of) for row in rows]
+        found = [self._row(name, row, answer.as_of) for row in rows]
         if name != "partners":
             found = [row for row in found if row.record_id]  # a link or a code that no partner has
         return Page(found, more=more)
 
-    def _listed(self, name: str, row: Any, as_of: datetime) -> Listed:
+    def _row(self, name: str, row: Any, as_of: datetime) -> Listed:
         partner = "id" if name == "partners" else "partner_id"
         key = id_text(row.get(partner)) if isinstance(row, dict) else None
-        return listed(self._name, _LISTS[name], key, row, micros_of(as_of), as_of, part=name != "partners")
+        return listed(self.name, _LISTS[name], key, row, micros_of(as_of), as_of, part=name != "partners")

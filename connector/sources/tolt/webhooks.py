@@ -9,21 +9,20 @@ Source: docs.tolt.com/webhooks/{introduction,event-types,verify,events/*} and it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from hashlib import blake2b
 from typing import ClassVar, Self
 
 from pydantic import model_validator
 
-from connector.core.api_rows import GONE
-from connector.core.errors import UnknownShape, Unreadable
+from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, micros_of_time, no_fields, part, parts, stamp, text
-from connector.core.platform_api import ApiOptions, Listing, NotReadable
-from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.platform import Platform
+from connector.core.platform_api import ApiOptions
+from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement, currency_code
-from connector.core.verify import Credentials, StandardWebhooks
+from connector.core.verify import StandardWebhooks
 from connector.sources.tolt.api import CODE_ROW, LINK_ROW, PARTNER_ROW, Partners
 from connector.sources.tolt.sample import sample_event
 
@@ -52,18 +51,16 @@ class ToltOptions(ApiOptions):
         return self
 
 
-class Tolt:
+class Tolt(Platform):
     """See ``Source`` in core/source.py."""
 
     Options: ClassVar[type[SourceOptions]] = ToltOptions
-    topics: ClassVar[Sequence[str]] = ()
     signature: ClassVar[StandardWebhooks] = SIGNATURE
     sample = staticmethod(sample_event)
-    name: str
-
-    def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name, self._options = name, options
-        self._credentials = Credentials.of(options, SIGNATURE)
+    platform = "tolt"
+    secrets = SECRETS
+    affiliates = Partners
+    no_deliveries = "send webhooks again from Tolt's dashboard (Webhooks → Messages)"
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; what is private in the body is dropped here.
@@ -72,7 +69,7 @@ class Tolt:
             Forged: the token or signature is missing or wrong, or its time is more than five minutes off.
             Unreadable: the body is not ``{"type", "data": {…}}``.
         """
-        self._credentials.vouch(request)
+        self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         topic, data = text(value.get("type")), part(value, "data")
         if topic is None or data is None:
@@ -85,37 +82,14 @@ class Tolt:
         key = key or blake2b(body, digest_size=20).hexdigest()
         return Event(self.name, f"{topic}:{key}", topic, at, request.received_at, body)
 
-    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
-        """How to read the partners, their links and their codes from the API.
-
-        Raises:
-            NotReadable: a setting is missing, or what is asked for can't be had there.
-        """
-        if not isinstance(self._options, ApiOptions):
-            raise NotReadable(f"sources.{self.name} has no settings for the API")
-        if deliveries:
-            raise NotReadable(
-                "send webhooks again from Tolt's dashboard (Webhooks → Messages); leave --deliveries away"
-            )
-        return Partners(self.name, self._options, SECRETS, since)
-
-    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about its partner.
-
-        Raises:
-            UnknownShape: the body is no object.
-        """
-        body = fields_of(event.body)
-        if body is None:
-            raise UnknownShape(f"{event.topic}: the body is not an object")
-        if event.topic.startswith(API_TOPIC):
-            return self._listed(event, body)
+    def said(self, event: Event, body: Fields) -> Sequence[AffiliateUpdate]:
+        """What a webhook says about its partner."""
         data = part(body, "data") or no_fields
         kind = event.topic.partition(".")[0]
         key = id_text(data.get("id") if kind == "partner" else data.get("partner_id"))
         if key is None:
             return ()  # a customer or a transaction that no partner brought
-        said = Statement(event, "tolt")
+        said = Statement(event, self.platform)
         if kind == "partner":
             _say_partner(said, data)
         elif kind == "link":
@@ -124,23 +98,17 @@ class Tolt:
             _say_commission(said, data)
         return (said.update(f"{self.name}:{key}"),)
 
-    def _listed(self, event: Event, row: Fields) -> Sequence[AffiliateUpdate]:
-        of_partner = event.topic in (PARTNER_ROW, GONE)
-        key = id_text(row.get("id") if of_partner else row.get("partner_id"))
-        if event.topic not in (PARTNER_ROW, LINK_ROW, CODE_ROW, GONE):
-            raise UnknownShape(f"{event.topic}: nothing is known of such a row")
-        if key is None:
-            raise UnknownShape(f"{event.topic}: the partner's id is missing")
-        said = Statement(event, "tolt" if event.topic == PARTNER_ROW else "")
-        if event.topic == GONE:
-            said.gone()
-        elif event.topic == PARTNER_ROW:
-            _say_partner(said, row)
-        elif event.topic == LINK_ROW:
-            _say_link(said, row)
-        else:
-            _say_code(said, row)
-        return (said.update(f"{self.name}:{key}"),)
+    def key_of_row(self, topic: str, row: Fields) -> str | None:
+        """The partner of a row of any of the lists."""
+        name = {PARTNER_ROW: "id", LINK_ROW: "partner_id", CODE_ROW: "partner_id"}.get(topic)
+        return None if name is None else id_text(row.get(name))
+
+    def say_row(self, event: Event, row: Fields) -> Statement:
+        """What a row of a list says."""
+        said = Statement(event, self.platform if event.topic == PARTNER_ROW else "")
+        say = {PARTNER_ROW: _say_partner, LINK_ROW: _say_link, CODE_ROW: _say_code}[event.topic]
+        say(said, row)
+        return said
 
 
 def _say_partner(said: Statement, partner: Fields) -> None:

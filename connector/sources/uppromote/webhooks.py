@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from hashlib import blake2b
 from typing import ClassVar, cast
 
-from connector.core.api_rows import GONE
-from connector.core.errors import UnknownShape, Unreadable
+from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
 from connector.core.lenient import (
@@ -31,11 +29,12 @@ from connector.core.lenient import (
     parts,
     text,
 )
-from connector.core.platform_api import Answer, ApiOptions, Ask, Listing, NotReadable
-from connector.core.source import API_TOPIC, Event, InboundRequest, NoEvent, SourceOptions
+from connector.core.platform import Platform
+from connector.core.platform_api import Answer, ApiOptions, Ask
+from connector.core.source import Event, InboundRequest, NoEvent, SourceOptions
 from connector.core.statement import Statement
-from connector.core.verify import Credentials, Signature
-from connector.sources.uppromote.api import ROW, Affiliates
+from connector.core.verify import Signature
+from connector.sources.uppromote.api import Affiliates
 from connector.sources.uppromote.sample import sample_event
 
 SECRETS = frozenset({"payment_info", "payment_method", "vat_number", "tax_value", "w9_form", "internal_note"})
@@ -94,7 +93,7 @@ class UpPromoteOptions(ApiOptions):
     """``currency`` is that of the shop: no body names one."""
 
 
-class UpPromote:
+class UpPromote(Platform):
     """See ``Source`` in core/source.py."""
 
     Options: ClassVar[type[SourceOptions]] = UpPromoteOptions
@@ -102,12 +101,10 @@ class UpPromote:
     accepted_status: ClassVar[int] = 200  # the first request wants just that
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
-    name: str
-
-    def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name, self._options = name, options
-        self._currency = options.currency
-        self._credentials = Credentials.of(options, SIGNATURE)
+    platform = "uppromote"
+    secrets = SECRETS
+    affiliates = Affiliates
+    no_deliveries = "UpPromote keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; what is private in the body is dropped here.
@@ -118,9 +115,9 @@ class UpPromote:
             Unreadable: not a JSON object with an affiliate, a referral or a payment in it.
         """
         if not request.body.strip():
-            self._credentials.vouch_unsigned(request)
+            self.credentials.vouch_unsigned(request)
             raise NoEvent
-        self._credentials.vouch(request)
+        self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         named = request.parameter("topic")
         topic = named if named is not None and _TOPIC.fullmatch(named) else _topic_of(value)
@@ -131,53 +128,23 @@ class UpPromote:
         digest = blake2b(body, digest_size=16).hexdigest()
         return Event(self.name, f"{topic}:{digest}:{at}", topic, at, request.received_at, body)
 
-    def listing(self, *, since: datetime | None = None, deliveries: bool = False) -> Listing:
-        """How to read the affiliates from the API.
-
-        Raises:
-            NotReadable: a setting is missing, or what is asked for can't be had there.
-        """
-        if not isinstance(self._options, ApiOptions):
-            raise NotReadable(f"sources.{self.name} has no settings for the API")
-        if deliveries:
-            raise NotReadable("UpPromote keeps no delivered webhooks to read again: leave --deliveries away")
-        return Affiliates(self.name, self._options, SECRETS, since)
-
     def registration(self, topic: str | None, url: str) -> Ask:
         """How to subscribe *url* to *topic*.
 
         Raises:
             NotReadable: ``api_key`` is missing.
         """
-        return Affiliates(self.name, cast(ApiOptions, self._options), SECRETS, None).subscribe(topic or NEW, url)
+        return Affiliates(self.name, cast(ApiOptions, self.options), SECRETS, None).subscribe(topic or NEW, url)
 
     def registered_secret(self, answer: Answer) -> str | None:
         """The ``secret_key`` of the new subscription."""
         value = fields_of(answer.body) or no_fields
         return text((part(value, "data") or value).get("secret_key"))
 
-    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about its affiliate. What the body is, is told by its shape: people register a URL under
-        another event than it names.
-
-        Raises:
-            UnknownShape: the body is no object, or a row of the API has no id.
-        """
-        body = fields_of(event.body)
-        if body is None:
-            raise UnknownShape(f"{event.topic}: the body is not an object")
-        said = Statement(event, "uppromote")
-        topic = event.topic
-        if topic.startswith(API_TOPIC):
-            key = id_text(body.get("id"))
-            if key is None or topic not in (ROW, GONE):
-                raise UnknownShape(f'{topic}: "id" is missing, or nothing is known of such a row')
-            if topic == GONE:
-                said = Statement(event, "")
-                said.gone()
-            else:
-                self._say_affiliate(said, body)
-            return (said.update(f"{self.name}:{key}"),)
+    def said(self, event: Event, body: Fields) -> Sequence[AffiliateUpdate]:
+        """What a webhook says about its affiliate, by its shape: people register a URL under another event than it
+        names."""
+        said = Statement(event, self.platform)
         shape = _topic_of(body)
         key = id_text(body.get("id") if shape == NEW else body.get("affiliate_id"))
         if key is None:
@@ -188,10 +155,16 @@ class UpPromote:
             said.status(text(body.get("current_status")), _STATUSES)
         elif shape == PAID:
             said.texts(body, (("affiliate_email", "email"), ("status", "last_payout.status")))
-            said.major("last_payout.amount", body.get("total_processed"), self._currency)
-            said.put("last_payout.currency", self._currency)
+            said.major("last_payout.amount", body.get("total_processed"), self.options.currency)
+            said.put("last_payout.currency", self.options.currency)
             said.times(body, (("processed_at", "last_payout.at"),))
         return (said.update(f"{self.name}:{key}"),)
+
+    def say_row(self, event: Event, row: Fields) -> Statement:
+        """What a row of the list says."""
+        said = Statement(event, self.platform)
+        self._say_affiliate(said, row)
+        return said
 
     def _say_affiliate(self, said: Statement, body: Fields) -> None:
         said.texts(body, _AFFILIATE)
@@ -216,8 +189,8 @@ class UpPromote:
             said.complete("coupons", [number for number, _ in coupons])
         for name, path in _AMOUNTS:
             if body.get(name) is not None:
-                said.major(path, body.get(name), self._currency)
-                said.put("currency", self._currency)
+                said.major(path, body.get(name), self.options.currency)
+                said.put("currency", self.options.currency)
 
 
 def _topic_of(value: Fields) -> str:
