@@ -291,6 +291,13 @@ def test_a_tab_of_people_keeps_its_look_and_gets_values_and_links(harness: XlsxH
     assert not sheet.conditional_formatting
 
 
+def test_an_empty_tab_of_people_is_dressed_like_a_new_one(harness: XlsxHarness) -> None:
+    save_people(harness, [])
+    harness.sink().write(look_target(), [look_row(1)])
+    sheet = harness.book()["Affiliates"]
+    assert (sheet["A1"].value, sheet["A1"].font.bold, sheet.freeze_panes) == ("Name", True, "B2")
+
+
 def test_the_note_says_when_the_tab_was_written_at_most_every_quarter_of_an_hour(harness: XlsxHarness) -> None:
     updated = []
     for number in range(4):

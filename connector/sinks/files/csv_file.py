@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -129,29 +129,14 @@ _CHARACTERS_READ_FOR_THE_DELIMITER = 65_536
 csv.field_size_limit(2**31 - 1)  # a person's long cell is no error; an open quote is noticed by the end mark
 
 
-class _OpenQuote(Exception):
-    def __init__(self, line: int) -> None:
-        super().__init__(line)
-        self.line = line
-
-
-def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    """Each record: raw text with its line end, and its cells. Raises _OpenQuote, csv.Error."""
-    taken: list[str] = []  # the lines of the record at hand
-
-    def noted() -> Iterator[str]:
-        for line in chain(lines, (_END_MARK,)):
-            taken.append(line)
-            yield line
-
-    reader = csv.reader(noted(), delimiter=delimiter)
+def _records(text: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """Each record: raw text with its line end, and its cells. The last is the end mark, alone if no quote is open."""
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader([*lines, _END_MARK], delimiter=delimiter)
+    start = 0
     for cells in reader:
-        if taken[-1] is _END_MARK:
-            if cells != [_END_MARK]:
-                raise _OpenQuote(reader.line_num - len(taken) + 1)
-            return
-        yield "".join(taken), cells
-        taken.clear()
+        yield "".join(lines[start : reader.line_num]), cells
+        start = reader.line_num
 
 
 def _line_end(raw: str) -> str:
@@ -161,17 +146,36 @@ def _line_end(raw: str) -> str:
 class CsvTable:
     """A parsed CSV file. Rows are kept as raw text; a row's place is its number below the header."""
 
-    def __init__(self, *, encoding: str, bom: bytes, delimiter: str, line_end: str, decimal: str = ".") -> None:
+    def __init__(
+        self,
+        records: Sequence[tuple[str, list[str]]],
+        key: str,
+        *,
+        before: str,
+        encoding: str,
+        bom: bytes,
+        delimiter: str,
+        decimal: str,
+    ) -> None:
         self.encoding = encoding
         self.bom = bom
         self.delimiter = delimiter
-        self.line_end = line_end
         self.decimal = decimal
-        self.before = ""  # "sep=;" and blank lines above the header
-        self.header_raw = ""
-        self.header: list[str] = []
+        self.before = before  # "sep=;", a title and blank lines above the header
+        self.header_raw, self.header = "", list[str]()
         self.lines: list[str] = []  # each one whole record: line breaks inside of it are within quotes
         self._needs_quotes = re.compile(r'[,;|\t"\r\n]|^\s|\s$|' + re.escape(delimiter))
+        filled = ((number, cells) for number, (_, cells) in enumerate(records) if any(cell.strip() for cell in cells))
+        first = dict(islice(filled, ROWS_SEARCHED_FOR_THE_HEADER))
+        if first:
+            header = header_among(first, key)
+            self.before += "".join(raw for raw, _ in records[:header])
+            self.header_raw, self.header = records[header]
+            self.lines = [raw for raw, _ in records[header + 1 :]]
+            # Cells to the right of the header are a person's: a new column must not take their place.
+            width = max((len(cells) for _, cells in records[header + 1 :]), default=0)
+            self.header.extend([""] * (width - len(self.header)))
+        self.line_end = _line_end(self.header_raw) or "\n"
 
     # ------------------------------------------------------------ Document
 
@@ -323,18 +327,18 @@ class CsvFile(TableFile):
         text, encoding, bom = self._decoded(content)
         sep = _SEP_LINE.match(text)
         delimiter = sep["delimiter"] if sep else self._delimiter(text, target)
-        table = CsvTable(encoding=encoding, bom=bom, delimiter=delimiter, line_end="\n", decimal=self._options.decimal)
-        first = sep.end() if sep else 0
-        try:
-            _fill(table, text[:first], io.StringIO(text[first:], newline=""), target.key)
-        except _OpenQuote as error:
-            where = error.line + (1 if sep else 0)
+        before = sep[0] if sep else ""
+        *records, (unclosed, cells) = _records(text[len(before) :], delimiter)
+        if cells != [_END_MARK]:
+            line = text.count("\n", 0, len(text) - len(unclosed)) + 1
             raise NeedsAction(
-                f'{path}: the quote (") that opens near line {where} is never closed, so nobody can tell where its '
+                f'{path}: the quote (") that opens near line {line} is never closed, so nobody can tell where its '
                 "row ends: correct that line; nothing was changed."
-            ) from None
-        except csv.Error as error:
-            raise NeedsAction(f"{path} can't be read as CSV ({error}): correct it; nothing was changed.") from None
+            )
+        decimal = self._options.decimal
+        table = CsvTable(
+            records, target.key, before=before, encoding=encoding, bom=bom, delimiter=delimiter, decimal=decimal
+        )
         if "\x00" in table.header_raw:
             raise NeedsAction(f'{path} is no text in {encoding.upper()}: save it as "CSV UTF-8"; nothing was changed.')
         return table
@@ -374,21 +378,3 @@ class CsvFile(TableFile):
             if score > best_score:
                 best, best_score = delimiter, score
         return best
-
-
-def _fill(table: CsvTable, sep_line: str, lines: Iterable[str], key: str) -> None:
-    """Read *lines* into *table*. Raises _OpenQuote, csv.Error."""
-    records = list(_records(lines, table.delimiter))
-    filled = ((number, cells) for number, (_, cells) in enumerate(records) if any(cell.strip() for cell in cells))
-    first = dict(islice(filled, ROWS_SEARCHED_FOR_THE_HEADER))
-    if not first:
-        table.before = sep_line
-        return
-    header = header_among(first, key)
-    table.before = sep_line + "".join(raw for raw, _ in records[:header])
-    table.header_raw, table.header = records[header]
-    table.line_end = _line_end(table.header_raw) or "\n"
-    table.lines = [raw for raw, _ in records[header + 1 :]]
-    # Cells to the right of the header are a person's: a new column must not take their place.
-    width = max((len(cells) for _, cells in records[header + 1 :]), default=0)
-    table.header.extend([""] * (width - len(table.header)))

@@ -6,12 +6,13 @@ temporary file of the same folder, is fsynced, and takes the name by a rename; t
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import fcntl
+import glob
 import os
 import stat
-import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +27,6 @@ _ERRNOS_OF_MISSING_RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
 _ERRNOS_OF_A_WRONG_PATH = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 _locks: dict[str, threading.Lock] = {}
-_locks_guard = threading.Lock()
 
 
 class ChangedMeanwhile(Exception):
@@ -35,8 +35,7 @@ class ChangedMeanwhile(Exception):
 
 def lock_of(path: Path) -> threading.Lock:
     """One lock a file, whichever sinks and routes of this process write it."""
-    with _locks_guard:
-        return _locks.setdefault(os.path.realpath(path), threading.Lock())
+    return _locks.setdefault(os.path.realpath(path), threading.Lock())
 
 
 def signature_of(path: Path) -> Signature | None:
@@ -73,10 +72,10 @@ def replace_file(path: Path, content: bytes, expected: Signature | None) -> Sign
         OSError
     """
     temporary = path.parent / f".{path.name}.{uuid4().hex[:12]}.tmp"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o660)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
-            with contextlib.suppress(OSError):  # where files have no locks, another process may sweep this one
+            with suppress(OSError):  # where files have no locks, another process may sweep this one
                 _lock(handle)
             _copy_mode(path, handle)
             view = memoryview(content)
@@ -93,7 +92,7 @@ def replace_file(path: Path, content: bytes, expected: Signature | None) -> Sign
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    _sync(path.parent)
     return mine.st_mtime_ns, mine.st_size, mine.st_ino
 
 
@@ -103,31 +102,22 @@ def _copy_mode(path: Path, handle: int) -> None:
         old = path.stat()
     except FileNotFoundError:
         return
-    if hasattr(os, "fchown"):
-        new = os.fstat(handle)
-        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-            # Only root may give files away. Without it, the mode below still lets in those whom it let in before.
-            with contextlib.suppress(PermissionError):
-                os.fchown(handle, old.st_uid, old.st_gid)
-        os.fchmod(handle, stat.S_IMODE(old.st_mode))
+    new = os.fstat(handle)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        # Only root may give files away. Without it, the mode below still lets in those whom it let in before.
+        with suppress(PermissionError):
+            os.fchown(handle, old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode))
 
 
 def sync_file(path: Path) -> None:
     """Force the content of *path*, and its name, to the disk. Raises OSError."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows syncs only what is open for writing
+    _sync(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows has no handle for a folder; the rename is journalled there
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:
@@ -143,10 +133,9 @@ def sweep(path: Path) -> list[Path]:
         The copies that are in use or can't be removed.
     """
     stay: list[Path] = []
-    name = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path.name)
-    for left in path.parent.glob(f".{name}.*.tmp"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         try:
-            handle = os.open(left, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 _lock(handle)
             finally:
@@ -159,17 +148,9 @@ def sweep(path: Path) -> list[Path]:
     return stay
 
 
-if sys.platform == "win32":
-
-    def _lock(handle: int) -> None:
-        """Windows removes no file that is open, so a lock adds nothing."""
-
-else:
-    import fcntl
-
-    def _lock(handle: int) -> None:
-        """Lock an open file until it is closed. Raises OSError when another process has locked it."""
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _lock(handle: int) -> None:
+    """Lock an open file until it is closed. Raises OSError when another process has locked it."""
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def office_lock_of(path: Path) -> Path | None:
@@ -193,7 +174,7 @@ def translated(error: OSError, path: Path) -> TryLater | NeedsAction:
     """What an operating-system error means for the route, in words that say what to do."""
     if error.errno in _ERRNOS_OF_A_FULL_DISK:
         return TryLater(f"the disk (or quota) of {path} is full: free some space; writing continues by itself")
-    if error.errno in _ERRNOS_OF_A_BUSY_FILE or (os.name == "nt" and isinstance(error, PermissionError)):
+    if error.errno in _ERRNOS_OF_A_BUSY_FILE:
         return TryLater(f"{path} is open in another program: close it there; writing continues by itself", after=10.0)
     if error.errno in _ERRNOS_OF_MISSING_RIGHTS:
         return NeedsAction(

@@ -128,7 +128,7 @@ def decode(column: Column, raw: Any) -> Cell:
     return raw if raw is None or isinstance(raw, date) else str(raw)
 
 
-def same(there: Any, raw: Any) -> bool:
+def same(column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG001 - the cells know their types
     """Whether the cell *there* already shows *raw*."""
     if there in (None, "") or raw in (None, ""):
         return there in (None, "") and raw in (None, "")
@@ -200,13 +200,3 @@ def _number_format(column: Column, raw: Any) -> str:
     if column.type == "integer" and not isinstance(raw, bool):
         return "0"
     return "General"
-
-
-_WIDTH_BY_TYPE = {
-    "date": 12, "datetime": 20, "boolean": 9, "integer": 10, "number": 12, "money": 14, "email": 30, "url": 40
-}  # fmt: skip
-
-
-def width_of(column: Column) -> float:
-    """How wide a new column is, in Excel's characters."""
-    return float(max(_WIDTH_BY_TYPE.get(column.type, 20), min(len(column.name) + 4, 40)))

@@ -10,7 +10,6 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import copy
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any, ClassVar
 import openpyxl
 from msgspec.structs import replace
 from openpyxl.cell.cell import MergedCell
-from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet.cell_range import CellRange
@@ -28,15 +26,15 @@ from pydantic import field_validator
 from connector.core.errors import NeedsAction
 from connector.core.keys import canonical_key, text_of
 from connector.core.look import arranged
-from connector.core.row import Cell, Column
+from connector.core.row import Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
 from connector.sinks.files.plan import ROWS_SEARCHED_FOR_THE_HEADER, Cells, Document, header_among, locate
 from connector.sinks.files.table import TableFile, TableFileOptions
-from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same, width_of
-from connector.sinks.files.xlsx_look import FONT, Look, is_dressed, note_update, restore_note_sizes
+from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same
+from connector.sinks.files.xlsx_look import FONT, Look, is_dressed, note_update, restore_note_sizes, width_of
 from connector.sinks.files.xlsx_reading import WouldLose, read
 from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
-from connector.sinks.files.xlsx_writing import dump, set_default_font
+from connector.sinks.files.xlsx_writing import dump, set_default_font, share_style
 
 # ---------------------------------------------------------------- the tab
 
@@ -60,8 +58,6 @@ class XlsxTable:
         self._links: int | None = None  # how many cells have one; None: not counted yet
         if self._sheet is None:
             return
-        if not hasattr(self._sheet, "iter_rows"):
-            raise NeedsAction(f'the tab "{target.options.tab}" is a chart: name another tab in the mapping file')
         if is_dressed(self._sheet):
             self._look = Look(self._sheet, target)
         width = 0
@@ -113,6 +109,11 @@ class XlsxTable:
 
     # ------------------------------------------------------------ Table
 
+    encode = staticmethod(encode)
+    decode = staticmethod(decode)
+    same = staticmethod(same)
+    key_of = staticmethod(key_text)
+
     def headers(self) -> Sequence[str]:
         return self._header
 
@@ -123,68 +124,39 @@ class XlsxTable:
             if key:
                 yield cell.row, key
 
-    def key_of(self, raw: Any) -> str:
-        return key_text(raw)
-
     def row(self, place: int) -> Sequence[Any]:
         return [raw_of(self._sheet.cell(place, column)) for column in range(1, len(self._header) + 1)]
 
-    def encode(self, column: Column, cell: Cell) -> Any:
-        return encode(column, cell)
-
-    def decode(self, column: Column, raw: Any) -> Cell:
-        return decode(column, raw)
-
-    def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - the cells know their types
-        return same(there, raw)
-
     def add_columns(self, columns: Sequence[Column]) -> None:
-        made, new, before = self._sheet is None, not self._header, len(self._header)
+        made, before = not self._header, len(self._header)
         if made:
-            self._sheet = self._book.create_sheet(self._target.options.tab)
-            self._look = Look(self._sheet, self._target)
-        if new:
             columns = arranged(columns, self._target.key)
+            if self._sheet is None:
+                self._sheet = self._book.create_sheet(self._target.options.tab)
+            self._look = Look(self._sheet, self._target)
         for place, column in enumerate(columns, start=before + 1):
             self._header.append(column.name)
             cell = self._sheet.cell(self._header_row, place)
             cell.value = column.name
             cell.data_type = "s"  # not a formula, whatever it begins with
-            if self._look is not None and not made:
-                self._dress_column(cell, column)
-            elif not made:
-                self._dress_as_beside(cell, column)
-        if new:
-            self._last_row = self._header_row
+            if made:
+                continue
+            if self._look is None:  # in a tab of people, a new header looks like the one to its left
+                share_style(self._sheet.cell(cell.row, place - 1), cell)
+                width = self._sheet.column_dimensions[get_column_letter(place)]
+                width.width = max(width.width, width_of(column))
+                continue
+            self._look.dress_header(cell, column)
+            for row in range(self._header_row + 1, self._last_row + 1):
+                self._look.dress(self._sheet.cell(row, place), column)
         if made and self._look is not None:
             self._look.dress_tab(columns)
-        elif new:
-            self._sheet.freeze_panes = self._sheet.cell(self._header_row + 1, 1)
-            self._sheet.auto_filter.ref = self._sheet[self._header_row][0].coordinate
-        if self._sheet.auto_filter.ref:
+        elif self._sheet.auto_filter.ref:
             # A table names its columns: only the filter grows to the right.
             filtered = CellRange(self._sheet.auto_filter.ref)
             if filtered.min_row == self._header_row:
                 filtered.expand(right=max(0, len(self._header) - filtered.max_col))
                 self._sheet.auto_filter.ref = filtered.coord
-
-    def _dress_column(self, header: Any, column: Column) -> None:
-        """The look of a column that is added later to a tab of ours."""
-        assert self._look is not None
-        self._look.dress_header(header, column)
-        for row in range(self._header_row + 1, self._last_row + 1):
-            self._look.dress(self._sheet.cell(row, header.column), column)
-
-    def _dress_as_beside(self, header: Any, column: Column) -> None:
-        """In a tab of people, a new header looks like the one to its left."""
-        if header.column > 1:
-            beside = self._sheet.cell(header.row, header.column - 1)
-            for part in ("font", "fill", "border", "alignment", "protection", "number_format"):
-                setattr(header, part, copy(getattr(beside, part)))
-        else:
-            header.font = Font(bold=True)
-        width = self._sheet.column_dimensions[get_column_letter(header.column)]
-        width.width = max(width.width, width_of(column))
 
     def update(self, place: int, cells: Cells) -> None:
         for position, (column, raw) in cells.items():

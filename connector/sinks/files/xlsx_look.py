@@ -95,7 +95,7 @@ class Look:
         cell.alignment = Alignment("right" if right else "left", "center", wrap_text=True, indent=2 if right else 1)
         cell.border = Border(left=self._left_edge(column), bottom=Side("medium", color=ACCENT))
         cell.comment = _note(note(column, self._target.key))
-        self._sheet.column_dimensions[get_column_letter(cell.column)].width = _width(pixels(column))
+        self._sheet.column_dimensions[get_column_letter(cell.column)].width = width_of(column)
 
     def dress(self, cell: Any, column: Column, currency: str = "") -> None:
         """A cell of a row of ours.
@@ -211,6 +211,11 @@ def note_update(header: Sequence[Any], now: datetime) -> None:
             continue
         if is_due:
             cell.comment = _note(text + _UPDATED + now.strftime(_UPDATED_FORMAT))
+
+
+def width_of(column: Column) -> float:
+    """How wide a new column is, in Excel's characters."""
+    return _width(pixels(column))
 
 
 def _note(text: str) -> Comment:
