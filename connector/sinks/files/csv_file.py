@@ -255,10 +255,8 @@ class CsvTable:
         self.lines = [line for place, line in enumerate(self.lines) if place not in gone]
 
     def facts(self) -> str:
-        delimiter = {",": "comma", ";": "semicolon", "\t": "tab"}.get(self.delimiter, self.delimiter)
         bom = " with BOM" if self.bom else ""
-        line_end = {"\r\n": "CRLF", "\n": "LF", "\r": "CR"}[self.line_end]
-        return f"lines below the header: {len(self.lines)}; {self.encoding}{bom}, delimiter {delimiter}, {line_end}"
+        return f"lines below the header: {len(self.lines)}; {self.encoding}{bom}, delimiter {self.delimiter!r}"
 
     def _line(self, values: Sequence[str], line_end: str) -> str:
         return self.delimiter.join(map(self._quoted, values)) + line_end

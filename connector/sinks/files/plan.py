@@ -127,26 +127,14 @@ class RowPlan(Struct):
     @property
     def change(self) -> Change:
         """The plan in the words of ``preview``."""
-        key, found_by = self.row.key, None if self.place is None else "key"
+        found_by = None if self.place is None else "key"
         if self.outcome.kind == "refused":
-            return Change(key, found_by, {}, f"would be refused: {self.outcome.reason}")
+            return Change(self.row.key, found_by, {}, f"would be refused: {self.outcome.reason}")
         if self.row.remove:
             note = "the row would be deleted" if self.remove else "there is no such row"
-            return Change(key, "key" if self.remove else None, {}, note)
+            return Change(self.row.key, "key" if self.remove else None, {}, note)
         cells = {name: (cell.before, cell.after) for name, cell in self.cells.items()}
-        return Change(key, found_by, cells, "" if cells else "everything is equal already")
-
-
-class Plan(Struct):
-    """What a batch changes."""
-
-    new_columns: tuple[Column, ...]
-    rows: list[RowPlan]
-
-    @property
-    def changes(self) -> bool:
-        """Whether the file would be another one afterwards."""
-        return bool(self.new_columns) or any(plan.cells or plan.remove for plan in self.rows)
+        return Change(self.row.key, found_by, cells, "" if cells else "everything is equal already")
 
 
 ROWS_SEARCHED_FOR_THE_HEADER = 20
@@ -165,7 +153,12 @@ def locate(table: Table, target: Target) -> dict[str, int]:
     return match_headers(dict(enumerate(table.headers())), [column.name for column in target.columns])
 
 
-def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> Plan:
+def missing_columns(table: Table, target: Target) -> tuple[Column, ...]:
+    found = locate(table, target)
+    return tuple(column for column in target.columns if column.name not in found)
+
+
+def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> list[RowPlan]:
     """Decide what *rows* change in *table*; changes nothing.
 
     Args:
@@ -175,8 +168,7 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
         NeedsAction: the key's column is missing, or another one under ``missing_columns = "stop"``.
     """
     headers = table.headers()
-    positions = locate(table, target)
-    missing = tuple(column for column in target.columns if column.name not in positions)
+    positions, missing = locate(table, target), missing_columns(table, target)
     if headers and target.key not in positions:
         raise NeedsAction(
             f'{file} has no column "{target.key}", which finds the rows again. Its header is the first line: add '
@@ -191,11 +183,11 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> P
     if rows and headers:
         for place, key in table.keys(positions[target.key]):
             places.setdefault(key, []).append(place)
-    plan = Plan(missing, [_plan_row(table, target, positions, places, row) for row in rows])
-    if headers and missing and plan.rows:
-        first = plan.rows[0]
+    plan = [_plan_row(table, target, positions, places, row) for row in rows]
+    if headers and missing and plan:
+        outcome = plan[0].outcome
         notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
-        first.outcome = replace(first.outcome, notices=(*first.outcome.notices, notice))
+        plan[0].outcome = replace(outcome, notices=(*outcome.notices, notice))
     return plan
 
 
@@ -261,21 +253,22 @@ def _was_edited(table: Table, column: Column, raw_there: Any, last: Cell) -> boo
     return not table.same(column, raw_there, raw) and table.decode(column, raw_there) != table.decode(column, raw)
 
 
-def carry_out(table: Table, target: Target, plan: Plan) -> None:
+def carry_out(table: Table, target: Target, plan: Sequence[RowPlan]) -> None:
     """Do to *table* what *plan* says; *plan* must have been made from this very table."""
-    if plan.new_columns:
-        table.add_columns(plan.new_columns)
+    missing = missing_columns(table, target)
+    if missing:
+        table.add_columns(missing)
     positions = locate(table, target)
     columns = {column.name: column for column in target.columns}
     new: list[Cells] = []
-    for item in plan.rows:
+    for item in plan:
         cells = {positions[name]: (columns[name], cell.raw) for name, cell in item.cells.items()}
         if cells and item.place is not None:
             table.update(item.place, cells)
         elif cells:
             new.append(cells)
-    remove = [place for item in plan.rows for place in item.remove]
+    remove = [place for item in plan for place in item.remove]
     if remove:
         table.drop(remove)
     if new:
-        table.add(new, positions[target.key], has_form_of(item.row.key for item in plan.rows))
+        table.add(new, positions[target.key], has_form_of(item.row.key for item in plan))

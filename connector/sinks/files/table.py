@@ -17,7 +17,7 @@ from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.headers import look_alike
 from connector.core.row import Column, Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
-from connector.sinks.files.plan import Document, Table, carry_out, locate, make_plan
+from connector.sinks.files.plan import Document, Table, carry_out, locate, make_plan, missing_columns
 from connector.sinks.files.replacing import (
     ChangedMeanwhile,
     Signature,
@@ -125,12 +125,11 @@ class TableFile:
 
     def provision(self, target: Target) -> Sequence[Finding]:
         def make(document: Document, table: Table) -> Sequence[Finding]:
-            found = locate(table, target)
             # A person asked for the columns by name: that is the permission that "stop" waits for.
-            missing = [column for column in target.columns if column.name not in found]
+            missing = missing_columns(table, target)
             if not missing:
                 return (Finding("ok", str(self._path), "all columns are there"),)
-            if table.headers() and target.key not in found:
+            if table.headers() and target.key not in locate(table, target):
                 make_plan(table, target, (), str(self._path))  # raises the words for a file without its key
             self._document = None  # until it is saved, it is ahead of the file
             table.add_columns(missing)
@@ -141,7 +140,7 @@ class TableFile:
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         plan = self._with_table(target, lambda _, table: make_plan(table, target, rows, str(self._path)))
-        return tuple(item.change for item in plan.rows)
+        return tuple(item.change for item in plan)
 
     def close(self) -> None:
         self._document = None
@@ -168,7 +167,7 @@ class TableFile:
         if not table.headers():
             self._start_over(target)
         plan = make_plan(table, target, rows, str(self._path))
-        if plan.changes:
+        if missing_columns(table, target) or any(item.cells or item.remove for item in plan):
             self._document = None  # until it is saved, it is ahead of the file
             carry_out(table, target, plan)
             self._save(document)
@@ -179,7 +178,7 @@ class TableFile:
         self._starting_over.discard(target.route)
         if self._host.recall(_filled_note(target)) is None:
             self._host.remember(_filled_note(target), "yes")
-        return [item.outcome for item in plan.rows]
+        return [item.outcome for item in plan]
 
     def _start_over(self, target: Target) -> None:
         """There is no table. Raises StartOver, once, when this route had filled one: with the rows of this batch alone

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -197,15 +197,18 @@ def _move_ranges(sheet: Any, move: _Move, inside: _Move) -> None:
                 holder.ref = cells.coord
             else:
                 holder.ref = _moved(cells, move) or holder.ref
+
+    def follow(text: str, before: MultiCellRange, after: str) -> str:
+        down = _first_row(MultiCellRange(after)) - _first_row(before)
+        return moved_formula(text, sheet.title, sheet.title, inside, relative=down)
+
     kept = []
     for validation in sheet.data_validations.dataValidation:
         moved = _moved_set(validation.sqref, move)
         if moved:
-            down = _first_row(moved) - _first_row(str(validation.sqref))
             for name in ("formula1", "formula2"):
-                text = getattr(validation, name)
-                if text:
-                    setattr(validation, name, moved_formula(text, sheet.title, sheet.title, inside, relative=down))
+                if getattr(validation, name):
+                    setattr(validation, name, follow(getattr(validation, name), validation.sqref, moved))
             validation.sqref = MultiCellRange(moved)
             kept.append(validation)
     sheet.data_validations.dataValidation = kept
@@ -213,19 +216,16 @@ def _move_ranges(sheet: Any, move: _Move, inside: _Move) -> None:
     for formatting in sheet.conditional_formatting:
         moved = _moved_set(formatting.sqref, move)
         for rule in formatting.rules if moved else ():
-            down = _first_row(moved) - _first_row(str(formatting.sqref))
-            rule.formula = [
-                moved_formula(text, sheet.title, sheet.title, inside, relative=down) for text in rule.formula
-            ]
+            rule.formula = [follow(text, formatting.sqref, moved) for text in rule.formula]
             formats.add(moved, rule)
     sheet.conditional_formatting = formats
     if sheet.print_area:
-        areas = [f"{ref}" for ref in sheet.print_area.replace("$", "").split(",")]
+        areas = sheet.print_area.replace("$", "").split(",")
         sheet.print_area = [area for ref in areas if (area := _moved(CellRange(ref.rpartition("!")[2]), move))]
 
 
-def _first_row(ranges: str) -> int:
-    return int(min(cells.min_row for cells in MultiCellRange(ranges)))
+def _first_row(ranges: MultiCellRange) -> int:
+    return int(min(cells.min_row for cells in ranges))
 
 
 # ---------------------------------------------------------------- formulas
@@ -295,11 +295,7 @@ def _move_formulas(book: Any, sheet: Any, move: _Move, inside: _Move, *, rows: r
                 )
         elif isinstance(cell.value, str) and moved != text:
             cell.value = moved
-    names: list[Callable[[], Any]] = [
-        book.defined_names.values,
-        *(each.defined_names.values for each in book.worksheets),
-    ]
-    for values in names:
-        for name in values():
+    for holder in (book, *book.worksheets):
+        for name in holder.defined_names.values():
             if name.attr_text:
                 name.attr_text = moved_formula(name.attr_text, sheet.title, "", move)
