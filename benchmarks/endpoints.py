@@ -38,7 +38,7 @@ def null(_: Path) -> uvicorn.Config:
 def receiver(folder: Path) -> uvicorn.Config:
     """Answers when the event is on disk; nothing projects or delivers it."""
     store = stores.new_store(folder)
-    made = Receiver({"firstpromoter": stores.source()}, store, max_body_bytes=1_048_576, body_timeout_seconds=10.0)
+    made = Receiver({"firstpromoter": stores.source()}, store, max_body_bytes=1_048_576)
     store.start_intake(made.deliver)
     return uvicorn_config(application(made, lambda: ()), keep_alive_seconds=75, request_timeout_seconds=10.0)
 

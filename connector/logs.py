@@ -11,12 +11,12 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import msgspec
 
 _ROOT: Final = "connector"
-_OURS: Final = frozenset(("at", "level", "event"))
 _SHORTEST_SECRET: Final = 6  # characters; anything shorter would hide ordinary words
 
 
@@ -94,13 +94,9 @@ class JsonLines(_Lines):
     """One JSON object a line: ``at`` (UTC), ``level``, ``event``, then the fields."""
 
     def _line(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-        whole, milliseconds = divmod(int(record.created * 1000), 1000)
-        line = {
-            "at": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z",
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **{name: value for name, value in fields.items() if name not in _OURS},
-        }
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"at": f"{at[:-6]}Z", "level": record.levelname.lower(), "event": record.getMessage()}
+        line = {**line, **fields, **line}  # the names of ours are taken, and come first
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         try:

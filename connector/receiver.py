@@ -29,6 +29,7 @@ from connector.faults import describe
 
 _log = logs.get("receiver")
 _GZIP, _ZLIB, _EITHER_HEADER = b"\x1f\x8b", b"\x78", 32  # how such data begins; zlib's flag to take either
+_MOST_MEMBERS: Final = 64  # of gzip, one after the other: opening each copies what is behind it
 _encode: Final = msgspec.json.encode
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
@@ -140,7 +141,6 @@ class Receiver(Endpoint):
         sources: by their names in the configuration.
         intake: keeps the events.
         max_body_bytes: longer bodies are answered 413.
-        body_timeout_seconds: a body that takes longer to arrive is answered 408.
         unread: keeps what a bug of a source could not open; None: such a request is answered 500.
         counts: counts requests.
     """
@@ -151,13 +151,12 @@ class Receiver(Endpoint):
         intake: Intake,
         *,
         max_body_bytes: int,
-        body_timeout_seconds: float,
         unread: Unread | None = None,
         counts: Counts | None = None,
     ) -> None:
         self._sources = dict(sources)
         self._intake = intake
-        self._max_body_bytes, self._body_timeout_seconds = max_body_bytes, body_timeout_seconds
+        self._max_body_bytes = max_body_bytes
         self._unread = unread
         self._counts: Counts = NoCounts() if counts is None else counts
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -278,12 +277,7 @@ class Receiver(Endpoint):
         declared = int(length) if len(length) < 19 else self._max_body_bytes + 1
         if declared > self._max_body_bytes and b"expect" in named:
             raise _Refusal(too_large, "too_large")  # the sender asked first ("Expect: 100-continue"): spare it the body
-        try:
-            async with asyncio.timeout(self._body_timeout_seconds):
-                body = await self._parts(receive)
-        except TimeoutError:
-            raise _Refusal(too_slow, "too_slow") from None
-        return _decompressed(body, named.get(b"content-encoding", b""), self._max_body_bytes)
+        return _decompressed(await self._parts(receive), named.get(b"content-encoding", b""), self._max_body_bytes)
 
     async def _parts(self, receive: Receive) -> bytes:
         # A sender that is cut off while it still sends sees a broken connection instead of our 413: read on, keep
@@ -294,7 +288,7 @@ class Receiver(Endpoint):
         while more and size <= most_read_bytes:
             message = await receive()
             if message["type"] != "http.request":
-                raise _Refusal(too_slow, "gone")  # hung up; the answer reaches nobody
+                raise _Refusal(too_slow, "too_slow")  # the connection was closed: the answer reaches nobody
             part = message.get("body", b"")
             size += len(part)
             if size <= self._max_body_bytes:
@@ -326,14 +320,21 @@ def _decompressed(body: bytes, label: bytes, most_bytes: int) -> bytes:
         window = -zlib.MAX_WBITS  # without a header, as some send it
     else:
         return body
-    engine = zlib.decompressobj(window)
-    try:
-        opened = engine.decompress(body, most_bytes + 1)
-    except zlib.error:
-        return body
-    if len(opened) > most_bytes:
-        raise _Refusal(too_large, "too_large")
-    return opened if engine.eof else body
+    opened, rest = b"", body
+    for _ in range(_MOST_MEMBERS):
+        engine = zlib.decompressobj(window)
+        try:
+            opened += engine.decompress(rest, most_bytes + 1 - len(opened))
+        except zlib.error:
+            return body
+        if len(opened) > most_bytes:
+            raise _Refusal(too_large, "too_large")
+        if not engine.eof:
+            return body
+        rest = engine.unused_data
+        if rest[:2] != _GZIP:
+            return opened
+    return body
 
 
 def _open(source: Source, request: InboundRequest) -> Event:

@@ -27,8 +27,6 @@ _log = logs.get("serve")
 _OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 _IGNORED_OFFER: Final = b"x-offer"  # as long as the name that it replaces
 _LARGEST_HEAD_BYTES: Final = 65_536
-_GRACE_SECONDS: Final = 1.0
-"""How long after a body's time-out its connection is closed: the receiver answers 408 before."""
 _WANTED_OPEN_FILES: Final = 65_536
 
 
@@ -56,7 +54,6 @@ def serve(config: Config) -> int:
         program.sources,
         program.store,
         max_body_bytes=config.server.max_body_bytes,
-        body_timeout_seconds=config.server.request_timeout_seconds,
         unread=program.keep_unread,
         counts=program.metrics,
     )
@@ -226,11 +223,12 @@ class Connection:
             self._timer.cancel()
             self._timer = None
         if self._waits_for is not None:
-            seconds = self._seconds + (_GRACE_SECONDS if self._waits_for == "body" else 0.0)
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up)
 
     def _give_up(self) -> None:
-        self._close(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n" if self._waits_for == "head" else b"")
+        # A body may come late for a request that has its answer, and an answer must not overtake another one's.
+        is_next = self._unanswered == (1 if self._waits_for == "body" else 0)
+        self._close(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n" if is_next else b"")
 
     def _close(self, answer: bytes) -> None:
         if not self._transport.is_closing():

@@ -29,7 +29,7 @@ from connector import plugins
 from connector.core.errors import Forged, StoreUnavailable, UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event, InboundRequest, NoEvent, Source, SourceOptions
-from connector.receiver import Receiver, _decompressed, application
+from connector.receiver import Receiver, _decompressed, _Refusal, application
 from connector.serve import uvicorn_config
 
 token = "the-right-word-for-the-double"
@@ -127,7 +127,6 @@ class House:
             {"shop": source or Vouching()},
             self.memory,
             max_body_bytes=2000,
-            body_timeout_seconds=body_timeout_seconds,
             unread=self._keep_unread,
         )
         self.memory.deliver = self.receiver.deliver
@@ -268,6 +267,8 @@ labels: list[tuple[dict[str, str], Callable[[bytes], bytes]]] = [
     ({"content-encoding": "gzip"}, gzip.compress),
     ({"content-encoding": "X-GZIP"}, gzip.compress),
     ({}, gzip.compress),
+    ({}, lambda body: gzip.compress(body[:3]) + gzip.compress(body[3:])),
+    ({}, lambda body: gzip.compress(body) + bytes(8)),
     ({"content-encoding": "deflate"}, zlib.compress),
     ({"content-encoding": "deflate"}, _raw_deflate),
 ]
@@ -289,6 +290,15 @@ def test_the_body_decides_not_its_label(
 def test_any_body_under_any_label_is_judged_without_an_error(body: bytes, label: bytes) -> None:
     for begin in (b"", b"\x1f\x8b\x08", b"\x78\x9c"):
         assert isinstance(_decompressed(begin + body, label, 10_000), bytes)
+
+
+def test_the_members_of_a_body_are_limited_together() -> None:
+    half = gzip.compress(b"x" * 600)
+    assert _decompressed(half, b"", 1_000) == b"x" * 600
+    with pytest.raises(_Refusal, match="too_large"):
+        _decompressed(half + half, b"", 1_000)
+    empty = gzip.compress(b"") * 50_000
+    assert _decompressed(empty, b"", 1_000_000) == empty  # nobody sends that; opening it all would take minutes
 
 
 def test_a_store_that_refuses_is_answered_503_and_retry_after(house: House, client: httpx2.Client) -> None:
@@ -699,7 +709,7 @@ def test_no_body_makes_a_built_in_source_stumble() -> None:
         found = plugins.source_class(name)
         make: Callable[..., Source] = found
         sources[name] = make(name, found.Options(type=name, token=secret))
-    receiver = Receiver(sources, memory, max_body_bytes=1_048_576, body_timeout_seconds=5)
+    receiver = Receiver(sources, memory, max_body_bytes=1_048_576)
     memory.deliver = receiver.deliver
     seen: set[int] = set()
     with TestClient(application(receiver, list)) as client:

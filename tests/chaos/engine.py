@@ -329,7 +329,7 @@ class Engine:
             self.store, self.letters, Retry(first_wait_seconds=0.01, longest_wait_seconds=0.1),
             stop=self.stop, now=now, chance=random.Random(1),
         )  # fmt: skip
-        self.receiver = Receiver({"numbered": self.source}, self.store, max_body_bytes=10_000, body_timeout_seconds=5)
+        self.receiver = Receiver({"numbered": self.source}, self.store, max_body_bytes=10_000)
         self.store.start_intake(self.receiver.deliver)
         self._runner = asyncio.Runner()
 
