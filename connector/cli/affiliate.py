@@ -84,13 +84,10 @@ def _meant(store: Store, settings: Config, affiliate: str) -> Meant:
     if len(found) == 1:
         return Meant(tuple(found))
     if found:
-        complain(f"{len(found):,} affiliates have that name; choose one by its ID:")
-        for record_id, name in list(found.items())[:_MOST_SHOWN]:
-            complain(f"  {cell_text(record_id)}  {cell_text(name)}")
-    else:
-        guess = did_you_mean(affiliate, (name for _, name in known))
-        complain(_nobody(affiliate) + ("" if guess is None else f"; did you mean {cell_text(guess)}?"))
-    raise Left(FOUND_PROBLEMS)
+        shown = [f"  {cell_text(record_id)}  {cell_text(name)}" for record_id, name in found.items()][:_MOST_SHOWN]
+        raise Left("\n".join([f"{len(found):,} affiliates have that name; choose one by its ID:", *shown]))
+    guess = did_you_mean(affiliate, (name for _, name in known))
+    raise Left(_nobody(affiliate) + ("" if guess is None else f"; did you mean {cell_text(guess)}?"))
 
 
 def _nobody(affiliate: str) -> str:
@@ -170,12 +167,10 @@ def forget(
     try:
         meant = whom(store, [source.name for source in settings.sources], affiliate)
         if not meant.record_ids and not meant.addresses:
-            complain(f'no affiliate has the ID or e-mail address "{affiliate}"')
-            raise Left(FOUND_PROBLEMS)
+            raise Left(f'no affiliate has the ID or e-mail address "{affiliate}"')
         who = ", ".join(meant.record_ids) or affiliate
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Forget {who} for ever?")):
-            complain(f"{who} is not forgotten; to do it without a question: connector forget {affiliate} --yes")
-            raise Left(FOUND_PROBLEMS)
+            raise Left(f"{who} is not forgotten; to do it without a question: connector forget {affiliate} --yes")
         gone = forget_all(store, assembly.build_sources(settings), dead_letters(settings), meant, exclusive=exclusive)
     finally:
         store.close()

@@ -98,8 +98,7 @@ def backfill(
             raise WrongWords(f"{named.name}: {error}") from None
         raise ConfigError([Problem(nearby(settings.file), 0, 0, str(error))]) from None
     except room.ReadingAlready as error:
-        complain(f"{named.name}: {error}")
-        raise Left(FOUND_PROBLEMS) from None
+        raise Left(f"{named.name}: {error}") from None
     except (TryLater, KeyboardInterrupt):
         if not dry_run:
             complain(f"{named.name}: what was read is kept; the same command continues there")

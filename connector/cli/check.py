@@ -1,4 +1,4 @@
-"""`connector check`: reads the configuration and mappings, runs the examples, asks the destinations."""
+"""`connector check`: reads the configuration and mappings, runs the examples, asks the destinations. `alerts test`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from connector.cli.common import ConfigOption, JsonOption, load, nearby
-from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WrongWords, complain
+from connector.cli.common import ConfigOption, JsonOption, load, nearby, now
+from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, Left, WrongWords, complain
 from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
-from connector.cli.printing import Report, show
+from connector.cli.printing import Report, say, show
 from connector.cli.status import edited_routes, restart_wanted
 from connector.config import SECRET_TABLES
 from connector.core.errors import Problem
@@ -113,3 +113,20 @@ def _ask(settings: Config, *, probe: bool) -> Iterator[RouteFinding]:
         yield from live.ask_destination(settings, sink, probe=probe)
     yield from live.ask_platforms(settings)
     yield from live.ask_alerts(settings.alerts)
+
+
+def send_test(config: ConfigOption = None) -> None:
+    """Send a test message to the address in [alerts], as an alert would come."""
+    from connector.alerts import Message, NotSent, WebhookPoster, body  # with the HTTP client
+
+    settings = load(config, uses=("alerts",)).alerts
+    if settings.url is None:
+        raise Left("no address for alerts is configured: set url in [alerts]")
+    text = "This is a test of the affiliate connector: messages like this one come when something needs a person."
+    try:
+        WebhookPoster(settings.url)(body([Message("test", "connector", text)], settings.format, now()))
+    except NotSent as error:
+        raise Left(
+            f"the address for alerts did not take the message ({error}): check url and format in [alerts]", REFUSED
+        ) from None
+    say("sent a test message to the address for alerts")

@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "forget": "affiliate.forget",
     "check": "check.check",
     "preview": "preview.preview",
-    "alerts test": "alerts.send_test",
+    "alerts test": "check.send_test",
     "dead-letters list": "dead_letters.list_letters",
     "dead-letters show": "dead_letters.show_letter",
     "dead-letters replay": "dead_letters.replay_letters",

@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import typer
 
 from connector import assembly
 from connector import config as configuration
-from connector.cli.exits import FOUND_PROBLEMS, Left, WrongWords, complain
+from connector.cli.exits import Left, WrongWords
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.quoting import without_secrets
 from connector.core.sink import Sink
@@ -33,6 +34,10 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="The configuration file; else CONNECTOR_CONFIG, else config.toml."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+_FOLLOWED_SECONDS = 15.0
+_LOOK_EVERY_SECONDS = 0.05
 
 
 def now() -> datetime:
@@ -70,8 +75,7 @@ def store_exists(settings: Config) -> bool:
 def expect_a_store(settings: Config, otherwise: str) -> None:
     """End the command before the first start, so that one that only looks makes no files."""
     if not store_exists(settings):
-        complain(f"{otherwise}: nothing was received yet")
-        raise Left(FOUND_PROBLEMS)
+        raise Left(f"{otherwise}: nothing was received yet")
 
 
 @contextmanager
@@ -96,6 +100,28 @@ def visited_if_there(settings: Config) -> Iterator[Store | None]:
 
 def dead_letters(settings: Config) -> DeadLetters:
     return DeadLetters(settings.dead_letters.path, now=now)
+
+
+def wait_until_delivered(store: Store, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Wait until each record of *wanted* is delivered to its route: written, left out or refused.
+
+    Args:
+        wanted: (route, record id).
+
+    Returns:
+        Those that are pending still: a route that waits for a person, or met a bug, is not waited for.
+    """
+    ends = time.monotonic() + _FOLLOWED_SECONDS
+    while store.status().waiting and time.monotonic() < ends:
+        time.sleep(_LOOK_EVERY_SECONDS)
+    pending = set(wanted)
+    while True:
+        began = time.monotonic()
+        pending = {pair for pair in pending if pair[0] in {found.route for found in store.pending_of(pair[1])}}
+        hopeful = {route for route, _ in pending if store.route_state(route).kind in ("ok", "waiting")}
+        if not hopeful or time.monotonic() > ends:
+            return pending
+        time.sleep(max(_LOOK_EVERY_SECONDS, time.monotonic() - began))
 
 
 # ---------------------------------------------------------------- sources, routes, sinks

@@ -15,9 +15,8 @@ import typer
 from msgspec.structs import asdict, replace
 
 from connector.assembly import build_sources
-from connector.cli.common import ConfigOption, JsonOption, dead_letters, is_running, load, visited
-from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
-from connector.cli.following import wait_until_delivered
+from connector.cli.common import ConfigOption, JsonOption, dead_letters, is_running, load, visited, wait_until_delivered
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, ago, beside, day, many, say, say_json, show, table, wrapped
 from connector.cli.sample import signed
 from connector.core.source import Event
@@ -214,7 +213,6 @@ def _chosen(settings: Config, ids: Sequence[str]) -> list[Letter]:
         fitting = of_cause or [letter for letter in known if letter.id.startswith(asked) and asked]
         if not of_cause and len(fitting) != 1:
             what = f"{len(fitting)} letters begin with" if fitting else "there is no letter and no cause"
-            complain(f'{what} "{asked}"; see: connector dead-letters list')
-            raise Left(FOUND_PROBLEMS)
+            raise Left(f'{what} "{asked}"; see: connector dead-letters list')
         chosen |= {letter.id: letter for letter in fitting}
     return list(chosen.values())

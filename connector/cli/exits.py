@@ -14,15 +14,19 @@ REFUSED = 3
 INTERRUPTED = 130
 
 
-class WrongWords(Exception):
+class Left(Exception):
+    """Ends a command with a last word to the person at the terminal, and an exit code."""
+
+    def __init__(self, text: str, code: int = FOUND_PROBLEMS) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class WrongWords(Left):
     """A command whose words don't fit together, or that names what does not exist."""
 
-
-class Left(Exception):
-    """Ends a command with an exit code, when everything has been said."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
+    def __init__(self, text: str) -> None:
+        super().__init__(text, WRONG_CONFIGURATION)
 
 
 def complain(text: str) -> None:

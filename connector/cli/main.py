@@ -16,7 +16,6 @@ from connector.cli.exits import (
     REFUSED,
     WRONG_CONFIGURATION,
     Left,
-    WrongWords,
     complain,
 )
 from connector.core.errors import ConfigError, NeedsAction, StoreUnavailable, TryLater
@@ -43,17 +42,15 @@ def run(words: Sequence[str]) -> int:
         many = len(error.problems)
         complain(f"\n{many} problem{'s' if many > 1 else ''} in the configuration; nothing was started or changed.")
         return WRONG_CONFIGURATION
-    except WrongWords as error:
-        complain(str(error))
-        return WRONG_CONFIGURATION
+    except Left as left:
+        complain(str(left))
+        return left.code
     except StoreUnavailable as error:
         complain(str(error))
         return FOUND_PROBLEMS
     except (NeedsAction, TryLater) as error:
         complain(error.reason)
         return REFUSED
-    except Left as left:
-        return left.code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `connector status | head`

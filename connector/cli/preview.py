@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from connector import assembly, topics
 from connector.cli.common import ConfigOption, JsonOption, built_sink, load, named_source, visited_if_there
-from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, many, show, table
 from connector.cli.sample import signed
 from connector.cli.status import unknown_topic
@@ -112,8 +112,7 @@ def preview(
         updates = built.normalize(event)
     except (Unreadable, UnknownShape) as error:
         answer = "answered 400, not kept" if isinstance(error, Unreadable) else "kept, and a dead letter"
-        complain(f"{body}: {error} ({answer})")
-        raise Left(FOUND_PROBLEMS) from None
+        raise Left(f"{body}: {error} ({answer})") from None
     targets = [
         _target(settings, sink, route, view(record_id, facts), live=live)
         for record_id, facts in _joined(settings, updates).items()

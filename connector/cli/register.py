@@ -14,7 +14,7 @@ import typer
 
 from connector import assembly, logs
 from connector.cli.common import nearby, now
-from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left
 from connector.cli.printing import say
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.platform_api import NotReadable
@@ -29,11 +29,9 @@ def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | 
     """
     built: Any = assembly.build_sources(settings)[source.name]
     if not hasattr(built, "registration"):
-        complain(f"{source.name} can't be registered by an API: paste the URL into the platform")
-        raise Left(FOUND_PROBLEMS)
+        raise Left(f"{source.name} can't be registered by an API: paste the URL into the platform")
     if settings.server.public_url is None:
-        complain("no platform can reach this machine: set server.public_url first")
-        raise Left(FOUND_PROBLEMS)
+        raise Left("no platform can reach this machine: set server.public_url first")
     folder = settings.file.parent
     registered = folder / f"{source.name}.registered.json"
     known: list[str] = json.loads(registered.read_text("utf-8")) if registered.exists() else []
@@ -57,8 +55,9 @@ def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | 
             made += 1
             say(f"{topic or 'all events'}: registered")
     except (NotReadable, NeedsAction, TryLater) as error:
-        complain(f"{error}. {made} of {len(missing)} are registered; look at the platform before you try again")
-        raise Left(FOUND_PROBLEMS) from None
+        raise Left(
+            f"{error}. {made} of {len(missing)} are registered; look at the platform before you try again"
+        ) from None
     if secrets.exists():
         say(f"Now set in [sources.{source.name}]:")
         say(f'  signing_secrets_file = "{nearby(secrets)}"\n  require_signature = true')

@@ -18,7 +18,7 @@ from connector.cli.common import (
     visited_if_there,
     when_written,
 )
-from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left
 from connector.cli.findings import RouteFinding, finding_lines, has_problem
 from connector.cli.printing import Report, say, show
 
@@ -33,8 +33,7 @@ def resync(route: RouteArgument, config: ConfigOption = None) -> None:
     with visited_if_there(settings) as store, suppress(KeyError):  # not enrolled yet
         count = None if store is None else store.resync(found.name)
     if count is None:
-        complain(f"{route} has not been started yet; its first start writes everything: connector serve")
-        raise Left(FOUND_PROBLEMS)
+        raise Left(f"{route} has not been started yet; its first start writes everything: connector serve")
     when = when_written(settings, "begins within a second", "begins")
     say(f"{found.name}: {count} affiliates will be written again; {when}")
 

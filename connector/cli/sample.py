@@ -25,9 +25,9 @@ from connector.cli.common import (
     store_exists,
     visited,
     visited_if_there,
+    wait_until_delivered,
 )
-from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
-from connector.cli.following import wait_until_delivered
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left
 from connector.cli.printing import say
 from connector.core.source import InboundRequest, accepted_status
 from connector.core.verify import HEX_OF_BODY
@@ -52,8 +52,7 @@ def sample(
     shared = None if to is None else named_route(settings, to)
     make: Callable[[datetime], tuple[str | None, dict[str, Any]]] | None = getattr(source.source_class, "sample", None)
     if make is None:
-        complain(f'there is no sample for sources of type "{source.options.type}"')
-        raise Left(FOUND_PROBLEMS)
+        raise Left(f'there is no sample for sources of type "{source.options.type}"')
     topic, content = make(now())
     request = signed(source, json.dumps(content).encode(), topic)
     with visited_if_there(settings) as store:
@@ -62,7 +61,7 @@ def sample(
     status, answer = _send(settings, source.name, topic, request, serve=command("serve", configuration.find(config)))
     say(f"sent a sample event to {source.name}: {status} {answer}")
     if status != accepted_status(source.source_class):
-        raise Left(FOUND_PROBLEMS)
+        return FOUND_PROBLEMS
     return _follow(settings, source, request)
 
 
@@ -90,11 +89,9 @@ def _send(settings: Config, name: str, topic: str | None, request: InboundReques
         code, answer = ask(settings, path, headers, request.body, seconds=10)
         return code, answer.decode("utf-8", "replace")
     except OSError as error:
-        complain(f"no server answers on {where} ({error.strerror or error}); start one with:\n  {serve}")
-        raise Left(FOUND_PROBLEMS) from None
+        raise Left(f"no server answers on {where} ({error.strerror or error}); start one with:\n  {serve}") from None
     except http.client.HTTPException:
-        complain(f"what answers on {where} is no connector; see [server] in {settings.file}")
-        raise Left(FOUND_PROBLEMS) from None
+        raise Left(f"what answers on {where} is no connector; see [server] in {settings.file}") from None
 
 
 def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> int:
@@ -102,8 +99,7 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
     built = assembly.build_sources(settings)[source.name]
     record_ids = [update.record_id for update in built.normalize(built.accept(request))]
     if not store_exists(settings):
-        complain("there is no store yet; is the server running with the same configuration?")
-        raise Left(FOUND_PROBLEMS)
+        raise Left("there is no store yet; is the server running with the same configuration?")
     letters = dead_letters(settings)
     code = OK
     with visited(settings) as store:
@@ -111,7 +107,7 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
         for record_id in record_ids:
             if not store.load([record_id]):
                 say(f"{record_id}: not recorded yet; is the server running with the same configuration?")
-                raise Left(FOUND_PROBLEMS)
+                return FOUND_PROBLEMS
             for sink in settings.sinks:
                 for route in sink.routes:
                     if not assembly.gets_samples(sink, route, store):

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from connector import config as configuration
 from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby
-from connector.cli.exits import FOUND_PROBLEMS, Left, complain
+from connector.cli.exits import Left
 from connector.cli.printing import Report, say, show
 from connector.credentials import weakness
 from connector.settings import Config, SourceConfig
@@ -37,8 +37,7 @@ def init(config: ConfigOption = None) -> int:
     try:
         written = _write_files(file)
     except OSError as error:
-        complain(f"{error.filename or file.parent}: can't be written: {error.strerror}")
-        raise Left(FOUND_PROBLEMS) from None
+        raise Left(f"{error.filename or file.parent}: can't be written: {error.strerror}") from None
     for path in written:
         say(f"wrote {path}")
     if file not in written:
