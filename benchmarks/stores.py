@@ -13,7 +13,7 @@ from connector.core.source import Event, InboundRequest
 from connector.dead_letters import DeadLetters
 from connector.projector import Projector
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store import Store, open_store
+from connector.store import Store
 
 _QUERY = b"token=" + TOKEN.encode()
 _EVENTS_AT_ONCE = 10_000
@@ -45,7 +45,7 @@ def record_id(affiliate: int) -> str:
 
 def new_store(folder: Path, now: Callable[[], datetime] = utc_now) -> Store:
     folder.mkdir(parents=True, exist_ok=True)
-    return open_store(f"sqlite:///{folder}/connector.db", worker=True, now=now)
+    return Store(f"sqlite:///{folder}/connector.db", worker=True, now=now)
 
 
 def projector(store: Store, folder: Path, now: Callable[[], datetime] = utc_now) -> Projector:

@@ -47,7 +47,7 @@ from connector.metrics import Metrics, Snapshot
 from connector.projector import Projector
 from connector.receiver import Receiver
 from connector.settings import Config, RouteConfig
-from connector.store import Store, open_store
+from connector.store import Store
 from connector.store.tables import CLOCK_TRUSTED
 
 _CLOCK_NOTES: Final = CLOCK_TRUSTED[1], "clock ahead since"
@@ -122,7 +122,7 @@ class Program:
         self.config = config
         self.stop = threading.Event()
         self.clock = ClockWatch()
-        self.store = open_store(config.store.url, worker=True, now=utc_now)
+        self.store = Store(config.store.url, worker=True, now=utc_now)
         try:
             self.letters = DeadLetters(config.dead_letters.path, now=utc_now)
             self.sources = build_sources(config)

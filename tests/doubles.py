@@ -21,7 +21,7 @@ from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Delivered, Retry, Route, RouteWorker
 from connector.projector import Projector
-from connector.store import Store, open_store
+from connector.store import Store
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -171,7 +171,7 @@ class World:
 
     def open(self) -> None:
         """Start the engine (again) on what the folder holds."""
-        self.store: Store = open_store(str(self.folder / "c.db"), worker=True, now=self.clock)
+        self.store: Store = Store(str(self.folder / "c.db"), worker=True, now=self.clock)
         self.letters = DeadLetters(self.folder / "dead.jsonl", now=self.clock)
         self.store.enroll(["table/all"])
         self.projector = Projector(self.store, {"plain": self.source}, self.letters, stop=self.stop, now=self.clock)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from connector.store import open_store
+from connector.store import Store
 from connector.store.model import Status
 
 root = Path(__file__).parent.parent
@@ -211,7 +211,7 @@ class Connector:
 
     def status(self) -> Status:
         """How the store stands, looked at from beside the running process."""
-        store = open_store(f"sqlite:///{self.folder / 'data' / 'connector.db'}", worker=False, now=now)
+        store = Store(f"sqlite:///{self.folder / 'data' / 'connector.db'}", worker=False, now=now)
         try:
             return store.status()
         finally:

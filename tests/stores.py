@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from connector.store import Store, open_store
+from connector.store import Store
 from connector.store.model import Batch, Saved
 from tests.doubles import Clock, event
 from tests.postgres import Cluster
@@ -28,7 +28,7 @@ class Place:
         return self.url.startswith("sqlite:")
 
     def open(self, *, worker: bool = True) -> Store:
-        store = open_store(self.url, worker=worker, now=self.clock)
+        store = Store(self.url, worker=worker, now=self.clock)
         self._opened.append(store)
         return store
 

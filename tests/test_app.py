@@ -24,7 +24,7 @@ from connector.app import ClockWatch, Program, clock_is_trusted
 from connector.assembly import LiveHost, utc_now
 from connector.core.errors import Forged, Stopping, Unreadable
 from connector.core.source import Event, InboundRequest
-from connector.store import open_store
+from connector.store import Store
 from connector.store.model import Later, Result, StoreInUse
 from tests.doubles import World
 from tests.far_sides.chat import Chat
@@ -179,7 +179,7 @@ def test_a_route_that_needs_a_person_turns_readiness_red_by_name_and_back(tmp_pa
     _wait_until_ready_says(connector, 503, ["route:local/local_csv"])
     connector.table.rmdir()
     # The pause ends by itself; a person in a hurry says resync.
-    store = open_store(f"sqlite:///{tmp_path}/data/connector.db", worker=False, now=now)
+    store = Store(f"sqlite:///{tmp_path}/data/connector.db", worker=False, now=now)
     store.resync("local/local_csv")
     store.close()
     connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in (1, 2)})

@@ -39,7 +39,7 @@ from connector.file_lock import FileLock
 from connector.projector import Projector
 from connector.sources.everflow.webhooks import Everflow as EverflowSource
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store import Store, open_store
+from connector.store import Store
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.platform_servers import (
     ACCOUNT,
@@ -105,7 +105,7 @@ class World:
 
     def open(self, store: Callable[..., Store] | None = None) -> None:
         self.store = (
-            open_store(str(self.folder / "c.db"), worker=True, now=self.clock)
+            Store(str(self.folder / "c.db"), worker=True, now=self.clock)
             if store is None
             else store(str(self.folder / "c.db"), worker=True, now=self.clock)
         )

@@ -306,10 +306,10 @@ def test_what_was_planted_has_gone_where_it_belongs_so_the_search_had_something_
 def test_secrets_of_bodies_are_not_even_in_the_store_or_the_dead_letters(everything: Run) -> None:
     from datetime import UTC, datetime
 
-    from connector.store import open_store
+    from connector.store import Store
 
     kept = b"".join(path.read_bytes() for path in (everything.folder / "data").iterdir())
-    store = open_store(str(everything.folder / "data" / "connector.db"), worker=True, now=lambda: datetime.now(UTC))
+    store = Store(str(everything.folder / "data" / "connector.db"), worker=True, now=lambda: datetime.now(UTC))
     kept += b"".join(stored.event.body for stored in store.read_events(0, 1000))
     store.close()
     assert b"canary.eve@example.net" in kept

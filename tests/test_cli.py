@@ -25,7 +25,7 @@ from connector import config
 from connector.cli.main import plain_serve, run
 from connector.credentials import weakness
 from connector.dead_letters import DeadLetters, Letter
-from connector.store import open_store
+from connector.store import Store
 from tests.chaos.server import event
 from tests.far_sides.chat import Chat
 from tests.far_sides.hubspot_server import HubSpotServer
@@ -596,7 +596,7 @@ def _append(folder: Path, *bodies: dict[str, Any], name: str = "firstpromoter", 
     source = build_sources(settings)[name]
     (token,) = [found.options.token for found in settings.sources if found.name == name]
     header = (b"authorization", f"Bearer {token}".encode())
-    store = open_store(settings.store.url, worker=False, now=now)
+    store = Store(settings.store.url, worker=False, now=now)
     store.append([source.accept(InboundRequest([header], query, json.dumps(body).encode(), now())) for body in bodies])
     store.close()
 
@@ -952,7 +952,7 @@ def test_another_connector_on_our_port_is_not_taken_for_ours(
             installation.config.write_text(text)
         assert Shell(theirs.folder, capsys).type_for_json("status")["server"] == "ready"
         assert Shell(ours.folder, capsys).type_for_json("status")["server"] == "not running"
-        open_store(f"sqlite:///{ours.folder}/data/connector.db", worker=True, now=now).close()  # it was started once
+        Store(f"sqlite:///{ours.folder}/data/connector.db", worker=True, now=now).close()  # it was started once
         assert Shell(ours.folder, capsys).type_for_json("status")["server"] == "not running"
     finally:
         theirs.kill()

@@ -21,7 +21,7 @@ from connector.core.row import Cell, Row, load_cells
 from connector.core.sink import Outcome, Target, TargetOptions
 from connector.dead_letters import DeadLetters
 from connector.delivery import Retry, RouteWorker
-from connector.store import Store, open_store
+from connector.store import Store
 from tests.doubles import TableSink, World, as_row, event
 from tests.test_rest import Naps
 
@@ -824,7 +824,7 @@ def test_its_thread_finds_what_another_process_enqueued(world: World) -> None:
     thread = threading.Thread(target=world.worker.run)
     thread.start()
     time.sleep(0.1)  # by now it sleeps
-    visitor = open_store(str(world.folder / "c.db"), worker=False, now=world.clock)
+    visitor = Store(str(world.folder / "c.db"), worker=False, now=world.clock)
     visitor.resync("table/all")
     visitor.close()
     assert written.wait(30)

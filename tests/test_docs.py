@@ -45,7 +45,7 @@ from connector.sources.firstpromoter import webhooks as firstpromoter
 from connector.sources.rewardful import webhooks as rewardful
 from connector.sources.tolt import webhooks as tolt
 from connector.sources.uppromote import webhooks as uppromote
-from connector.store import open_store
+from connector.store import Store
 from tests.far_sides import platform_servers
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Reply
@@ -289,7 +289,7 @@ def test_a_backup_made_as_operations_says_can_be_put_back(tmp_path: Path, nurser
             installation.run(line)
     finally:
         installation.connector.kill()
-    store = open_store(str(tmp_path / "backup" / "connector.db"), worker=True, now=lambda: datetime.now(UTC))
+    store = Store(str(tmp_path / "backup" / "connector.db"), worker=True, now=lambda: datetime.now(UTC))
     assert store.record_ids() == ["firstpromoter:990000001"]
     assert [stored.event.topic for stored in store.events_of("firstpromoter:990000001")] == ["promoter_signed_up"]
     store.close()
@@ -480,7 +480,7 @@ def test_the_listing_in_extending_reads_all_pages_into_records(tmp_path: Path) -
         source: Any = example_source(
             api_key="k3y-of-the-example", campaign_id="c1", base_url=platform.url, requests_per_minute=6000
         )
-        store = open_store(str(tmp_path / "c.db"), worker=True, now=now)
+        store = Store(str(tmp_path / "c.db"), worker=True, now=now)
         report = backfill.read(
             source, backfill.Reading(), store, FileLock(tmp_path / "lock"), stop=threading.Event(), now=now
         )

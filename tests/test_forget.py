@@ -18,7 +18,7 @@ from connector.affiliates.forget import Busy, Gone, forget
 from connector.core.errors import StoreUnavailable
 from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event
-from connector.store import open_store
+from connector.store import Store
 from connector.store.model import LogLine, Overtaken, Pending, Result
 from tests.doubles import PlainSource, World, event
 from tests.running import Connector, Nursery
@@ -223,7 +223,7 @@ class Interrupted(PlainSource):
     def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
         folder, self.folder = self.folder, None
         if folder is not None:
-            visitor = open_store(str(folder / "c.db"), worker=False, now=lambda: event.received_at)
+            visitor = Store(str(folder / "c.db"), worker=False, now=lambda: event.received_at)
             gone = visitor.forget(["plain:7"], [s.seq for s in visitor.read_events(0, 9) if b'"7"' in s.event.body])
             assert gone.events == 1
             visitor.close()

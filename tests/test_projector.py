@@ -14,7 +14,7 @@ from connector.core.lenient import micros_of
 from connector.core.source import API_TOPIC, Event
 from connector.core.view import view
 from connector.projector import Projected, Projector
-from connector.store import Store, open_store
+from connector.store import Store
 from connector.store.model import Batch
 from tests.doubles import START, PlainSource, World, event
 
@@ -156,7 +156,7 @@ class _ForgetsMeanwhile(PlainSource):
 
     def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
         if not self.gone:
-            visitor = open_store(str(self._path), worker=False, now=lambda: START)
+            visitor = Store(str(self._path), worker=False, now=lambda: START)
             self.gone = visitor.forget(["plain:1"], [2]).events
             visitor.close()
         return super().normalize(event)
@@ -280,7 +280,7 @@ def test_an_event_that_is_committed_behind_a_later_one_is_projected(world: World
 
 def test_two_projectors_fold_every_event_exactly_once(world: World) -> None:
     world.store.append([event(n % 50, n, email=f"{n}@example.com") for n in range(2_000)])
-    visitor = open_store(str(world.folder / "c.db"), worker=False, now=world.clock)
+    visitor = Store(str(world.folder / "c.db"), worker=False, now=world.clock)
     second = Projector(
         visitor, {"plain": world.source}, world.letters, stop=world.stop, now=world.clock, batch_events=97
     )
@@ -328,7 +328,7 @@ def test_its_thread_finds_what_another_process_received(world: World) -> None:
     )  # fmt: skip
     thread = threading.Thread(target=projector.run)
     thread.start()
-    visitor = open_store(str(world.folder / "c.db"), worker=False, now=world.clock)
+    visitor = Store(str(world.folder / "c.db"), worker=False, now=world.clock)
     visitor.append([event(1, email="a@example.com")])
     visitor.close()
     assert came.wait(30)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from connector.core.source import Event
-from connector.store.store import open_store
+from connector.store.store import Store
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Fault, Reply
 from tests.running import root
@@ -55,7 +55,7 @@ mappings = ["mappings/hubspot.toml"]
             return done.stdout + done.stderr
 
         run("drain")
-        store = open_store(f"sqlite:///{tmp_path}/data/connector.db", worker=True, now=lambda: datetime.now(UTC))
+        store = Store(f"sqlite:///{tmp_path}/data/connector.db", worker=True, now=lambda: datetime.now(UTC))
         promoter = {"id": 1, "email": "ada@example.org", "status": "active"}
         body = {"event": {"id": 1, "type": "promoter_signed_up"}, "data": {"promoter": promoter}}
         moment = datetime.now(UTC)

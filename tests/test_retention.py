@@ -12,7 +12,7 @@ from pathlib import Path
 from connector import app, config
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
-from connector.store import open_store
+from connector.store import Store
 from tests.doubles import World
 from tests.running import root
 from tests.stores import project_all
@@ -83,7 +83,7 @@ def test_a_step_takes_no_more_than_it_is_asked_for(tmp_path: Path) -> None:
 
 def test_forgetting_twenty_thousand_events_holds_up_no_webhook(tmp_path: Path) -> None:
     chance = random.Random(4)
-    store = open_store(str(tmp_path / "c.db"), worker=True, now=lambda: datetime.now(UTC))
+    store = Store(str(tmp_path / "c.db"), worker=True, now=lambda: datetime.now(UTC))
     old = datetime.now(UTC) - timedelta(days=100)
     world_events = [event(number % 50, old, chance) for number in range(1000)]
     for copy in range(20):

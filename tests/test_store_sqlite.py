@@ -19,14 +19,14 @@ import pytest
 
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
-from connector.store import Store, open_store, worker_of
+from connector.store import Store, worker_of
 from connector.store.model import Batch, Saved, StoreDamaged, StoreInUse
 from connector.store.sqlite import Sqlite
 from tests.doubles import START, Clock, event
 
 
 def store_at(folder: Path, *, worker: bool = True, clock: Clock | None = None) -> Store:
-    return open_store(f"sqlite:///{folder}/c.db", worker=worker, now=clock or Clock())
+    return Store(f"sqlite:///{folder}/c.db", worker=worker, now=clock or Clock())
 
 
 @pytest.fixture
@@ -184,11 +184,11 @@ def test_a_damaged_body_is_reported_and_nothing_of_zstd_leaks(store: Store, tmp_
 _second_worker = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from connector.store import open_store
+from connector.store import Store
 from connector.store.model import StoreInUse
 from tests.doubles import Clock
 try:
-    open_store(sys.argv[1], worker=True, now=Clock()).close()
+    Store(sys.argv[1], worker=True, now=Clock()).close()
 except StoreInUse as error:
     print(error)
 """
@@ -348,9 +348,9 @@ _full_disk = """
 import json, resource, signal, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from connector.store import open_store
+from connector.store import Store
 from tests.doubles import Clock, event
-store = open_store(sys.argv[1] + "/c.db", worker=True, now=Clock())
+store = Store(sys.argv[1] + "/c.db", worker=True, now=Clock())
 answers = {}
 came = threading.Semaphore(0)
 def deliver(tickets, error):
@@ -396,10 +396,10 @@ def test_a_full_disk_is_answered_and_left_behind_without_a_restart(tmp_path: Pat
 
 _killed = """
 import sys, threading
-from connector.store import open_store
+from connector.store import Store
 sys.path.insert(0, sys.argv[3])
 from tests.doubles import Clock, event
-store = open_store(sys.argv[1] + "/c.db", worker=True, now=Clock())
+store = Store(sys.argv[1] + "/c.db", worker=True, now=Clock())
 places = threading.Semaphore(100)
 def deliver(tickets, error):
     assert error is None

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from connector.dead_letters import DeadLetters
-from connector.store import open_store
+from connector.store import Store
 from tests.running import Connector, Nursery, now, root
 
 payloads = root.parent / "shared" / "payloads"
@@ -96,7 +96,7 @@ def test_the_secrets_in_published_bodies_are_nowhere_on_the_disk(connector: Conn
     for path in connector.folder.rglob("*"):
         if path.is_file():
             assert planted.encode() not in path.read_bytes(), path
-    store = open_store(f"sqlite:///{connector.folder / 'data' / 'connector.db'}", worker=False, now=now)
+    store = Store(f"sqlite:///{connector.folder / 'data' / 'connector.db'}", worker=False, now=now)
     (stored,) = store.read_events(0, 10)
     store.close()
     assert planted.encode() not in stored.event.body  # also unpacked
@@ -173,7 +173,7 @@ def test_a_promoter_in_three_campaigns_keeps_three_memberships(connector: Connec
         connector.send("firstpromoter", _fp(number, "promoter_accepted", f"2025-01-0{number}T10:00:00Z", data))
     connector.wait_for({"firstpromoter:8": {"Visitors": "6", "Sales": "3"}})
     connector.stop()
-    store = open_store(f"sqlite:///{connector.folder / 'data' / 'connector.db'}", worker=False, now=now)
+    store = Store(f"sqlite:///{connector.folder / 'data' / 'connector.db'}", worker=False, now=now)
     facts = store.load(["firstpromoter:8"])["firstpromoter:8"].facts
     store.close()
     text = facts.decode() if isinstance(facts, bytes) else str(facts)
@@ -474,7 +474,7 @@ def test_sigkill_at_any_moment_loses_no_answered_event_and_halves_no_file(
     # What is still pending at a stop is written after the next start: wait until nothing is.
     connector.wait_until(lambda: connector.status().waiting == 0 == _counted(connector)[2], seconds=60)
     connector.stop()
-    store = open_store(f"sqlite:///{tmp_path / 'data' / 'connector.db'}", worker=False, now=now)
+    store = Store(f"sqlite:///{tmp_path / 'data' / 'connector.db'}", worker=False, now=now)
     kept: set[str] = set()
     after = 0
     while events := store.read_events(after, 5000):

@@ -14,7 +14,7 @@ from connector import logs
 from connector.core.source import Event, SourceOptions
 from connector.sources.everflow.webhooks import Everflow
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from connector.store import Store, open_store
+from connector.store import Store
 from connector.topics import StrangeTopics, is_strange, met
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -26,7 +26,7 @@ sources = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_store(str(tmp_path / "c.db"), worker=True, now=lambda: NOON)
+    store = Store(str(tmp_path / "c.db"), worker=True, now=lambda: NOON)
     yield store
     store.close()
 

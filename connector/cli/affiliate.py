@@ -22,7 +22,7 @@ from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
 from connector.core.words import did_you_mean
 from connector.settings import Config
-from connector.store import Store, open_store
+from connector.store import Store
 from connector.store.model import StoreInUse
 
 AffiliateArgument = Annotated[str, typer.Argument(help="Its id, as in firstpromoter:41, or its e-mail address.")]
@@ -161,9 +161,9 @@ def forget(
     settings = load(config)
     expect_a_store(settings, f'no affiliate has the ID or e-mail address "{affiliate}"')
     try:
-        store, exclusive = open_store(settings.store.url, worker=True, now=now), True
+        store, exclusive = Store(settings.store.url, worker=True, now=now), True
     except StoreInUse:
-        store, exclusive = open_store(settings.store.url, worker=False, now=now), False
+        store, exclusive = Store(settings.store.url, worker=False, now=now), False
     try:
         meant = whom(store, [source.name for source in settings.sources], affiliate)
         if not meant.record_ids and not meant.addresses:

@@ -27,7 +27,7 @@ from connector.core.sink import Sink
 from connector.core.words import unknown_word
 from connector.dead_letters import DeadLetters
 from connector.settings import Config, RouteConfig, SinkConfig, SourceConfig
-from connector.store import Store, open_store, worker_of
+from connector.store import Store, worker_of
 
 ConfigOption = Annotated[
     Path | None,
@@ -81,7 +81,7 @@ def expect_a_store(settings: Config, otherwise: str) -> None:
 @contextmanager
 def visited(settings: Config) -> Iterator[Store]:
     """The store, beside a server that may be running; made when it is not there."""
-    store = open_store(settings.store.url, worker=False, now=now)
+    store = Store(settings.store.url, worker=False, now=now)
     try:
         yield store
     finally:

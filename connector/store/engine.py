@@ -5,7 +5,7 @@ The statements are one text for all databases. Their marks are ``?``; what diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,16 +21,16 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """One database. Every method may be called from any thread.
+    """One database. Every method may be called from any thread, and raises StoreUnavailable.
 
     Attributes:
-        name: what people know it by: the path of its file, or its host and name; no password.
+        name: what people know it by; no password.
         serial: the type of a primary key that the database counts up; no number is used again.
         blob: the type of bytes.
-        without_rowid: ends a table that is kept in the order of its primary key, where that is a choice.
-        catalog: the statement that selects the names of the tables that there are.
-        lock_rows: ends a SELECT whose rows no other transaction may change until the transaction ends.
-        take_rows: the same, for the rows of the table ``p``; rows that another transaction has locked are left out.
+        without_rowid: ends a table that is kept in the order of its primary key.
+        catalog: selects the names of the tables that there are.
+        lock_rows: ends a SELECT whose rows no other transaction may change until this one ends.
+        take_rows: the same, for the rows of the table ``p``; rows that are locked already are left out.
         shared: several processes write at the same time; they wait for each other row by row, so a statement must
             name its rows in the order of their keys.
         poll_seconds: how soon a process should notice what another one has committed.
@@ -49,37 +49,26 @@ class Engine(Protocol):
     clock_offset: int
 
     def reading(self) -> AbstractContextManager[Session]:
-        """Look at what is committed.
-
-        Raises:
-            StoreUnavailable: the database can't be read; the next call tries afresh.
-        """
-        ...
+        """One snapshot of what is committed."""
 
     def writing(self) -> AbstractContextManager[Session]:
         """A transaction: committed and on the disk at the end, nothing of it on an error.
 
         Raises:
-            StoreUnavailable: it could not be committed; the next call tries afresh.
             Unstorable: the database can't keep these values.
         """
-        ...
 
     def making(self) -> AbstractContextManager[Session]:
-        """``writing``, for one process at a time: tables are made and changed in it."""
-        ...
+        """``writing``, for one process at a time: tables are made in it."""
 
     def compare_clocks(self) -> None:
         """This process's clock was set: measure ``clock_offset`` again."""
-        ...
 
     def erase(self, rebuild_up_to_bytes: int | None) -> bool:
         """See ``Store.erase``."""
-        ...
 
     def close(self) -> None:
         """Close every connection. Threads that use them must have ended."""
-        ...
 
 
 class Part:
@@ -98,8 +87,7 @@ class Part:
         """Call *callback* (quick, must not raise) whenever more may be pending than before."""
         self._on_pending.append(callback)
 
-    @staticmethod
-    def _ring(callbacks: Iterable[Callable[[], None]]) -> None:
+    def _ring(self, callbacks: Sequence[Callable[[], None]]) -> None:
         for callback in callbacks:
             callback()
 
@@ -139,11 +127,7 @@ def marks(values: Sequence[Any]) -> str:
 
 
 def insert(sql: Session, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> list[Any]:
-    """``INSERT`` many rows with few statements.
-
-    Args:
-        head: what comes before ``VALUES``, *tail* what comes after them.
-        rows: in the order of their keys; each key once where *tail* updates.
+    """``INSERT`` many rows, in the order of their keys, with few statements; each key once where *tail* updates.
 
     Returns:
         What *tail* says with ``RETURNING``; else nothing.

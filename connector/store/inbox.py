@@ -32,11 +32,8 @@ class Inbox(Part):
         self._intake = Intake(self.append, deliver, limit)
 
     def submit(self, events: Sequence[Event], tickets: Sequence[object]) -> None:
-        """Hand over *events*; ``deliver`` will be called with each one's ticket, among a group. Never blocks.
-
-        Raises:
-            StoreUnavailable: too many wait already; none of these was taken.
-        """
+        """Hand over *events*; ``deliver`` will be called with each one's ticket, among a group. Never blocks: with
+        StoreUnavailable too many wait already, and none of these was taken."""
         assert self._intake is not None, "start_intake comes first"
         self._intake.submit(events, tickets)
 

@@ -41,13 +41,12 @@ class People(Part):
         with self._engine.writing() as sql:
             if value is None:
                 sql.execute("DELETE FROM notes WHERE owner = ? AND key = ?", (owner, key))
-            else:
-                insert(
-                    sql,
-                    "INSERT INTO notes (owner, key, value)",
-                    [(owner, key, value)],
-                    " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
-                )
+                return
+            sql.execute(
+                "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
+                " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
+                (owner, key, value),
+            )
 
     # ------------------------------------------------ status
 

@@ -19,25 +19,6 @@ from connector.store.url import is_postgres, path_of
 from connector.store.worker import file_held, holder_of_file, holder_of_lease, lease_held
 
 
-def open_store(url: str, *, worker: bool, now: Callable[[], datetime]) -> Store:
-    """The store at *url*, made when it is not there.
-
-    Args:
-        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db`` (or just a path, as text), or
-            ``postgresql://user@host/database``.
-        worker: True for the one process that projects and delivers (``serve``, ``drain``); it holds the store's lock.
-            False for a visitor (``status``, ``dead-letters replay``, ``backfill``), who may look, append and enqueue
-            while a worker runs.
-        now: aware UTC.
-
-    Raises:
-        StoreInUse: another worker has it.
-        StoreDamaged: it is damaged or not ours; it is not changed.
-        StoreUnavailable: it can't be opened or made.
-    """
-    return Store(url, worker=worker, now=now)
-
-
 def worker_of(url: str) -> str | None:
     """Which worker holds the store at *url*, in this process or another, as it calls itself; None: nobody does.
 
@@ -54,10 +35,21 @@ def worker_of(url: str) -> str | None:
 
 
 class Store(Inbox, Records, PendingRecords, People):
-    """Every method may be called from any thread.
+    """Made when it is not there. Every method may be called from any thread.
 
     Everything raises StoreUnavailable when the disk is full, the database is gone or locked for too long; the next call
     tries afresh, so the program recovers without a restart.
+
+    Args:
+        url: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` (or just a path), or
+            ``postgresql://user@host/database``.
+        worker: True for the one process that projects and delivers. False for a visitor (``status``, ``backfill``),
+            who may look, append and enqueue while a worker runs.
+        now: aware UTC.
+
+    Raises:
+        StoreInUse: another worker has it.
+        StoreDamaged: it is damaged or not ours; it is not changed.
     """
 
     def __init__(self, url: str, *, worker: bool, now: Callable[[], datetime]) -> None:
@@ -68,11 +60,14 @@ class Store(Inbox, Records, PendingRecords, People):
                     stack.enter_context(file_held(path_of(url)))
             engine = stack.enter_context(closing(_engine(url)))
             super().__init__(engine, now)
+            self.poll_seconds = engine.poll_seconds  # how soon to look for what another process has committed
             prepare(engine, now())
             if worker and engine.shared:
                 stack.enter_context(lease_held(engine))
-            if worker:
-                self._free_leases()
+            if worker:  # there is one at a time: only a dead one can have left these
+                with engine.writing() as sql:
+                    text = "UPDATE pending SET due_at = ?, token = NULL WHERE token IS NOT NULL"
+                    sql.execute(text, (self._due_now(),))
             self._closing = stack.pop_all()
 
     def close(self) -> None:
@@ -80,16 +75,6 @@ class Store(Inbox, Records, PendingRecords, People):
         if self._intake is not None:
             self._intake.close()
         self._closing.close()
-
-    def _free_leases(self) -> None:
-        """Only a dead worker can have left these: there is one at a time, and that is this one."""
-        with self._engine.writing() as sql:
-            sql.execute("UPDATE pending SET due_at = ?, token = NULL WHERE token IS NOT NULL", (self._due_now(),))
-
-    @property
-    def poll_seconds(self) -> float:
-        """How soon to look for what another process has committed."""
-        return self._engine.poll_seconds
 
 
 def _engine(url: str) -> Engine:

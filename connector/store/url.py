@@ -18,11 +18,7 @@ def path_of(url: str) -> Path:
 
 
 def named_store(url: str) -> str:
-    """*url* itself.
-
-    Raises:
-        ValueError: it names no store; says what it should be.
-    """
+    """*url* itself; a ValueError says what it should be."""
     if is_postgres(url):
         if not urlsplit(url).path.strip("/"):
             raise ValueError('wants the name of a database, like "postgresql://user@host/connector"')

@@ -70,12 +70,12 @@ def holder_of_file(path: Path) -> str | None:
     if not lock.path.exists():
         return None
     try:
-        if not lock.acquire(wait=False):
-            return lock.read_note() or "unknown"
+        if lock.acquire(wait=False):
+            lock.release()
+            return None
     except OSError:
         return None
-    lock.release()
-    return None
+    return lock.read_note() or "unknown"
 
 
 @contextmanager
@@ -92,7 +92,13 @@ def lease_held(engine: Engine) -> Iterator[None]:
             raise _in_use(engine.name, holder_of_lease(engine))
         time.sleep(0.2)
     stop = threading.Event()
-    thread = threading.Thread(target=_renew_until, args=(engine, own, stop), name="store-lease", daemon=True)
+
+    def renew() -> None:
+        while not stop.wait(_RENEWING_SECONDS):
+            with suppress(StoreUnavailable):
+                renew_lease(engine, own)
+
+    thread = threading.Thread(target=renew, name="store-lease", daemon=True)
     thread.start()
     try:
         yield
@@ -101,12 +107,6 @@ def lease_held(engine: Engine) -> Iterator[None]:
         thread.join()
         with suppress(StoreUnavailable):
             renew_lease(engine, own, -1)
-
-
-def _renew_until(engine: Engine, own: str, stop: threading.Event) -> None:
-    while not stop.wait(_RENEWING_SECONDS):
-        with suppress(StoreUnavailable):
-            renew_lease(engine, own)
 
 
 def renew_lease(engine: Engine, holder: str, seconds: float = _LEASE_SECONDS) -> bool:

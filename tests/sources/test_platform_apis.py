@@ -27,7 +27,7 @@ from connector.sources.dub.webhooks import Dub
 from connector.sources.rewardful.webhooks import Rewardful
 from connector.sources.tolt.webhooks import Tolt
 from connector.sources.uppromote.webhooks import UpPromote
-from connector.store.store import open_store
+from connector.store.store import Store
 from tests.far_sides import platform_servers as servers
 from tests.sources.promises import TOKEN
 
@@ -55,7 +55,7 @@ class World:
         self.source = source(kind, source.Options.model_validate(options))
         self.stop = threading.Event()
         self.ahead = timedelta(0)
-        self.store = open_store(str(folder / "c.db"), worker=True, now=self.now)
+        self.store = Store(str(folder / "c.db"), worker=True, now=self.now)
         self.store.enroll(["table/all"])
         self.letters = DeadLetters(folder / "dead.jsonl", now=self.now)
         self.projector = Projector(self.store, {kind: self.source}, self.letters, stop=self.stop, now=self.now)
