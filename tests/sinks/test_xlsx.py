@@ -32,7 +32,7 @@ from openpyxl.worksheet.table import Table
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Sink, Target
-from connector.sinks.files.xlsx_file import Results, XlsxFile, XlsxOptions, XlsxTable
+from connector.sinks.files.xlsx_file import XlsxBook, XlsxFile, XlsxOptions
 from tests.sinks import promises
 from tests.sinks.killing import kill_writers
 from tests.sinks.promises import Harness, SinkPromises, full_row
@@ -338,7 +338,7 @@ def test_a_computed_key_is_found_and_keeps_its_result(harness: XlsxHarness) -> N
 
 def test_more_links_than_excel_takes_are_written_as_text(harness: XlsxHarness) -> None:
     book = openpyxl.Workbook()
-    table = XlsxTable(book, look_target(), Results())
+    table = XlsxBook(book).table(look_target())
     table.add_columns(looked_at)
     sheet = book["Affiliates"]
     sheet["Z9"].hyperlink = "https://example.com"
@@ -374,14 +374,14 @@ def test_amounts_show_the_currency_that_their_row_names(harness: XlsxHarness) ->
 @given(st.sets(st.integers(2, 9), min_size=1))
 def test_the_rows_that_are_dropped_are_gone_and_the_others_keep_their_order(gone: set[int]) -> None:
     book = filled_book(8)
-    XlsxTable(book, keyed_target(), Results()).drop(gone)
+    XlsxBook(book).table(keyed_target()).drop(gone)
     kept = [f"a:{row}" for row in range(2, 10) if row not in gone]
     assert [cells[0] for cells in book["Affiliates"].values] == ["Key", *kept]
 
 
 def test_dropping_many_rows_moves_the_others_once() -> None:
     def seconds(gone: Iterable[int]) -> float:
-        table = XlsxTable(filled_book(4_000), keyed_target(), Results())
+        table = XlsxBook(filled_book(4_000)).table(keyed_target())
         started = time.process_time()
         table.drop(gone)
         return time.process_time() - started

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic import field_validator, model_validator
 
 from connector.core.errors import NeedsAction
 from connector.core.headers import match_headers
-from connector.core.keys import canonical_key
+from connector.core.keys import canonical_key, text_of
 from connector.core.row import Cell, Column
 from connector.core.sink import SinkOptions, Target
 from connector.sinks.files.plan import (
@@ -54,14 +54,9 @@ _STARTS_FORMULA = f"(?:[{_SKIPPED}]*{_TRIGGER}|'*[\\t\\r\\n])"
 _MIDDLE = f"(?<=[{_SEPARATORS}])(?P<guards>'*)(?=[{_SKIPPED}]*{_TRIGGER})"
 _CALLS = re.compile(r"[(|!]")
 
-# Nearly all cells are ordinary text and need only this one look.
-_SUSPECT = re.compile(f"(?:^|[{_SEPARATORS}])[{_SKIPPED}]*{_TRIGGER}|^'*[\\t\\r\\n]")
-
 
 def guarded(text: str) -> str:
     """*text* with an apostrophe before whatever a spreadsheet could take for a formula; ``unguarded`` undoes it."""
-    if not _SUSPECT.search(text):
-        return text
     if _CALLS.search(text):
         text = re.sub(_MIDDLE, lambda found: found["guards"] + "'", text)
     return "'" + text if re.match(_STARTS_FORMULA, text) else text
@@ -69,9 +64,7 @@ def guarded(text: str) -> str:
 
 def unguarded(text: str) -> str:
     """What ``guarded`` was given. Text that a person typed without the guard comes back as it is."""
-    if "'" not in text or not _SUSPECT.search(text):
-        return text
-    if text[0] == "'" and re.match(_STARTS_FORMULA, text):
+    if text.startswith("'") and re.match(_STARTS_FORMULA, text):
         text = text[1:]
     if _CALLS.search(text):
         text = re.sub(_MIDDLE, lambda found: found["guards"][:-1], text)
@@ -94,21 +87,15 @@ def cell_text(column: Column, cell: Cell, decimal: str = ".") -> str:
     Args:
         decimal: the sign before the decimals of an amount.
     """
-    if cell is None:
-        return ""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, int):
-        return str(cell)
-    if isinstance(cell, Decimal):
-        return format(cell, "f").replace(".", decimal)
     if isinstance(cell, datetime):
         # With a "T", an offset or parts of a second, spreadsheet programs take it for text. As in Excel and Sheets: the
         # clock of the zone that the mapping names.
         return cell.replace(tzinfo=None).isoformat(" ", "seconds")
-    if isinstance(cell, date):
-        return cell.isoformat()
-    text = without_control_characters(cell if isinstance(cell, str) else ", ".join(cell))
+    if isinstance(cell, Decimal):
+        return format(cell, "f").replace(".", decimal)
+    if not isinstance(cell, str | tuple):
+        return text_of(cell)
+    text = without_control_characters(text_of(cell))
     if column.type == "phone" and _CHECKED_PHONE_NUMBER.fullmatch(text):
         return text  # digits call nothing, and a dialler would get the apostrophe
     return guarded(text)

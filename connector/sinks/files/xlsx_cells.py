@@ -123,28 +123,19 @@ def decode(column: Column, raw: Any) -> Cell:
         if column.type in {"money", "number"}:
             return Decimal(repr(raw))
         return int(raw) if isinstance(raw, int) or raw.is_integer() else Decimal(repr(raw))
-    if isinstance(raw, datetime):
-        return raw.date() if column.type == "date" else raw
-    return raw if raw is None or isinstance(raw, date) else str(raw)
-
-
-def same(column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG001 - the cells know their types
-    """Whether the cell *there* already shows *raw*."""
-    if there in (None, "") or raw in (None, ""):
-        return there in (None, "") and raw in (None, "")
-    if isinstance(there, bool) or isinstance(raw, bool):
-        return there is raw
-    if isinstance(raw, Link):
-        return bool(there in (raw, raw.address))  # older versions wrote the address as text
-    if isinstance(raw, int | Decimal):
-        return isinstance(there, int | float | Decimal) and float(there) == float(raw)
-    if isinstance(raw, datetime):
-        return isinstance(there, datetime) and there.replace(microsecond=0) == raw
     if isinstance(raw, date):
-        if isinstance(there, datetime):
-            return there.time() == time() and there.date() == raw
-        return bool(there == raw)
-    return isinstance(there, str) and there == raw
+        if column.type == "date":
+            return raw.date() if isinstance(raw, datetime) else raw
+        return raw.replace(microsecond=0) if isinstance(raw, datetime) else datetime.combine(raw, time())
+    return None if raw is None else str(raw)
+
+
+def same(column: Column, there: Any, raw: Any) -> bool:
+    """Whether the cell *there* already shows *raw*."""
+    if isinstance(there, Formula):
+        return False
+    old, new = decode(column, there), decode(column, raw)
+    return isinstance(old, bool) is isinstance(new, bool) and old == new
 
 
 def _text(column: Column, text: str) -> str:

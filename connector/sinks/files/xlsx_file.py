@@ -45,10 +45,10 @@ class XlsxTable:
     most_links = 65_000
     """Excel takes 65,530 in a tab; with more it calls the file damaged. Further addresses are written as text."""
 
-    def __init__(self, book: Any, target: Target, results: Results) -> None:
-        self._book = book
+    def __init__(self, file: XlsxBook, target: Target) -> None:
+        self._file = file
+        self._book = book = file.book
         self._target = target
-        self._results = results
         tab = target.options.tab.casefold()
         self._sheet: Any = next((book[name] for name in book.sheetnames if name.casefold() == tab), None)
         self._look: Look | None = None  # of a tab that we made
@@ -72,7 +72,7 @@ class XlsxTable:
         if first_rows:
             self._header_row = header_among(first_rows, target.key)
             cells = [self._sheet.cell(self._header_row, column) for column in range(1, width + 1)]
-            shown = [self._results.shown(cell) for cell in cells]
+            shown = [self._file.shown(cell) for cell in cells]
             self._header = [
                 text_of(raw_of(cell)) if text is None else text for cell, text in zip(cells, shown, strict=True)
             ]
@@ -87,7 +87,7 @@ class XlsxTable:
             # Below a blank cell, it is not a key but a note of people.
             needed += takewhile(lambda cell: cell.value is not None, self._cells_below_header(found[self._target.key]))
         for cell in needed:
-            if self._results.shown(cell) == "":
+            if self._file.shown(cell) == "":
                 raise NeedsAction(
                     f"the cell {cell.coordinate} of the tab {self._sheet.title} is computed, and the file does not say "
                     "what it shows: open the file in Excel and save it, or type its text; nothing was changed."
@@ -119,7 +119,7 @@ class XlsxTable:
 
     def keys(self, position: int) -> Iterator[tuple[int, str]]:
         for cell in self._cells_below_header(position):
-            shown = self._results.shown(cell)
+            shown = self._file.shown(cell)
             key = self.key_of(raw_of(cell)) if shown is None else canonical_key(shown)
             if key:
                 yield cell.row, key
@@ -218,40 +218,32 @@ class XlsxTable:
 # ---------------------------------------------------------------- the workbook
 
 
-class Results:
-    """What formulas show, as the last program computed them."""
+class XlsxBook:
+    """A workbook in memory."""
 
-    def __init__(self, content: bytes = b"") -> None:
+    def __init__(self, book: Any, content: bytes = b"") -> None:
+        self.book = book
         self._content = content
         self._computed: Any = None
-        self.known: dict[Any, str] = {}
-        """By cell: all that was asked for."""
+        self._shown: dict[Any, str] = {}
+
+    def table(self, target: Target) -> XlsxTable:
+        self._table = XlsxTable(self, target)
+        return self._table
+
+    def dump(self, now: datetime) -> bytes:
+        self._table.note_update(now)
+        return dump(self.book, self._shown)
 
     def shown(self, cell: Any) -> str | None:
         """What a cell shows if a formula makes it, "" when the file does not say; None for any other cell."""
         if cell.data_type != "f":
             return None
-        if cell not in self.known:
+        if cell not in self._shown:
             if self._computed is None:
                 self._computed = openpyxl.load_workbook(io.BytesIO(self._content), data_only=True)
-            self.known[cell] = text_of(self._computed[cell.parent.title].cell(cell.row, cell.column).value)
-        return self.known[cell]
-
-
-class XlsxBook:
-    """A workbook in memory."""
-
-    def __init__(self, book: Any, content: bytes = b"") -> None:
-        self._book = book
-        self._results = Results(content)
-
-    def table(self, target: Target) -> XlsxTable:
-        self._table = XlsxTable(self._book, target, self._results)
-        return self._table
-
-    def dump(self, now: datetime) -> bytes:
-        self._table.note_update(now)
-        return dump(self._book, self._results.known)
+            self._shown[cell] = text_of(self._computed[cell.parent.title].cell(cell.row, cell.column).value)
+        return self._shown[cell]
 
 
 class XlsxOptions(TableFileOptions):

@@ -9,7 +9,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from openpyxl.cell.cell import MergedCell
 from openpyxl.formatting.formatting import ConditionalFormattingList
@@ -19,14 +19,6 @@ from openpyxl.worksheet.formula import ArrayFormula
 _LAST_ROW_OF_EXCEL = 1_048_576
 
 _Span = tuple[int, int]
-
-
-class _Move(Protocol):
-    """Where rows go. A *span* is a range of rows, which grows, moves or shrinks as a whole; None: it is gone."""
-
-    def row(self, row: int) -> int | None: ...
-
-    def span(self, top: int, bottom: int) -> _Span | None: ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +57,10 @@ class _Deleted:
     def span(self, top: int, bottom: int) -> _Span | None:
         top, bottom = top - bisect_left(self.gone, top), bottom - bisect_right(self.gone, bottom)
         return (top, bottom) if top <= bottom else None
+
+
+_Move = _Added | _Deleted
+"""Where rows go. A *span* is a range of rows, which grows, moves or shrinks as a whole; None: it is gone."""
 
 
 def add_rows(book: Any, sheet: Any, *, header: int, last: int, count: int) -> int:
