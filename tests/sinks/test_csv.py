@@ -427,6 +427,15 @@ def test_a_row_is_found_again_by_a_key_of_any_type(harness: CsvHarness, key: str
     assert [cells["Name"] for cells in harness.rows()] == ["Cy"]
 
 
+def test_a_row_that_moves_is_found_again_by_a_key_of_any_type(harness: CsvHarness) -> None:
+    target = harness.target(name_only)
+    harness.sink().write(target, [row("a:1", Name="Ada")])
+    for name in ("Bob", "Cy"):
+        moved = Row("a:1", "12.5", {"Key": Decimal("12.50"), "Name": name}, moved_from="a:1")
+        harness.sink().write(target, [moved])
+    assert harness.raw()[1:] == [["12.5", "Cy"]]
+
+
 def test_a_cell_without_a_place_costs_only_itself_where_the_mapping_says_so(harness: CsvHarness) -> None:
     target = harness.target([Column("Key"), Column("Name"), Column("Bio", on_error="leave_empty")])
     (outcome,) = harness.sink().write(target, [row("a:1", Name="Ada", Bio="\udfff")])

@@ -11,6 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
@@ -285,14 +286,10 @@ class CsvOptions(TableFileOptions):
     @field_validator("encoding")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        try:
-            codec = codecs.lookup(name)
-            ascii_is_ascii = "a,".encode(name) == b"a,"
-        except LookupError:
-            raise ValueError(f'"{name}" is not an encoding; leave it out for "utf-8"') from None
-        if not ascii_is_ascii:
-            raise ValueError(f'"{name}" can\'t be used here; leave it out for "utf-8"')
-        return codec.name
+        with suppress(LookupError):
+            if "a,".encode(name) == b"a,":
+                return codecs.lookup(name).name
+        raise ValueError(f'"{name}" is not an encoding that can be used here; leave it out for "utf-8"')
 
 
 class CsvFile(TableFile):

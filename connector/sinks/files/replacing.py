@@ -153,21 +153,15 @@ def _lock(handle: int) -> None:
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def office_lock_of(path: Path) -> Path | None:
-    """The lock file that Excel (``~$name``) or LibreOffice (``.~lock.name#``) leaves beside a file that it has open."""
+def open_elsewhere(path: Path) -> str | None:
+    """The words for a file that Excel (``~$name``) or LibreOffice (``.~lock.name#``) has open; None when none has."""
     for name in (f"~${path.name}", f".~lock.{path.name}#"):
-        mark = path.with_name(name)
-        if mark.exists():
-            return mark
+        if path.with_name(name).exists():
+            return (
+                f"{path.name} is open in Excel or LibreOffice (its lock file {name} is beside it): close it there, or "
+                "delete the lock file if nobody has it open; writing continues by itself"
+            )
     return None
-
-
-def open_elsewhere(path: Path, mark: Path) -> str:
-    """The words for a file that an office program has open."""
-    return (
-        f"{path.name} is open in Excel or LibreOffice (its lock file {mark.name} is beside it): close it there, or "
-        "delete the lock file if nobody has it open; writing continues by itself"
-    )
 
 
 def translated(error: OSError, path: Path) -> TryLater | NeedsAction:

@@ -15,14 +15,13 @@ from typing import ClassVar, Literal, TypeVar
 
 from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.headers import look_alike
-from connector.core.row import Column, Row
+from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
 from connector.sinks.files.plan import Document, Table, carry_out, locate, make_plan, missing_columns
 from connector.sinks.files.replacing import (
     ChangedMeanwhile,
     Signature,
     lock_of,
-    office_lock_of,
     open_elsewhere,
     read_file,
     replace_file,
@@ -102,9 +101,9 @@ class TableFile:
             folder = folder.parent
         if not os.access(folder, os.W_OK | os.X_OK):
             findings.append(Finding("problem", str(path), f"the folder {folder} is not writable: give it to our user"))
-        mark = office_lock_of(path)
-        if mark is not None:
-            findings.append(Finding("notice", str(path), open_elsewhere(path, mark)))
+        words = open_elsewhere(path)
+        if words is not None:
+            findings.append(Finding("notice", str(path), words))
         try:
             findings += self._with_table(target, lambda _, table: self._table_findings(target, table))
         except (NeedsAction, TryLater) as error:
@@ -206,9 +205,9 @@ class TableFile:
 
     def _save(self, document: Document) -> None:
         """Raises TryLater, ChangedMeanwhile, OSError."""
-        mark = office_lock_of(self._path)
-        if mark is not None:
-            raise TryLater(open_elsewhere(self._path, mark), after=10.0)
+        words = open_elsewhere(self._path)
+        if words is not None:
+            raise TryLater(words, after=10.0)
         content = document.dump(self._host.now())
         self._path.parent.mkdir(parents=True, exist_ok=True)
         sweep(self._path)
@@ -221,30 +220,26 @@ def _filled_note(target: Target) -> str:
 
 
 def _column_findings(table: Table, target: Target) -> list[Finding]:
-    positions = locate(table, target)
-    findings = [_column_finding(table, target, column, found=column.name in positions) for column in target.columns]
+    headers, positions = dict(enumerate(table.headers())), locate(table, target)
+    findings: list[Finding] = []
+    for column in target.columns:
+        alike = [headers[place] for place in look_alike(headers, column.name)]
+        level: Literal["ok", "notice", "problem"] = "notice"
+        if column.name not in positions:
+            text = "is missing; the first write makes it"
+            if column.name == target.key or target.options.missing_columns == "stop":
+                text, level = "is missing", "problem"
+            if alike:
+                text += f" (which of {', '.join(alike)} is meant?)"
+        elif len(alike) > 1:
+            text = "is in the header more than once; the first that reads exactly so is used"
+        else:
+            text, level = "found", "ok"
+        findings.append(Finding(level, column.name, text, {"type": column.type, "overwrite": column.overwrite}))
     if target.key in positions:
         rows_of = Counter(key for _, key in table.keys(positions[target.key]))
         several = sum(1 for rows in rows_of.values() if rows > 1)
         if several:
-            findings.append(
-                Finding("notice", target.key, f"{several} keys are in more than one row; only the first is updated")
-            )
+            text = f"{several} keys are in more than one row; only the first is updated"
+            findings.append(Finding("notice", target.key, text))
     return findings
-
-
-def _column_finding(table: Table, target: Target, column: Column, *, found: bool) -> Finding:
-    headers = dict(enumerate(table.headers()))
-    alike = [headers[place] for place in look_alike(headers, column.name)]
-    level: Literal["ok", "notice", "problem"]
-    if found and len(alike) > 1:
-        text, level = "is in the header more than once; the first that reads exactly so is used", "notice"
-    elif found:
-        text, level = "found", "ok"
-    elif column.name == target.key or target.options.missing_columns == "stop":
-        text, level = "is missing", "problem"
-    else:
-        text, level = "is missing; the first write makes it", "notice"
-    if not found and alike:
-        text += f" (which of {', '.join(alike)} is meant?)"
-    return Finding(level, column.name, text, {"type": column.type, "overwrite": column.overwrite})
