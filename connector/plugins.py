@@ -17,12 +17,12 @@ class UnusablePlugin(Exception):
 
 def source_types() -> tuple[str, ...]:
     """The types of sources that installed packages offer, sorted."""
-    return tuple(sorted(_offered("source")))
+    return tuple(sorted(_installed()["source"]))
 
 
 def sink_types() -> tuple[str, ...]:
     """The types of sinks that installed packages offer, sorted."""
-    return tuple(sorted(_offered("sink")))
+    return tuple(sorted(_installed()["sink"]))
 
 
 def source_class(type_name: str) -> type[Source]:
@@ -44,7 +44,7 @@ def sink_class(type_name: str) -> type[Sink]:
 
 
 def _load(kind: str, type_name: str) -> Any:
-    offered = _offered(kind)
+    offered = _installed()[kind]
     if not offered:
         raise UnusablePlugin(f"no installed package offers any {kind}; is the connector itself installed?")
     if type_name not in offered:
@@ -57,10 +57,13 @@ def _load(kind: str, type_name: str) -> Any:
 
 
 @cache
-def _offered(kind: str) -> dict[str, EntryPoint]:
-    """Every installed package's plug-ins by type; another package can't take the place of one of ours."""
-    points = sorted(entry_points(group=f"connector.{kind}s"), key=_is_ours)
-    return {point.name: point for point in points}
+def _installed() -> dict[str, dict[str, EntryPoint]]:
+    """Every installed package's plug-ins by kind and type; another package can't take the place of one of ours."""
+    every = entry_points()  # once: it reads a file of each installed package
+    return {
+        kind: {point.name: point for point in sorted(every.select(group=f"connector.{kind}s"), key=_is_ours)}
+        for kind in ("source", "sink")
+    }
 
 
 def _is_ours(point: EntryPoint) -> bool:
