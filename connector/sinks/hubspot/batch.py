@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from connector.core.errors import NeedsAction
 from connector.core.quoting import quoted
-from connector.sinks.hubspot.client import Answer, HubSpotApi
+from connector.sinks.hubspot.client import HubSpotApi
 from connector.sinks.hubspot.errors import Failure, failure_of, failures_in
 from connector.sinks.hubspot.properties import Plan
 from connector.sinks.hubspot.records import (
@@ -28,7 +27,6 @@ from connector.sinks.hubspot.records import (
 from connector.sinks.hubspot.values import (
     Item,
     Refusal,
-    emails_of,
     item_of,
     refusal_of,
     several,
@@ -39,19 +37,6 @@ from connector.sinks.hubspot.values import (
 
 _MANY_ROWS = 10  # fewer may well be refused for the same reason by chance
 
-Verb = Literal["upsert", "update"]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Items that go in one call: upserted by key, or updated by the id of a record that is taken over."""
-
-    verb: Verb
-    items: Sequence[Item]
-
-    def id_of(self, item: Item) -> str:
-        return item.key if self.verb == "upsert" else str(item.record)
-
 
 class Batch:
     """See the module. ``run`` once; then read ``outcomes``, ``records`` and ``rest``.
@@ -59,9 +44,6 @@ class Batch:
     Args:
         replan: gives the plan anew when the account's properties turned out to be others.
         create: False for ``new_records = "update_only"``.
-
-    Attributes:
-        outcomes: by the row's key.
     """
 
     def __init__(
@@ -78,7 +60,7 @@ class Batch:
         self._replan = replan
         self._create = create
         self._replanned = False
-        self._groups: deque[Group] = deque()
+        self._groups: deque[Sequence[Item]] = deque()
         self._holders_read: set[str] = set()
         self._wordless: dict[str, str] = {}
         self.outcomes = Outcomes()
@@ -121,8 +103,7 @@ class Batch:
             read_first(self._api, self._plan, self._items, every=self._plan.reads or not self._create)
             items = self.outcomes.complete(self._plan, self._items) if self._create else self._known_only(self._items)
             self._take_over(new_with_two_spellings(self._plan, items))
-            self._push("upsert" if self._create else "update", [item for item in items if not item.adopted])
-            self._push("update", [item for item in items if item.adopted])
+            self._push(items)
             while self._groups:
                 self._send(self._groups.popleft())
             self._judge_refusals()
@@ -156,110 +137,95 @@ class Batch:
 
     # ------------------------------------------------------------ sending
 
-    def _push(self, verb: Verb, items: Sequence[Item]) -> None:
-        if open_items := self.outcomes.open(items):
-            self._groups.append(Group(verb, open_items))
+    def _push(self, items: Sequence[Item]) -> None:
+        open_items = self.outcomes.open(items)
+        updates = [item for item in open_items if self._is_update(item)]
+        upserts = [item for item in open_items if not self._is_update(item)]
+        self._groups.extend(group for group in (upserts, updates) if group)
 
-    def _halve(self, group: Group) -> None:
-        middle = len(group.items) // 2
-        self._push(group.verb, group.items[:middle])
-        self._push(group.verb, group.items[middle:])
+    def _is_update(self, item: Item) -> bool:
+        """Updated by the record's id; all others are upserted by their key."""
+        return item.adopted or not self._create
 
-    def _send(self, group: Group) -> None:
-        plan = self._plan
+    def _id_of(self, item: Item) -> str:
+        return str(item.record) if self._is_update(item) else item.key
+
+    def _halve(self, group: Sequence[Item]) -> None:
+        middle = len(group) // 2
+        self._push(group[:middle])
+        self._push(group[middle:])
+
+    def _send(self, group: Sequence[Item]) -> None:
+        plan, by_id = self._plan, self._is_update(group[0])
         items: list[Item] = []
-        sent: list[dict[str, str]] = []
         inputs: list[dict[str, Any]] = []
-        for item in group.items:
+        for item in group:
             properties = to_send(plan, item)
             if not properties and item.there is not None and not item.adopted:
                 self.outcomes.written(item)  # everything is there already, or a rule keeps what is there
                 continue
-            made: dict[str, Any] = {
-                "id": group.id_of(item), "objectWriteTraceId": str(len(items)), "properties": properties,
-            }  # fmt: skip
-            if group.verb == "upsert":
-                made["idProperty"] = plan.key
-            if item.adopted or (group.verb == "upsert" and not properties):
+            if item.adopted or not (by_id or properties):
                 properties[plan.key] = item.key
+            made = {"id": self._id_of(item), "objectWriteTraceId": str(len(items)), "properties": properties}
             items.append(item)
-            sent.append(properties)
-            inputs.append(made)
+            inputs.append(made if by_id else {**made, "idProperty": plan.key})
         if not items:
             return
-        answer = (self._api.upsert if group.verb == "upsert" else self._api.update)(plan.kind, inputs)
-        tried = Group(group.verb, items)
+        answer = (self._api.update if by_id else self._api.upsert)(plan.kind, inputs)
         if answer.ok:
-            self._account(tried, sent, answer)
+            self._account(items, [each["properties"] for each in inputs], answer.body)
         else:
-            self._refused(tried, answer)
+            self._refused(items, failure_of(answer.body))
 
-    def _account(self, group: Group, sent: Sequence[Mapping[str, str]], answer: Answer) -> None:
+    def _account(self, group: Sequence[Item], sent: Sequence[Mapping[str, str]], body: Mapping[str, Any]) -> None:
         """A 2xx: who was written, who was not, and of whom nothing is said."""
-        left = dict(enumerate(group.items))
-        by_id = {group.id_of(item): place for place, item in left.items()}
+        left = dict(enumerate(group))
+        place_of = {self._id_of(item): place for place, item in left.items()}
         unknown: list[Mapping[str, Any]] = []
-        for result in answer.body.get("results") or ():
-            place = self._place(group, result, by_id)
+        for result in body.get("results") or ():
+            place = self._place(result, place_of)
             if place is None or place not in left:
                 unknown.append(result)
             else:
                 self._written(left.pop(place), sent[place], result)
+        failures = failures_in(body)
+        named: list[tuple[Item, Failure]] = []
         unnamed: list[Failure] = []
-        schema: list[Item] = []
-        conflicts: list[tuple[Item, Failure]] = []
-        for failure in failures_in(answer.body):
-            places = _places_named(failure, by_id, left)
-            if not places:
-                unnamed.append(failure)
-            for place in places:
-                item = left.pop(place)
-                if failure.schema:
-                    schema.append(item)
-                elif failure.conflict:
-                    conflicts.append((item, failure))
-                else:
-                    self._one_refused(group.verb, item, failure)
-        if left:
-            self._unaccounted(group, left, sent, unknown, unnamed)
-        if schema:
-            self._learn_schema(answer, schema)
-            self._push(group.verb, schema)
-        if conflicts:
-            self._conflicts_of(group.verb, conflicts)
+        for failure in failures:
+            places = [place for place in _places_named(failure, place_of) if place in left]
+            named += [(left.pop(place), failure) for place in places]
+            unnamed += [] if places else [failure]
+        if left and unnamed:
+            self._refused(list(left.values()), unnamed[0])
+        elif left:
+            self._unaccounted(left, sent, unknown)
+        if schema := [item for item, failure in named if failure.schema]:
+            self._learn_schema(failures, schema)
+        self._conflicts_of([(item, failure) for item, failure in named if failure.conflict and not failure.schema])
+        for item, failure in named:
+            if not failure.schema and not failure.conflict:
+                self._one_refused(item, failure)
 
-    def _place(self, group: Group, result: Mapping[str, Any], by_id: Mapping[str, int]) -> int | None:
+    def _place(self, result: Mapping[str, Any], place_of: Mapping[str, int]) -> int | None:
         trace = result.get("objectWriteTraceId")
         if isinstance(trace, str) and trace.isdigit():
             return int(trace)
-        if group.verb == "update":
-            return by_id.get(str(result.get("id")))
-        values = values_of(result.get("properties") or {}, self._plan.key)
-        return next((by_id[value] for value in values if value in by_id), None)
+        names = [str(result.get("id")), *values_of(result.get("properties") or {}, self._plan.key)]
+        return next((place_of[name] for name in names if name in place_of), None)
 
     def _unaccounted(
-        self,
-        group: Group,
-        left: Mapping[int, Item],
-        sent: Sequence[Mapping[str, str]],
-        unknown: Sequence[Mapping[str, Any]],
-        unnamed: Sequence[Failure],
+        self, left: Mapping[int, Item], sent: Sequence[Mapping[str, str]], unknown: Sequence[Mapping[str, Any]]
     ) -> None:
-        lost = list(left.values())
-        if unnamed and len(lost) == 1:
-            self._one_refused(group.verb, lost[0], unnamed[0])
-        elif unnamed:
-            self._halve(Group(group.verb, lost))
-        elif len(unknown) == len(lost):
+        if len(unknown) == len(left):
             # By elimination: HubSpot knows them by another e-mail address than the one we asked for.
             for (place, item), result in zip(left.items(), unknown, strict=True):
-                self._written(item, sent[place], result if len(lost) == 1 else {})
-        else:
-            for item in lost:
-                item.resends += 1
-                if item.resends > 1:
-                    self.outcomes.later(item, "unaccounted", "HubSpot reported success, but left this record out")
-            self._push(group.verb, lost)
+                self._written(item, sent[place], result if len(left) == 1 else {})
+            return
+        for item in left.values():
+            item.resends += 1
+            if item.resends > 1:
+                self.outcomes.later(item, "unaccounted", "HubSpot reported success, but left this record out")
+        self._push(list(left.values()))
 
     def _written(self, item: Item, sent: Mapping[str, str], result: Mapping[str, Any]) -> None:
         if result.get("id") is not None:
@@ -273,28 +239,23 @@ class Batch:
 
     # ------------------------------------------------------------ refused
 
-    def _refused(self, group: Group, answer: Answer) -> None:
-        """A refusal of the whole group, which names no input."""
-        failure = failure_of(answer.body)
+    def _refused(self, group: Sequence[Item], failure: Failure) -> None:
+        """A refusal that names no input."""
         if failure.schema:
-            self._learn_schema(answer, group.items)
-            self._push(group.verb, group.items)
-        elif len(group.items) == 1:
-            self._one_refused(group.verb, group.items[0], failure)
-        elif failure.duplicates:
-            self._untangle(group)
-        elif failure.conflict:
+            self._learn_schema([failure], group)
+        elif len(group) == 1:
+            self._one_refused(group[0], failure)
+        elif failure.conflict and not failure.duplicates:
             self._conflict_in(group, failure.existing)
         else:
-            self._halve(group)
+            self._halve(group)  # also when two inputs are one record: in calls of their own the later one stays
 
-    def _one_refused(self, verb: Verb, item: Item, failure: Failure) -> None:
+    def _one_refused(self, item: Item, failure: Failure) -> None:
         if failure.conflict:
-            self._conflicts_of(verb, [(item, failure)])
+            self._conflicts_of([(item, failure)])
         elif self._give_up_value(item, failure):
-            self._push(verb, [item])
+            self._push([item])
         elif failure.gone:
-            item.adopted = False
             self.outcomes.later(item, "gone", "a person deleted this record in HubSpot while it was being written")
         elif failure.passing:
             self.outcomes.later(item, failure.category, f"HubSpot could not write this record now ({failure.category})")
@@ -318,38 +279,15 @@ class Batch:
             item.notices = (*item.notices, f"{name} was left empty: HubSpot does not accept its value")
         return bool(names)
 
-    def _untangle(self, group: Group) -> None:
-        """Inputs that are one record are sent in calls of their own, in the rows' order: the later one stays."""
-        plan = self._plan
-        record_of: dict[str, str] = {}
-        if plan.key == "email" and group.verb == "upsert":
-            for record in read(self._api, plan, [item.key for item in group.items], "email"):
-                record_of |= dict.fromkeys(emails_of(record.properties), record.id)
-        layers: list[list[Item]] = []
-        seen: dict[str, int] = {}
-        for item in group.items:
-            record_id = record_of.get(item.key, item.key)
-            place = seen[record_id] = seen.get(record_id, -1) + 1
-            if place == len(layers):
-                layers.append([])
-            layers[place].append(item)
-            if place:
-                item.notices = (*item.notices, "another row is the same contact in HubSpot; the later one wins")
-        if len(layers) == 1:
-            self._halve(group)
-        for layer in layers if len(layers) > 1 else ():
-            self._push(group.verb, layer)
-
-    def _learn_schema(self, answer: Answer, items: Sequence[Item]) -> None:
-        """A property is gone or changed: look again once (and create it, if the mapping says so)."""
+    def _learn_schema(self, failures: Sequence[Failure], items: Sequence[Item]) -> None:
+        """A property is gone or changed: look again once (and create it, if the mapping says so), then resend."""
         if self._replanned:
-            failures = [failure_of(answer.body), *failures_in(answer.body)]
             named = {value.property for failure in failures for value in failure.values}
-            names = [name for name in self._plan.by_name if name in named]
+            names = ", ".join(name for name in self._plan.by_name if name in named) or "a property"
+            said = quoted(failures[0].message) or "PROPERTY_DOESNT_EXIST"
             raise NeedsAction(
-                f"HubSpot refuses {', '.join(names) or 'a property'} "
-                f"({answer.message or 'PROPERTY_DOESNT_EXIST'}), though its list of properties shows nothing wrong: "
-                "look at Settings → Properties, then run `connector check --live`"
+                f"HubSpot refuses {names} ({said}), though its list of properties "
+                "shows nothing wrong: look at Settings → Properties, then run `connector check --live`"
             )
         self._replanned = True
         self._plan = self._replan(self._plan)
@@ -359,44 +297,40 @@ class Batch:
                 item.texts = made.texts
             else:
                 self.outcomes.refused(item, made)
+        self._push(items)
 
     # ------------------------------------------------------------ conflicts and take-overs
 
-    def _conflicts_of(self, verb: Verb, conflicts: Sequence[tuple[Item, Failure]]) -> None:
+    def _conflicts_of(self, conflicts: Sequence[tuple[Item, Failure]]) -> None:
         """Unique values of these items belong to other records: take those over, or tell a person."""
         for item, failure in conflicts:
             if item.adopted:
                 self.outcomes.refused(item, several(self._plan, [failure.existing] if failure.existing else []))
         fresh = self.outcomes.open([item for item, _ in conflicts])
         clean = self._take_over(fresh)
-        self._push("update", [item for item in fresh if item.adopted])
         existing = {item.row.key: failure.existing for item, failure in conflicts}
         for item in clean:
             item.resends += 1  # once more: perhaps nobody holds the value any longer
             if item.resends > 1:
                 self.outcomes.refused(item, taken(self._plan, existing[item.row.key]))
-        self._push(verb, clean)
+        self._push(fresh)
 
-    def _conflict_in(self, group: Group, existing: str | None) -> None:
+    def _conflict_in(self, group: Sequence[Item], existing: str | None) -> None:
         """A unique value of one of the items belongs to another record; the error does not say of which item."""
-        fresh = [item for item in group.items if not item.adopted]
-        clean = self._take_over(fresh)
-        if len(clean) < len(fresh):
-            self._push("update", [item for item in fresh if item.adopted])
-            self._push(group.verb, [item for item in group.items if item in clean or item not in fresh])
+        fresh = [item for item in group if not item.adopted]
+        if len(self._take_over(fresh)) < len(fresh):
+            self._push(group)
             return
         suspects: list[Item] = []
         if existing is not None and existing not in self._holders_read:
             self._holders_read.add(existing)
             for record in read(self._api, self._plan, [existing], None):
                 held = record.properties.items()
-                alike = (
-                    [item for item in group.items if item.texts.get(name) == value] for name, value in held if value
-                )
+                alike = ([item for item in group if item.texts.get(name) == value] for name, value in held if value)
                 suspects = min(filter(None, alike), key=len, default=[])
-        if 0 < len(suspects) < len(group.items):
-            self._push(group.verb, [item for item in group.items if item not in suspects])
-            self._push(group.verb, suspects)
+        if 0 < len(suspects) < len(group):
+            self._push([item for item in group if item not in suspects])
+            self._push(suspects)
         else:
             self._halve(group)
 
@@ -404,8 +338,7 @@ class Batch:
         return take_over(self._api, self._plan, self._claims, items, self.outcomes)
 
 
-def _places_named(failure: Failure, by_id: Mapping[str, int], left: Mapping[int, Item]) -> list[int]:
-    """The places of the inputs that *failure* names."""
+def _places_named(failure: Failure, place_of: Mapping[str, int]) -> list[int]:
     if failure.trace is not None and failure.trace.isdigit():
-        return [int(failure.trace)] if int(failure.trace) in left else []
-    return [place for each in failure.ids if (place := by_id.get(each)) is not None and place in left]
+        return [int(failure.trace)]
+    return [place_of[each] for each in failure.ids if each in place_of]

@@ -6,13 +6,14 @@ Facts: HubSpot's property documentation and recorded answers, read 2026-11.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from connector.core.overwrite import needs_what_is_there
 from connector.core.row import Column
+from connector.core.sink import Finding, Target
 
 _NEVER_WRITTEN = "hs_marketable_status"  # deciding who is a marketing contact is billed: people do it
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -98,39 +99,48 @@ def label_of(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why a column can't be written at all; *text* says what to do."""
-
-    column: str
-    text: str
-
-
-def troubles(columns: Sequence[Column], key: str, known: Mapping[str, Property], kind: str) -> list[Trouble]:
-    """Why *columns* don't fit the account's properties, beside properties that are missing."""
-    found = [(column.name, _trouble(column, key, known.get(column.name), kind)) for column in columns]
-    return [Trouble(name, text) for name, text in found if text]
+def expected(target: Target, known: Mapping[str, Property]) -> dict[str, Property]:
+    """The account's properties together with those that would be created."""
+    group = target.options.property_group
+    made = read_properties(definition(column, key=column.name == target.key, group=group) for column in target.columns)
+    return {**made, **known}
 
 
-def _trouble(column: Column, key: str, there: Property | None, kind: str) -> str:
+def troubles(target: Target, known: Mapping[str, Property]) -> list[Finding]:
+    """Why the mapping does not fit the account's properties, beside properties that are missing."""
+    there = expected(target, known)
+    found = [
+        (column.name, _trouble(column, target, there[column.name], column.name in known)) for column in target.columns
+    ]
+    for name in target.options.also_match:
+        if name not in there or not there[name].unique:
+            text = "HubSpot finds records only by email or by a property that was created as unique"
+            found.append((name, f'also_match = ["{name}"] in {target.file}: {text}'))
+    found += [
+        (name, f'wait_for = ["{name}"] in {target.file}: no field has that name')
+        for name in target.options.wait_for
+        if all(column.name != name for column in target.columns)
+    ]
+    return [Finding("problem", name, text) for name, text in found if text]
+
+
+def _trouble(column: Column, target: Target, there: Property, exists: bool) -> str:
     name = column.name
     at = f" ({column.where})" if column.where else ""
     if name == _NEVER_WRITTEN:
         return f"{name}{at} is billed by HubSpot and never written; take it out of the mapping"
-    if there is None:
-        if _PROPERTY_NAME.fullmatch(name):
-            return ""
+    if not exists and not _PROPERTY_NAME.fullmatch(name):
         return (
             f'"{name}"{at} can\'t be the name of a HubSpot property: small letters, digits and _ only, a letter first; '
             f'for example "{_proper_name(name)}", with label = "{name}"'
         )
     if there.read_only:
         return f"{name}{at} is read-only in HubSpot; take it out of the mapping"
-    if name == key and not there.unique:
+    if name == target.key and not there.unique:
         return (
             f"{name}{at} is the key, but not unique in HubSpot, and a property can be made unique only when it is "
             f"created: name another property under [key] (it is created), or delete {name} in HubSpot: Settings → "
-            f"Properties → {kind}"
+            f"Properties → {target.options.object}"
         )
     if there.type != "string" and there.type not in _TYPES_THAT_FIT.get(column.type, {there.type}):
         return (
@@ -148,16 +158,7 @@ def _proper_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """How one route's rows are written, as the preflight found the account.
-
-    Args:
-        kind: contacts or companies.
-        key: the unique property that finds a record.
-        columns: with the property of each.
-        match: properties by which a record is taken over that does not have the key yet.
-        wait_for: properties without a value for which no new record is made.
-        file: the mapping file, for messages.
-    """
+    """How one route's rows are written, as the preflight found the account."""
 
     kind: str
     key: str
@@ -192,3 +193,15 @@ class Plan:
     def one(self) -> str:
         """The word for one record."""
         return "company" if self.kind == "companies" else "contact"
+
+
+def plan_of(target: Target, known: Mapping[str, Property]) -> Plan:
+    """How the route's rows are written into an account with these properties."""
+    return Plan(
+        kind=target.options.object,
+        key=target.key,
+        columns=tuple((column, known[column.name]) for column in target.columns),
+        match=tuple(target.options.also_match),
+        file=target.file,
+        wait_for=tuple(target.options.wait_for),
+    )

@@ -12,20 +12,23 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
+from msgspec.structs import replace
 from pydantic import Field, field_validator, model_validator
 
 from connector.core.errors import NeedsAction, Stopping, TryLater
 from connector.core.outbound import DestinationUrl
 from connector.core.platform_api import HeaderSecret
-from connector.core.row import Cell, Row
+from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
 from connector.sinks.hubspot.batch import Batch
 from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes
 from connector.sinks.hubspot.companies import Companies, CompanyLink
-from connector.sinks.hubspot.preflight import Preflight, key_troubles, missing_in, plan_of
-from connector.sinks.hubspot.properties import Plan, definition, read_properties, troubles
+from connector.sinks.hubspot.preflight import Preflight, missing_in
+from connector.sinks.hubspot.properties import Plan, Property, expected, plan_of, troubles
 from connector.sinks.hubspot.records import Claims
 from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
+
+_SECONDS_BETWEEN_LOOKS_AT_OPTIONS = 10.0
 
 
 class HubSpotOptions(SinkOptions):
@@ -125,8 +128,9 @@ class HubSpotCrm:
         """See ``Sink.write``: calls of 100, several at once, every row's outcome by its key."""
         plan = self._preflight.plan(target)
         items, outcomes = _items(plan, rows)
-        if any(outcome.code == "INVALID_OPTION" for outcome in outcomes.values()) and self._preflight.is_old(target):
-            plan = self._preflight.plan(target, instead_of=plan)  # perhaps the option has been added meanwhile
+        if any(outcome.code == "INVALID_OPTION" for outcome in outcomes.values()):
+            # Perhaps the option has been added meanwhile.
+            plan = self._preflight.plan(target, at_most_seconds=_SECONDS_BETWEEN_LOOKS_AT_OPTIONS)
             items, outcomes = _items(plan, rows)
         batches = [
             Batch(
@@ -200,60 +204,31 @@ class HubSpotCrm:
 
     def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:  # noqa: ARG002 - no scratch space here
         """The token, its scopes, and every property of the mapping; writes nothing."""
-        kind = target.options.object
-        findings: list[Finding] = []
         known = self._preflight.known(target)
         missing = missing_in(target, known)
-        try:
-            findings.append(self._scopes(target, missing=bool(missing)))
-        except (NeedsAction, TryLater) as error:
-            findings.append(Finding("problem", "scopes", error.reason))
-        wrong = {trouble.column: trouble.text for trouble in troubles(target.columns, target.key, known, kind)}
+        findings = [_finding("scopes", lambda: self._scopes(target, missing=bool(missing)))]
+        wrong = {trouble.subject: trouble for trouble in troubles(target, known)}
+        there = expected(target, known)
         for column in target.columns:
-            name, there = column.name, known.get(column.name)
-            made = definition(column, key=name == target.key, group=target.options.property_group)
-            create = there is None and name not in wrong and target.options.missing_columns == "create"
-            facts = {
-                "type": there.type if there else made["type"],
-                "exists": "yes" if there else "no",
-                "writable": "yes" if there is None or not there.read_only else "no",
-                "unique": "yes" if (there.unique if there else name == target.key) else "no",
-                "would be created": f"{made['type']}, group {made['groupName']}" if create else "",
-            }
-            lacking = sorted(
-                option.value for option in column.options if there and there.options is not None
-                and option.value not in there.options
-            )  # fmt: skip
-            if name in wrong:
-                findings.append(Finding("problem", name, wrong[name], facts))
-            elif there is None and not create:
-                text = f"does not exist; create it with `connector provision {target.route}`"
-                findings.append(Finding("problem", name, text, facts))
-            elif lacking:
-                text = (
-                    f"HubSpot lacks the options {', '.join(lacking)}: add them there, rows that need them are refused"
-                )
-                findings.append(Finding("problem", name, text, facts))
-            else:
-                findings.append(Finding("ok", name, "will be created" if create else "is there", facts))
-        findings += [Finding("problem", each.column, each.text) for each in key_troubles(target, known)]
-        if target.options.company is not None:
-            try:
-                findings.append(self._companies.finding(target.options.company.property))
-            except (NeedsAction, TryLater) as error:
-                findings.append(Finding("problem", "company", error.reason))
+            name = column.name
+            trouble = wrong.pop(name, None) or _lacking(target, column, known)
+            facts = _facts(target, there[name], exists=name in known, fits=trouble is None)
+            ok = Finding("ok", name, "is there" if name in known else "will be created")
+            findings.append(replace(trouble or ok, facts=facts))
+        findings += wrong.values()
+        if (company := target.options.company) is not None:
+            findings.append(_finding("company", lambda: self._companies.finding(company.property)))
         return findings
 
     def _scopes(self, target: Target, *, missing: bool) -> Finding:
         """Scopes that the token lacks, found with calls that have no inputs: HubSpot looks at the scopes first."""
         kind = target.options.object
-        lacking: list[str] = []
-        for call in (lambda: self._api.read(kind, ["0"], by=None, properties=[]), lambda: self._api.upsert(kind, [])):
-            lacking += self._lacking(call)
+        reads = self._scopes_lacking(lambda: self._api.read(kind, ["0"], by=None, properties=[]))
+        writes = self._scopes_lacking(lambda: self._api.upsert(kind, []))
         creates = target.options.missing_columns == "create"
-        to_create = self._lacking(lambda: self._api.create_properties(kind, [])) if creates else []
-        if lacking or (to_create and missing):
-            return Finding("problem", "scopes", str(MissingScopes(dict.fromkeys([*lacking, *to_create]))))
+        to_create = self._scopes_lacking(lambda: self._api.create_properties(kind, [])) if creates else ()
+        if reads or writes or (to_create and missing):
+            return Finding("problem", "scopes", str(MissingScopes(dict.fromkeys([*reads, *writes, *to_create]))))
         if to_create:
             text = (
                 f"nothing is missing now, but without {', '.join(to_create)} no property can be created: add it, "
@@ -263,7 +238,7 @@ class HubSpotCrm:
         return Finding("ok", "scopes", "the token may do all that this mapping needs")
 
     @staticmethod
-    def _lacking(call: Callable[[], Answer]) -> Sequence[str]:
+    def _scopes_lacking(call: Callable[[], Answer]) -> Sequence[str]:
         try:
             call()
         except MissingScopes as error:
@@ -273,30 +248,23 @@ class HubSpotCrm:
     def provision(self, target: Target) -> Sequence[Finding]:
         """Create the missing properties and their group; safe to repeat."""
         known = self._preflight.known(target)
-        missing = missing_in(target, known)
-        wrong = troubles(target.columns, target.key, known, target.options.object)
-        if wrong:
-            return [Finding("problem", trouble.column, trouble.text) for trouble in wrong]
-        if missing:
+        if wrong := troubles(target, known):
+            return wrong
+        if missing := missing_in(target, known):
             self._preflight.create(target, missing)
             known = self._preflight.known(target)
-        self._preflight.forget(target)
-        still = missing_in(target, known)
         return [
-            Finding("problem", column.name, "was created, but HubSpot does not list it yet; try again")
-            if column.name in still
-            else Finding("ok", column.name, "created" if column.name in missing else "was there")
+            Finding("ok", column.name, "created" if column.name in missing else "was there")
+            if column.name in known
+            else Finding("problem", column.name, "was created, but HubSpot does not list it yet; try again")
             for column in target.columns
         ]
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         """Found by what, and what would change from what to what; writes nothing, creates no property."""
         known = self._preflight.known(target)
-        for column in target.columns:  # a missing property reads as empty
-            if column.name not in known:
-                known |= read_properties([definition(column, key=column.name == target.key, group="")])
-        plan = plan_of(target, known)
-        items, changes = self._look(plan, rows, exists=set(self._preflight.known(target)))
+        plan = plan_of(target, expected(target, known))  # a missing property reads as empty
+        items, changes = self._look(plan, rows, exists=set(known))
         for item in items:
             found_by = item.matched_by or ("key" if item.record else None)
             there = item.there or {}
@@ -340,6 +308,38 @@ class HubSpotCrm:
     def close(self) -> None:
         """Give back the connections."""
         self._api.close()
+
+
+def _finding(subject: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except (NeedsAction, TryLater) as error:
+        return Finding("problem", subject, error.reason)
+
+
+def _lacking(target: Target, column: Column, known: Mapping[str, Property]) -> Finding | None:
+    """What is missing in HubSpot, if people must see to it."""
+    there = known.get(column.name)
+    if there is None:
+        text = f"does not exist; create it with `connector provision {target.route}`"
+        return Finding("problem", column.name, text) if target.options.missing_columns == "stop" else None
+    options = there.options if there.options is not None else {option.value for option in column.options}
+    if values := sorted(option.value for option in column.options if option.value not in options):
+        text = f"HubSpot lacks the options {', '.join(values)}: add them there, rows that need them are refused"
+        return Finding("problem", column.name, text)
+    return None
+
+
+def _facts(target: Target, there: Property, *, exists: bool, fits: bool) -> dict[str, str]:
+    creates = fits and not exists
+    group = target.column(there.name).group or target.options.property_group
+    return {
+        "type": there.type,
+        "exists": "yes" if exists else "no",
+        "writable": "no" if there.read_only else "yes",
+        "unique": "yes" if there.unique else "no",
+        "would be created": f"{there.type}, group {group}" if creates else "",
+    }
 
 
 def _items(plan: Plan, rows: Sequence[Row]) -> tuple[list[Item], dict[str, Outcome]]:
