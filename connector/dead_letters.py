@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -35,16 +35,14 @@ class Letter(Struct, frozen=True, omit_defaults=True):
     """What stopped, why, and all that is needed to act on it.
 
     Args:
-        stage: ``normalize``: an event that nobody could read; ``deliver``: a row that the destination
-            does not take.
+        stage: ``normalize``: an event that nobody could read; ``deliver``: a row that the destination does not take.
         place: the source's or the route's name.
         subject: the event's key or the record's id.
         reason: plain words: what, where, what would be right. It may quote people's data: it goes only here.
         code: a short stable word for logs and metrics.
         row: the row's key, for ``deliver``.
         where: the mapping's ``file:line`` to look at, or "".
-        tries: how often it was tried.
-        content: for ``normalize`` the event (``topic``, ``at``, ``received_at``, ``body``), for ``deliver`` the cells.
+        content: the event, or the row's cells.
         at: when it stopped; filled in by ``add``.
     """
 
@@ -119,22 +117,17 @@ class DeadLetters:
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
         self._torn = path.with_name(f"{path.name}.torn")
         self._open: dict[str, Letter] = {}
-        self._about: dict[tuple[str, str], set[str]] = {}
+        self._about: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._read_to = 0
         self._file_id: tuple[int, int] | None = None
         self._loaded = False
-        self._synced = False
 
     # ------------------------------------------------ writing
 
     def add(self, letters: Sequence[Letter]) -> int:
-        """Open *letters*: on disk when this returns. One that is open already and says the same is not repeated.
+        """Open *letters*: on disk when this returns; how many were not open before. Raises StoreUnavailable.
 
-        Returns:
-            How many were not open before.
-
-        Raises:
-            StoreUnavailable: the file can't be written.
+        One that is open already and says the same is not repeated: the program died between this file and the store.
         """
         if not letters:
             return 0
@@ -145,54 +138,42 @@ class DeadLetters:
                 known = self._open.get(letter.id)
                 if known is None:
                     new.add(letter.id)
-                elif _says_the_same(known, letter):
-                    continue  # the program died between this file and the store: the same again
+                elif replace(known, at=None, tries=1) == replace(letter, at=None, tries=1):
+                    continue
                 lines.append(_line(_opening(replace(letter, at=self._now()))))
+            # Also without lines: a letter that is open already may be of a process that was killed before its sync.
             self._append(lines)
-            if not self._synced:
-                self._sync()
+            _sync_folder(self.path.parent)
         return len(new)
 
     def close(self, ids: Iterable[str], how: Literal["delivered", "read", "replayed", "dropped"]) -> int:
-        """Close those of the letters that are open.
-
-        Returns:
-            How many were.
-
-        Raises:
-            StoreUnavailable: the file can't be written.
-        """
+        """Close those of the letters that are open; how many were. Raises StoreUnavailable."""
         ids = list(ids)
         if not ids:
             return 0  # a file that can't be written stops only what has to be written there
         with self._held():
             closing = [letter_id for letter_id in dict.fromkeys(ids) if letter_id in self._open]
             at = self._now().isoformat(timespec="milliseconds")
-            self._append([_line({"id": letter_id, "closed": how, "at": at}) for letter_id in closing])
+            if closing:
+                self._append([_line({"id": letter_id, "closed": how, "at": at}) for letter_id in closing])
         return len(closing)
 
     def ids_about(self, place: str, subject: str) -> set[str]:
-        """The open letters about that event of a source, or that record of a route, as far as this process knows.
-
-        From memory: delivery asks after every row whether an older letter of it has become void.
-        """
+        """The open letters about that event of a source, or that record of a route, from memory: delivery asks after
+        every row."""
         if not self._loaded:
             # A file that can't be read or written stops only what has to be written there: nothing could be closed.
-            with suppress(StoreUnavailable), self._held():
-                pass
+            with suppress(StoreUnavailable):
+                self.counts()
         return set(self._about.get((place, subject), ()))
 
     def replay(self, ids: Iterable[str], store: Store, reopen: Callable[[Event], Event] | None = None) -> int:
-        """Put back what those letters are about: an event into the inbox, a record into what is pending for its route.
+        """Put back what those letters are about, into the inbox or into what is pending; how many letters that were.
 
-        First into the store, then closed here: a kill in between leaves a letter that may be replayed again, which
-        does no harm (the event is known by its key, a row is an upsert). What fails again opens its letter again.
+        First into the store, then closed here: to replay a letter again after a kill in between does no harm.
 
         Args:
             reopen: opens an ``UNREAD`` event as its source would open it today.
-
-        Returns:
-            How many letters were put back.
         """
         replayed = 0
         for letter_id in dict.fromkeys(ids):
@@ -208,11 +189,7 @@ class DeadLetters:
         return replayed
 
     def forget(self, is_about: Callable[[Letter], bool]) -> int:
-        """Take every line about these letters out of the file, and closed letters with them; the file is rewritten.
-
-        Returns:
-            How many open letters went.
-        """
+        """Rewrite the file without these letters and without closed ones; how many open letters went."""
         with self._held():
             kept = [letter for letter in self._open.values() if not is_about(letter)]
             gone = len(self._open) - len(kept)
@@ -262,7 +239,6 @@ class DeadLetters:
             found = self.path.stat()
         except FileNotFoundError:
             self._forget_all()
-            self._synced = False
             return
         if (found.st_dev, found.st_ino) != self._file_id or found.st_size < self._read_to:
             self._forget_all()
@@ -295,54 +271,29 @@ class DeadLetters:
             except (ValueError, KeyError, TypeError):
                 self._put_aside(line)  # an edited line, or a bad disk: the other letters are still good
                 continue
-            known = self._open.get(letter_id)
             if letter is not None:
-                self._open[letter_id] = letter  # in the place of the one before
-                self._about.setdefault((letter.place, letter.subject), set()).add(letter_id)
-            elif known is not None:
-                del self._open[letter_id]
-                about = self._about[known.place, known.subject]
-                about.discard(letter_id)
-                if not about:
-                    del self._about[known.place, known.subject]
+                self._open[letter_id] = letter
+                self._about[letter.place, letter.subject].add(letter_id)
+            elif (known := self._open.pop(letter_id, None)) is not None:
+                self._about[known.place, known.subject].discard(letter_id)
 
     def _put_aside(self, fragment: bytes) -> None:
-        file = os.open(self._torn, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
+        with _appending(self._torn) as file:
             os.write(file, fragment.rstrip(b"\n") + b"\n")
             os.fsync(file)
-        finally:
-            os.close(file)
 
     def _append(self, lines: Sequence[bytes]) -> None:
-        if not lines:
-            return
-        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            data = b"".join(lines)
+        data = b"".join(lines)
+        with _appending(self.path) as file:
             start = os.fstat(file).st_size
             try:
                 while data:
                     data = data[os.write(file, data) :]
                 os.fsync(file)
             except OSError:
-                self._synced = False
                 os.ftruncate(file, start)  # a full disk: half a line must not be before the next one
                 raise
-        finally:
-            os.close(file)
         self._refresh()
-
-    def _sync(self) -> None:
-        """Once, and again after a sync that failed: a letter that is there already may have been written by a process
-        that was killed before its sync, and the file's name may not be on the disk yet."""
-        file = os.open(self.path, os.O_WRONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-        _sync_folder(self.path.parent)
-        self._synced = True
 
     def _rewrite(self, lines: Sequence[bytes]) -> None:
         file, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
@@ -360,13 +311,17 @@ class DeadLetters:
         self._refresh()
 
 
+@contextmanager
+def _appending(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
 def _opening(letter: Letter) -> dict[str, Any]:
     return {"id": letter.id, **to_builtins(letter)}
-
-
-def _says_the_same(one: Letter, other: Letter) -> bool:
-    """All but when, and how often it was tried."""
-    return replace(one, at=None, tries=1) == replace(other, at=None, tries=1)
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:

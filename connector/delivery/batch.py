@@ -71,11 +71,7 @@ class Job(Struct):
 
 
 class WrittenRows:
-    """What a route has written for some records: the cells that the destination was given last, by key.
-
-    Args:
-        written: all rows of the records, and all rows with the keys that they want.
-    """
+    """What a route has written: all rows of some records, and all rows with the keys that they want."""
 
     def __init__(self, written: Sequence[Written]) -> None:
         self._by_key = {row.key: row for row in written}
@@ -89,7 +85,7 @@ class WrittenRows:
         return None if row is None else row.record_id
 
     def cells(self, key: str) -> dict[str, Cell] | None:
-        """None when nothing is known to have been written for that key."""
+        """The cells that the destination was given last; None when nothing is known to have been written."""
         row = self._by_key.get(key)
         return None if row is None else load_cells(row.cells)
 

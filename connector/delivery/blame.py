@@ -25,6 +25,7 @@ from connector.store.model import Later, Pending, RouteKind, RouteState
 
 _log = logs.get("delivery")
 
+_STATE_OF: dict[str, RouteKind] = {"quota": "waiting", "later": "waiting", "needs_action": "needs_action"}
 _SECONDS_A_PERSON_NEEDS = 30.0  # nobody shares a sheet or renews a token faster
 
 
@@ -40,20 +41,16 @@ class Failure(Struct, frozen=True):
     """What the error of a call means for the route."""
 
     kind: Literal["quota", "later", "needs_action", "start_over", "bug", "stopping"]
-    code: str
     reason: str
     after: float | None = None
 
 
 class Blame:
-    """One route's failures: what they mean, how large the next batch is, how long the route pauses.
+    """One route's failures: what they mean, how large the next batch is (``size``), how long the route pauses.
 
     Args:
         full: the most rows that the sink takes.
         chance: spreads retries in time.
-
-    Attributes:
-        size: how many rows the next batch may have.
     """
 
     def __init__(
@@ -89,18 +86,18 @@ class Blame:
     def meaning(self, error: Exception) -> Failure:
         """What *error* means for the route."""
         if isinstance(error, Stopping) or (self._stop.is_set() and isinstance(error, TryLater)):
-            return Failure("stopping", "stopping", "")
+            return Failure("stopping", "")
         if isinstance(error, TryLater):
-            kind: Literal["quota", "later"] = "quota" if error.quota else "later"
-            return Failure(kind, kind, without_secrets(error.reason, self._secrets), error.after)
+            reason = without_secrets(error.reason, self._secrets)
+            return Failure("quota" if error.quota else "later", reason, error.after)
         if isinstance(error, NeedsAction):
-            return Failure("needs_action", "needs_action", without_secrets(error.reason, self._secrets))
+            return Failure("needs_action", without_secrets(error.reason, self._secrets))
         if isinstance(error, StartOver) and not self._started_over:
             self._started_over = True
-            return Failure("start_over", "start_over", without_secrets(error.reason, self._secrets))
+            return Failure("start_over", without_secrets(error.reason, self._secrets))
         fault = describe(error)
         logs.warn(_log, "sink.bug", route=self._route, **fault)
-        return Failure("bug", "bug", f"a bug in the sink: {fault['exception']} at {fault['frames'].split(' < ')[0]}")
+        return Failure("bug", f"a bug in the sink: {fault['exception']} at {fault['frames'].split(' < ')[0]}")
 
     def succeeded(self, record_ids: Iterable[str], state: RouteState) -> None:
         """The destination took a call with these records: other records that failed alone are at fault themselves."""
@@ -125,31 +122,30 @@ class Blame:
             if len(pending) == 1:
                 return self._one_failed(failure, pending[0], state)
             self.size = max(1, len(pending) // 4)
-            self._note(failure, state)
-        return Later(now, failure.code, failed=False)
+            self._keep(failure, state, state.failures, None)
+        return Later(now, failure.kind, failed=False)
 
     def _one_failed(self, failure: Failure, pending: Pending, state: RouteState) -> Later:
         now = self._now()
         own_turn = now + timedelta(seconds=max(failure.after or 0.0, self.backoff(pending.tries + 1)))
         if pending.isolated:
-            return Later(own_turn, failure.code, isolated=True)
+            return Later(own_turn, failure.kind, isolated=True)
         self.size = 1
         self._suspects.add(pending.record_id)
         if len(self._suspects) == 1:
-            self._note(failure, state)
-            return Later(own_turn, failure.code)
+            self._keep(failure, state, state.failures, None)
+            return Later(own_turn, failure.kind)
         self.pause(failure, state)
-        return Later(now, failure.code, failed=False)
+        return Later(now, failure.kind, failed=False)
 
     def gives_up(self, pending: Pending, state: RouteState) -> bool:
         """Whether *pending* has failed for too long while other records get through: an outage is nobody's fault."""
         if pending.failing_since is None or state.delivered_at is None:
             return False
-        now = self._now()
+        now, patience = self._now(), timedelta(hours=self._retry.give_up_after_hours)
         lately = now - timedelta(seconds=2 * self._retry.longest_wait_seconds)
-        return now - pending.failing_since >= timedelta(
-            hours=self._retry.give_up_after_hours
-        ) and state.delivered_at > max(pending.failing_since, lately)
+        has_failed_long = now - pending.failing_since >= patience
+        return has_failed_long and state.delivered_at > max(pending.failing_since, lately)
 
     def pause(self, failure: Failure, state: RouteState) -> None:
         """No call for as long as the destination asks, else longer each time. Kept on disk."""
@@ -167,15 +163,10 @@ class Blame:
         self._keep(failure, state, failures, wait)
         logs.warn(_log, "route.paused", route=self._route, why=failure.kind, seconds=round(wait, 1), failures=failures)
 
-    def _note(self, failure: Failure, state: RouteState) -> None:
-        """Show people that something fails, without a pause."""
-        self._keep(failure, state, state.failures, None)
-
     def _keep(self, failure: Failure, state: RouteState, failures: int, wait: float | None) -> None:
+        """Show people what fails, and pause the route for *wait* seconds, if at all."""
         now = self._now()
-        kind: RouteKind = "waiting" if failure.kind in ("quota", "later") else "bug"
-        if failure.kind == "needs_action":
-            kind = "needs_action"
+        kind = _STATE_OF.get(failure.kind, "bug")
         since = state.since if state.kind == kind and state.since is not None else now
         until = None if wait is None else now + timedelta(seconds=wait)
         self._store.set_route_state(self._route, RouteState(kind, failure.reason, until, failures, since))

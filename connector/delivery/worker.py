@@ -88,7 +88,7 @@ class RouteWorker:
         *,
         stop: threading.Event,
         now: Callable[[], datetime],
-        nap: Callable[[float], None] | None = None,
+        nap: Callable[[float], object] | None = None,
         chance: random.Random | None = None,
         lease: timedelta = timedelta(minutes=30),
         report: Callable[[Delivered], None] | None = None,
@@ -98,7 +98,7 @@ class RouteWorker:
         self._name, self._sink, self._target = route.name, route.sink, route.target
         self._store, self._letters = store, letters
         self._stop, self._now, self._lease, self._report = stop, now, lease, report
-        self._nap = nap or _nap_until(stop)
+        self._nap_for = nap or stop.wait
         self._full = max(1, route.sink.batch_rows)
         chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._blame = Blame(route, store, retry, full=self._full, stop=stop, now=now, chance=chance)
@@ -109,6 +109,9 @@ class RouteWorker:
         self._leased: dict[str, Pending] = {}
         self._unsettled: list[Result] = []
         self._void: dict[str, set[str]] = {}
+
+    def _nap(self, seconds: float) -> None:
+        self._nap_for(seconds)
 
     # ------------------------------------------------ a thread's life
 
@@ -170,9 +173,7 @@ class RouteWorker:
         if due is None:
             self._after = ""
             return None
-        if due > now:
-            return (due - now).total_seconds()
-        return 0.0
+        return max(0.0, (due - now).total_seconds())
 
     def _quota_is_ready(self) -> bool:
         """Wait for the sink's quota; False when the route is paused or stopped instead."""
@@ -244,11 +245,7 @@ class RouteWorker:
         return sent
 
     def _call(self, rows: Sequence[Row], seconds: list[float]) -> Sequence[Outcome]:
-        """One call, repeated a few times where a short wait may heal it; *seconds* gets those of every try.
-
-        Raises:
-            What the last try raised.
-        """
+        """One call, repeated a few times where a short wait may heal it; *seconds* gets those of every try."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
 
         def write() -> Sequence[Outcome]:
@@ -264,13 +261,8 @@ class RouteWorker:
             return max(asked, self._blame.backoff(call.attempt_number), self._sink.pace(self._target))
 
         attempts = 1 if self._blame.is_searching else _ATTEMPTS_PER_CALL
-        return Retrying(
-            stop=stop_after_attempt(attempts) | stop_when_event_set(self._stop),
-            wait=wait,
-            retry=retry_if_exception(_is_short),
-            sleep=self._nap,
-            reraise=True,
-        )(write)
+        stop = stop_after_attempt(attempts) | stop_when_event_set(self._stop)
+        return Retrying(stop=stop, wait=wait, retry=retry_if_exception(_is_short), sleep=self._nap, reraise=True)(write)
 
     # ------------------------------------------------ what came of it
 
@@ -292,7 +284,7 @@ class RouteWorker:
         self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(sent.answered))
         if subjects := freed(self._name, results, self._letters):
             self._store.enqueue(self._name, subjects)
-        self._tell(_summary(self._name, jobs, results, sent, failure))
+        self._tell(jobs, results, sent, failure)
         if failure is not None and failure.kind == "start_over":
             count = self._store.resync(self._name)
             logs.warn(_log, "route.starts_over", route=self._name, why=failure.reason, records=count)
@@ -332,12 +324,22 @@ class RouteWorker:
         mine: Later | None = structs.replace(later, isolated=later.isolated or pending.isolated)
         if pending.isolated and failure.kind == "later" and self._blame.gives_up(pending, state):
             for row in job.rows:
-                job.letter(self.route, row, _given_up(pending, failure.reason), failure.code)
+                job.letter(self.route, row, _given_up(pending, failure.reason), failure.kind)
             mine = None
         written, removed = sent.holdings(job)
         return Result(pending.record_id, pending.version, pending.token, written, removed, later=mine)
 
-    def _tell(self, done: Delivered) -> None:
+    def _tell(self, jobs: Sequence[Job], results: Sequence[Result], sent: Sent, failure: Failure | None) -> None:
+        done = Delivered(
+            self._name,
+            rows=sum(len(result.written) + len(result.removed) for result in results),
+            refused=sum(len(job.letters) for job in jobs),
+            later=sum(result.later is not None for result in results),
+            calls=len(sent.seconds),
+            seconds=sum(sent.seconds),
+            each=tuple(sent.seconds),
+            failure=None if failure is None or failure.kind == "stopping" else failure.kind,
+        )
         logs.say(
             _log, "batch.delivered" if done.failure is None else "batch.failed", route=self._name, rows=done.rows,
             refused=done.refused or None, later=done.later or None, calls=done.calls, seconds=round(done.seconds, 3),
@@ -397,25 +399,3 @@ def _sleep(seconds: float, bell: threading.Event, stop: threading.Event) -> None
         left = min(1.0, end - time.monotonic())
         if left <= 0 or bell.wait(left):
             return
-
-
-def _nap_until(stop: threading.Event) -> Callable[[float], None]:
-    def nap(seconds: float) -> None:
-        stop.wait(seconds)
-
-    return nap
-
-
-def _summary(
-    route: str, jobs: Sequence[Job], results: Sequence[Result], sent: Sent, failure: Failure | None
-) -> Delivered:
-    return Delivered(
-        route,
-        rows=sum(len(result.written) + len(result.removed) for result in results),
-        refused=sum(len(job.letters) for job in jobs),
-        later=sum(result.later is not None for result in results),
-        calls=len(sent.seconds),
-        seconds=sum(sent.seconds),
-        each=tuple(sent.seconds),
-        failure=None if failure is None or failure.kind == "stopping" else failure.kind,
-    )

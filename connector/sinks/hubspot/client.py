@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -28,16 +28,18 @@ _SCOPE = re.compile(r"[a-z][a-z_.-]{0,79}")  # what else is in its place is not 
 _CONNECT_SECONDS = 5.0
 _SHARE_OF_QUOTA = 0.96  # of the quota; the rest is for clocks that differ and for people with the same token
 _LIMIT_WHILE_UNKNOWN = 100  # per 10 s: the smallest account's, until an answer tells
+_PASSING = {
+    0: ("no safe connection to {where} (TLS): check the certificate, the clock and the proxy", 0.0),
+    408: ("HubSpot has an error of its own (408)", 0.0),
+    423: ("HubSpot has locked these records for a moment (423)", 2.0),
+    477: ("HubSpot is moving the account to another data centre (477)", 0.0),
+}
+"""What time heals, by status: the words, and the least seconds to wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 2xx, or a refusal that says something about the content (400, 404, 409, 413).
-
-    Args:
-        status: the HTTP status.
-        body: the JSON object; empty when the answer had none.
-    """
+    """A 2xx, or a refusal that says something about the content; *body* is {} where there was no JSON object."""
 
     status: int
     body: Mapping[str, Any]
@@ -84,11 +86,10 @@ class MissingScopes(NeedsAction):
 class Pacer:
     """Spreads the calls of one token evenly over the quota, for all routes and connections.
 
-    The long-run rate stays below the quota, so the oldest row waits a moment, not for the next window. After a pause a
-    few calls may start together (6 % of the quota); rate and burst together never fill a window.
+    After a pause a few calls may start together (6 % of the quota); rate and burst together never fill a window.
 
     Args:
-        requests_per_10_seconds: never more than so many; None: 96 % of what the answers' headers say.
+        requests_per_10_seconds: None: 96 % of what the answers' headers say.
     """
 
     def __init__(self, host: Host, requests_per_10_seconds: int | None) -> None:
@@ -128,14 +129,11 @@ class Pacer:
         try:
             most = int(headers["X-HubSpot-RateLimit-Max"])
             interval = int(headers["X-HubSpot-RateLimit-Interval-Milliseconds"]) / 1000
-            left = int(headers.get("X-HubSpot-RateLimit-Remaining", most))
         except (KeyError, ValueError):
             return
         if self._fixed or most <= 0 or interval <= 0:
             return
         gap, burst = _spread(most * _SHARE_OF_QUOTA, interval)
-        if left < most * 0.03:  # another program spends from the same quota: make room
-            gap, burst = gap * 2, 1
         with self._lock:
             if gap < self._gap:
                 self._next = min(self._next, self._host.monotonic() + gap)
@@ -185,32 +183,27 @@ class InFlight:
                 self._changed.notify_all()
 
 
-@dataclass(slots=True)
 class HubSpotApi:
     """One token's calls. Safe for several threads.
 
     Every method makes one call and returns the answer, or raises what ``Sink.write`` may raise.
     """
 
-    host: Host
-    token: str
-    base_url: str
-    requests_per_10_seconds: int | None
-    connections: int
-    timeout_seconds: float = 60.0
-    pacer: Pacer = field(init=False)
-    _places: threading.BoundedSemaphore = field(init=False, repr=False)
-    _objects: Any = field(init=False, repr=False)
-    _properties: Any = field(init=False, repr=False)
-    _groups: Any = field(init=False, repr=False)
-    _create_properties: Any = field(init=False, repr=False)
-    _associations: Any = field(init=False, repr=False)
-    _client_errors: tuple[Any, ...] = field(init=False, repr=False)
-    _network_error: Any = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.pacer = Pacer(self.host, self.requests_per_10_seconds)
-        self._places = threading.BoundedSemaphore(self.connections)
+    def __init__(
+        self,
+        host: Host,
+        token: str,
+        base_url: str,
+        *,
+        requests_per_10_seconds: int | None,
+        connections: int,
+        timeout_seconds: float,
+    ) -> None:
+        self.pacer = Pacer(host, requests_per_10_seconds)
+        self._host, self._token = host, token
+        self._timeouts = (_CONNECT_SECONDS, timeout_seconds)  # the client's own default is to wait for ever
+        self._where = host_of(base_url)
+        self._places = threading.BoundedSemaphore(connections)
         # Imported when a sink is built: most commands only read the settings.
         import hubspot
         import urllib3
@@ -221,10 +214,10 @@ class HubSpotApi:
         self._client_errors = (ObjectsError, PropertiesError, AssociationsError)  # unrelated classes
         self._network_error = urllib3.exceptions.HTTPError
         client = hubspot.HubSpot(
-            access_token=self.token,
-            host=self.base_url.rstrip("/"),
+            access_token=token,
+            host=base_url.rstrip("/"),
             retries=False,  # urllib3 would repeat a GET three times on its own, past the pacing
-            connection_pool_maxsize=self.connections,
+            connection_pool_maxsize=connections,
         )
         # Held: each access to client.crm…batch_api would build a new connection pool.
         self._objects = client.crm.objects.batch_api
@@ -278,7 +271,7 @@ class HubSpotApi:
 
     def _call(self, api: Any, verb: str, *arguments: Any) -> Answer:
         while not self._places.acquire(timeout=1.0):
-            self.host.wait(0.0)  # raises Stopping when the program is asked to stop
+            self._host.wait(0.0)  # raises Stopping when the program is asked to stop
         try:
             self.pacer.take()
             return self._send(api, verb, *arguments)
@@ -286,12 +279,10 @@ class HubSpotApi:
             self._places.release()
 
     def _send(self, api: Any, verb: str, *arguments: Any) -> Answer:
-        started = self.host.monotonic()
+        started = self._host.monotonic()
         try:
             # The raw answer: building the client's models costs 20 ms of CPU a batch, json.loads 3.
-            # The time-outs are given with each call: the client has no default, and would wait for ever.
-            timeouts = (_CONNECT_SECONDS, self.timeout_seconds)
-            response = getattr(api, verb)(*arguments, _preload_content=False, _request_timeout=timeouts)
+            response = getattr(api, verb)(*arguments, _preload_content=False, _request_timeout=self._timeouts)
             status, headers, body = response.status, response.headers, response.data
         except self._client_errors as error:
             status, headers, body = error.status, error.headers, error.body
@@ -303,14 +294,14 @@ class HubSpotApi:
             status, headers, body = cause.status, cause.headers, b""
         except self._network_error as error:
             # Time-outs and resets come raw. The write may have happened: an upsert is simply sent again.
-            raise TryLater(f"no answer from {host_of(self.base_url)}: {type(error).__name__}") from error
+            raise TryLater(f"no answer from {self._where}: {type(error).__name__}") from error
         finally:
             api.api_client.last_response = None  # else people's data stays until the next answer
-            self.host.metric("calls", 1)
-            self.host.metric("call_seconds", self.host.monotonic() - started)
+            self._host.metric("calls", 1)
+            self._host.metric("call_seconds", self._host.monotonic() - started)
         headers = headers or {}
         self.pacer.learn(headers)
-        return self._judge(status, headers, _parse(body, self.token))
+        return self._judge(status, headers, _parse(body, self._token))
 
     def _judge(self, status: int, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
         """Errors of the account, the network and HubSpot are raised; those of the content are returned."""
@@ -329,28 +320,22 @@ class HubSpotApi:
             raise MissingScopes(_scopes(body))
         if status == 429:
             raise self._quota(body, headers, after)
-        if status == 0:
-            where = host_of(self.base_url)
-            raise TryLater(f"no safe connection to {where} (TLS): check the certificate, the clock and the proxy")
-        if status == 423:  # HubSpot: wait at least 2 seconds
-            raise TryLater("HubSpot has locked these records for a moment (423)", after=max(2.0, after or 0.0))
-        if status == 477:
-            raise TryLater("HubSpot is moving the account to another data centre (477)", after=after)
-        if status >= 500 or status == 408:
+        if status in _PASSING:
+            words, least = _PASSING[status]
+            raise TryLater(words.format(where=self._where), after=max(least, after or 0.0) or None)
+        if status >= 500:
             raise TryLater(f"HubSpot has an error of its own ({status})", after=after)
         said = f" ({category})" if category else ""
         raise NeedsAction(
-            f"{host_of(self.base_url)} answers {status}{said} where HubSpot's API should be: check base_url and any "
-            "proxy between"
+            f"{self._where} answers {status}{said} where HubSpot's API should be: check base_url and any proxy between"
         )
 
     def _quota(self, body: Mapping[str, Any], headers: Mapping[str, str], after: float | None) -> TryLater:
         if "DAILY" in str(body.get("policyName") or "").upper():
             # The quota comes back at the account's midnight, in a time zone that we don't know. Every midnight of the
             # world is at a quarter of an hour, so looking then finds it at once, for at most 96 calls a day.
-            now = self.host.now()
-            to_quarter = timedelta(minutes=15 - now.minute % 15, seconds=-now.second + 5)
-            wait = after or to_quarter.total_seconds()
+            now = self._host.now()
+            wait = after or 60.0 * (15 - now.minute % 15) - now.second + 5.0
             look = (now + timedelta(seconds=wait)).strftime("%H:%M UTC")
             why = (
                 "HubSpot's daily quota is used up until midnight in the account's time zone; "

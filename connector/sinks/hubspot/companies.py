@@ -45,48 +45,49 @@ class Companies:
         outcomes: dict[str, Outcome],
         record_ids: Callable[[Sequence[Row]], Mapping[str, str]],
     ) -> None:
-        """Link the contacts that were written; a row that can't be linked yet comes again later.
+        """Link the contacts that were written; the outcome of one that can't be linked yet becomes ``later``.
 
         Args:
-            outcomes: by the rows' keys; those that can't be linked are replaced.
             record_ids: the contacts' ids, by the rows' keys.
         """
         wanted = [row for row in rows if row.extras.get("company.key") and outcomes[row.key].kind == "written"]
         if not wanted:
             return
         try:
-            companies = self._find(link.property, {row.extras["company.key"] for row in wanted})
-            contacts = record_ids(wanted)
-            pairs: dict[tuple[str, str], Row] = {}
-            for row in wanted:
-                company = companies.get(row.extras["company.key"])
-                if company is not None and row.key in contacts:
-                    pairs[contacts[row.key], company] = row
-                elif company is None and link.if_missing == "wait":
-                    reason = f"HubSpot has no company whose {link.property} is {row.extras['company.key']}"
-                    outcomes[row.key] = _later(row, reason, "company_missing", _SECONDS_UNTIL_A_COMPANY_MAY_COME)
-            self._associate(link, pairs, outcomes)
+            for row, reason, code, after in self._link(link, wanted, record_ids(wanted)):
+                outcomes[row.key] = _later(row, reason, code, after)
         except TryLater as error:
             if error.quota:
                 raise
             for row in wanted:
-                if outcomes[row.key].kind == "written":
-                    reason = f"it is not linked to its company: {error.reason}"
-                    outcomes[row.key] = _later(row, reason, "UNAVAILABLE", error.after)
+                reason = f"it is not linked to its company: {error.reason}"
+                outcomes[row.key] = _later(row, reason, "UNAVAILABLE", error.after)
 
-    def _associate(self, link: CompanyLink, pairs: Mapping[tuple[str, str], Row], outcomes: dict[str, Outcome]) -> None:
-        new = [pair for pair in pairs if pair not in self._linked]
+    def _link(
+        self, link: CompanyLink, rows: Sequence[Row], contacts: Mapping[str, str]
+    ) -> list[tuple[Row, str, str, float]]:
+        """The rows that could not be linked: why, in words and as a code, and after how many seconds to try again."""
+        failed: list[tuple[Row, str, str, float]] = []
+        companies = self._find(link.property, {row.extras["company.key"] for row in rows})
+        new: dict[tuple[str, str], Row] = {}
+        for row in rows:
+            key = row.extras["company.key"]
+            if key not in companies:
+                reason = f"HubSpot has no company whose {link.property} is {key}"
+                if link.if_missing == "wait":
+                    failed.append((row, reason, "company_missing", _SECONDS_UNTIL_A_COMPANY_MAY_COME))
+            elif row.key in contacts and (pair := (contacts[row.key], companies[key])) not in self._linked:
+                new[pair] = row
         for start in range(0, len(new), MOST_PAIRS):
-            part = new[start : start + MOST_PAIRS]
-            answer = self._api.associate("contacts", "companies", part)
-            linked = {(str(each["from"]["id"]), str(each["to"]["id"])) for each in answer.body.get("results") or ()}
-            self._linked |= linked & set(part)
-            for pair in part:
-                if pair not in linked:
-                    row = pairs[pair]
-                    self._ids.pop((link.property, row.extras["company.key"]), None)
-                    reason = f"it is not linked to company {pair[1]}"
-                    outcomes[row.key] = _later(row, reason, "company_not_linked", _SECONDS_UNTIL_LINKED_AGAIN)
+            part = list(new)[start : start + MOST_PAIRS]
+            results = self._api.associate("contacts", "companies", part).body.get("results") or ()
+            self._linked.update((str(each["from"]["id"]), str(each["to"]["id"])) for each in results)
+        for pair, row in new.items():
+            if pair not in self._linked:
+                self._ids.pop((link.property, row.extras["company.key"]), None)
+                reason = f"it is not linked to company {pair[1]}"
+                failed.append((row, reason, "company_not_linked", _SECONDS_UNTIL_LINKED_AGAIN))
+        return failed
 
     def _find(self, name: str, keys: set[str]) -> dict[str, str]:
         """Ids of companies by their unique property *name*; looked up once in this program's life."""

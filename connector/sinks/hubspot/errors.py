@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ class BadValue:
 
     code: str
     property: str | None
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +33,21 @@ class Failure:
     """What an error says, of one input (207) or of a whole batch (400, 404, 409).
 
     Args:
-        trace: the input's trace id, if it is named.
-        ids: ids that the error names.
-        conflict: a unique value belongs to another record.
-        existing: that record's id, if it is named.
+        trace, ids: the inputs that it names.
+        conflict: a unique value belongs to another record: to *existing*, if it is named.
         duplicates: two inputs are one record.
         gone: the record does not exist any more.
-        values: the values that are not taken.
     """
 
     category: str
     message: str
-    trace: str | None = None
-    ids: tuple[str, ...] = ()
-    conflict: bool = False
-    existing: str | None = None
-    duplicates: bool = False
-    gone: bool = False
-    values: tuple[BadValue, ...] = ()
+    trace: str | None
+    ids: tuple[str, ...]
+    conflict: bool
+    existing: str | None
+    duplicates: bool
+    gone: bool
+    values: tuple[BadValue, ...]
 
     @property
     def schema(self) -> bool:
@@ -73,15 +69,12 @@ def failure_of(error: Mapping[str, Any]) -> Failure:
     message = str(error.get("message") or "")
     category = code_of(error.get("category"))
     context = error.get("context") or {}
-    values = tuple(_values_in(error, message))
     details = [each for each in error.get("errors") or () if isinstance(each, Mapping)]
-    existing = next(
-        (id_ for each in (error, *details) if (id_ := _first((each.get("context") or {}).get("existingId")))), None
-    )
+    named = (_first((each.get("context") or {}).get("existingId")) for each in (error, *details))
+    existing = next(filter(None, named), None)
     if existing is None and (match := _EXISTING_ID.search(message)):
         existing = match.group(1)
-    taken = any("already has that value" in text for text in (message, *(value.message for value in values)))
-    conflict = taken or existing is not None or category == "CONFLICT"
+    conflict = existing is not None or category == "CONFLICT" or "already has that value" in str(error)
     return Failure(
         category=category,
         message=message,
@@ -91,7 +84,7 @@ def failure_of(error: Mapping[str, Any]) -> Failure:
         existing=existing,
         duplicates="duplicate ids" in message.lower(),
         gone=category == "OBJECT_NOT_FOUND",
-        values=() if conflict else values,
+        values=() if conflict else _values_in(message, details),
     )
 
 
@@ -100,24 +93,19 @@ def failures_in(body: Mapping[str, Any]) -> list[Failure]:
     return [failure_of(error) for error in body.get("errors") or ()]
 
 
-def _values_in(error: Mapping[str, Any], message: str) -> Iterable[BadValue]:
-    if match := _LISTED_VALUES.search(message):
-        try:
-            listed = json.loads(match.group(1))
-        except ValueError:
-            listed = []
-        found = [
-            BadValue(_code(each.get("error")), each.get("name"), str(each.get("message") or ""))
-            for each in listed
-            if isinstance(each, dict)
-        ]
-        if found:
-            return found
-    return [
-        BadValue(_code(each["code"]), _first((each.get("context") or {}).get("propertyName")), str(each.get("message")))
-        for each in error.get("errors") or ()
-        if isinstance(each, Mapping) and each.get("code")
-    ]
+def _values_in(message: str, details: Sequence[Mapping[str, Any]]) -> tuple[BadValue, ...]:
+    try:
+        match = _LISTED_VALUES.search(message)
+        listed = json.loads(match.group(1)) if match else []
+    except ValueError:
+        listed = []
+    return tuple(
+        BadValue(_code(each.get("error")), each.get("name")) for each in listed if isinstance(each, dict)
+    ) or tuple(
+        BadValue(_code(each["code"]), _first((each.get("context") or {}).get("propertyName")))
+        for each in details
+        if each.get("code")
+    )
 
 
 def _code(word: object) -> str:
@@ -131,5 +119,4 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def _first(value: Any) -> str | None:
-    listed = _list(value)
-    return str(listed[0]) if listed else None
+    return next(map(str, _list(value)), None)

@@ -169,7 +169,6 @@ class Plan:
 
     @cached_property
     def by_name(self) -> Mapping[str, tuple[Column, Property]]:
-        """Columns with their properties."""
         return {column.name: (column, there) for column, there in self.columns}
 
     @cached_property
@@ -191,7 +190,6 @@ class Plan:
 
     @property
     def one(self) -> str:
-        """The word for one record."""
         return "company" if self.kind == "companies" else "contact"
 
 

@@ -8,7 +8,6 @@ overwritten: HubSpot has no conditional write. That is the only race; ``always``
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
@@ -106,9 +105,9 @@ class HubSpotCrm:
         self._name = name
         self._host = host
         self._api = HubSpotApi(
-            host=host,
-            token=options.access_token,
-            base_url=options.base_url,
+            host,
+            options.access_token,
+            options.base_url,
             requests_per_10_seconds=options.requests_per_10_seconds,
             connections=options.connections,
             timeout_seconds=options.timeout_seconds,
@@ -132,15 +131,13 @@ class HubSpotCrm:
             # Perhaps the option has been added meanwhile.
             plan = self._preflight.plan(target, at_most_seconds=_SECONDS_BETWEEN_LOOKS_AT_OPTIONS)
             items, outcomes = _items(plan, rows)
+        create = target.options.new_records == "create"
+
+        def replan(old: Plan) -> Plan:
+            return self._preflight.plan(target, instead_of=old)
+
         batches = [
-            Batch(
-                self._api,
-                self._claims,
-                plan,
-                items[start : start + MOST_INPUTS],
-                replan=lambda old: self._preflight.plan(target, instead_of=old),
-                create=target.options.new_records == "create",
-            )
+            Batch(self._api, self._claims, plan, items[start : start + MOST_INPUTS], replan=replan, create=create)
             for start in range(0, len(items), MOST_INPUTS)
         ]
         failures = self._run(batches)
@@ -159,13 +156,11 @@ class HubSpotCrm:
     def _run(self, batches: Sequence[Batch]) -> list[BaseException]:
         """Run the batches, as many at the same time as there are connections; what they raised."""
         failures: list[BaseException] = []
-        waiting = deque(batches)
+        turns, stopped = iter(batches), threading.Event()
 
         def run() -> None:
-            while waiting:
-                try:
-                    batch = waiting.popleft()
-                except IndexError:
+            for batch in turns:
+                if stopped.is_set():
                     return
                 try:
                     with self._in_flight.hold(batch.identities, self._host):
@@ -173,11 +168,8 @@ class HubSpotCrm:
                 except BaseException as error:
                     failures.append(error)
                     if not isinstance(error, TryLater) or error.quota:
-                        waiting.clear()  # the next would get the same answer
+                        stopped.set()  # the next would get the same answer
 
-        if len(batches) == 1:
-            run()
-            return failures
         # Not a pool: its threads would hold up the end of the program for as long as a call hangs.
         threads = [
             threading.Thread(target=run, name=f"{self._name}-{place}", daemon=True)
@@ -191,7 +183,7 @@ class HubSpotCrm:
                     self._host.wait(0.0)  # raises Stopping when the program is asked to stop
                     thread.join(1.0)
         finally:
-            waiting.clear()
+            stopped.set()
         return failures
 
     def _record_ids(self, target: Target, rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
@@ -264,7 +256,8 @@ class HubSpotCrm:
         """Found by what, and what would change from what to what; writes nothing, creates no property."""
         known = self._preflight.known(target)
         plan = plan_of(target, expected(target, known))  # a missing property reads as empty
-        items, changes = self._look(plan, rows, exists=set(known))
+        items, refused = self._look(plan, rows, exists=set(known))
+        changes = [Change(key, None, {}, f"would be refused: {each.reason}") for key, each in refused.items()]
         for item in items:
             found_by = item.matched_by or ("key" if item.record else None)
             there = item.there or {}
@@ -283,27 +276,17 @@ class HubSpotCrm:
         order = {row.key: place for place, row in enumerate(rows)}
         return sorted(changes, key=lambda change: order[change.key])
 
-    def _look(self, plan: Plan, rows: Sequence[Row], exists: set[str] | None = None) -> tuple[list[Item], list[Change]]:
-        """The rows' records as they are now, and a note for each row that would be refused."""
-        items: list[Item] = []
-        changes: list[Change] = []
-        for row in rows:
-            made = item_of(plan, row)
-            if isinstance(made, Item):
-                items.append(made)
-            else:
-                changes.append(Change(row.key, None, {}, f"would be refused: {made.reason}"))
+    def _look(
+        self, plan: Plan, rows: Sequence[Row], exists: set[str] | None = None
+    ) -> tuple[list[Item], dict[str, Outcome]]:
+        """The rows' records as they are now, and the rows that would be refused."""
+        items, refused = _items(plan, rows)
         for start in range(0, len(items), MOST_INPUTS):
-            batch = Batch(
-                self._api, Claims(), plan, items[start : start + MOST_INPUTS], replan=lambda old: old, create=True
-            )
+            some = items[start : start + MOST_INPUTS]
+            batch = Batch(self._api, Claims(), plan, some, replan=lambda old: old, create=True)
             batch.look(exists)
-            changes += [
-                Change(outcome.key, None, {}, f"would be refused: {outcome.reason}")
-                for outcome in batch.outcomes.values()
-            ]
-        refused = {change.key for change in changes}
-        return [item for item in items if item.row.key not in refused], changes
+            refused.update(batch.outcomes)
+        return [item for item in items if item.row.key not in refused], refused
 
     def close(self) -> None:
         """Give back the connections."""
@@ -362,21 +345,20 @@ def _unanswered(
     failures: Sequence[BaseException], rest: Sequence[Item], outcomes: Mapping[str, Outcome]
 ) -> dict[str, Outcome]:
     """What becomes of the rows that no answer was about: raised for all, or later for these alone."""
-    for kind in (NeedsAction, Stopping, TryLater):
-        for failure in failures:
-            if not isinstance(failure, NeedsAction | Stopping | TryLater):
-                raise failure  # a bug
-            if isinstance(failure, kind) and not isinstance(failure, TryLater):
-                raise failure
-    later = [failure for failure in failures if isinstance(failure, TryLater)]
-    for failure in later:
-        if failure.quota:
-            raise failure  # no try is counted, so nothing is ever dead-lettered because of the quota
-    if not any(outcome.kind == "written" for outcome in outcomes.values()):
-        raise later[0]
-    # HubSpot is healthy: what failed is about these rows alone, and the others are not sent again.
-    after = max((each.after for each in later if each.after is not None), default=None)
+    first = min(failures, key=_urgency)
+    healthy = any(outcome.kind == "written" for outcome in outcomes.values())
+    # Because of the quota no try is counted, so nothing is ever dead-lettered.
+    if not isinstance(first, TryLater) or first.quota or not healthy:
+        raise first
+    after = max((each.after or 0.0 for each in failures if isinstance(each, TryLater)), default=0.0) or None
     return {
-        item.row.key: Outcome(item.row.key, "later", reason=later[0].reason, code="UNAVAILABLE", after=after)
+        item.row.key: Outcome(item.row.key, "later", reason=first.reason, code="UNAVAILABLE", after=after)
         for item in rest
     }
+
+
+def _urgency(failure: BaseException) -> int:
+    """A bug comes first, then what a person must do."""
+    if isinstance(failure, TryLater):
+        return 3 if failure.quota else 4
+    return 1 if isinstance(failure, NeedsAction) else 2 if isinstance(failure, Stopping) else 0
