@@ -127,7 +127,6 @@ class _Loader:
         for name, model in models:
             if isinstance(data.get(name), dict):
                 filled = self._with_files(data[name], model, (name,))
-                self._secrets |= credentials.secrets_of(model, filled)
                 unused = {key for key in filled if name not in self._uses and (name, key) in self._broken}
                 data[name] = {key: value for key, value in filled.items() if key not in unused}
         root = self._section(Root, data, ())
@@ -186,7 +185,8 @@ class _Loader:
             self._add(path, text)
 
     def _with_files(self, table: dict[str, Any], model: type[BaseModel], path: Steps) -> dict[str, Any]:
-        """*table* with ``token = …`` in the place of ``token_file = …`` (container secrets), for any setting."""
+        """*table* with ``token = …`` in the place of ``token_file = …`` (container secrets), for any setting;
+        what is secret in it is noted."""
         known = keys_at(model, ())
         filled: dict[str, Any] = {}
         for key, value in table.items():
@@ -197,6 +197,7 @@ class _Loader:
                 self._add((*path, key), f'"{key}" and "{name}" are both set; keep one', at="key")
             else:
                 filled[name] = self._file_content(value, model, (*path, name))
+        self._secrets |= credentials.secrets_of(model, filled)
         return filled
 
     def _file_content(self, file: str, model: type[BaseModel], path: Steps) -> str | list[str]:
@@ -221,7 +222,6 @@ class _Loader:
         found = self._plugin(plugins.source_class, table, path)
         known = SourceOptions if found is None else found.Options
         filled = self._with_files(table, known, path)
-        self._secrets |= credentials.secrets_of(known, filled)
         options = None if found is None else self._section(found.Options, filled, path)
         self._check_credentials(filled, path)
         return None if options is None else SourceConfig(name, found, options)
@@ -260,7 +260,6 @@ class _Loader:
         if found is None:
             return None
         filled = self._with_files(table, found.Options, path)
-        self._secrets |= credentials.secrets_of(found.Options, filled)
         options = self._section(found.Options, filled, path)
         routes = self._routes(name, filled.get("mappings"), found)
         if options is None:

@@ -35,11 +35,7 @@ def source_class(type_name: str) -> type[Source]:
 
 
 def sink_class(type_name: str) -> type[Sink]:
-    """The class of that type of sink; imports its module, and with it the destination's client library.
-
-    Raises:
-        UnusablePlugin: nobody offers it (the message names the nearest), or its module can't be imported.
-    """
+    """The class of that type of sink; see ``source_class``."""
     return cast("type[Sink]", _load("sink", type_name))
 
 

@@ -27,10 +27,7 @@ class Report(Struct):
     Args:
         kind: ``whole`` · ``since`` · ``deliveries``.
         read: affiliates (or deliveries) that were listed, each counted once.
-        new: unknown before.
-        changed: known, and the platform says something else.
-        gone: marked as gone by this reading.
-        held_back: missing from the list, but too many to believe it; none was marked.
+        held_back: missing from the list, but too many to believe it; none was marked as gone.
         unreadable: rows that name nobody; they become dead letters.
         pages, calls: of this run and those before it that were stopped; calls with all tries.
     """
@@ -49,14 +46,8 @@ class Report(Struct):
 
 
 class Progress(Struct, frozen=True):
-    """How far a reading is.
-
-    Args:
-        read: rows so far.
-        before: of these, by runs that were stopped.
-        total: how many there are, or None.
-        guessed: *total* is what the last reading found.
-    """
+    """How far a reading is: rows so far, *before* of them by runs that were stopped. A *guessed* total is what the last
+    reading found."""
 
     read: int
     before: int
@@ -69,13 +60,10 @@ class Course(Struct):
 
     Args:
         what: what is read, as text: only a reading of the same continues.
-        began: when.
         places: the pages to be read, the next one first.
-        report: what was found so far.
         seen: the rows that were read so far.
         beyond: those of them that are behind a gap: between them and the rows before, some were not read yet.
         as_of: what the first page vouched for: who is missing at the end is gone as of then.
-        total: how many rows there are, where the platform says so.
     """
 
     what: str
@@ -121,10 +109,6 @@ def is_ahead(moment: datetime, now: datetime) -> bool:
 # ---------------------------------------------------------------- kept in the store
 
 
-class _Began(Struct):
-    began: datetime
-
-
 class _Failure(Struct):
     at: datetime
     reason: str = ""
@@ -132,14 +116,10 @@ class _Failure(Struct):
 
 def standing(store: Store, name: str) -> Standing:
     """The state of the readings of source *name*."""
-    reading = _recall(store, name, "reading", _Began)
+    last, course = _recall(store, name, "last", Report), _recall(store, name, "reading", Course)
     failed = _recall(store, name, "failed", _Failure)
-    return Standing(
-        _recall(store, name, "last", Report),
-        reading.began if reading else None,
-        failed.at if failed else None,
-        failed.reason if failed else "",
-    )
+    began = course.began if course else None
+    return Standing(last, began, failed.at, failed.reason) if failed else Standing(last, began)
 
 
 def continued(store: Store, name: str, what: str, now: datetime) -> Course | None:
@@ -166,16 +146,12 @@ def keep_failure(store: Store, name: str, at: datetime, reason: str) -> None:
 
 
 def _remember(store: Store, name: str, key: str, note: Struct | None) -> None:
-    store.remember(_place(name), key, None if note is None else msgspec.json.encode(note).decode())
+    store.remember(f"backfill:{name}", key, None if note is None else msgspec.json.encode(note).decode())
 
 
 def _recall(store: Store, name: str, key: str, kind: type[Note]) -> Note | None:
-    note = store.recall(_place(name), key)
+    note = store.recall(f"backfill:{name}", key)  # the colon: no sink is called so
     try:
         return None if note is None else msgspec.json.decode(note, type=kind)
     except msgspec.MsgspecError:
         return None
-
-
-def _place(name: str) -> str:
-    return f"backfill:{name}"  # the colon: no sink is called so

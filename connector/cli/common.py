@@ -10,11 +10,10 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -29,6 +28,8 @@ from connector.dead_letters import DeadLetters
 from connector.settings import Config, RouteConfig, SinkConfig, SourceConfig
 from connector.store import Store, worker_of
 
+_Named = TypeVar("_Named", SourceConfig, RouteConfig)
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="The configuration file; else CONNECTOR_CONFIG, else config.toml."),
@@ -40,8 +41,7 @@ _FOLLOWED_SECONDS = 15.0
 _LOOK_EVERY_SECONDS = 0.05
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+now = assembly.utc_now
 
 
 def load(config_file: Path | None, *, uses: Collection[str] = (), examples: bool = False) -> Config:
@@ -129,17 +129,18 @@ def wait_until_delivered(store: Store, wanted: Collection[tuple[str, str]]) -> s
 
 def named_source(settings: Config, name: str | None) -> SourceConfig:
     """The source of that name; without a name, the first one."""
-    for source in settings.sources:
-        if name in (None, source.name):
-            return source
-    raise WrongWords(f'no source is called "{name}"{unknown_word(name or "", [s.name for s in settings.sources])}')
+    return settings.sources[0] if name is None else _named("source", name, settings.sources)
 
 
 def named_route(settings: Config, name: str) -> RouteConfig:
-    for route in settings.routes:
-        if route.name == name:
-            return route
-    raise WrongWords(f'no route is called "{name}"{unknown_word(name, [r.name for r in settings.routes])}')
+    return _named("route", name, settings.routes)
+
+
+def _named(kind: str, name: str, configured: Sequence[_Named]) -> _Named:
+    found = {each.name: each for each in configured}
+    if name not in found:
+        raise WrongWords(f'no {kind} is called "{name}"{unknown_word(name, list(found))}')
+    return found[name]
 
 
 def sink_of(settings: Config, route: RouteConfig) -> SinkConfig:
