@@ -349,14 +349,12 @@ class CsvFile(TableFile):
         """The one under which the header shows the key's column, else the most of our columns, else the most cells."""
         start = text.lstrip("\r\n ")[:_CHARACTERS_READ_FOR_THE_DELIMITER]
         names = [column.name for column in target.columns]
-        best: str = self._options.delimiter
-        best_score = (False, 0, 1)
-        for delimiter in dict.fromkeys((self._options.delimiter, *_DELIMITERS)):
+
+        def score(delimiter: str) -> tuple[bool, int, int]:
             rows = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
             first = {number: cells for number, cells in enumerate(islice(rows, ROWS_SEARCHED_FOR_THE_HEADER)) if cells}
             header = first[header_among(first, target.key)] if first else []
             found = match_headers(dict(enumerate(header)), names)
-            score = (target.key in found, len(found), len(header))
-            if score > best_score:
-                best, best_score = delimiter, score
-        return best
+            return target.key in found, len(found), len(header)
+
+        return max((self._options.delimiter, *_DELIMITERS), key=score)

@@ -236,21 +236,19 @@ def _plan_row(
             continue
         cells[name] = PlannedCell(old, new, raw)
         last = row.last or {}
-        if name in last and not is_empty(old) and _was_edited(table, column, raw_there, last[name]):
+        if name in last and not is_empty(old) and _was_edited(table, column, old, last[name]):
             notices.append(f"{name}: a person's edit was overwritten")
     if len(found) > 1:
         notices.append(f"the key is in {len(found)} rows; the first one is kept up to date")
     return RowPlan(row, Outcome(row.key, "written", notices=tuple(notices)), place, cells)
 
 
-def _was_edited(table: Table, column: Column, raw_there: Any, last: Cell) -> bool:
-    """Whether a person changed the cell since we wrote *last* into it."""
+def _was_edited(table: Table, column: Column, old: Cell, last: Cell) -> bool:
+    """Whether a person changed the cell, which now is *old*, since we wrote *last* into it."""
     try:
-        raw = table.encode(column, last)
+        return old != table.decode(column, table.encode(column, last))
     except CellRefused:
         return True
-    # Not what only looks otherwise: an apostrophe of the guard that we no longer write.
-    return not table.same(column, raw_there, raw) and table.decode(column, raw_there) != table.decode(column, raw)
 
 
 def carry_out(table: Table, target: Target, plan: Sequence[RowPlan]) -> None:

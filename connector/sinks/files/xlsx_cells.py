@@ -42,7 +42,7 @@ def _to_xml_text(text: str) -> str:
 
 
 def _from_xml_text(text: str) -> str:
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,8 @@ class Formula:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of a cell: the text that is shown, as XML keeps it, and the whole address."""
+    """A link of a cell, whose text is its address in short."""
 
-    text: str
     address: str
 
 
@@ -74,7 +73,7 @@ def raw_of(cell: Any) -> Any:
         return Formula(value if isinstance(value, str) else str(getattr(value, "text", "=")))
     link = cell.hyperlink
     if link is not None and isinstance(value, str) and _from_xml_text(value) == _shown_address(link.target or ""):
-        return Link(value, link.target)
+        return Link(link.target)
     return str(value) if isinstance(value, list) else value  # a list is rich text
 
 
@@ -94,7 +93,7 @@ def encode(column: Column, cell: Cell) -> Any:
     if isinstance(cell, str):
         text = _text(column, cell)
         if column.type == "url" and _SCHEME.match(cell) and len(cell) <= _LONGEST_ADDRESS:
-            return Link(_to_xml_text(_shown_address(cell)), cell)
+            return Link(cell)
         return text
     if isinstance(cell, Decimal) and len(cell.normalize().as_tuple().digits) > _EXACT_DIGITS:
         return format(cell, "f")
@@ -164,7 +163,7 @@ def put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
     if column.type == "url":
         cell.hyperlink = None
     if isinstance(raw, Link):
-        raw, cell.hyperlink = raw.text, raw.address
+        raw, cell.hyperlink = _to_xml_text(_shown_address(raw.address)), raw.address
     if raw is None or raw == "":
         cell.value = None
     elif isinstance(raw, str):
