@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +31,7 @@ class FileLock:
             return False
         held = False
         try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             held = _lock_open_file(self._file, wait=wait)
         finally:
             if not held:
@@ -68,19 +68,9 @@ class FileLock:
 
 
 def _lock_open_file(file: int, *, wait: bool) -> bool:
-    """Lock the open *file*; False when another process, or another opening of it, has the lock."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-    else:
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
+    """False when another process, or another opening of the file, has the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
     return True

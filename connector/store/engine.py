@@ -5,7 +5,7 @@ The statements are one text for all databases. Their marks are ``?``; what diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -124,6 +124,20 @@ def slices(values: Sequence[Any], most: int = _VALUES_IN_A_LIST) -> Iterator[Seq
 def marks(values: Sequence[Any]) -> str:
     """``(?,?,?)`` for so many values."""
     return f"({','.join('?' * len(values))})"
+
+
+def select(sql: Session, text: str, values: Iterable[Any], *before: Any, tail: str = "") -> list[Any]:
+    """The rows of ``text IN (values) tail``; *before*: the values of the marks in *text*."""
+    rows: list[Any] = []
+    for some in slices(sorted(set(values))):
+        rows += sql.execute(f"{text} IN {marks(some)}{tail}", (*before, *some)).fetchall()
+    return rows
+
+
+def change(sql: Session, text: str, values: Iterable[Any], *before: Any) -> int:
+    """``select``, for a statement that changes rows: how many it changed."""
+    parts = slices(sorted(set(values)))
+    return sum(sql.execute(f"{text} IN {marks(some)}", (*before, *some)).rowcount for some in parts)
 
 
 def insert(sql: Session, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> list[Any]:

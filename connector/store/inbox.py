@@ -10,7 +10,7 @@ from typing import Any
 from connector.core.lenient import micros_of
 from connector.core.source import API_TOPIC, Event
 from connector.store.compression import compressed, expanded
-from connector.store.engine import Engine, Part, Session, insert, marks, slices
+from connector.store.engine import Engine, Part, Session, insert, select
 from connector.store.intake import Deliver, Intake
 from connector.store.model import StoreDamaged, StoredEvent, Tally, moment
 from connector.store.tables import FORGOTTEN_KEY
@@ -96,9 +96,8 @@ class Inbox(Part):
         with self._engine.reading() as sql:
             fresh = self._without_forgotten(sql, asked)
             for source in {event.source for event in fresh}:
-                for some in slices(sorted({event.key for event in fresh if event.source == source})):
-                    text = f"SELECT key FROM events WHERE source = ? AND key IN {marks(some)}"
-                    seen.update((source, key) for (key,) in sql.execute(text, (source, *some)).fetchall())
+                keys = [event.key for event in fresh if event.source == source]
+                seen.update(select(sql, "SELECT source, key FROM events WHERE source = ? AND key", keys, source))
         return {(event.source, event.key) for event in fresh} - seen
 
     # ------------------------------------------------ those of a forgotten person
@@ -109,10 +108,7 @@ class Inbox(Part):
             return events
         key = forgotten_key(sql)
         mark_of = {(event.source, event.key): forgotten_mark(key, event.source, event.key) for event in events}
-        gone: set[bytes] = set()
-        for some in slices(sorted(set(mark_of.values()))):
-            text = f"SELECT mark FROM forgotten WHERE mark IN {marks(some)}"
-            gone.update(bytes(mark) for (mark,) in sql.execute(text, some).fetchall())
+        gone = {bytes(mark) for (mark,) in select(sql, "SELECT mark FROM forgotten WHERE mark", mark_of.values())}
         return [event for event in events if mark_of[event.source, event.key] not in gone]
 
 

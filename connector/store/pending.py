@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from connector.core.lenient import micros_of
-from connector.store.engine import Part, Session, insert, marks, slices
+from connector.store.engine import Part, Session, change, insert, marks, select, slices
 from connector.store.model import (
     WAITS_FOR,
     Pending,
@@ -141,10 +141,7 @@ class PendingRecords(Part):
                     if len(rows) < limit and first < last:
                         values = (route, first, last, now, limit - len(rows))
                         rows += self._due_rows(sql, _IN_ORDER, "p.record_id", values)
-            for some in slices([row[0] for row in rows]):
-                sql.execute(
-                    f"UPDATE pending SET due_at = ?, token = ? WHERE id IN {marks(some)}", (until, token, *some)
-                )
+            change(sql, "UPDATE pending SET due_at = ?, token = ? WHERE id", (row[0] for row in rows), until, token)
         return [
             Pending(
                 record_id, version, facts.encode(), token, tries, moment(since), moment_or_none(failing_since),
@@ -187,8 +184,7 @@ class PendingRecords(Part):
                 is_mine = result.record_id in held and held[result.record_id].token == result.token
                 (mine if is_mine else lost).append(result)
                 gone += result.removed if is_mine else result.written
-            for some in slices(sorted(gone)):
-                sql.execute(f"DELETE FROM written WHERE route = ? AND key IN {marks(some)}", (route, *some))
+            change(sql, "DELETE FROM written WHERE route = ? AND key", gone, route)
             self._note_written(sql, route, mine)
             self._settle(sql, mine, held)
             # Settled by the other call, or forgotten: then there is no such record.
@@ -199,14 +195,11 @@ class PendingRecords(Part):
 
     def _held(self, sql: Session, route: str, record_ids: Sequence[str]) -> dict[str, _Held]:
         """The rows of those records, which nobody else changes until the transaction ends."""
-        held: dict[str, _Held] = {}
-        for some in slices(self._numbers(sql, route, record_ids)):
-            text = (
-                f"SELECT record_id, id, token, version FROM pending WHERE id IN {marks(some)}"
-                f" ORDER BY record_id{self._engine.lock_rows}"
-            )
-            held.update((record_id, _Held(*row)) for record_id, *row in sql.execute(text, some).fetchall())
-        return held
+        rows = select(
+            sql, "SELECT record_id, id, token, version FROM pending WHERE id", self._numbers(sql, route, record_ids),
+            tail=f" ORDER BY record_id{self._engine.lock_rows}",
+        )  # fmt: skip
+        return {record_id: _Held(*row) for record_id, *row in rows}
 
     @staticmethod
     def _numbers(sql: Session, route: str, record_ids: Sequence[str]) -> list[int]:
@@ -266,35 +259,33 @@ class PendingRecords(Part):
                     at if later.failed else None, row.id,
                 ),
             )  # fmt: skip
-        for some in slices(done):
-            sql.execute(f"DELETE FROM pending WHERE id IN {marks(some)}", some)
-        for some in slices(changed):
-            sql.execute(
-                "UPDATE pending SET token = NULL, due_at = ?, since = ?, tries = 0, reason = '', failing_since = NULL,"
-                f" isolated = 0 WHERE id IN {marks(some)}",
-                (self._due_now(), at, *some),
-            )
+        change(sql, "DELETE FROM pending WHERE id", done)
+        change(
+            sql,
+            "UPDATE pending SET token = NULL, due_at = ?, since = ?, tries = 0, reason = '', failing_since = NULL,"
+            " isolated = 0 WHERE id",
+            changed, self._due_now(), at,
+        )  # fmt: skip
 
     def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
         """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while
         another record's succeeded."""
         with self._engine.writing() as sql:
-            for some in slices(self._numbers(sql, route, sorted(set(record_ids)))):
-                sql.execute(
-                    "UPDATE pending SET isolated = 1, due_at = ?, tries = greatest(tries, 1), failing_since = ?"
-                    f" WHERE isolated = 0 AND id IN {marks(some)}",
-                    (self._due(due_at), self._at(), *some),
-                )
+            change(
+                sql,
+                "UPDATE pending SET isolated = 1, due_at = ?, tries = greatest(tries, 1), failing_since = ?"
+                " WHERE isolated = 0 AND id",
+                self._numbers(sql, route, sorted(set(record_ids))), self._due(due_at), self._at(),
+            )  # fmt: skip
 
     def written(self, route: str, record_ids: Iterable[str], keys: Iterable[str] = ()) -> list[Written]:
         """What *route* last wrote for those records, and under those row keys for any record."""
         found: dict[str, Written] = {}
         with self._engine.reading() as sql:
             for column, wanted in (("record_id", record_ids), ("key", keys)):
-                for some in slices(sorted(set(wanted))):
-                    text = f"SELECT key, record_id, cells FROM written WHERE route = ? AND {column} IN {marks(some)}"
-                    rows = sql.execute(text, (route, *some)).fetchall()
-                    found.update((key, Written(key, record_id, cells)) for key, record_id, cells in rows)
+                text = f"SELECT key, record_id, cells FROM written WHERE route = ? AND {column}"
+                for row in select(sql, text, wanted, route):
+                    found[row[0]] = Written(*row)
         return list(found.values())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from connector.core.lenient import micros_of
-from connector.store.engine import Part, Session, insert, marks, slices
+from connector.store.engine import Part, Session, change, insert, select
 from connector.store.inbox import EVENT_COLUMNS, forgotten_key, forgotten_mark, opened
 from connector.store.model import (
     DeliveryLine,
@@ -113,25 +113,14 @@ class People(Part):
 
     def mentions_of(self, record_ids: Iterable[str]) -> set[int]:
         """The seqs of events that are known to name those records. Reads through all mentions."""
-        seqs: set[int] = set()
         with self._engine.reading() as sql:
-            for some in slices(sorted(set(record_ids))):
-                text = f"SELECT seq FROM mentions WHERE record_id IN {marks(some)}"
-                seqs.update(seq for (seq,) in sql.execute(text, some).fetchall())
-        return seqs
+            return {seq for (seq,) in select(sql, "SELECT seq FROM mentions WHERE record_id", record_ids)}
 
     def under_way(self, record_ids: Iterable[str]) -> bool:
         """Whether a route is delivering one of those records at the moment."""
-        asked = sorted(set(record_ids))
+        text = "SELECT 1 FROM pending WHERE token IS NOT NULL AND due_at > ? AND record_id"
         with self._engine.reading() as sql:
-            return any(
-                sql.execute(
-                    "SELECT 1 FROM pending WHERE token IS NOT NULL AND due_at > ?"
-                    f" AND record_id IN {marks(some)} LIMIT 1",
-                    (self._due_now(), *some),
-                ).fetchone()
-                for some in slices(asked)
-            )
+            return bool(select(sql, text, record_ids, self._due_now()))
 
     def forget(self, record_ids: Sequence[str], seqs: Iterable[int]) -> Forgotten:
         """Take away these events of the inbox, these records, and all that was kept of their deliveries.
@@ -139,46 +128,30 @@ class People(Part):
         A projection on its way begins anew (see ``Overtaken``). A keyed hash of each event stays, so that its late
         second delivery does not bring the person back. What the files still hold in unused places goes with ``erase``.
         """
-        events = deliveries = records = 0
-        rows: dict[str, set[str]] = {}
+        seqs, rows = set(seqs), dict[str, set[str]]()
         with self._engine.writing() as sql:
             add_to_state(sql, "epoch", 1)
-            for some in slices(sorted(set(seqs))):
-                events += self._take_out(sql, some)
-            for some in slices(sorted(set(record_ids))):
-                these = f"IN {marks(some)}"
-                for route, key in sql.execute(
-                    f"SELECT route, key FROM written WHERE record_id {these}", some
-                ).fetchall():
-                    rows.setdefault(route, set()).add(key)
-                for table in ("mentions", "pending", "written"):
-                    sql.execute(f"DELETE FROM {table} WHERE record_id {these}", some)
-                deliveries += sql.execute(f"DELETE FROM deliveries WHERE record_id {these}", some).rowcount
-                records += sql.execute(f"DELETE FROM records WHERE id {these}", some).rowcount
+            secret, at = forgotten_key(sql), self._at()
+            events = select(sql, "SELECT source, key FROM events WHERE seq", seqs)
+            hashes = sorted((forgotten_mark(secret, source, key), at) for source, key in events)
+            insert(sql, "INSERT INTO forgotten (mark, at)", hashes, " ON CONFLICT DO NOTHING")
+            for table in ("todo", "mentions", "events"):
+                change(sql, f"DELETE FROM {table} WHERE seq", seqs)
+            for route, key in select(sql, "SELECT route, key FROM written WHERE record_id", record_ids):
+                rows.setdefault(route, set()).add(key)
+            for table in ("mentions", "pending", "written"):
+                change(sql, f"DELETE FROM {table} WHERE record_id", record_ids)
+            deliveries = change(sql, "DELETE FROM deliveries WHERE record_id", record_ids)
+            records = change(sql, "DELETE FROM records WHERE id", record_ids)
             add_to_state(sql, "records", -records)
-        return Forgotten(events, records, deliveries, {route: tuple(sorted(keys)) for route, keys in rows.items()})
-
-    def _take_out(self, sql: Session, seqs: Sequence[int]) -> int:
-        key, at = forgotten_key(sql), self._at()
-        found: list[tuple[str, str]] = sql.execute(
-            f"SELECT source, key FROM events WHERE seq IN {marks(seqs)}", seqs
-        ).fetchall()
-        insert(
-            sql,
-            "INSERT INTO forgotten (mark, at)",
-            sorted((forgotten_mark(key, source, event_key), at) for source, event_key in found),
-            " ON CONFLICT DO NOTHING",
-        )
-        for table in ("todo", "mentions", "events"):
-            sql.execute(f"DELETE FROM {table} WHERE seq IN {marks(seqs)}", seqs)
-        return len(found)
+        kept = {route: tuple(sorted(keys)) for route, keys in rows.items()}
+        return Forgotten(len(events), records, deliveries, kept)
 
     def erase(self, *, rebuild_up_to_bytes: int | None = None) -> bool:
         """Leave nothing of what was deleted in the files: the file is written anew and its log emptied.
 
-        Args:
-            rebuild_up_to_bytes: a file that is larger is not written anew, since nothing could be received meanwhile;
-                what was deleted in it was overwritten in its place. None: however large.
+        A file larger than *rebuild_up_to_bytes* (None: no limit) is not written anew, since nothing could be received
+        meanwhile; what was deleted in it was overwritten in its place.
 
         Returns:
             Whether the file was written anew.
@@ -202,9 +175,8 @@ class People(Part):
                 " AND NOT EXISTS (SELECT 1 FROM todo WHERE todo.seq = events.seq) ORDER BY received_at LIMIT ?",
                 (edge, limit),
             ).fetchall()
-            for some in slices(sorted(seq for (seq,) in rows)):
-                for table in ("mentions", "events"):
-                    sql.execute(f"DELETE FROM {table} WHERE seq IN {marks(some)}", some)
+            for table in ("mentions", "events"):
+                change(sql, f"DELETE FROM {table} WHERE seq", (seq for (seq,) in rows))
             lines: int = sql.execute(
                 "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < ? ORDER BY at LIMIT ?)",
                 (edge, limit),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from connector.store.engine import Part, Session, insert, marks, slices
+from connector.store.engine import Part, Session, change, insert, select
 from connector.store.inbox import add_tallies
 from connector.store.model import WAITS_FOR, Batch, Known, Overtaken, Saved
 
@@ -19,13 +19,9 @@ class Records(Part):
 
     def load(self, record_ids: Iterable[str]) -> dict[str, Known]:
         """The records of those ids that exist."""
-        known: dict[str, Known] = {}
         with self._engine.reading() as sql:
-            for some in slices(sorted(set(record_ids))):
-                text = f"SELECT id, version, facts FROM records WHERE id IN {marks(some)}"
-                rows = sql.execute(text, some).fetchall()
-                known.update((record_id, Known(version, facts.encode())) for record_id, version, facts in rows)
-        return known
+            rows = select(sql, "SELECT id, version, facts FROM records WHERE id", record_ids)
+        return {record_id: Known(version, facts.encode()) for record_id, version, facts in rows}
 
     def record_ids(self, after: str = "", limit: int = 1000) -> list[str]:
         """A page of the ids of all records, in order."""
@@ -45,8 +41,7 @@ class Records(Part):
             moved = sql.execute("UPDATE state SET value = value + 1 WHERE name = 'epoch' AND value = ?", (batch.epoch,))
             if moved.rowcount != 1:
                 raise Overtaken("the projection has moved on")
-            for some in slices(sorted(batch.seqs)):
-                sql.execute(f"DELETE FROM todo WHERE seq IN {marks(some)}", some)
+            change(sql, "DELETE FROM todo WHERE seq", batch.seqs)
             insert(
                 sql,
                 "INSERT INTO records (id, version, facts)",

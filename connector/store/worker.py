@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,11 +30,8 @@ def file_held(path: Path) -> Iterator[None]:
         StoreUnavailable: a file can't be opened or made.
     """
     note = FileLock(_lock_path(path))
-    # The lock of the database itself holds through links, and after the lock file was deleted. On Windows it would keep
-    # SQLite from the file.
-    locks = [note] if sys.platform == "win32" else [note, FileLock(path)]
     with ExitStack() as held:
-        for lock in locks:
+        for lock in (note, FileLock(path)):  # the second holds through links, and after the first's file was deleted
             if not _acquired(lock):
                 raise _in_use(str(path), note.read_note())
             held.callback(lock.release)
