@@ -37,7 +37,7 @@ class AffiliateList:
     has_since: ClassVar[bool] = True
     first = paging.first
     roll: Roll | None = None
-    row_topic: ClassVar[str] = f"{API_TOPIC}affiliate"
+    row_topic = f"{API_TOPIC}affiliate"
     rows_name: ClassVar[str] = "data"
     total_name: ClassVar[str] = ""
     most_rows: ClassVar[int] = 100
@@ -67,8 +67,11 @@ class AffiliateList:
         return numbered_page(place, self.most_rows, rows, total_of(value, self.total_name))
 
     def read_one(self, record_id: str, answer: Answer) -> Listed:
-        """See ``Roll``."""
-        found = self.listed(open_answer(answer.body, self.secrets), answer.as_of)
+        """See ``Roll``; the row is bare, or under ``rows_name``."""
+        value = open_answer(answer.body, self.secrets)
+        if isinstance(value, dict) and isinstance(value.get(self.rows_name), dict):
+            value = value[self.rows_name]
+        found = self.listed(value, answer.as_of)
         if found.record_id != record_id:
             raise Unreadable("the answer is about another affiliate")
         return found
@@ -98,7 +101,7 @@ class Platform:
     platform: ClassVar[str]
     secrets: ClassVar[frozenset[str]]
     affiliates: ClassVar[type[AffiliateList]]
-    no_deliveries: ClassVar[str]
+    no_deliveries: ClassVar[str] = ""
 
     def __init__(self, name: str, options: SourceOptions) -> None:
         self.name, self.options = name, options

@@ -58,8 +58,6 @@ _RANKS = {
     "deleted": 5,
 }
 
-RANK_OF_GONE = _RANKS["deleted"]
-
 _PROMOTER = (
     ("email", "email"),
     ("name", "name"),

@@ -9,19 +9,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import Field, field_validator
-
-from connector.core.api_rows import GONE
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, key_text, micros_of_time, no_fields, part, parts, stamp, text
-from connector.core.platform_api import ApiOptions, Listing, NotReadable
-from connector.core.source import API_TOPIC, Event, InboundRequest, SourceOptions
+from connector.core.lenient import Fields, key_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.platform import Platform
+from connector.core.platform_api import ApiOptions, Listing
+from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement
-from connector.core.verify import Credentials
-from connector.sources.firstpromoter.api import ROW_V1, ROW_V2, Deliveries, Promoters
-from connector.sources.firstpromoter.facts import RANK_OF_GONE, STATUSES, Said, status_of
+from connector.sources.firstpromoter.api import ROW_V1, ROW_V2, Deliveries, FirstPromoterOptions, Promoters
+from connector.sources.firstpromoter.facts import STATUSES, Said, status_of
 from connector.sources.firstpromoter.sample import sample_event
 
 SECRETS = frozenset(
@@ -38,40 +35,14 @@ _MEMBERSHIP_STEPS = frozenset({"accepted", "pending", "rejected", "blocked", "in
 _TYPES_V1 = _LEADS | _REWARDS | {"promoter_signed_up", "promoter_accepted"}
 
 
-class FirstPromoterOptions(ApiOptions):
-    """``currency`` is that of the account: no body names one, and cash comes in cents."""
-
-    account_id: str | None = Field(None, min_length=1)
-    """With it the API v2 is read, whose keys belong to an account; without it, v1."""
-
-    @field_validator("currency")
-    @classmethod
-    def _is_a_code(cls, code: str) -> str:
-        if len(code) != 3 or not code.isascii() or not code.isalpha():
-            raise ValueError('a currency is an ISO 4217 code of three letters, such as "USD"')
-        if code.upper() != "USD":
-            import pycountry  # its tables take longer to read than the rest of a configuration: not for the default
-
-            if pycountry.currencies.get(alpha_3=code.upper()) is None:
-                # Taken for one with two decimals, every amount could be wrong by a factor of a hundred.
-                raise ValueError(f'there is no currency "{code}" in ISO 4217; use one like "USD", "EUR" or "JPY"')
-        return code.upper()
-
-
-class FirstPromoter:
+class FirstPromoter(Platform):
     """See ``Source`` in core/source.py."""
 
-    secrets: ClassVar[frozenset[str]] = SECRETS
     Options: ClassVar[type[SourceOptions]] = FirstPromoterOptions
-    topics: ClassVar[Sequence[str]] = ()
-    name: str
     sample = staticmethod(sample_event)
-
-    def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name = name
-        self._options = options
-        self._credentials = Credentials.of(options)
-        self._currency = options.currency
+    platform = "firstpromoter"
+    secrets = SECRETS
+    affiliates = Promoters
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it; secrets in the body are dropped here.
@@ -81,7 +52,7 @@ class FirstPromoter:
             Unreadable: the body is neither ``{"event": {"type", "id"}, "data": {…}}`` (v1) nor
                 ``{"event_id", "event_type", …}`` (v2).
         """
-        self._credentials.vouch(request)
+        self.credentials.vouch(request)
         return self._opened(request.body, request.received_at)
 
     def _opened(self, raw: bytes, received_at: datetime) -> Event:
@@ -113,24 +84,18 @@ class FirstPromoter:
         Raises:
             NotReadable: a setting is missing.
         """
-        options = self._options
-        if not isinstance(options, FirstPromoterOptions):
-            raise NotReadable(f"sources.{self.name} has no settings for the API")
-        if deliveries:
-            return Deliveries(self.name, options, options.account_id, SECRETS, since, self._opened)
-        return Promoters(self.name, options, options.account_id, SECRETS, since)
+        if deliveries and isinstance(self.options, ApiOptions):
+            return Deliveries(self.name, self.options, SECRETS, since, self._opened)
+        return super().listing(since=since)
 
-    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """What *event* says about its promoter; () for a test delivery and for what names no promoter.
+    def said(self, event: Event, body: Fields) -> Sequence[AffiliateUpdate]:
+        """What a webhook says about its promoter; () for a test delivery and for what names no promoter.
 
         Raises:
             UnknownShape: the promoter, where there must be one, has no usable id.
         """
-        if event.topic.startswith(API_TOPIC):
-            return self._listed(event)
-        body = fields_of(event.body)
-        data = part(body, "data") if body is not None else None
-        if body is None or data is None:
+        data = part(body, "data")
+        if data is None:
             raise UnknownShape(f'{event.topic}: "data" is not an object')
         if "." not in event.topic:
             return self._v1(event, data)
@@ -138,24 +103,16 @@ class FirstPromoter:
             return self._promoter_v2(event, body, data)
         return self._other_v2(event, body, data)
 
-    # ---------------------------------------------------------------- rows of the APIs
+    def key_of_row(self, topic: str, row: Fields) -> str | None:
+        """The promoter of a row of either version of the API."""
+        return Promoters.key_of(row) if topic in (ROW_V1, ROW_V2) else None
 
-    def _listed(self, event: Event) -> Sequence[AffiliateUpdate]:
-        """A row as of when it was read. It is no event: ``last_event`` stays as it is."""
-        if event.topic not in (ROW_V1, ROW_V2, GONE):
-            raise UnknownShape(f"{event.topic}: nothing is known of such a row")
-        row = fields_of(event.body)
-        key = key_text(row.get("id")) if row is not None else None
-        if row is None or key is None:
-            raise UnknownShape(f'{event.topic}: "id" is missing or not a number')
-        if event.topic == GONE:
-            gone = Statement(event, "", RANK_OF_GONE)
-            gone.gone()
-            return (gone.update(f"{self.name}:{key}"),)
-        said = Said(event, event.topic, self._currency)
+    def say_row(self, event: Event, row: Fields) -> Statement:
+        """What a row says, as of when it was read."""
+        said = Said(event, event.topic, self.options.currency)
         said.promoter(row)
         said.row(row)
-        return (said.update(f"{self.name}:{key}"),)
+        return said
 
     # ---------------------------------------------------------------- v1
 
@@ -170,7 +127,7 @@ class FirstPromoter:
             if promoter is None and (data.get("test") is True or topic not in _TYPES_V1):
                 return ()
             raise UnknownShape(f'{event.topic}: "data.promoter.id" is missing or not a number')
-        said = Said(event, topic, self._currency)
+        said = Said(event, topic, self.options.currency)
         if promoter is not None:
             said.promoter(promoter)
         promotions = parts(data, "promotions") or ()
@@ -211,7 +168,7 @@ class FirstPromoter:
         key = key_text(next((candidate for candidate in given if candidate is not None), None))
         if key is None:
             raise UnknownShape(f'{event.topic}: "data.id" is missing or not a number')
-        said = Said(event, event.topic, self._currency)
+        said = Said(event, event.topic, self.options.currency)
         said.changed(part(body, "changes") or no_fields)
         if named is not None:
             said.promoter(named)
@@ -240,7 +197,7 @@ class FirstPromoter:
         key = key_text(candidates[0])
         if key is None:
             raise UnknownShape(f"{event.topic}: the promoter's id is not a number")
-        said = Said(event, event.topic, self._currency)
+        said = Said(event, event.topic, self.options.currency)
         for place in places:
             promoter = part(place, "promoter")
             if promoter is not None:
