@@ -142,7 +142,7 @@ class _Loader:
         try:
             return model.model_validate(data)
         except ValidationError as error:
-            found = problems_of(error, self._document, model, path=path)
+            found = problems_of(error.errors(include_url=False), self._document, model, path=path)
         broken = {self._document.problem(place, "") for place in self._broken}
         more = [problem for problem in found if Problem(problem.file, problem.line, problem.column, "") not in broken]
         self._problems += more

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from connector.core.errors import Problem
-
-if TYPE_CHECKING:
-    pass
-
 from connector.core.toml import Document, Path, Place
 from connector.core.words import did_you_mean, unknown_word
 
@@ -43,12 +40,12 @@ _WANTED = {
 
 
 def problems_of(
-    error: ValidationError, document: Document, model: type[BaseModel], *, path: Path = ()
+    errors: Sequence[ErrorDetails], document: Document, model: type[BaseModel], *, path: Path = ()
 ) -> list[Problem]:
-    """What *error* says, as problems with their places, in file order, one for each place.
+    """What *errors* say, as problems with their places, in file order, one for each place.
 
     Args:
-        error: from validating the data at *path* of *document* against *model*.
+        errors: from validating the data at *path* of *document* against *model*.
         document: the file that the data is from.
         model: its fields (by alias where they have one) are the right words that are offered for an unknown key. A
             field's ``title`` is the noun in ``"dat" is not a type``.
@@ -58,7 +55,7 @@ def problems_of(
     """
     found: dict[tuple[Place, str], Problem] = {}
     data = _at(document.data, path)
-    located = [(details, _existing(data, details)) for details in error.errors(include_url=False)]
+    located = [(details, _existing(data, details)) for details in errors]
     for details, inner in located:
         if details["type"] in _WANTED and any(
             other[: len(inner)] == inner and (other != inner or more["type"] not in _WANTED) for more, other in located

@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-# ---------------------------------------------------------------- did you mean
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str | None:

@@ -234,7 +234,7 @@ zebra = 1
     )
     with pytest.raises(ValidationError) as caught:
         _Outer.model_validate(document.data)
-    assert [str(problem) for problem in problems_of(caught.value, document, _Outer)] == [
+    assert [str(problem) for problem in problems_of(caught.value.errors(include_url=False), document, _Outer)] == [
         'x.toml:1:1: "port" is missing',
         'x.toml:1:1: unknown key "prot"; did you mean "port"? '
         "(port, ratio, on, words, tables, rows, either, size, token)",
@@ -256,7 +256,7 @@ def test_a_section_of_a_file_is_judged_by_a_model_of_its_own() -> None:
     document = parse('[sources.a]\nkind = "dat"\n', file="config.toml")
     with pytest.raises(ValidationError) as caught:
         _Inner.model_validate(document.data["sources"]["a"])
-    problems = problems_of(caught.value, document, _Inner, path=("sources", "a"))
+    problems = problems_of(caught.value.errors(include_url=False), document, _Inner, path=("sources", "a"))
     assert [str(problem) for problem in problems] == ['config.toml:2:8: "dat" is not a type; did you mean "date"?']
 
 
@@ -264,7 +264,7 @@ def test_a_missing_key_is_told_at_the_table_that_lacks_it() -> None:
     document = parse("a = 1\n\n[sources.b]\n", file="config.toml")
     with pytest.raises(ValidationError) as caught:
         _Outer.model_validate(document.data["sources"]["b"])
-    (problem,) = problems_of(caught.value, document, _Outer, path=("sources", "b"))
+    (problem,) = problems_of(caught.value.errors(include_url=False), document, _Outer, path=("sources", "b"))
     assert str(problem) == 'config.toml:3:10: "port" is missing'
 
 

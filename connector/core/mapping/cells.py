@@ -55,10 +55,10 @@ def shaper(
         currency_of: for money: the currency that a record's amount is in.
     """
     if kind == "phone":
-        return lambda value, record: _answer(_phone(one_line(_one(value)), region or _country_of(record)))
+        return lambda value, record: _phone(one_line(_one(value)), region or _country_of(record))
     if kind == "country":
         name = show == "name"
-        return lambda value, _: _answer(_country(one_line(_one(value)), name))
+        return lambda value, _: _country(one_line(_one(value)), name)
     if kind == "money":
         return lambda value, record: _money(value, None if record is None else currency_of(record), currency)
     if kind == "date":
@@ -71,13 +71,6 @@ def shaper(
 def _country_of(record: AffiliateRecord | None) -> str:
     country = (record.country if record is not None else None) or ""
     return country if len(country) <= _LONGEST_ONE else ""
-
-
-def _answer(found: tuple[str | None, str]) -> str:
-    cell, reason = found
-    if cell is None:
-        raise Unfit(reason)
-    return cell
 
 
 _LONGEST_ONE = 8_000  # characters; no address, phone number or country is longer, and what is found is kept in memory
@@ -194,16 +187,11 @@ def _date(value: Any, timezone: tzinfo) -> Cell:
 
 
 def _email(value: Any, _: AffiliateRecord | None) -> Cell:
-    return _answer(_email_of(_one(value)))
+    return _email_of(_one(value))
 
 
 def _url(value: Any, _: AffiliateRecord | None) -> Cell:
-    return _answer(_url_of(_one(value)))
-
-
-@lru_cache(maxsize=1024)
-def _url_of(text: str) -> tuple[str | None, str]:
-    asked = text
+    text = asked = _one(value)
     if not text.casefold().startswith(("http://", "https://")) and not re.match(
         r"[a-z][a-z0-9+.-]*:(?!\d)", text, re.I
     ):
@@ -214,8 +202,8 @@ def _url_of(text: str) -> tuple[str | None, str]:
     except ValueError:
         host = ""
     if not host or parts.scheme not in ("http", "https") or re.search(r"\s", text) or "." not in host.strip("."):
-        return None, f"{_quoted(asked)} is not a web address"
-    return text, ""
+        raise Unfit(f"{_quoted(asked)} is not a web address")
+    return text
 
 
 _PLAIN_SHAPERS: dict[ColumnType, Shaper] = {
@@ -233,18 +221,18 @@ _PLAIN_SHAPERS: dict[ColumnType, Shaper] = {
 
 
 @lru_cache(maxsize=1024)
-def _email_of(text: str) -> tuple[str | None, str]:
+def _email_of(text: str) -> str:
     from email_validator import EmailNotValidError, validate_email
 
     try:
         # test_environment: whether addresses in .test can be written is for the destination to say.
         address = validate_email(text, check_deliverability=False, test_environment=True)
     except (EmailNotValidError, ValueError):
-        return None, f"{_quoted(text)} is not an e-mail address"
+        raise Unfit(f"{_quoted(text)} is not an e-mail address") from None
     # The domain stays as the platform spells it. HubSpot lower-cases all, email-validator only the domain: one person
     # would be two.
     given = text.rpartition("@")[2]
-    return f"{address.local_part}@{given if given.isascii() else address.domain}".lower(), ""
+    return f"{address.local_part}@{given if given.isascii() else address.domain}".lower()
 
 
 _INTERNATIONAL_PREFIX = re.compile(
@@ -253,7 +241,7 @@ _INTERNATIONAL_PREFIX = re.compile(
 
 
 @lru_cache(maxsize=1024)
-def _phone(text: str, region: str) -> tuple[str | None, str]:
+def _phone(text: str, region: str) -> str:
     import phonenumbers
 
     code = country_code(region) if region else None
@@ -262,24 +250,25 @@ def _phone(text: str, region: str) -> tuple[str | None, str]:
         number = phonenumbers.parse(text, code)
     except phonenumbers.NumberParseException as error:
         if error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE and not text.startswith("+"):
-            return None, f'{_quoted(text)} begins with no country code, and no country is known: set region = "…"'
-        return None, f"{_quoted(text)} is not a phone number"
+            raise Unfit(
+                f'{_quoted(text)} begins with no country code, and no country is known: set region = "…"'
+            ) from None
+        raise Unfit(f"{_quoted(text)} is not a phone number") from None
     if not phonenumbers.is_possible_number(number):
-        return None, f"{_quoted(text)} is too long or too short for a phone number"
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164), ""
+        raise Unfit(f"{_quoted(text)} is too long or too short for a phone number")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-@lru_cache(maxsize=1024)
-def _country(text: str, name: bool) -> tuple[str | None, str]:
+def _country(text: str, name: bool) -> str:
     code = country_code(text)
     if code is None:
-        return None, f"{_quoted(text)} is not a country"
+        raise Unfit(f"{_quoted(text)} is not a country")
     if not name:
-        return code, ""
+        return code
     import pycountry
 
     found: Any = pycountry.countries.get(alpha_2=code)
-    return str(getattr(found, "common_name", None) or found.name), ""
+    return str(getattr(found, "common_name", None) or found.name)
 
 
 _OTHER_NAMES = {"uk": "GB", "england": "GB", "scotland": "GB", "wales": "GB", "great britain": "GB", "usa": "US",

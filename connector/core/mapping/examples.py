@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic_core import ErrorDetails
 
 from connector.core.mapping.mapping import Example
 from connector.core.mapping.model import ExampleModel, MappingModel
-from connector.core.mapping.reading import Reading, repeated
+from connector.core.mapping.reading import Reading
 from connector.core.problems import problems_of
 from connector.core.record import AffiliateRecord
 from connector.core.toml import Path
@@ -59,7 +59,7 @@ def _record(reading: Reading, raw: dict[str, Any], at: Path) -> AffiliateRecord 
     try:
         record = AffiliateRecord.model_validate(raw)
     except ValidationError as error:
-        others: list[InitErrorDetails] = []
+        others: list[ErrorDetails] = []
         for details in error.errors(include_url=False):
             if details["type"] == "extra_forbidden":
                 path = ".".join(step for step in details["loc"] if isinstance(step, str))
@@ -67,10 +67,8 @@ def _record(reading: Reading, raw: dict[str, Any], at: Path) -> AffiliateRecord 
             elif details["type"] == "missing" and details["loc"] == ("id",):
                 reading.say(at, 'a record needs an id, like id = "acme:41"')
             else:
-                others.append(repeated(details))
-        if others:
-            rest = ValidationError.from_exception_data(error.title, others)
-            reading.problems += problems_of(rest, reading.document, AffiliateRecord, path=at)
+                others.append(details)
+        reading.problems += problems_of(others, reading.document, AffiliateRecord, path=at)
         return None
     # "acme:41" says both; a real record always has them.
     source, _, platform_id = record.id.partition(":")

@@ -16,7 +16,7 @@ from connector.core.mapping.fields import FieldReader
 from connector.core.mapping.mapping import Field, Mapping
 from connector.core.mapping.model import FieldModel, MappingModel
 from connector.core.mapping.paths import Reader, UnknownPath
-from connector.core.mapping.reading import Reading, repeated
+from connector.core.mapping.reading import Reading
 from connector.core.mapping.when import conditions, without_when
 from connector.core.problems import problems_of
 from connector.core.row import Column, ColumnType
@@ -96,7 +96,7 @@ def _structure(reading: Reading) -> MappingModel | None:
     try:
         return MappingModel.model_validate(data)
     except ValidationError as error:
-        reading.problems += problems_of(error, reading.document, MappingModel)
+        reading.problems += problems_of(error.errors(include_url=False), reading.document, MappingModel)
     return None
 
 
@@ -177,15 +177,13 @@ def _report_options(
     reading: Reading, error: ValidationError, in_key: Table[str, Any], model: type[TargetOptions]
 ) -> None:
     for part in ("key", "target"):
-        lines = [
-            repeated(details)
+        errors = [
+            details
             for details in error.errors(include_url=False)
             if (bool(details["loc"]) and details["loc"][0] in in_key) is (part == "key")
         ]
-        if lines:
-            path: Path = (part,) if part in reading.document.data else ()
-            part_error = ValidationError.from_exception_data(error.title, lines)
-            reading.problems += problems_of(part_error, reading.document, model, path=path)
+        path: Path = (part,) if part in reading.document.data else ()
+        reading.problems += problems_of(errors, reading.document, model, path=path)
 
 
 def _extras(

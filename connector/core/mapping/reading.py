@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
-from pydantic_core import InitErrorDetails
 
 from connector.core.errors import Problem
 from connector.core.mapping.paths import Kind, Paths, Reader, UnknownPath
@@ -67,11 +66,3 @@ class Reading:
         if column is not None and (path == "item" or path.startswith("item.")):
             self.item_columns.add(column)
         return Value(self.paths.reader(path), kind)
-
-
-def repeated(details: Any) -> InitErrorDetails:
-    """One of Pydantic's errors, as a new ``ValidationError`` wants it."""
-    made: InitErrorDetails = {"type": details["type"], "loc": details["loc"], "input": details["input"]}
-    if "ctx" in details:
-        made["ctx"] = details["ctx"]
-    return made

@@ -87,7 +87,7 @@ def _tests(reading: Reading, raw: Any, at: Path) -> list[tuple[str, Any, Path]]:
             try:
                 Test.model_validate(known)
             except ValidationError as inner:
-                reading.problems += problems_of(inner, reading.document, Test, path=at)
+                reading.problems += problems_of(inner.errors(include_url=False), reading.document, Test, path=at)
         else:
             reading.say(at, "a test wants text, a number, a date, true or false, or a list of these")
     return [(name, value, places[name]) for name, value in tests.items() if name not in bad]
