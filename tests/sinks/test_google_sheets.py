@@ -146,6 +146,16 @@ def wide_record(number: int, visitors: int = 0) -> Row:
     return Row(key, key, cells)
 
 
+def test_a_batch_of_new_rows_is_as_large_as_it_may_be(file: SheetsFile) -> None:
+    class Tenth(GoogleSheets):
+        limits = Limits(batch_bytes=190_000)
+
+    file.sink(kind=Tenth).write(file.target(wide), [wide_record(number) for number in range(600)])
+    sizes = [len(call.body) for call in file.server.calls if len(call.body) > 50_000]
+    assert len(sizes) > 2
+    assert all(185_000 < size <= 190_000 for size in sizes[:-1])
+
+
 def test_changes_beyond_one_batch_go_on_in_the_next_with_the_lock_in_the_same_call(file: SheetsFile) -> None:
     class Small(GoogleSheets):
         limits = Limits(batch_bytes=20_000)

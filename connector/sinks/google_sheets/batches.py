@@ -46,6 +46,8 @@ from connector.sinks.google_sheets.snapshot import (
 
 _REQUEST_BYTES = 160
 """Of one ``updateCells`` around its cells, at most."""
+_ROW_BYTES = 14
+"""Of a row around its cells."""
 _FRAME_BYTES = 2_000
 """Of a batch around its rows: the guard of the lowest tag, the sweep, the ranges that the answer is to show."""
 _MOST_SPANS = 50
@@ -266,7 +268,8 @@ def _take(snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column
         step.deletes[place] = row
         room -= GUARD_BYTES + DELETE_BYTES
     for append in plan.appends:
-        cost = 3 * len(types) + _values_bytes(append.cells)
+        # Its frame, its cells, and the empty ones between them.
+        cost = _ROW_BYTES + 3 * (len(types) - len(append.cells)) + _values_bytes(append.cells)
         if cost > room and (step.appends or step.updates or step.deletes):
             break
         step.appends.append(append)
