@@ -153,14 +153,14 @@ class Line:
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("deliver", __doc__)
+    asked = measure.Options("deliver", __doc__)
     asked.add_argument("--events", type=int, default=100_000)
     asked.add_argument("--affiliates", type=int, default=20_000)
     asked.add_argument("--sinks", nargs="+", default=list(_NAMES), choices=list(_NAMES))
     asked.add_argument("--scale", type=float, default=1.0, help="seconds of the limits' clock in one of the wall's")
     asked.add_argument("--stream-seconds", type=float, default=60.0, help="of the steady stream, by the limits' clock")
     asked.add_argument("--stream-per-second", type=float, default=20.0, help="events in the steady stream")
-    given = asked.parse_args(words)
+    given = asked.given(words)
     found: dict[str, dict[str, float]] = {}
     goals: list[Goal] = []
     for kind in given.sinks:

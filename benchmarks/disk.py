@@ -25,12 +25,12 @@ _CELLS = (
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("disk", __doc__)
+    asked = measure.Options("disk", __doc__)
     asked.add_argument("--events", type=int, default=4_000, help="that come alone")
     asked.add_argument("--affiliates", type=int, default=20_000, help="each with a row written")
     asked.add_argument("--days", type=int, default=15, help="with pruning, three days kept")
     asked.add_argument("--events-a-day", type=int, default=10_000)
-    given = asked.parse_args(words)
+    given = asked.given(words)
     body = len(stores.body(0, 0))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -18,7 +18,7 @@ _BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main(words: list[str]) -> None:
-    measure.parser("document", __doc__).parse_args(words)
+    measure.Options("document", __doc__).parse_args(words)
     document.write_text(rendered(document.read_text(encoding="utf-8")), encoding="utf-8")
     print(document)  # noqa: T201
 

@@ -23,13 +23,13 @@ _NAMES = {"csv": "CSV", "hubspot": "HubSpot", "sheets": "Google Sheets"}
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("freshness", __doc__)
+    asked = measure.Options("freshness", __doc__)
     asked.add_argument("--events", type=int, default=20, help="for each sink, one after the other")
     asked.add_argument("--latency-ms", type=float, default=150.0, help="of each call")
     asked.add_argument("--rest-seconds", type=float, default=1.0, help="between two events; five times that for Sheets")
     asked.add_argument("--affiliates", type=int, default=20, help="whom the events are about")
     asked.add_argument("--sinks", nargs="+", default=list(_NAMES), choices=list(_NAMES))
-    given = asked.parse_args(words)
+    given = asked.given(words)
     found: dict[str, dict[str, float]] = {}
     goals: list[Goal] = []
     for kind in given.sinks:

@@ -44,11 +44,11 @@ def load(
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("ingest", __doc__)
+    asked = measure.Options("ingest", __doc__)
     asked.add_argument("--rounds", type=int, default=5)
     asked.add_argument("--seconds", type=float, default=2.0)
     asked.add_argument("--connections", type=int, default=64)
-    given = asked.parse_args(words)
+    given = asked.given(words)
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         running = [

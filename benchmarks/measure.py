@@ -130,30 +130,36 @@ def show_figures(title: str, found: Mapping[str, Mapping[str, float]]) -> None:
     show(title, ["", *found], rows)
 
 
-def parser(name: str, about: str | None) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    made = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=about)
-    made.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
-    made.add_argument("--results", type=Path, default=results_folder, help="where NAME.json is written")
-    return made
+class Options(argparse.ArgumentParser):
+    """The options that every benchmark has. Figures of another size than the documents' are kept where asked only."""
+
+    def __init__(self, name: str, about: str | None) -> None:
+        super().__init__(prog=f"python -m benchmarks {name}", description=about)
+        self.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
+        self.add_argument("--results", type=Path, help="where NAME.json is written; with options, nowhere else")
+
+    def given(self, words: Sequence[str]) -> argparse.Namespace:
+        """The options in *words*."""
+        asked = self.parse_args(words)
+        varied = any(value != self.get_default(name) for name, value in vars(asked).items() if name != "json")
+        if asked.results is None and not varied:
+            asked.results = results_folder
+        return asked
 
 
 def report(name: str, found: Mapping[str, Any], goals: Sequence[Goal], asked: argparse.Namespace) -> None:
-    """Print the figures and the goals, and keep them in ``benchmarks/results/NAME.json``."""
-    asked.results.mkdir(exist_ok=True, parents=True)
-    path = asked.results / f"{name}.json"
+    """Print the figures and the goals, and keep them as NAME.json in the folder *asked* for."""
     machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load": round(os.getloadavg()[0], 1)}
-    kept = {
+    kept: dict[str, Any] = {
         "benchmark": name, "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine,
         "found": found, "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
     }  # fmt: skip
-    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(kept, indent=2) + "\n"
+    if asked.results is not None:
+        asked.results.mkdir(exist_ok=True, parents=True)
+        (asked.results / f"{name}.json").write_text(text, encoding="utf-8")
     if asked.json:
-        print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
+        print(text, end="")  # noqa: T201
         return
     show_figures(name, found)
-    show(
-        f"{name}: goals",
-        ["goal", "reached", "to reach"],
-        [goal_cells(asdict(goal) | {"met": goal.met}) for goal in goals],
-    )
+    show(f"{name}: goals", ["goal", "reached", "to reach"], [goal_cells(goal) for goal in kept["goals"]])

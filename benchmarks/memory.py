@@ -21,11 +21,11 @@ _GAUGES = ("connector_inbox_waiting", "connector_route_pending")
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("memory", __doc__)
+    asked = measure.Options("memory", __doc__)
     asked.add_argument("--events", type=int, default=50_000, help="of each burst, over 256 connections")
     asked.add_argument("--settle-seconds", type=float, default=15.0, help="of rest before memory is read")
     asked.add_argument("--sinks", nargs="+", default=list(_MOST_IDLE_MIB), choices=list(_MOST_IDLE_MIB))
-    given = asked.parse_args(words)
+    given = asked.given(words)
     found = {name: _measured(name, given) for name in given.sinks}
     goals = []
     for name, figures in found.items():

@@ -16,12 +16,12 @@ _AFFILIATES_OF_A_ROUND = 1_000
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("project", __doc__)
+    asked = measure.Options("project", __doc__)
     asked.add_argument("--stored-events", type=int, default=1_000_000)
     asked.add_argument("--stored-affiliates", type=int, default=200_000)
     asked.add_argument("--rounds", type=int, default=7)
     asked.add_argument("--events", type=int, default=5_000, help="projected in a round, about a thousand affiliates")
-    given = asked.parse_args(words)
+    given = asked.given(words)
     empty: list[dict[str, float]] = []
     full: list[dict[str, float]] = []
     chance = random.Random(1)  # noqa: S311 - which affiliates

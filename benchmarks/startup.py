@@ -17,9 +17,9 @@ _BARE = (
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("startup", __doc__)
+    asked = measure.Options("startup", __doc__)
     asked.add_argument("--rounds", type=int, default=11)
-    given = asked.parse_args(words)
+    given = asked.given(words)
     seconds: dict[str, list[float]] = {"bare uvicorn": [], "CSV": [], "Google Sheets and HubSpot": []}
     cpu: dict[str, list[float]] = {name: [] for name in seconds}
     with (

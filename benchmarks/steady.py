@@ -11,11 +11,11 @@ from benchmarks.measure import Goal
 
 
 def main(words: list[str]) -> None:
-    asked = measure.parser("steady", __doc__)
+    asked = measure.Options("steady", __doc__)
     asked.add_argument("--rate", type=float, default=300.0, help="webhooks a second")
     asked.add_argument("--seconds", type=float, default=20.0)
     asked.add_argument("--warming-seconds", type=float, default=2.0, help="before anything is measured")
-    given = asked.parse_args(words)
+    given = asked.given(words)
     with tempfile.TemporaryDirectory() as temporary, servers.connector(Path(temporary)) as server:
         first = ingest.load(server, connections=64, seconds=given.warming_seconds, first=0, rate=given.rate)
         began, spent = time.monotonic(), measure.cpu_seconds(server.pid)
