@@ -183,17 +183,6 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> l
     if rows and headers:
         for place, key in table.keys(positions[target.key]):
             places.setdefault(key, []).append(place)
-    plan = [_plan_row(table, target, positions, places, row) for row in rows]
-    if headers and missing and plan:
-        outcome = plan[0].outcome
-        notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
-        plan[0].outcome = replace(outcome, notices=(*outcome.notices, notice))
-    return plan
-
-
-def _plan_row(
-    table: Table, target: Target, positions: Mapping[str, int], places: Mapping[str, Sequence[int]], row: Row
-) -> RowPlan:
     columns = {column.name: column for column in target.columns}
 
     def find(key: str) -> Sequence[int]:
@@ -202,6 +191,22 @@ def _plan_row(
         except CellRefused:
             return ()
 
+    plan = [_plan_row(table, target.key, columns, positions, find, row) for row in rows]
+    if headers and missing and plan:
+        outcome = plan[0].outcome
+        notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
+        plan[0].outcome = replace(outcome, notices=(*outcome.notices, notice))
+    return plan
+
+
+def _plan_row(
+    table: Table,
+    key_name: str,
+    columns: Mapping[str, Column],
+    positions: Mapping[str, int],
+    find: Callable[[str], Sequence[int]],
+    row: Row,
+) -> RowPlan:
     found = find(row.key)
     if row.remove:
         # All of them: a person whose record is to go must not stay in a second row.
@@ -214,7 +219,7 @@ def _plan_row(
     cells: dict[str, PlannedCell] = {}
     notices: list[str] = []
     for name, new in row.cells.items():
-        column, is_key = columns[name], name == target.key
+        column, is_key = columns[name], name == key_name
         position = positions.get(name, len(there))
         raw_there = there[position] if position < len(there) else None
         if is_key and place is not None and not moved:
