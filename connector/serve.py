@@ -28,6 +28,7 @@ _OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 _IGNORED_OFFER: Final = b"x-offer"  # as long as the name that it replaces
 _LARGEST_HEAD_BYTES: Final = 65_536
 _WANTED_OPEN_FILES: Final = 65_536
+_ANSWERS_FIRST_SECONDS: Final = 0.05  # importing what delivery needs would slow the answers to those who waited
 
 
 def serve(config: Config) -> int:
@@ -93,6 +94,7 @@ async def _run(server: uvicorn.Server, listener: socket.socket, program: Program
         sources=",".join(source.name for source in program.config.sources),
         routes=",".join(route.name for route in program.config.routes),
     )
+    await asyncio.sleep(_ANSWERS_FIRST_SECONDS)
     program.start()
     await serving
 
