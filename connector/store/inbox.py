@@ -9,7 +9,7 @@ from typing import Any
 
 from connector.core.lenient import micros_of
 from connector.core.source import API_TOPIC, Event
-from connector.store.compression import compressed, expanded
+from connector.store.compression import compressor, expander
 from connector.store.engine import Engine, Part, Session, insert, select
 from connector.store.intake import Deliver, Intake
 from connector.store.model import StoreDamaged, StoredEvent, Tally, moment
@@ -69,7 +69,8 @@ class Inbox(Part):
         """(number, source, key) of those that are new."""
         if self._engine.shared:
             events = sorted(events, key=lambda event: (event.source, event.key))
-        rows = [(e.source, e.key, e.topic, e.at, micros_of(e.received_at), compressed(e.body)) for e in events]
+        compress = compressor()
+        rows = [(e.source, e.key, e.topic, e.at, micros_of(e.received_at), compress(e.body)) for e in events]
         tail = " ON CONFLICT DO NOTHING RETURNING seq, source, key"
         new = insert(sql, f"INSERT INTO events ({EVENT_COLUMNS})", rows, tail)
         insert(sql, "INSERT INTO todo (seq)", sorted((seq,) for seq, _, _ in new))
@@ -162,10 +163,10 @@ def _tallies_of_duplicates(events: Sequence[Event], new: set[tuple[str, str]]) -
 def opened(rows: Sequence[tuple[Any, ...]], most_bytes: int | None = None) -> list[StoredEvent]:
     """Events from their rows; no more of them once their bodies have *most_bytes* together."""
     events: list[StoredEvent] = []
-    size = 0
+    size, expand = 0, expander()
     for seq, source, key, topic, at, received_at, frame in rows:
         try:
-            body = expanded(frame)
+            body = expand(frame)
         except ValueError as error:
             raise StoreDamaged(
                 f"a body in the store can't be read ({error}): the store is damaged; put a backup back"
