@@ -71,39 +71,6 @@ class GridData(Resource, frozen=True):
     column_metadata: tuple[LineProperties | None, ...] = ()
 
 
-class GridRange(Resource, frozen=True):
-    start_row_index: int | None = None
-    end_row_index: int | None = None
-    start_column_index: int | None = None
-    end_column_index: int | None = None
-
-
-class ProtectedRange(Resource, frozen=True):
-    protected_range_id: int | None = None
-    description: str = ""
-    range: GridRange = GridRange()
-    requesting_user_can_edit: bool = False
-    warning_only: bool = False
-    unprotected_ranges: tuple[GridRange, ...] = ()
-    named_range_id: str = ""
-    table_id: str = ""
-
-
-class Ranged(Resource, frozen=True):
-    """A table, a banded range or a filter view: what has an id and a range."""
-
-    range: GridRange = GridRange()
-    name: str = ""
-    title: str = ""
-    table_id: str = ""
-    banded_range_id: int | None = None
-    filter_view_id: int | None = None
-
-
-class ConditionalFormatRule(Resource, frozen=True):
-    ranges: tuple[GridRange, ...] = ()
-
-
 class GridProperties(Resource, frozen=True):
     row_count: int = 0
     column_count: int = 0
@@ -122,15 +89,15 @@ class SheetProperties(Resource, frozen=True):
 class Sheet(Resource, frozen=True):
     properties: SheetProperties
     developer_metadata: tuple[DeveloperMetadata, ...] = ()
-    merges: tuple[GridRange, ...] = ()
-    protected_ranges: tuple[ProtectedRange, ...] = ()
-    basic_filter: Json | None = None
-    """As Google sent it: it is sent back with another range."""
-    tables: tuple[Ranged, ...] = ()
-    banded_ranges: tuple[Ranged, ...] = ()
-    filter_views: tuple[Ranged, ...] = ()
-    conditional_formats: tuple[ConditionalFormatRule, ...] = ()
     data: tuple[GridData, ...] = ()
+    # As Google sent them: their ranges are sent back.
+    merges: tuple[Json, ...] = ()
+    protected_ranges: tuple[Json, ...] = ()
+    basic_filter: Json | None = None
+    tables: tuple[Json, ...] = ()
+    banded_ranges: tuple[Json, ...] = ()
+    filter_views: tuple[Json, ...] = ()
+    conditional_formats: tuple[Json, ...] = ()
 
 
 class Spreadsheet(Resource, frozen=True):

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from msgspec import convert
-
-from connector.sinks.google_sheets.answers import GridRange, Json, Sheet
+from connector.sinks.google_sheets.answers import Json, Sheet
 from connector.sinks.google_sheets.places import runs
 
 AROUND_FIELDS = (
@@ -22,22 +20,29 @@ AROUND_FIELDS = (
 )
 
 
+_KINDS = (
+    ('table "{}"', "updateTable", "table", "tableId"),
+    ("alternating colours", "updateBanding", "bandedRange", "bandedRangeId"),
+    ('filter view "{}"', "updateFilterView", "filter", "filterViewId"),
+    ('protected range "{}"', "updateProtectedRange", "protectedRange", "protectedRangeId"),
+)
+"""What has an id and one range: words, the request that changes it, its resource, its id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Around:
     """A range with a last row that something of people's covers.
 
     Args:
         name: for people.
-        bottom: the row after the last one.
+        range: the range, as Google writes it.
         grown: the request that makes it end further below, with this ``range`` put in; None when this account may not
             change it, and for conditional formats, which are copied instead.
-        range: the range, as Google writes it.
         has_header: a table, a filter or alternating colours, whose range includes the header row.
         is_format: a conditional format.
     """
 
     name: str
-    bottom: int
     range: Json
     grown: tuple[str, Json] | None = None
     has_header: bool = False
@@ -46,53 +51,34 @@ class Around:
 
 def arounds_of(sheet: Sheet) -> tuple[Around, ...]:
     """Everything with a bounded range on *sheet*."""
-    return tuple(_arounds(sheet, sheet.properties.sheet_id))
+    return tuple(around for around in _arounds(sheet) if "endRowIndex" in around.range)
 
 
-def _arounds(sheet: Sheet, sheet_id: int) -> Iterator[Around]:
-    for name, range_, grown in _ranged(sheet):
-        if (area := _json(range_, sheet_id)) is not None:
-            has_header = grown is not None and grown[0] != "updateProtectedRange"
-            yield Around(name, area["endRowIndex"], area, grown, has_header=has_header)
-    for rule in sheet.conditional_formats:
-        for place in rule.ranges:
-            if (area := _json(place, sheet_id)) is not None:
-                yield Around("conditional format", area["endRowIndex"], area, is_format=True)
-
-
-def _ranged(sheet: Sheet) -> Iterator[tuple[str, GridRange, tuple[str, Json] | None]]:
-    """(name, range, the request that changes it) of what has one range."""
-    for table in sheet.tables:
-        yield f'table "{table.name}"', table.range, ("updateTable", {"table": {"tableId": table.table_id}})
-    for banding in sheet.banded_ranges:
-        request = ("updateBanding", {"bandedRange": {"bandedRangeId": banding.banded_range_id}})
-        yield "alternating colours", banding.range, request
-    for view in sheet.filter_views:
-        request = ("updateFilterView", {"filter": {"filterViewId": view.filter_view_id}})
-        yield f'filter view "{view.title}"', view.range, request
-    for item in sheet.protected_ranges:
-        request = ("updateProtectedRange", {"protectedRange": {"protectedRangeId": item.protected_range_id}})
-        is_its_own = not item.named_range_id and not item.table_id
-        editable = is_its_own and (item.requesting_user_can_edit or item.warning_only)
-        name = f'protected range "{item.description or item.protected_range_id}"'
-        yield name, item.range, request if editable else None
+def _arounds(sheet: Sheet) -> Iterator[Around]:
+    top = {"sheetId": sheet.properties.sheet_id, "startRowIndex": 0}  # which Google leaves out where they are 0
+    lists = (sheet.tables, sheet.banded_ranges, sheet.filter_views, sheet.protected_ranges)
+    for (words, request, resource, id_name), items in zip(_KINDS, lists, strict=True):
+        for item in items:
+            id = item.get(id_name)
+            name = words.format(item.get("name") or item.get("title") or item.get("description") or id)
+            grown = (request, {resource: {id_name: id}})
+            is_protection = resource == "protectedRange"
+            may_change = not is_protection or _may_change(item)
+            yield Around(name, top | item.get("range", {}), grown if may_change else None, not is_protection)
     found = sheet.basic_filter
     if found is not None and not found.get("tableId"):
         # Answers carry the criteria in two forms; sent back, the newer one is enough.
         kept = {name: value for name, value in found.items() if name != "criteria" or "filterSpecs" not in found}
-        yield "filter", convert(found.get("range", {}), GridRange), ("setBasicFilter", {"filter": kept})
+        yield Around("filter", top | found.get("range", {}), ("setBasicFilter", {"filter": kept}), has_header=True)
+    for rule in sheet.conditional_formats:
+        for area in rule.get("ranges", ()):
+            yield Around("conditional format", top | area, is_format=True)
 
 
-def _json(area: GridRange, sheet_id: int) -> Json | None:
-    """None for a range without a last row."""
-    if area.end_row_index is None:
-        return None
-    found: Json = {"sheetId": sheet_id, "startRowIndex": area.start_row_index or 0, "endRowIndex": area.end_row_index}
-    if area.start_column_index is not None:
-        found["startColumnIndex"] = area.start_column_index
-    if area.end_column_index is not None:
-        found["endColumnIndex"] = area.end_column_index
-    return found
+def _may_change(protection: Json) -> bool:
+    """Whether this account may change the range, and nothing else's range (a table's, a named one's) decides it."""
+    is_its_own = not protection.get("namedRangeId") and not protection.get("tableId")
+    return is_its_own and bool(protection.get("requestingUserCanEdit") or protection.get("warningOnly"))
 
 
 class Growth(IntEnum):
@@ -120,7 +106,7 @@ def growth(
     copies: list[Json] = []
     stays: list[str] = []
     for around in arounds:
-        if around.bottom != last + 1 or around.range["startRowIndex"] > header + 1:
+        if around.range["endRowIndex"] != last + 1 or around.range["startRowIndex"] > header + 1:
             continue
         if last == header and not around.has_header:
             continue  # about the header row itself

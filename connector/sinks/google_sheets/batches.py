@@ -5,6 +5,7 @@ Each begins with guards (see ``guards.py``), so that Google refuses it where a p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from connector.core.row import Column, Row
 from connector.sinks.google_sheets.answers import Json
 from connector.sinks.google_sheets.around import Growth, growth
 from connector.sinks.google_sheets.changes import Append, Limits, Plan, Update
-from connector.sinks.google_sheets.formats import area_of, format_columns, format_tab, number_format
+from connector.sinks.google_sheets.formats import area_of, format_columns, format_tab, number_format, update_cells
 from connector.sinks.google_sheets.guards import (
     DELETE_BYTES,
     GUARD_BYTES,
@@ -323,79 +324,42 @@ def answer_ranges(snapshot: Snapshot, layout: Layout, key: str, places: Collecti
     if key in layout.columns:
         column = letters(layout.columns[key])
         ranges.append(f"{title}!{column}:{column}")
-    return ranges + [f"{title}!{first + 1}:{end}" for first, end in _few_spans(places)]
-
-
-def _few_spans(places: Collection[int]) -> list[tuple[int, int]]:
-    """At most 50 spans that cover *places*; small gaps are shown along."""
     spans = runs(places)
-    gap = 1
-    while len(spans) > _MOST_SPANS:
-        gap *= 2
-        joined = [spans[0]]
-        for first, end in spans[1:]:
-            if first - joined[-1][1] <= gap:
-                joined[-1] = (joined[-1][0], end)
-            else:
-                joined.append((first, end))
-        spans = joined
-    return spans
+    together = max(1, math.ceil(len(spans) / _MOST_SPANS))  # what is between them is shown along
+    groups = [spans[start : start + together] for start in range(0, len(spans), together)]
+    return ranges + [f"{title}!{group[0][0] + 1}:{group[-1][1]}" for group in groups]
 
 
 # ---------------------------------------------------------------- cells
 
 
-@dataclass(slots=True)
-class _Block:
-    """Cells of neighbouring rows under the same columns, for one ``updateCells``."""
-
-    top: int
-    left: int
-    formatted: bool
-    rows: list[Json]
-
-
 def _cell_requests(snapshot: Snapshot, updates: Sequence[Update], types: Mapping[int, Column]) -> list[Json]:
-    """``updateCells`` of the changed cells, neighbours together; a date in a cell without format gets one."""
-    blocks: list[_Block] = []
-    open_blocks: dict[tuple[tuple[int, int], bool], _Block] = {}
+    """``updateCells`` of the changed cells; a date in a cell without format gets one."""
+    requests: list[Json] = []
     for update in updates:
-        wants_format = {place for place in update.cells if _wants_format(snapshot, update, place, types[place])}
-        for formatted, places in ((False, update.cells.keys() - wants_format), (True, wants_format)):
-            for span in runs(places):
-                block = open_blocks.get((span, formatted))
-                if block is None or block.top + len(block.rows) != update.at:
-                    block = open_blocks[span, formatted] = _Block(update.at, span[0], formatted, [])
-                    blocks.append(block)
-                block.rows.append({"values": [_cell(update, place, types, formatted) for place in range(*span)]})
-    return [
-        {
-            "updateCells": {
-                "start": {"sheetId": snapshot.sheet_id, "rowIndex": block.top, "columnIndex": block.left},
-                "rows": block.rows,
-                "fields": "userEnteredValue" + (",userEnteredFormat.numberFormat" if block.formatted else ""),
-            }
-        }
-        for block in blocks
-    ]
+        formats = _missing_formats(snapshot, update, types)
+        for fields, places in (
+            ("userEnteredValue", update.cells.keys() - formats.keys()),
+            ("userEnteredValue,userEnteredFormat.numberFormat", formats.keys()),
+        ):
+            for first, end in runs(places):
+                values = [typed_value(update.cells[place]) | formats.get(place, {}) for place in range(first, end)]
+                requests.append(update_cells(snapshot.sheet_id, update.at, first, [{"values": values}], fields))
+    return requests
 
 
-def _cell(update: Update, place: int, types: Mapping[int, Column], formatted: bool) -> Json:
-    cell = typed_value(update.cells[place])
-    if formatted:
-        cell["userEnteredFormat"] = {"numberFormat": number_format(types[place])}
-    return cell
-
-
-def _wants_format(snapshot: Snapshot, update: Update, place: int, column: Column) -> bool:
-    """A cell that was empty and that nobody gave a number format."""
-    return (
-        snapshot.formatted is not None
-        and update.before.get(place) is None
-        and number_format(column) is not None
-        and (not update.fresh or snapshot.shows_row(update.at))
-        and place not in snapshot.formatted.get(update.at, ())
-    )
+def _missing_formats(snapshot: Snapshot, update: Update, types: Mapping[int, Column]) -> dict[int, Json]:
+    """By column, the number formats of cells that were empty and that nobody gave one."""
+    if snapshot.formatted is None or (update.fresh and not snapshot.shows_row(update.at)):
+        return {}
+    formatted = snapshot.formatted.get(update.at, ())
+    return {
+        place: {"userEnteredFormat": {"numberFormat": form}}
+        for place in update.cells
+        if update.before.get(place) is None
+        and place not in formatted
+        and (form := number_format(types[place])) is not None
+    }
 
 
 def _append_requests(
@@ -426,8 +390,7 @@ def _append_requests(
             for append in appends
         ]
         if any(row["values"] for row in rows):
-            start = {"sheetId": sheet, "rowIndex": at, "columnIndex": first}
-            requests.append({"updateCells": {"start": start, "rows": rows, "fields": "userEnteredValue"}})
+            requests.append(update_cells(sheet, at, first, rows))
     return requests
 
 

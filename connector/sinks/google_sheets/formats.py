@@ -32,10 +32,7 @@ def number_format(column: Column) -> Json | None:
 def format_columns(sheet: int, header: int, at: int, columns: Sequence[Column]) -> list[Json]:
     """Header cells, formats and widths of fresh columns from *at* on."""
     cells = [typed_value(column.name) for column in columns]
-    start = {"sheetId": sheet, "rowIndex": header, "columnIndex": at}
-    requests: list[Json] = [
-        {"updateCells": {"start": start, "rows": [{"values": cells}], "fields": "userEnteredValue"}}
-    ]
+    requests = [update_cells(sheet, header, at, [{"values": cells}])]
     for place, column in enumerate(columns, at):
         cell: Json = {}
         if (form := number_format(column)) is not None:
@@ -61,6 +58,11 @@ def format_tab(sheet: int, header: int, left: int, right: int) -> list[Json]:
         {"updateSheetProperties": {"properties": frozen, "fields": "gridProperties.frozenRowCount"}},
         {"setBasicFilter": {"filter": {"range": area_of(sheet, left, right, header)}}},
     ]
+
+
+def update_cells(sheet: int, row: int, column: int, rows: Sequence[Json], fields: str = "userEnteredValue") -> Json:
+    start = {"sheetId": sheet, "rowIndex": row, "columnIndex": column}
+    return {"updateCells": {"start": start, "rows": rows, "fields": fields}}
 
 
 def area_of(sheet: int, left: int, right: int, top: int, bottom: int | None = None) -> Json:

@@ -25,7 +25,6 @@ from connector.sinks.google_sheets.answers import (
     CellData,
     DeveloperMetadata,
     ExtendedValue,
-    GridRange,
     Json,
     LineProperties,
     Sheet,
@@ -247,14 +246,14 @@ def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
     snapshot.merges = tuple(_rect(item, rows, columns) for item in sheet.merges)
     snapshot.protections = tuple(
         Protection(
-            name=item.description or f"range {item.protected_range_id or ''}".strip(),
-            rect=_rect(item.range, rows, columns),
-            whole_height=item.range.start_row_index is None and item.range.end_row_index is None,
-            whole_width=item.range.start_column_index is None and item.range.end_column_index is None,
-            free=tuple(_rect(free, rows, columns) for free in item.unprotected_ranges),
+            name=item.get("description") or f"range {item.get('protectedRangeId', '')}".strip(),
+            rect=_rect(item.get("range", {}), rows, columns),
+            whole_height=item.get("range", {}).keys().isdisjoint({"startRowIndex", "endRowIndex"}),
+            whole_width=item.get("range", {}).keys().isdisjoint({"startColumnIndex", "endColumnIndex"}),
+            free=tuple(_rect(free, rows, columns) for free in item.get("unprotectedRanges", ())),
         )
         for item in sheet.protected_ranges
-        if not item.requesting_user_can_edit and not item.warning_only
+        if not item.get("requestingUserCanEdit") and not item.get("warningOnly")
     )
     blocks = []
     for data in sheet.data:
@@ -304,12 +303,12 @@ def _tag(item: DeveloperMetadata) -> Tag:
     return Tag(item.metadata_id, item.metadata_value)
 
 
-def _rect(area: GridRange, rows: int, columns: int) -> Rect:
+def _rect(area: Json, rows: int, columns: int) -> Rect:
     return Rect(
-        area.start_row_index or 0,
-        rows if area.end_row_index is None else area.end_row_index,
-        area.start_column_index or 0,
-        columns if area.end_column_index is None else area.end_column_index,
+        area.get("startRowIndex", 0),
+        area.get("endRowIndex", rows),
+        area.get("startColumnIndex", 0),
+        area.get("endColumnIndex", columns),
     )
 
 
