@@ -65,12 +65,10 @@ class Letter(Struct, frozen=True, omit_defaults=True):
 
     @property
     def why(self) -> str:
-        """The reason, with the place to look at unless it names that itself."""
         return self.reason if self.where in self.reason else f"{self.reason} ({self.where})"
 
 
 def letter_of_event(event: Event, reason: str, code: str) -> Letter:
-    """The letter of an event that could not be read; ``event_of`` gives the event back."""
     return Letter(
         "normalize", event.source, event.key, reason, code,
         content={
@@ -83,7 +81,6 @@ def letter_of_event(event: Event, reason: str, code: str) -> Letter:
 
 
 def event_of(letter: Letter) -> Event:
-    """The event that a letter of stage ``normalize`` keeps."""
     content = letter.content
     return Event(
         letter.place,
@@ -96,8 +93,6 @@ def event_of(letter: Letter) -> Event:
 
 
 class Store(Protocol):
-    """What a replay needs of the store."""
-
     def replay(self, events: Sequence[Event]) -> None: ...
 
     def enqueue(self, route: str, record_ids: Iterable[str]) -> int: ...
@@ -200,12 +195,11 @@ class DeadLetters:
     # ------------------------------------------------ reading
 
     def list(self) -> list[Letter]:
-        """The open letters, the oldest first."""
         with self._held():
             return list(self._open.values())
 
     def get(self, letter_id: str) -> Letter | None:
-        """The open letter of that id, or of the one id that begins so; None when there is none or several."""
+        """By its id, or by the beginning of one id."""
         with self._held():
             if letter_id not in self._open:
                 begun = [known for known in self._open if letter_id and known.startswith(letter_id)]
@@ -223,7 +217,7 @@ class DeadLetters:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """The lock, with what others wrote meanwhile taken in; an OSError leaves as StoreUnavailable."""
+        """The lock, with what others wrote taken in; an OSError leaves as StoreUnavailable."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock:
@@ -234,7 +228,6 @@ class DeadLetters:
             raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
 
     def _refresh(self) -> None:
-        """Read what was added since the last time, by this process or another."""
         try:
             found = self.path.stat()
         except FileNotFoundError:

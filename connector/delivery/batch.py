@@ -80,22 +80,18 @@ class WrittenRows:
             self._keys_of.setdefault(row.record_id, []).append(row.key)
 
     def holder(self, key: str) -> str | None:
-        """The record for which the row with that key was written, if there is one."""
         row = self._by_key.get(key)
         return None if row is None else row.record_id
 
     def cells(self, key: str) -> dict[str, Cell] | None:
-        """The cells that the destination was given last; None when nothing is known to have been written."""
         row = self._by_key.get(key)
         return None if row is None else load_cells(row.cells)
 
     def keys_of(self, record_id: str) -> Sequence[str]:
-        """The keys of the rows that were written for that record."""
         return self._keys_of.get(record_id, ())
 
 
 def shape_of(route: Route, record_id: str, facts: bytes) -> Evaluation:
-    """What the route's mapping makes of a record. Raises whatever a bug in the mapping raises."""
     return route.evaluate(view(record_id, load_facts(facts)))
 
 
@@ -120,7 +116,6 @@ def holders_of(
 
 
 def _has_key(route: Route, store: Store, record_id: str, key: str) -> bool:
-    """Whether that record has a row with *key*, as it is now."""
     known = store.load([record_id]).get(record_id)
     if known is None:
         return False
@@ -184,7 +179,6 @@ def jobs_of(
 
 
 def put_back(pending: Pending, due_at: datetime, *, reason: str = "", failed: bool = False) -> Result:
-    """The result of a record that was leased and not sent."""
     later = Later(due_at, reason, failed, pending.isolated)
     return Result(pending.record_id, pending.version, pending.token, later=later)
 
@@ -211,11 +205,7 @@ def job_of(
     now: datetime,
     holders: Mapping[str, str] = MappingProxyType({}),
 ) -> Job:
-    """The rows of *shape* that the destination does not hold yet, and the letters of those that can't be made.
-
-    Args:
-        holders: by key, the other record that has that key too and whose row is the one that was written.
-    """
+    """The rows that the destination does not hold yet, and the letters of those that can't be made."""
     job = Job(pending, [], [])
     moved_from = _moved_from(route, pending, shape, written)
     rows = [replace(row, moved_from=moved_from) for row in shape.rows] if moved_from else list(shape.rows)
@@ -260,8 +250,7 @@ def _left_over(
     now: datetime,
     moved_from: str | None,
 ) -> list[Row]:
-    """How to remove the rows that were written for a record which has no such rows any more: an entry of ``for_each``
-    is gone, or its key has changed. Those that stay as they are, and those that are marked already, are left out."""
+    """How to remove the rows that were written for a record which has no such rows any more."""
     if not all(problem.key for problem in shape.problems):
         return []  # the key of a row is not known: it may be any of those that were written
     kept = {row.key for row in shape.rows} | {problem.key for problem in shape.problems}
@@ -280,14 +269,7 @@ def _left_over(
 
 
 class Sent(Struct):
-    """What the calls of a batch have brought.
-
-    Args:
-        outcomes: by row key.
-        answered: the keys of the rows that calls with an answer were about.
-        error: what the last call raised.
-        seconds: of each call.
-    """
+    """What the calls of a batch have brought; *answered*: the keys of the rows that calls with an answer were about."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
@@ -295,7 +277,6 @@ class Sent(Struct):
     seconds: list[float] = field(default_factory=list)
 
     def is_answered(self, job: Job) -> bool:
-        """Whether every row of *job* was in a call with an answer."""
         return all(row.key in self.answered for row in job.rows)
 
     def holdings(self, job: Job) -> tuple[dict[str, str], list[str]]:

@@ -38,8 +38,6 @@ class Retry(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """What the error of a call means for the route."""
-
     kind: Literal["quota", "later", "needs_action", "start_over", "bug", "stopping"]
     reason: str
     after: float | None = None
@@ -73,7 +71,7 @@ class Blame:
 
     @property
     def is_searching(self) -> bool:
-        """Whether it is being found out who is at fault: that takes several calls, so each is tried once only."""
+        """Then each call is tried once only: finding who is at fault takes several."""
         return self.size < self._full or bool(self._suspects)
 
     def backoff(self, failures: int) -> float:
@@ -84,7 +82,6 @@ class Blame:
         )
 
     def meaning(self, error: Exception) -> Failure:
-        """What *error* means for the route."""
         if isinstance(error, Stopping) or (self._stop.is_set() and isinstance(error, TryLater)):
             return Failure("stopping", "")
         if isinstance(error, TryLater):
@@ -164,7 +161,6 @@ class Blame:
         logs.warn(_log, "route.paused", route=self._route, why=failure.kind, seconds=round(wait, 1), failures=failures)
 
     def _keep(self, failure: Failure, state: RouteState, failures: int, wait: float | None) -> None:
-        """Show people what fails, and pause the route for *wait* seconds, if at all."""
         now = self._now()
         kind = _STATE_OF.get(failure.kind, "bug")
         since = state.since if state.kind == kind and state.since is not None else now

@@ -108,7 +108,7 @@ class RouteWorker:
         self._step_cost = 0.0
         self._leased: dict[str, Pending] = {}
         self._unsettled: list[Result] = []
-        self._void: dict[str, set[str]] = {}
+        self._void: set[str] = set()
 
     def _nap(self, seconds: float) -> None:
         self._nap_for(seconds)
@@ -116,7 +116,6 @@ class RouteWorker:
     # ------------------------------------------------ a thread's life
 
     def run(self) -> None:
-        """Deliver until *stop* is set."""
         troubles = 0
         while not self._stop.is_set():
             self.bell.clear()
@@ -137,15 +136,7 @@ class RouteWorker:
             _sleep(wait, self.bell, self._stop)
 
     def step(self) -> float | None:
-        """One batch, or a look at when there will be one.
-
-        Returns:
-            Seconds until the next step makes sense: 0.0 for at once; None: when something new is pending.
-
-        Raises:
-            StoreUnavailable: what was delivered meanwhile is remembered, and settled by the next step.
-            Stopping: the sink was asked to stop; all stays pending.
-        """
+        """One batch; the seconds until the next step makes sense, None: when something is pending. Raises Stopping."""
         self._settle_what_is_left()
         wait = self._wait_seconds()
         if wait is None or wait > 0:
@@ -161,7 +152,7 @@ class RouteWorker:
         return 0.0
 
     def _wait_seconds(self) -> float | None:
-        """Seconds until a batch may be taken; 0.0: now; None: nothing is pending."""
+        """Seconds until a batch may be taken; None: nothing is pending."""
         now = self._now()
         state = self._store.route_state(self._name)
         # People who have done what was asked for may start the program again, and do not want to wait then.
@@ -191,7 +182,7 @@ class RouteWorker:
     # ------------------------------------------------ what to send
 
     def _gather(self) -> list[Job]:
-        """What the next call sends: isolated records and the others take turns."""
+        """Isolated records and the others take turns."""
         self._isolated_turn = not self._isolated_turn
         return self._lease_jobs(isolated=self._isolated_turn) or self._lease_jobs(isolated=not self._isolated_turn)
 
@@ -226,7 +217,6 @@ class RouteWorker:
     # ------------------------------------------------ sending
 
     def _send(self, jobs: Sequence[Job]) -> Sent:
-        """Send the rows of *jobs*, up to the first call that fails."""
         rows = [row for job in jobs for row in job.rows]
         sent = Sent()
         for start in range(0, len(rows), self._full):
@@ -267,7 +257,6 @@ class RouteWorker:
     # ------------------------------------------------ what came of it
 
     def _conclude(self, jobs: Sequence[Job], sent: Sent, state: RouteState) -> None:
-        """Settle what came of *jobs*."""
         answered = [job for job in jobs if sent.is_answered(job)]
         unanswered = [job for job in jobs if not sent.is_answered(job)]
         results = [self._result(job, sent, state) for job in answered]
@@ -359,22 +348,21 @@ class RouteWorker:
         open_now = {letter.id for letter in letters}
         for result in results:
             if result.later is None:
-                self._void[result.record_id] = self._letters.ids_about(self._name, result.record_id) - open_now
+                self._void |= self._letters.ids_about(self._name, result.record_id) - open_now
         self._settle(delivered=delivered)
 
     def _settle(self, *, delivered: bool = False) -> None:
         """Some at a time: requests must not wait for a long transaction. What a failing store leaves is kept."""
+        self._letters.close(self._void, "delivered")
+        self._void.clear()
         while results := self._unsettled[:_RECORDS_PER_SETTLING]:
-            void = {letter for result in results for letter in self._void.get(result.record_id, ())}
-            self._letters.close(void, "delivered")
             self._store.finish(self._name, results, delivered=delivered)
             del self._unsettled[: len(results)]
             for result in results:
                 self._leased.pop(result.record_id, None)
-                self._void.pop(result.record_id, None)
 
     def _settle_what_is_left(self) -> None:
-        """Finish what the step before could not: settle what it delivered, give back what it only leased."""
+        """Settle what the step before delivered and could not settle, give back what it only leased."""
         if self._unsettled or self._leased:
             settled = {result.record_id for result in self._unsettled}
             self._unsettled += [
@@ -393,7 +381,6 @@ def _given_up(pending: Pending, reason: str) -> str:
 
 
 def _sleep(seconds: float, bell: threading.Event, stop: threading.Event) -> None:
-    """Until the bell rings, the time is over, or the program stops."""
     end = time.monotonic() + seconds
     while not stop.is_set():
         left = min(1.0, end - time.monotonic())

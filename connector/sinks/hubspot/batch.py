@@ -20,7 +20,6 @@ from connector.sinks.hubspot.records import (
     Outcomes,
     new_with_two_spellings,
     read,
-    read_by_key,
     read_first,
     take_over,
 )
@@ -72,7 +71,6 @@ class Batch:
 
     @property
     def records(self) -> dict[str, str]:
-        """The record's id by the row's key, where it is known."""
         return {item.row.key: item.record for item in self._items if item.record is not None}
 
     @property
@@ -84,23 +82,10 @@ class Batch:
             known |= {f"{kind} {name} {text}" for item in self._items if (text := item.texts.get(name))}
         return known
 
-    def look(self, exists: set[str] | None = None) -> None:
-        """Read what is there, and find what would be taken over; writes nothing.
-
-        Args:
-            exists: the properties that the account has, when the plan knows more.
-        """
-        if exists is None or self._plan.key in exists:
-            read_by_key(self._api, self._plan, self._items)
-        else:
-            for item in self._items:
-                item.is_read = True
-        self._take_over([item for item in self._items if item.there is None])
-
     def run(self) -> None:
         """Send everything; raises what ``Sink.write`` may raise, with the outcomes so far kept."""
         try:
-            read_first(self._api, self._plan, self._items, every=self._plan.reads or not self._create)
+            read_first(self._api, self._plan, self._items, every=self._plan.needs_reading or not self._create)
             items = self.outcomes.complete(self._plan, self._items) if self._create else self._known_only(self._items)
             self._take_over(new_with_two_spellings(self._plan, items))
             self._push(items)
@@ -111,11 +96,7 @@ class Batch:
             self._claims.release(self._plan.kind, [item.key for item in self._items])
 
     def _judge_refusals(self) -> None:
-        """When every row of many is refused in the same words and for no value of its own, the rows are not to blame.
-
-        Raises:
-            NeedsAction: in place of a dead letter for each affiliate there is.
-        """
+        """When all of many rows are refused in the same words and for no value of their own, they are not to blame."""
         words = set(self._wordless.values())
         if len(self._items) >= _MANY_ROWS and len(self._wordless) == len(self._items) and len(words) == 1:
             for key in self._wordless:
@@ -126,7 +107,6 @@ class Batch:
             )
 
     def _known_only(self, items: Sequence[Item]) -> list[Item]:
-        """``update_only``: those that HubSpot has, by key or by what else matches."""
         unknown = [item for item in items if item.there is None]
         if unknown and self._plan.match:
             self._take_over(unknown)
@@ -144,7 +124,6 @@ class Batch:
         self._groups.extend(group for group in (upserts, updates) if group)
 
     def _is_update(self, item: Item) -> bool:
-        """Updated by the record's id; all others are upserted by their key."""
         return item.adopted or not self._create
 
     def _id_of(self, item: Item) -> str:
@@ -240,7 +219,6 @@ class Batch:
     # ------------------------------------------------------------ refused
 
     def _refused(self, group: Sequence[Item], failure: Failure) -> None:
-        """A refusal that names no input."""
         if failure.schema:
             self._learn_schema([failure], group)
         elif len(group) == 1:
@@ -255,8 +233,6 @@ class Batch:
             self._conflicts_of([(item, failure)])
         elif self._give_up_value(item, failure):
             self._push([item])
-        elif failure.gone:
-            self.outcomes.later(item, "gone", "a person deleted this record in HubSpot while it was being written")
         elif failure.passing:
             self.outcomes.later(item, failure.category, f"HubSpot could not write this record now ({failure.category})")
         elif (refusal := refusal_of(self._plan, item, failure)) is not None:

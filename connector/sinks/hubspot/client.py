@@ -50,21 +50,15 @@ class Answer:
 
     @property
     def found_nothing(self) -> bool:
-        """404 of a reading: none of the ids that were asked for exists."""
         return self.status == 404
 
     @property
     def message(self) -> str:
-        """HubSpot's words, as far as they may be kept and printed."""
         return quoted(self.body.get("message") or "")
 
 
 def listed(answer: Answer) -> Sequence[Mapping[str, Any]]:
-    """The results of an answer that lists things.
-
-    Raises:
-        TryLater: there is no list: a 2xx that says nothing must not be taken for "there is nothing".
-    """
+    """The results; raises TryLater for a 2xx without a list, which does not mean "there is nothing"."""
     results = answer.body.get("results")
     if not isinstance(results, list):
         raise TryLater(f"HubSpot answered {answer.status} without the list that was asked for")
@@ -72,8 +66,6 @@ def listed(answer: Answer) -> Sequence[Mapping[str, Any]]:
 
 
 class MissingScopes(NeedsAction):
-    """403: the token may not do this."""
-
     def __init__(self, scopes: Collection[str]) -> None:
         self.scopes = tuple(scopes)
         names = ", ".join(self.scopes) or "HubSpot does not say which"
@@ -102,17 +94,11 @@ class Pacer:
         self._gap, self._burst = _spread(requests_per_10_seconds or _LIMIT_WHILE_UNKNOWN * _SHARE_OF_QUOTA, 10.0)
 
     def ready_in(self) -> float:
-        """Seconds until a call may start."""
         with self._lock:
             return max(0.0, self._start(self._host.monotonic()) - self._host.monotonic())
 
     def take(self) -> None:
-        """Wait for a place and take it.
-
-        Raises:
-            TryLater: a 429 closed the quota for all; nothing was sent.
-            Stopping: the program was asked to stop.
-        """
+        """Wait for a place and take it. Raises TryLater when a 429 has closed the quota for all."""
         with self._lock:
             now = self._host.monotonic()
             self._refuse_while_blocked(now)
@@ -125,7 +111,6 @@ class Pacer:
                 self._refuse_while_blocked(self._host.monotonic())
 
     def learn(self, headers: Mapping[str, str]) -> None:
-        """Read the quota from an answer's headers."""
         try:
             most = int(headers["X-HubSpot-RateLimit-Max"])
             interval = int(headers["X-HubSpot-RateLimit-Interval-Milliseconds"]) / 1000
@@ -140,7 +125,6 @@ class Pacer:
             self._gap, self._burst = gap, burst
 
     def close_for(self, seconds: float, why: str) -> None:
-        """No call for so long, for anybody."""
         with self._lock:
             self._blocked_until = max(self._blocked_until, self._host.monotonic() + seconds)
             self._next = max(self._next, self._blocked_until)
@@ -184,10 +168,7 @@ class InFlight:
 
 
 class HubSpotApi:
-    """One token's calls. Safe for several threads.
-
-    Every method makes one call and returns the answer, or raises what ``Sink.write`` may raise.
-    """
+    """One token's calls, for several threads. Each method makes one call; it may raise what ``Sink.write`` may."""
 
     def __init__(
         self,
@@ -227,19 +208,16 @@ class HubSpotApi:
         self._associations = client.crm.associations.v4.batch_api
 
     def properties(self, kind: str) -> Answer:
-        """Every property of *kind* (contacts, companies)."""
         return self._call(self._properties, "get_all", kind)
 
     def create_group(self, kind: str, name: str, label: str) -> Answer:
-        """A property group; 409 when it exists."""
         return self._call(self._groups, "create", kind, {"name": name, "label": label})
 
     def create_properties(self, kind: str, definitions: Sequence[Mapping[str, Any]]) -> Answer:
-        """At most 100 properties."""
         return self._call(self._create_properties, "create", kind, {"inputs": list(definitions)})
 
     def read(self, kind: str, ids: Sequence[str], *, by: str | None, properties: Sequence[str]) -> Answer:
-        """Records by id, or by the unique property *by*; those not found are left out (207)."""
+        """Records by id, or by the unique property *by*; those not found are left out."""
         body: dict[str, Any] = {
             "inputs": [{"id": each} for each in ids],
             "properties": list(properties),
@@ -250,20 +228,16 @@ class HubSpotApi:
         return self._call(self._objects, "read", kind, body)
 
     def upsert(self, kind: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
-        """Create or update at most 100 records by a unique property."""
         return self._call(self._objects, "upsert", kind, {"inputs": list(inputs)})
 
     def update(self, kind: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
-        """Update at most 100 records by id."""
         return self._call(self._objects, "update", kind, {"inputs": list(inputs)})
 
     def associate(self, kind: str, other: str, pairs: Sequence[tuple[str, str]]) -> Answer:
-        """The default association for at most 2,000 pairs of ids."""
         inputs = [{"from": {"id": one}, "to": {"id": two}} for one, two in pairs]
         return self._call(self._associations, "create_default", kind, other, {"inputs": inputs})
 
     def close(self) -> None:
-        """Give back the connections."""
         for api in (self._objects, self._properties, self._groups, self._create_properties, self._associations):
             api.api_client.rest_client.pool_manager.clear()
 

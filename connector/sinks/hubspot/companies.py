@@ -18,8 +18,6 @@ _SECONDS_UNTIL_LINKED_AGAIN = 30.0
 
 
 class CompanyLink(BaseModel):
-    """``company = { key = "…" }``: the company that a contact belongs to."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: Annotated[str, RecordPath()]
@@ -66,7 +64,7 @@ class Companies:
     def _link(
         self, link: CompanyLink, rows: Sequence[Row], contacts: Mapping[str, str]
     ) -> list[tuple[Row, str, str, float]]:
-        """The rows that could not be linked: why, in words and as a code, and after how many seconds to try again."""
+        """The rows that could not be linked: why, in words and as a code, and the seconds until the next try."""
         failed: list[tuple[Row, str, str, float]] = []
         companies = self._find(link.property, {row.extras["company.key"] for row in rows})
         new: dict[tuple[str, str], Row] = {}
@@ -107,7 +105,6 @@ class Companies:
         return {key: self._ids[name, key] for key in keys if (name, key) in self._ids}
 
     def finding(self, name: str) -> Finding:
-        """Whether companies can be found by *name*."""
         there = read_properties(listed(self._api.properties("companies"))).get(name)
         if there is None:
             text = f'companies have no property {name} yet; a mapping with object = "companies" makes it as its key'

@@ -15,15 +15,14 @@ from connector.core.quoting import code_of
 
 _SCHEMA_CODES = frozenset({"PROPERTY_DOESNT_EXIST", "READ_ONLY_VALUE"})
 """Errors of an input that are not its fault: the account's properties are not what the preflight saw."""
-_PASSING = re.compile("INTERNAL|RATE_?LIMIT|LOCK|TIME_?OUT|UNAVAILABLE|SERVER_ERROR|MIGRATION")
+# OBJECT_NOT_FOUND: a person deleted the record while it was being written; the next try makes it anew.
+_PASSING = re.compile("OBJECT_NOT_FOUND|INTERNAL|RATE_?LIMIT|LOCK|TIME_?OUT|UNAVAILABLE|SERVER_ERROR|MIGRATION")
 _EXISTING_ID = re.compile(r"Existing ID:\s*(\d+)", re.IGNORECASE)
 _LISTED_VALUES = re.compile(r"Property values were not valid:\s*(\[.*\])", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class BadValue:
-    """One value that HubSpot does not take."""
-
     code: str
     property: str | None
 
@@ -36,7 +35,6 @@ class Failure:
         trace, ids: the inputs that it names.
         conflict: a unique value belongs to another record: to *existing*, if it is named.
         duplicates: two inputs are one record.
-        gone: the record does not exist any more.
     """
 
     category: str
@@ -46,17 +44,16 @@ class Failure:
     conflict: bool
     existing: str | None
     duplicates: bool
-    gone: bool
     values: tuple[BadValue, ...]
 
     @property
     def schema(self) -> bool:
-        """Whether the account's properties are to blame, not the input."""
+        """The account's properties are to blame, not the input."""
         return any(value.code in _SCHEMA_CODES for value in self.values) or "non-unique" in self.message
 
     @property
     def passing(self) -> bool:
-        """Whether time heals it, by the look of its category: a row in a batch that is otherwise taken."""
+        """Whether time heals it, by the look of its category."""
         return not self.values and not self.conflict and bool(_PASSING.search(self.category.upper()))
 
     @property
@@ -65,7 +62,6 @@ class Failure:
 
 
 def failure_of(error: Mapping[str, Any]) -> Failure:
-    """Read one error object."""
     message = str(error.get("message") or "")
     category = code_of(error.get("category"))
     context = error.get("context") or {}
@@ -83,7 +79,6 @@ def failure_of(error: Mapping[str, Any]) -> Failure:
         conflict=conflict,
         existing=existing,
         duplicates="duplicate ids" in message.lower(),
-        gone=category == "OBJECT_NOT_FOUND",
         values=() if conflict else _values_in(message, details),
     )
 

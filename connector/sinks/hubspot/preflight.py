@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from connector.core.errors import NeedsAction
 from connector.core.sink import Host, Target
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
-from connector.sinks.hubspot.properties import Plan, Property, definition, label_of, plan_of, read_properties, troubles
+from connector.sinks.hubspot.properties import Plan, Property, definition, label_of, read_properties, troubles
 
 _MOST_SECONDS_OF_A_PLAN = 300.0  # then a token that has lost a scope, and a property that was changed, are noticed
 
 
 class Preflight:
-    """The plans of a sink's routes. Safe for several threads."""
+    """The plans of a sink's routes, for several threads."""
 
     def __init__(self, api: HubSpotApi, host: Host) -> None:
         self._api, self._host = api, host
@@ -24,11 +24,7 @@ class Preflight:
     def plan(
         self, target: Target, *, instead_of: Plan | None = None, at_most_seconds: float = _MOST_SECONDS_OF_A_PLAN
     ) -> Plan:
-        """The route's plan; made again when it is older than that, or *instead_of* proved to be wrong.
-
-        Raises:
-            NeedsAction: a person must change the mapping, the account or the token.
-        """
+        """The route's plan; made again when it is older than that, or *instead_of* proved to be wrong."""
         with self._lock:
             now = self._host.monotonic()
             plan, made_at = self._plans.get(target.route, (None, now))
@@ -53,10 +49,9 @@ class Preflight:
         if still := missing_in(target, known):
             names = ", ".join(still)
             raise NeedsAction(f"HubSpot still has no property {names}, though it was created: try again soon")
-        return plan_of(target, known)
+        return Plan(target, known)
 
     def known(self, target: Target) -> dict[str, Property]:
-        """The account's properties, by name."""
         answer = self._api.properties(target.options.object)
         if not answer.ok:
             raise NeedsAction(f"HubSpot does not list the properties of {target.options.object}: {answer.message}")
@@ -77,5 +72,4 @@ class Preflight:
 
 
 def missing_in(target: Target, known: Mapping[str, Property]) -> list[str]:
-    """The names of the columns that have no property."""
     return [column.name for column in target.columns if column.name not in known]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from connector.core.overwrite import needs_what_is_there
@@ -31,12 +30,6 @@ _TYPES_THAT_FIT: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A property as the account has it.
-
-    Args:
-        options: the values that an enumeration takes; None when HubSpot keeps them elsewhere (owners, stages).
-    """
-
     name: str
     type: str
     field_type: str = "text"
@@ -46,7 +39,6 @@ class Property:
 
 
 def read_properties(definitions: Iterable[Mapping[str, Any]]) -> dict[str, Property]:
-    """What ``GET /crm/v3/properties/…`` lists, by name."""
     found = {}
     for each in definitions:
         listed = each.get("type") == "enumeration" and not each.get("externalOptions")
@@ -64,7 +56,6 @@ def read_properties(definitions: Iterable[Mapping[str, Any]]) -> dict[str, Prope
 
 
 def definition(column: Column, *, key: bool, group: str) -> dict[str, Any]:
-    """How a missing property is created for *column*."""
     type_, field_type = {
         "number": ("number", "number"),
         "integer": ("number", "number"),
@@ -95,7 +86,6 @@ def definition(column: Column, *, key: bool, group: str) -> dict[str, Any]:
 
 
 def label_of(name: str) -> str:
-    """What people see of a property's or a group's name."""
     return name.replace("_", " ").capitalize()
 
 
@@ -151,55 +141,23 @@ def _trouble(column: Column, target: Target, there: Property, exists: bool) -> s
 
 
 def _proper_name(name: str) -> str:
-    """The nearest name that HubSpot accepts for a property."""
     proper = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     return proper if proper[:1].isalpha() else f"p_{proper}"
 
 
-@dataclass(frozen=True)
 class Plan:
-    """How one route's rows are written, as the preflight found the account."""
+    """How one route's rows are written into an account with the properties *known*."""
 
-    kind: str
-    key: str
-    columns: tuple[tuple[Column, Property], ...]
-    match: tuple[str, ...]
-    file: str
-    wait_for: tuple[str, ...] = ()
-
-    @cached_property
-    def by_name(self) -> Mapping[str, tuple[Column, Property]]:
-        return {column.name: (column, there) for column, there in self.columns}
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The properties that are read."""
+    def __init__(self, target: Target, known: Mapping[str, Property]) -> None:
+        self.kind: str = target.options.object
+        self.one = "company" if self.kind == "companies" else "contact"
+        self.key, self.file = target.key, target.file
+        self.match: tuple[str, ...] = target.options.also_match
+        self.wait_for: tuple[str, ...] = target.options.wait_for
+        self.by_name = {column.name: (column, known[column.name]) for column in target.columns}
+        others = [(column, there) for column, there in self.by_name.values() if column.name != self.key]
+        self.needs_reading = any(column.overwrite in needs_what_is_there for column, _ in others)
+        # Unique properties by which HubSpot may know a record already.
+        self.lookups = tuple(dict.fromkeys([*self.match, *(there.name for _, there in others if there.unique)]))
         also = ("email", "hs_additional_emails") if self.kind == "contacts" else ()
-        return tuple(dict.fromkeys([self.key, *self.by_name, *also, *self.lookups]))
-
-    @cached_property
-    def reads(self) -> bool:
-        """Whether a rule can only be decided by reading first."""
-        return any(column.overwrite in needs_what_is_there for column, _ in self.columns if column.name != self.key)
-
-    @cached_property
-    def lookups(self) -> tuple[str, ...]:
-        """Unique properties beside the key by which HubSpot may know a record already."""
-        mapped = [column.name for column, there in self.columns if there.unique and column.name != self.key]
-        return tuple(dict.fromkeys([*self.match, *mapped]))
-
-    @property
-    def one(self) -> str:
-        return "company" if self.kind == "companies" else "contact"
-
-
-def plan_of(target: Target, known: Mapping[str, Property]) -> Plan:
-    """How the route's rows are written into an account with these properties."""
-    return Plan(
-        kind=target.options.object,
-        key=target.key,
-        columns=tuple((column, known[column.name]) for column in target.columns),
-        match=tuple(target.options.also_match),
-        file=target.file,
-        wait_for=tuple(target.options.wait_for),
-    )
+        self.names = tuple(dict.fromkeys([self.key, *self.by_name, *also, *self.lookups]))

@@ -32,12 +32,10 @@ class Claims:
         self._by_record: dict[tuple[str, str], str] = {}
 
     def claim(self, kind: str, record: str, key: str) -> bool:
-        """Whether *key* may take over *record*: nobody else does."""
         with self._lock:
             return self._by_record.setdefault((kind, record), key) == key
 
     def release(self, kind: str, keys: Iterable[str]) -> None:
-        """The batch with these keys is through."""
         gone = set(keys)
         with self._lock:
             for claim in [claim for claim, key in self._by_record.items() if claim[0] == kind and key in gone]:
@@ -57,7 +55,7 @@ def read(api: HubSpotApi, plan: Plan, values: Iterable[str], by: str | None) -> 
 
 
 def _read_some(api: HubSpotApi, plan: Plan, values: Sequence[str], by: str | None, found: list[Found]) -> list[str]:
-    """One call; adds to *found* and returns the values of which the answer says nothing."""
+    """Adds to *found* and returns the values of which the answer says nothing."""
     answer = api.read(plan.kind, values, by=by, properties=plan.names)
     if answer.found_nothing:
         return []
@@ -91,11 +89,7 @@ def read_by_key(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> None:
 
 
 def read_first(api: HubSpotApi, plan: Plan, items: Sequence[Item], *, every: bool) -> None:
-    """Read the records about which something must be known before they are written.
-
-    Args:
-        every: a rule can only be decided by reading, or nobody new is made.
-    """
+    """Read the records about which something must be known before they are written; *every*: all of them."""
     moved = {
         (item.row.moved_from.lower() if plan.key == "email" else item.row.moved_from): item
         for item in items
@@ -120,7 +114,7 @@ def new_with_two_spellings(plan: Plan, items: Sequence[Item]) -> list[Item]:
 
 
 def others_of(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> dict[str, list[Found]]:
-    """By the row's key, the records that hold a unique value of the item and are not the item's own; those only."""
+    """By the row's key, other records that hold a unique value of the item."""
     others: dict[str, dict[str, Found]] = {}
     # Once each: a group that is halved does not ask again for the same addresses.
     asked = [item for item in items if not item.looked] if len(items) > 1 else items
@@ -139,10 +133,7 @@ _SECONDS_BEFORE_ANOTHER_TRY = 5.0
 
 
 class Outcomes(dict[str, Outcome]):
-    """What became of a batch's rows, by their keys."""
-
     def open(self, items: Iterable[Item]) -> list[Item]:
-        """Those that have no outcome yet."""
         return [item for item in items if item.row.key not in self]
 
     def written(self, item: Item, *notices: str) -> None:
@@ -167,11 +158,7 @@ class Outcomes(dict[str, Outcome]):
 
 
 def take_over(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item], outcomes: Outcomes) -> list[Item]:
-    """Find whose values the items want: adopt that record, or refuse the item.
-
-    Returns:
-        The items that want nobody's.
-    """
+    """Find whose values the items want: adopt that record, or refuse the item. Returns the items that want nobody's."""
     others = others_of(api, plan, items)
     wanting = [item for item in items if item.row.key in others]
     if any(not item.is_read for item in wanting):
@@ -193,3 +180,13 @@ def take_over(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item]
             item.record, item.there, item.is_read = other.id, other.properties, True
             item.adopted, item.matched_by = True, other.by
     return [item for item in items if item.row.key not in others]
+
+
+def look(api: HubSpotApi, plan: Plan, items: Sequence[Item], outcomes: Outcomes, *, exists: bool) -> None:
+    """Find what is there and what would be taken over; *exists*: the account has the key. Writes nothing."""
+    if exists:
+        read_by_key(api, plan, items)
+    else:
+        for item in items:
+            item.is_read = True
+    take_over(api, plan, Claims(), [item for item in items if item.there is None], outcomes)

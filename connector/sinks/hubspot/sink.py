@@ -23,8 +23,8 @@ from connector.sinks.hubspot.batch import Batch
 from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes
 from connector.sinks.hubspot.companies import Companies, CompanyLink
 from connector.sinks.hubspot.preflight import Preflight, missing_in
-from connector.sinks.hubspot.properties import Plan, Property, expected, plan_of, troubles
-from connector.sinks.hubspot.records import Claims
+from connector.sinks.hubspot.properties import Plan, Property, expected, troubles
+from connector.sinks.hubspot.records import Claims, Outcomes, look, read_by_key
 from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
 
 _SECONDS_BETWEEN_LOOKS_AT_OPTIONS = 10.0
@@ -120,11 +120,10 @@ class HubSpotCrm:
     # ------------------------------------------------------------ writing
 
     def pace(self, target: Target) -> float:  # noqa: ARG002 - one quota for all routes
-        """Seconds until the quota has room for a call; shared by all routes of this sink."""
         return self._api.pacer.ready_in()
 
     def write(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
-        """See ``Sink.write``: calls of 100, several at once, every row's outcome by its key."""
+        """See ``Sink.write``: calls of 100, several at once."""
         plan = self._preflight.plan(target)
         items, outcomes = _items(plan, rows)
         if any(outcome.code == "INVALID_OPTION" for outcome in outcomes.values()):
@@ -149,7 +148,7 @@ class HubSpotCrm:
         if target.options.company is not None:
             known = {key: id_ for batch in batches for key, id_ in batch.records.items()}
             self._companies.link(
-                target.options.company, rows, outcomes, lambda rows: self._record_ids(target, rows, known)
+                target.options.company, rows, outcomes, lambda rows: self._record_ids(plan, rows, known)
             )
         return list(outcomes.values())
 
@@ -186,10 +185,10 @@ class HubSpotCrm:
             stopped.set()
         return failures
 
-    def _record_ids(self, target: Target, rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
-        """The records' ids by the rows' keys; those that no answer named are looked up."""
-        unknown = [row for row in rows if row.key not in known]
-        items = self._look(self._preflight.plan(target), unknown)[0] if unknown else []
+    def _record_ids(self, plan: Plan, rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
+        """By the rows' keys; those that no answer named are looked up."""
+        items = _items(plan, [row for row in rows if row.key not in known])[0]
+        read_by_key(self._api, plan, items)
         return {**known, **{item.row.key: item.record for item in items if item.record}}
 
     # ------------------------------------------------------------ for people
@@ -213,7 +212,7 @@ class HubSpotCrm:
         return findings
 
     def _scopes(self, target: Target, *, missing: bool) -> Finding:
-        """Scopes that the token lacks, found with calls that have no inputs: HubSpot looks at the scopes first."""
+        """Found with calls that have no inputs: HubSpot looks at the scopes first."""
         kind = target.options.object
         reads = self._scopes_lacking(lambda: self._api.read(kind, ["0"], by=None, properties=[]))
         writes = self._scopes_lacking(lambda: self._api.upsert(kind, []))
@@ -238,7 +237,6 @@ class HubSpotCrm:
         return ()
 
     def provision(self, target: Target) -> Sequence[Finding]:
-        """Create the missing properties and their group; safe to repeat."""
         known = self._preflight.known(target)
         if wrong := troubles(target, known):
             return wrong
@@ -253,12 +251,12 @@ class HubSpotCrm:
         ]
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
-        """Found by what, and what would change from what to what; writes nothing, creates no property."""
         known = self._preflight.known(target)
-        plan = plan_of(target, expected(target, known))  # a missing property reads as empty
-        items, refused = self._look(plan, rows, exists=set(known))
+        plan = Plan(target, expected(target, known))  # a missing property reads as empty
+        items, refused = _items(plan, rows)
+        look(self._api, plan, items, refused, exists=plan.key in known)
         changes = [Change(key, None, {}, f"would be refused: {each.reason}") for key, each in refused.items()]
-        for item in items:
+        for item in refused.open(items):
             found_by = item.matched_by or ("key" if item.record else None)
             there = item.there or {}
             sent = to_send(plan, item)
@@ -276,20 +274,7 @@ class HubSpotCrm:
         order = {row.key: place for place, row in enumerate(rows)}
         return sorted(changes, key=lambda change: order[change.key])
 
-    def _look(
-        self, plan: Plan, rows: Sequence[Row], exists: set[str] | None = None
-    ) -> tuple[list[Item], dict[str, Outcome]]:
-        """The rows' records as they are now, and the rows that would be refused."""
-        items, refused = _items(plan, rows)
-        for start in range(0, len(items), MOST_INPUTS):
-            some = items[start : start + MOST_INPUTS]
-            batch = Batch(self._api, Claims(), plan, some, replan=lambda old: old, create=True)
-            batch.look(exists)
-            refused.update(batch.outcomes)
-        return [item for item in items if item.row.key not in refused], refused
-
     def close(self) -> None:
-        """Give back the connections."""
         self._api.close()
 
 
@@ -301,7 +286,6 @@ def _finding(subject: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _lacking(target: Target, column: Column, known: Mapping[str, Property]) -> Finding | None:
-    """What is missing in HubSpot, if people must see to it."""
     there = known.get(column.name)
     if there is None:
         text = f"does not exist; create it with `connector provision {target.route}`"
@@ -325,10 +309,9 @@ def _facts(target: Target, there: Property, *, exists: bool, fits: bool) -> dict
     }
 
 
-def _items(plan: Plan, rows: Sequence[Row]) -> tuple[list[Item], dict[str, Outcome]]:
-    """The rows that can be sent, and the outcomes of those that can't."""
+def _items(plan: Plan, rows: Sequence[Row]) -> tuple[list[Item], Outcomes]:
     items: list[Item] = []
-    refused: dict[str, Outcome] = {}
+    refused = Outcomes()
     for row in rows:
         made = item_of(plan, row)
         if row.remove:

@@ -64,7 +64,7 @@ def wrong_with(column: Column, text: str, to: Property) -> str | None:
 
 def _is_possible_email(column: Column, text: str) -> bool:
     if column.type == "email":  # the mapping has validated it, but takes addresses in .test
-        return not text.endswith(".test")
+        return text.rpartition("@")[2].split(".")[-1] != "test"
     try:
         validate_email(text, check_deliverability=False)
     except EmailNotValidError:
@@ -107,12 +107,10 @@ def emails_of(properties: Mapping[str, Any]) -> set[str]:
 
 
 def asked_for(text: str, name: str) -> tuple[str, ...]:
-    """What to ask for where a record with *text* in the property *name* is looked for."""
     return spellings(text) if name == "email" and text else (text,)
 
 
 def values_of(properties: Mapping[str, Any], name: str) -> set[str]:
-    """By what a record is found through the property *name*."""
     if name == "email":
         return emails_of(properties)
     value = properties.get(name)
@@ -149,8 +147,6 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a row is not sent or not taken."""
-
     code: str
     reason: str
     column: str | None = None
@@ -174,14 +170,14 @@ def item_of(plan: Plan, row: Row) -> Item | Refusal:
 
 
 def lacking(plan: Plan, item: Item) -> str | None:
-    """The first value that the row lacks and a new record needs; None when there is none, or the row was written."""
+    """The first value that a new record needs and the row lacks."""
     if item.row.last is not None or item.there is not None:
         return None
     return next((name for name in plan.wait_for if not item.texts.get(name)), None)
 
 
 def to_send(plan: Plan, item: Item) -> dict[str, str]:
-    """The properties that the rules let through, by what is known of the record; the key is not among them."""
+    """The properties that the rules let through, without the key."""
     sent: dict[str, str] = {}
     for name, text in item.texts.items():
         column, known = plan.by_name[name]
@@ -200,7 +196,6 @@ def to_send(plan: Plan, item: Item) -> dict[str, str]:
 
 
 def has_new_address(item: Item) -> bool:
-    """Whether the row was written before, with another e-mail address than now."""
     last = item.row.last
     return last is not None and bool(item.texts.get("email")) and not _is_known_address(item, item.texts["email"])
 
@@ -231,7 +226,6 @@ def refusal(column: Column, text: str, code: str, file: str, *, options: frozens
 
 
 def refusal_of(plan: Plan, item: Item, failure: Failure) -> Refusal | None:
-    """The words for the first value of *item* that *failure* names; None when it names none of ours."""
     for value in failure.values:
         if value.property is not None and value.property in plan.by_name:
             column, there = plan.by_name[value.property]
@@ -257,7 +251,6 @@ def taken(plan: Plan, existing: str | None, *, name: str = "", owner: str = "") 
 
 
 def several(plan: Plan, ids: Iterable[str]) -> Refusal:
-    """More than one record is this affiliate."""
     which = " and ".join(dict.fromkeys(ids)) or "more than one record"
     reason = f"several {plan.kind} in HubSpot are this affiliate ({which}): merge them there, then replay"
     return Refusal("SEVERAL_MATCH", reason)
