@@ -18,6 +18,7 @@ from connector.core.visible import one_line, trimmed, visible
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START = datetime(1970, 1, 1)  # noqa: DTZ001 - without a zone an offset need not be written and cut off again
+_MICROSECOND = timedelta(microseconds=1)
 _DAY = 86_400_000_000  # microseconds
 _LONGEST_ID = 100
 _NOT_IN_IDS = frozenset(" []")
@@ -187,8 +188,7 @@ def _micros_of_words(written: str) -> int | None:
 
 def micros_of(moment: datetime) -> int:
     """An aware datetime as microseconds of Unix time."""
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds  # quicker than dividing timedeltas
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def stamp(said: int | None, received_at: datetime) -> int:

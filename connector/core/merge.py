@@ -13,8 +13,7 @@ def join(known: Facts, said: Facts) -> dict[str, Fact]:
     joined = dict(known)
     for path, fact in said.items():
         mine = joined.get(path)
-        # Nearly always the time alone decides, so it is compared here and not in a call.
-        if mine is None or fact[0] > mine[0] or (fact[0] == mine[0] and later(fact, mine)):
+        if mine is None or later(fact, mine):
             joined[path] = fact
     return joined
 

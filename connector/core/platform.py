@@ -95,7 +95,7 @@ class Platform:
         no_deliveries: why the webhooks that were sent can't be read again.
     """
 
-    Options: ClassVar[type[SourceOptions]]
+    Options: ClassVar[type[SourceOptions]] = ApiOptions
     topics: ClassVar[Sequence[str]] = ()
     signature: ClassVar[Signature | StandardWebhooks | None] = HEX_OF_BODY
     platform: ClassVar[str]

@@ -192,7 +192,7 @@ HeaderSecret = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_header
 
 
 class ApiOptions(SourceOptions):
-    """What a source with an API understands besides; its ``Options`` may extend this."""
+    """What a source whose platform has an API understands; its ``Options`` may extend this."""
 
     api_key: HeaderSecret | None = Field(None, repr=False)
     base_url: DestinationUrl | None = None

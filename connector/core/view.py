@@ -292,24 +292,26 @@ _OF_THE_FIRST = {
 def _add_list(
     data: dict[str, Any], name: str, entries: dict[str, _Entry], roster: Fact | None, first: dict[str, str]
 ) -> None:
-    """*entries* in the platform's order, where a complete list tells it, else by their ids."""
-    if roster is not None and isinstance(roster[2], tuple):
-        place = {key: number for number, key in enumerate(roster[2])}
-        entries = dict(sorted(entries.items(), key=lambda item: place.get(item[0], len(place))))
-    if entries:
-        data[name] = [{**entry.fields, "id": key} for key, entry in entries.items()]
-        for field, part in first.items():
-            if part in data[name][0]:
-                data.setdefault(field, data[name][0][part])
+    if not entries:
+        return
+    data[name] = _in_order(entries, roster)
+    for field, part in first.items():
+        if part in data[name][0]:
+            data.setdefault(field, data[name][0][part])
+
+
+def _in_order(entries: dict[str, _Entry], roster: Fact | None) -> list[dict[str, Any]]:
+    """*entries* as the record has them, in the platform's order where a complete list tells it."""
+    listed = roster[2] if roster is not None and isinstance(roster[2], tuple) else ()
+    place = {key: number for number, key in enumerate(listed)}
+    ordered = sorted(entries.items(), key=lambda item: place.get(item[0], len(place)))
+    return [{**entry.fields, "id": key} for key, entry in ordered]
 
 
 def _add_users(data: dict[str, Any], users: dict[str, _Entry], roster: Fact | None) -> None:
     if not users:
         return
-    if roster is not None and isinstance(roster[2], tuple):
-        place = {key: number for number, key in enumerate(roster[2])}
-        users = dict(sorted(users.items(), key=lambda item: place.get(item[0], len(place))))
-    data["users"] = [{**entry.fields, "id": key} for key, entry in users.items()]
+    data["users"] = _in_order(users, roster)
     main = next((user for user in data["users"] if user.get("status") == "active"), data["users"][0])
     if not any(field in data for field in ("email", "first_name", "last_name")):
         for field in ("email", "first_name", "last_name", "phone"):

@@ -16,8 +16,7 @@ from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
 from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
 from connector.core.platform import Platform
-from connector.core.platform_api import ApiOptions
-from connector.core.source import Event, InboundRequest, SourceOptions
+from connector.core.source import Event, InboundRequest
 from connector.core.statement import Statement, currency_code
 from connector.core.verify import Signature
 from connector.sources.dub.api import Partners
@@ -68,17 +67,12 @@ _TOTALS = (
     ("totalSales", "stats.sales"),
 )
 _LINK = (("clicks", "visitors"), ("leads", "leads"), ("conversions", "conversions"), ("sales", "sales"))
-_TOTALS_CURRENCY = "USD"  # totals and links count in cents of a dollar, whatever a commission's currency is
-
-
-class DubOptions(ApiOptions):
-    """Nothing of its own: totals are dollars, and each commission and payout names its currency."""
+_TOTALS_CURRENCY = "USD"  # totals and links count in its cents, whatever a commission's currency is
 
 
 class Dub(Platform):
     """See ``Source`` in core/source.py."""
 
-    Options: ClassVar[type[SourceOptions]] = DubOptions
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
     platform = "dub"

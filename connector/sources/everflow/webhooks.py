@@ -32,8 +32,7 @@ from connector.core.lenient import (
     text_for,
 )
 from connector.core.platform import Platform
-from connector.core.platform_api import ApiOptions
-from connector.core.source import Event, InboundRequest, SourceOptions
+from connector.core.source import Event, InboundRequest
 from connector.core.statement import Statement, currency_code
 from connector.sources.everflow.api import ROW, Partners
 from connector.sources.everflow.sample import sample_event
@@ -101,14 +100,9 @@ _SIGN_UP = (
 )
 
 
-class EverflowOptions(ApiOptions):
-    """Nothing of its own: ``currency`` is not used, since Everflow names each partner's."""
-
-
 class Everflow(Platform):
     """See ``Source`` in core/source.py."""
 
-    Options: ClassVar[type[SourceOptions]] = EverflowOptions
     topics: ClassVar[Sequence[str]] = (CREATED, UPDATED, SIGNED_UP, VERDICT, APPROVED)
     sample = staticmethod(sample_event)
     platform = "everflow"

@@ -12,16 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import ClassVar
 
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, fields_of, id_text, iso_or_none, micros_of, micros_of_time, part, text
+from connector.core.lenient import Fields, id_text, iso_or_none, micros_of, micros_of_time, part, text
+from connector.core.platform import Platform
 from connector.core.platform_api import Listing, NotReadable
 from connector.core.source import Event, InboundRequest, SourceOptions
 from connector.core.statement import Statement
-from connector.core.verify import Credentials
 from connector.sources.partnerstack.sample import sample_event
 
 _PARTNER = (
@@ -34,22 +33,14 @@ _PARTNER = (
 _PARTNERSHIP = ("partnership_", "partnership.")  # the newer pages write a dot, and their example a line
 
 
-class PartnerStackOptions(SourceOptions):
-    """Nothing of its own."""
-
-
-class PartnerStack:
+class PartnerStack(Platform):
     """See ``Source`` in core/source.py."""
 
-    Options: ClassVar[type[SourceOptions]] = PartnerStackOptions
-    topics: ClassVar[Sequence[str]] = ()
-    signature: ClassVar[None] = None
+    Options = SourceOptions
+    signature = None
     sample = staticmethod(sample_event)
-    name: str
-
-    def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name = name
-        self._credentials = Credentials.of(options, None)
+    platform = "partnerstack"
+    secrets = frozenset[str]()
 
     def accept(self, request: InboundRequest) -> Event:
         """Vouch for *request* and open it.
@@ -58,7 +49,7 @@ class PartnerStack:
             Forged: the token is missing or wrong.
             Unreadable: not a JSON object.
         """
-        self._credentials.vouch(request)
+        self.credentials.vouch(request)
         value, body = open_body(request.body)
         topic = text(value.get("event")) or _topic_of(value)
         if topic is None:
@@ -78,22 +69,19 @@ class PartnerStack:
             "which belongs to which: until that is known its partnerships come in by webhook only"
         )
 
-    def normalize(self, event: Event) -> Sequence[AffiliateUpdate]:
+    def said(self, event: Event, body: Fields) -> Sequence[AffiliateUpdate]:
         """What *event* says about its partnership. Customers, deals and agreements name it by a key only that can't be
         joined with its number: they are not about an affiliate.
 
         Raises:
             UnknownShape: a partnership without an id.
         """
-        body = fields_of(event.body)
-        if body is None:
-            raise UnknownShape(f"{event.topic}: the body is not an object")
         if not event.topic.startswith(_PARTNERSHIP):
             return ()
         key = id_text(body.get("id"))
         if key is None:
             raise UnknownShape(f'{event.topic}: "id" is missing')
-        said = Statement(event, "partnerstack")
+        said = Statement(event, self.platform)
         said.texts(body, _PARTNER)
         said.put("created_at", iso_or_none(micros_of_time(body.get("created_at"))))
         group = part(body, "group")

@@ -14,8 +14,7 @@ from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
 from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
 from connector.core.platform import Platform
-from connector.core.platform_api import ApiOptions
-from connector.core.source import Event, InboundRequest, SourceOptions
+from connector.core.source import Event, InboundRequest
 from connector.core.statement import Statement, currency_code
 from connector.core.verify import Signature
 from connector.sources.rewardful.api import Affiliates
@@ -37,14 +36,9 @@ _AFFILIATE = (
 _COUNTS = (("referrals", "visitors"), ("visitors", "visitors"), ("leads", "leads"))
 
 
-class RewardfulOptions(ApiOptions):
-    """Nothing of its own: each amount names its currency."""
-
-
 class Rewardful(Platform):
     """See ``Source`` in core/source.py."""
 
-    Options: ClassVar[type[SourceOptions]] = RewardfulOptions
     accepted_status: ClassVar[int] = 200  # every other status counts as a failure there, 202 and 204 included
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
