@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar
 
@@ -74,6 +74,7 @@ class _Loader:
         self._folder = Path(os.path.abspath(file)).parent
         self._environment = environment
         self._secrets: set[str] = set()
+        self._owners: dict[str, str | int] = {}
         self._broken: set[Steps] = set()
         """Where a problem was reported already, or a secret is missing that is not used."""
 
@@ -85,7 +86,6 @@ class _Loader:
         sources, sinks = self._tables(data, "sources"), self._tables(data, "sinks")
         found_sources = [made for name, table in sources.items() if (made := self._source(name, table)) is not None]
         found_sinks = [sink for name, table in sinks.items() if (sink := self._sink(name, table)) is not None]
-        self._check_tokens_differ(found_sources)
         for kind, tables in (("source", sources), ("sink", sinks)):
             if not tables and isinstance(data.get(f"{kind}s", {}), dict):
                 self._add((f"{kind}s",), f"no {kind} is configured; add a table like [{kind}s.NAME]", at="key")
@@ -229,21 +229,17 @@ class _Loader:
     def _check_credentials(self, table: Mapping[str, Any], path: Steps) -> None:
         if not any(table.get(key) or isinstance(table.get(key), str) for key in credentials.CREDENTIALS):
             self._add(path, 'a source needs a "token" (or "signing_secrets"): without one anybody could send', at="key")
-        for place, weak in credentials.weak_credentials(table):
-            if not self._broken & {(*path, *place), (*path, place[0])}:
-                text = f'"{place[0]}" {weak}; make one with: connector token'
-                self._add(self._written((*path, *place)), text)
-
-    def _check_tokens_differ(self, sources: Sequence[SourceConfig]) -> None:
-        """With one token for two sources, a URL pasted into the wrong platform would be accepted."""
-        owners: dict[str, str] = {}
-        for source in sources:
-            for key, values in (("token", (source.options.token,)), ("tokens", source.options.tokens)):
-                for value in values:
-                    first = owners.setdefault(value, source.name) if value else source.name
-                    if first != source.name:
-                        text = f'"{key}" is the same as that of [sources.{first}]; make one with: connector token'
-                        self._add(self._written(("sources", source.name, key)), text)
+        for place, secret in credentials.credentials_in(table):
+            key = str(place[0])
+            weak = credentials.weakness(secret, credentials.CREDENTIALS[key])
+            if self._broken & {(*path, *place), (*path, key)}:
+                continue
+            # With one token for two sources, a URL pasted into the wrong platform would be accepted.
+            first = path[1] if weak or key == "signing_secrets" else self._owners.setdefault(secret, path[1])
+            if first != path[1]:
+                weak = f"is the same as that of [sources.{first}]"
+            if weak:
+                self._add(self._written((*path, *place)), f'"{key}" {weak}; make one with: connector token')
 
     def _written(self, path: Steps) -> Steps:
         """Where the configuration sets what is at *path*: there, or in ``…_file``."""

@@ -35,14 +35,15 @@ def weakness(secret: str, shortest: int = SHORTEST_TOKEN) -> str | None:
     return None
 
 
-def weak_credentials(table: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Where in the table of a source a credential is too weak, and why."""
-    for key, shortest in CREDENTIALS.items():
+def credentials_in(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The credentials in the table of a source, each with its place in it."""
+    for key in CREDENTIALS:
         value = table.get(key)
-        for number, secret in enumerate(value if isinstance(value, list) else [value]):
-            weak = weakness(secret, shortest) if isinstance(secret, str) else None
-            if weak:
-                yield ((key, number) if isinstance(value, list) else (key,)), weak
+        if isinstance(value, str):
+            yield (key,), value
+        for number, secret in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(secret, str):
+                yield (key, number), secret
 
 
 def secrets_of(model: type[BaseModel], values: Mapping[str, object]) -> set[str]:

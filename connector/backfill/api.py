@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Self
 
 import httpx
@@ -74,7 +72,6 @@ class Api:
         self._next_at = 0.0
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._patience.silence_seconds, connect=min(10.0, self._patience.silence_seconds)),
-            verify=_trusted(),
             follow_redirects=False,  # the key would travel along
             headers={"Accept": "application/json", "User-Agent": "affiliate-connector"},
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
@@ -209,12 +206,6 @@ class Api:
         if reset is not None and reset > 1_000_000_000:
             reset -= self._now().timestamp()
         return None if reset is None else min(max(reset, 0.0), 2 * self._listing.quota_window_seconds)
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Whose certificates are believed; once a process, since reading them all takes as long as a page."""
-    return httpx.create_ssl_context()
 
 
 def _number(text: str | None) -> float | None:

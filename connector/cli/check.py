@@ -19,16 +19,8 @@ from connector.settings import Config
 
 
 class Checked(Report):
-    """What ``check`` found.
-
-    Args:
-        edited: routes whose mapping the running server does not know yet.
-        examples_failed: mistakes, each with its place.
-        findings: what the destinations said; () without ``--live``.
-        warnings: what works, but may not be meant, each with its place.
-        good: lines about what is right.
-        every: whether the findings that are OK are shown, too.
-    """
+    """What ``check`` found. The running server does not know the mappings of *edited* routes yet; *warnings* are about
+    what works, but may not be meant; with *every*, findings that are OK are shown, too."""
 
     for_people = frozenset({"good", "every"})
     sources: list[str]

@@ -122,14 +122,8 @@ def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
 
 
 class Replayed(Report):
-    """What ``dead-letters replay`` did, and what came of it.
-
-    Args:
-        put_back: letters.
-        running: a server tried them; else the next one does.
-        refused: the subjects that stopped again.
-        pending: how many are not delivered yet.
-    """
+    """What ``dead-letters replay`` did, and what came of it, where a server is *running*: the subjects that were
+    *refused* again, and how many are not delivered yet."""
 
     put_back: int
     running: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -34,11 +35,7 @@ Letters = Mapping[tuple[str, str], int]
 
 
 class SourceLine(Struct):
-    """What came from one source, counted since the store was made.
-
-    Args:
-        unknown_topics: topics that the source has no URL for, and when each came last.
-    """
+    """What came from one source since the store was made; topics that it has no URL for, and when each came last."""
 
     source: str
     received: int = 0
@@ -53,12 +50,8 @@ class SourceLine(Struct):
 
 
 class RouteLine(Struct):
-    """What one route has written and has still to write.
-
-    Args:
-        waiting: records that lack a value without which no new row is made.
-        edited: the running server does not know the mapping file as it is now.
-    """
+    """What one route has written and has still to write. *waiting* records lack a value without which no new row is
+    made; *edited*: the running server does not know the mapping file as it is now."""
 
     route: str
     state: str
@@ -109,15 +102,8 @@ class ReadingLine(Struct):
 
 
 class StatusReport(Report):
-    """What ``status`` prints.
-
-    Args:
-        summary: the answer in a sentence.
-        refused: webhooks refused since the server's start, by reason.
-        records: affiliates.
-        waiting: events that are not projected yet.
-        next: one command to type, or "".
-    """
+    """What ``status`` prints: affiliates (*records*), events that are not projected yet (*waiting*), webhooks *refused*
+    since the server's start by reason, and the *next* command to type, or ""."""
 
     summary: str
     server: str
@@ -133,25 +119,13 @@ class StatusReport(Report):
     def lines(self) -> Iterator[str]:
         yield from wrapped(self.summary)
         yield from _figures(
-            ["From", "Received", "Duplicates", "Not about an affiliate", "Unreadable", "No time", "Last webhook"],
-            [
-                (
-                    s.source, s.received, s.duplicates, s.no_affiliate, s.unreadable, s.undated,
-                    ago(s.last_received_at),
-                )
-                for s in self.sources
-            ],
+            self.sources, source="From", received="Received", duplicates="Duplicates",
+            no_affiliate="Not about an affiliate", unreadable="Unreadable", undated="No time",
+            last_received_at="Last webhook",
         )  # fmt: skip
         yield from _figures(
-            ["To", "Rows", "Pending", "Oldest", "Retrying", "Waiting", "Dead letters", "Last write"],
-            [
-                (
-                    r.route, r.rows, r.pending,
-                    "" if r.oldest_pending_seconds is None else duration(r.oldest_pending_seconds), r.retrying,
-                    r.waiting, r.dead_letters, ago(r.delivered_at),
-                )
-                for r in self.routes
-            ],
+            self.routes, route="To", rows="Rows", pending="Pending", oldest_pending_seconds="Oldest",
+            retrying="Retrying", waiting="Waiting", dead_letters="Dead letters", delivered_at="Last write",
         )  # fmt: skip
         for sign, text in self._notices():
             first, *more = text.split("\n", 1)
@@ -184,11 +158,18 @@ class StatusReport(Report):
 _STOPPED = ("needs action", "bug")
 
 
-def _figures(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """A table without the columns that are 0 everywhere, but for the first two."""
+def _figures(lines: Sequence[Struct], **headings: str) -> Iterator[str]:
+    """A table of those fields, without the columns that are 0 everywhere, but for the first two."""
+    rows = [[_figure(name, getattr(line, name)) for name in headings] for line in lines]
     shown = [i for i in range(len(headings)) if i < 2 or any(row[i] for row in rows)]
-    lines = table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
-    yield from (f"  {line}" for line in lines)
+    columns = [list(headings.values())[i] for i in shown]
+    yield from (f"  {line}" for line in table(columns, [[row[i] for i in shown] for row in rows]))
+
+
+def _figure(name: str, value: Any) -> object:
+    if name.endswith("_at"):
+        return ago(value)
+    return duration(value) if name.endswith("_seconds") and value is not None else value
 
 
 def _summary(server: str, records: int, waiting: int, received: int, routes: Sequence[RouteLine]) -> str:
