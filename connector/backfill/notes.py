@@ -16,9 +16,8 @@ CONTINUES_WITHIN = timedelta(hours=6)
 """A reading that was stopped longer ago starts afresh: its pages have moved."""
 
 Note = TypeVar("Note", bound=Struct)
-Mark = int | str
-"""What is remembered of a row that was read: the platform's number of the affiliate, which takes the least memory, or
-the key of an event that is not about an affiliate."""
+Mark = str
+"""What is remembered of a row that was read: its record id, or the key of an event that is not about an affiliate."""
 
 
 class Report(Struct):

@@ -45,7 +45,7 @@ _FIRST_RETRY_SECONDS = 300.0
 
 
 class ReadingAlready(Exception):
-    """Another process reads this source at the moment; the message says which."""
+    """Another process reads this source at the moment."""
 
 
 class Reading(Struct, frozen=True):
@@ -131,7 +131,7 @@ def _held(lock: FileLock) -> Iterator[None]:
     except OSError as error:
         raise StoreUnavailable.at(lock.path, "can't be opened", error) from error
     if not held:
-        raise ReadingAlready(f"this source is being read already ({lock.read_note() or 'by another process'})")
+        raise ReadingAlready("this source is being read already (by another process)")
     try:
         yield
     finally:
@@ -139,15 +139,6 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------- one reading
-
-
-def _mark(row: Listed) -> Mark:
-    return _mark_of(row.record_id) if row.record_id and not row.part else row.event.key
-
-
-def _mark_of(record_id: str) -> Mark:
-    number = record_id.rpartition(":")[2]
-    return int(number) if number.isascii() and number.isdigit() and number[0] != "0" and len(number) < 19 else record_id
 
 
 class _Backfill:
@@ -213,7 +204,7 @@ class _Backfill:
         place, report = course.places[0], course.report
         calls = self._api.calls
         page, as_of = self._page(place)
-        marks = [_mark(row) for row in page.rows]
+        marks = [row.record_id if row.record_id and not row.part else row.event.key for row in page.rows]
         fresh: dict[Mark, Listed] = {}
         for mark, row in zip(marks, page.rows, strict=True):
             if mark not in course.seen:
@@ -339,7 +330,7 @@ class _Backfill:
             after = page[-1]
             mine = [record_id for record_id in page if record_id.startswith(prefix)]
             known += len(mine)
-            for record_id, facts in self._known([each for each in mine if _mark_of(each) not in seen]).items():
+            for record_id, facts in self._known([each for each in mine if each not in seen]).items():
                 if view(record_id, facts).gone_at is not None:
                     known -= 1
                     continue
