@@ -92,7 +92,7 @@ def _events(store: Store, sources: Mapping[str, Source], record_id: str, facts: 
             changes = {path: ("?" if old is None else old, new) for path, (old, new) in changes.items()}
         text = f"changed {len(changes)} of its fields" if changes else "said nothing new"
         if event.at // 1_000_000 != int(event.received_at.timestamp()):
-            text += f"; true as of {_moment(event.at).isoformat(timespec='seconds')}"
+            text += f"; true as of {datetime.fromtimestamp(event.at / 1e6, UTC).isoformat(timespec='seconds')}"
         yield Entry(event.received_at, "event", about, text, changes)
         state = after
 
@@ -186,7 +186,3 @@ def _still_pending(one: PendingFor, now: datetime) -> str:
     failed = f", {one.tries} tries failed ({one.reason})" if one.tries else ""
     later = f", next try at {one.due_at.isoformat(timespec='seconds')}" if one.due_at > now else ""
     return f"pending since {since}{failed}{later}"
-
-
-def _moment(micros: int) -> datetime:
-    return datetime.fromtimestamp(micros / 1e6, UTC)

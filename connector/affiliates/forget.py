@@ -72,7 +72,9 @@ def forget(
     if not exclusive:
         _wait_for_deliveries(store, meant, wait, patience_seconds)
     seqs = store.mentions_of(meant.record_ids)
-    gone = store.forget(meant.record_ids, seqs | _seqs_about(store, trace, seqs))
+    # Further events about them: unread ones, and those not projected yet.
+    seqs |= {stored.seq for stored in _all_events(store) if stored.seq not in seqs and trace.is_in_event(stored.event)}
+    gone = store.forget(meant.record_ids, seqs)
     lost = letters.forget(trace.is_in_letter)
     if not exclusive:
         wait(_WORK_ENDS_WITHIN_SECONDS)  # a delivery or projection may have written the affiliate once more
@@ -106,11 +108,6 @@ def _wait_for_deliveries(store: Store, meant: Meant, wait: Callable[[float], Non
             raise Busy("a delivery of this affiliate is on its way; try again in a minute")
         wait(_LOOK_EVERY_SECONDS)
         waited += _LOOK_EVERY_SECONDS
-
-
-def _seqs_about(store: Store, trace: _Trace, known: set[int]) -> set[int]:
-    """Further events about them: unread ones, and those not projected yet. Reads the whole inbox."""
-    return {stored.seq for stored in _all_events(store) if stored.seq not in known and trace.is_in_event(stored.event)}
 
 
 def _all_events(store: Store) -> Iterator[StoredEvent]:

@@ -26,7 +26,8 @@ from connector.core.sink import Sink
 from connector.core.words import unknown_word
 from connector.dead_letters import DeadLetters
 from connector.settings import Config, RouteConfig, SinkConfig, SourceConfig
-from connector.store import Store, worker_of
+from connector.store import Store, is_postgres, worker_of
+from connector.store.url import path_of
 
 _Named = TypeVar("_Named", SourceConfig, RouteConfig)
 
@@ -68,8 +69,7 @@ def command(words: str, file: Path) -> str:
 
 def store_exists(settings: Config) -> bool:
     """Whether the store was ever made; one on a database server is asked when it is opened."""
-    scheme, _, path = settings.store.url.partition(":///")
-    return scheme != "sqlite" or Path(path).exists()
+    return is_postgres(settings.store.url) or path_of(settings.store.url).exists()
 
 
 def expect_a_store(settings: Config, otherwise: str) -> None:

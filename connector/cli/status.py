@@ -81,7 +81,11 @@ class ReadingLine(Struct):
 
     def line(self) -> str:
         """``firstpromoter: last read 3 h ago: …; next due in 21 h``."""
-        parts = ["never read from its API to the end" if self.last is None else self._last(self.last)]
+        parts = ["never read from its API to the end"]
+        if (last := self.last) is not None:
+            held = f", {last.held_back} missing but not believed" if last.held_back else ""
+            counts = f"{last.read} affiliates, {last.new} new, {last.changed} changed, {last.gone} gone{held}"
+            parts = [f"last read {ago(last.ended)}: {counts}"]
         if self.last_try_failed:
             parts.append(f"the last try failed {ago(self.failed_at)}: {self.reason}")
             if self.reading_since is not None and now() - self.reading_since < notes.CONTINUES_WITHIN:
@@ -93,12 +97,6 @@ class ReadingLine(Struct):
             soon = "a running server tries again soon" if self.last_try_failed else "next due now"
             parts.append(f"next due in {duration(seconds)}" if seconds > 0 else soon)
         return f"{self.source}: {'; '.join(parts)}"
-
-    @staticmethod
-    def _last(last: notes.Report) -> str:
-        held = f", {last.held_back} missing but not believed" if last.held_back else ""
-        counts = f"{last.read} affiliates, {last.new} new, {last.changed} changed, {last.gone} gone{held}"
-        return f"last read {ago(last.ended)}: {counts}"
 
 
 class StatusReport(Report):
