@@ -28,6 +28,7 @@ _OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 _IGNORED_OFFER: Final = b"x-offer"  # as long as the name that it replaces
 _LARGEST_HEAD_BYTES: Final = 65_536
 _WANTED_OPEN_FILES: Final = 65_536
+_LEAST_OPEN_FILES: Final = 64
 _ANSWERS_FIRST_SECONDS: Final = 0.05  # importing what delivery needs would slow the answers to those who waited
 
 
@@ -35,11 +36,18 @@ def serve(config: Config) -> int:
     """Receive and deliver until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 after a stop, 1 when the address can't be listened on.
+        The exit code: 0 after a stop, 1 when the address can't be listened on or too few files may be open.
 
     Raises:
         StoreUnavailable: see ``Program``.
     """
+    open_files = _allow_many_connections()
+    if open_files < _LEAST_OPEN_FILES:
+        sys.stderr.write(
+            f"this process may open {open_files} files, and needs {_LEAST_OPEN_FILES} at least: raise the limit "
+            "(ulimit -n, LimitNOFILE= of systemd)\n"
+        )
+        return 1
     program = Program(config)
     try:
         listener = _listen(config.server.host, config.server.port)
@@ -50,7 +58,6 @@ def serve(config: Config) -> int:
         other = "; another program does: choose another port" if error.errno == errno.EADDRINUSE else ""
         sys.stderr.write(f"can't listen on {where}: {why}{other}; see [server] in {config.file}\n")
         return 1
-    _allow_many_connections()
     receiver = Receiver(
         program.sources,
         program.store,
@@ -305,14 +312,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _allow_many_connections() -> None:
-    """Idle connections cost a file each; many systems allow 1,024 unless asked for more."""
+def _allow_many_connections() -> int:
+    """Idle connections cost a file each; many systems allow 1,024 unless asked for more.
+
+    Returns:
+        How many files may be open now.
+    """
     try:
         import resource
     except ImportError:  # Windows
-        return
+        return _WANTED_OPEN_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _WANTED_OPEN_FILES
     wanted = _WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_OPEN_FILES)
     if soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return wanted
+    return soft

@@ -93,6 +93,18 @@ def test_a_connection_on_which_nothing_more_comes_is_closed(hurried: Connector, 
         assert _until_closed(sender).startswith(answer)
 
 
+def test_too_few_open_files_are_named_before_anything_starts(tmp_path: Path, nursery: Nursery) -> None:
+    connector = Connector(tmp_path, nursery)
+    program = (
+        "import resource, sys\nfrom connector.cli.main import run\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))\nsys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "serve", "--config", str(connector.config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("this process may open 20 files, and needs 64 at least")
+
+
 def test_a_byte_now_and_then_does_not_keep_a_connection(hurried: Connector) -> None:
     assert hurried.port is not None
     with socket.create_connection(("127.0.0.1", hurried.port)) as sender:
