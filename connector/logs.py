@@ -16,8 +16,9 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
+from connector.core.quoting import SHORTEST_SECRET
+
 _ROOT: Final = "connector"
-_SHORTEST_SECRET: Final = 6  # characters; anything shorter would hide ordinary words
 
 
 def get(name: str) -> logging.Logger:
@@ -76,7 +77,7 @@ class _Lines(logging.Formatter):
 
     def __init__(self, hidden: Sequence[str] = ()) -> None:
         super().__init__()
-        self._hidden = sorted((secret for secret in hidden if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._hidden = sorted((secret for secret in hidden if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of *record*; a library's record has no fields."""

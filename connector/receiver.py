@@ -70,16 +70,6 @@ class Counts(Protocol):
     def refused(self, reason: str) -> None: ...
 
 
-class NoCounts:
-    """Counts nothing."""
-
-    def received(self, source: str) -> None:
-        pass
-
-    def refused(self, reason: str) -> None:
-        pass
-
-
 def _error(status: int, text: str, **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return JSONResponse({"status": "refused", "error": text}, status, named)
@@ -130,7 +120,8 @@ class Endpoint:
         try:
             response = await self.answer(scope, receive)
         except Exception as error:
-            response = broken_by(error)
+            logs.say(_log, "receiver.bug", level=logging.ERROR, **describe(error))
+            response = broken
         await response(scope, receive, send)
 
 
@@ -158,7 +149,7 @@ class Receiver(Endpoint):
         self._intake = intake
         self._max_body_bytes = max_body_bytes
         self._unread = unread
-        self._counts: Counts = NoCounts() if counts is None else counts
+        self._counts = counts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gathered: list[tuple[Event, _Ticket]] = []
         self.keeps = True
@@ -190,14 +181,16 @@ class Receiver(Endpoint):
             response = accepted(source, event.key)
             await self._keep(event)
         except _Refusal as refusal:
-            self._counts.refused(refusal.reason)
+            if self._counts is not None:
+                self._counts.refused(refusal.reason)
             status = refusal.answer.status_code
             level = logging.WARNING if status == 503 else logging.INFO
             logs.say(
                 _log, "request.refused", level=level, status=status, reason=refusal.reason, source=name, why=refusal.why
             )
             return refusal.answer
-        self._counts.received(event.source)
+        if self._counts is not None:
+            self._counts.received(event.source)
         logs.say(
             _log,
             "request.accepted",
@@ -263,7 +256,8 @@ class Receiver(Endpoint):
         except Exception as failure:
             logs.warn(_log, "source.bug_not_kept", source=source.name, **describe(failure))
             raise _Refusal(broken, "bug") from None
-        self._counts.received(source.name)
+        if self._counts is not None:
+            self._counts.received(source.name)
         logs.warn(_log, "request.kept_unread", source=source.name, key=key, bytes=len(request.body))
         return accepted(source, key)
 
@@ -346,12 +340,6 @@ def _open(source: Source, request: InboundRequest) -> Event:
     except Unreadable as error:
         # Its words name what is wrong with the body, never what it holds (errors.py).
         raise _Refusal(unreadable, "unreadable", str(error)) from None
-
-
-def broken_by(error: Exception) -> Response:
-    """The answer to a request that met a bug of ours, which is logged."""
-    logs.say(_log, "receiver.bug", level=logging.ERROR, **describe(error))
-    return broken
 
 
 # ---------------------------------------------------------------- the application
