@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from msgspec import Struct
@@ -101,23 +102,17 @@ class Projector:
                 self._stop.wait(_GATHERING_SECONDS)
 
     def catch_up(self) -> None:
-        """Project all that has come in, for those who do not ``run``.
-
-        Raises:
-            StoreUnavailable: the rest waits for the next time.
-        """
-        while True:
-            try:
-                if not self.step():
-                    return
-            except Overtaken:
-                continue
+        """Project all that has come in, for those who do not ``run``."""
+        events = 1
+        while events:
+            with suppress(Overtaken):
+                events = self.step()
 
     def step(self) -> int:
         """Project one batch.
 
         Returns:
-            How many events it took; 0 when there was nothing to do.
+            How many events it took.
 
         Raises:
             Overtaken: another process projected them.

@@ -220,9 +220,9 @@ def test_a_restarted_server_fails_a_call_of_each_and_the_next_one_works(cluster:
 def test_a_server_that_kills_connections_is_noticed_and_left_behind(place: Place) -> None:
     store = place.open()
     with pytest.raises(StoreUnavailable), store._engine.writing() as sql:  # noqa: PT012 - the second breaks it
-        sql.execute("UPDATE state SET value = 7 WHERE name = 'records'")
+        sql.execute("UPDATE state SET value = 7 WHERE name = 'epoch'")
         sql.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-    assert _number(store, "SELECT value FROM state WHERE name = 'records'") == 0
+    assert _number(store, "SELECT value FROM state WHERE name = 'epoch'") == 0
 
 
 def test_what_the_database_can_not_keep_is_no_outage(place: Place) -> None:

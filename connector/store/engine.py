@@ -5,7 +5,7 @@ The statements are one text for all databases. Their marks are ``?``; what diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -126,18 +126,22 @@ def marks(values: Sequence[Any]) -> str:
     return f"({','.join('?' * len(values))})"
 
 
-def select(sql: Session, text: str, values: Iterable[Any], *before: Any, tail: str = "") -> list[Any]:
-    """The rows of ``text IN (values) tail``; *before*: the values of the marks in *text*."""
+def select(sql: Session, text: str, values: Sequence[Any], *before: Any, tail: str = "") -> list[Any]:
+    """The rows of ``text IN (values) tail``, asked for in parts.
+
+    Args:
+        values: in the order of their keys: so are rows locked.
+        before: the values of the marks in *text*.
+    """
     rows: list[Any] = []
-    for some in slices(sorted(set(values))):
+    for some in slices(values):
         rows += sql.execute(f"{text} IN {marks(some)}{tail}", (*before, *some)).fetchall()
     return rows
 
 
-def change(sql: Session, text: str, values: Iterable[Any], *before: Any) -> int:
+def change(sql: Session, text: str, values: Sequence[Any], *before: Any) -> int:
     """``select``, for a statement that changes rows: how many it changed."""
-    parts = slices(sorted(set(values)))
-    return sum(sql.execute(f"{text} IN {marks(some)}", (*before, *some)).rowcount for some in parts)
+    return sum(sql.execute(f"{text} IN {marks(some)}", (*before, *some)).rowcount for some in slices(values))
 
 
 def insert(sql: Session, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> list[Any]:

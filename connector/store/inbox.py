@@ -76,8 +76,6 @@ class Inbox(Part):
         insert(sql, "INSERT INTO todo (seq)", sorted((seq,) for seq, _, _ in new))
         return new
 
-    # ------------------------------------------------ reading
-
     def read_events(
         self, after: int, limit: int, *, todo: bool = False, most_bytes: int | None = None
     ) -> list[StoredEvent]:
@@ -97,11 +95,9 @@ class Inbox(Part):
         with self._engine.reading() as sql:
             fresh = self._without_forgotten(sql, asked)
             for source in {event.source for event in fresh}:
-                keys = [event.key for event in fresh if event.source == source]
+                keys = sorted({event.key for event in fresh if event.source == source})
                 seen.update(select(sql, "SELECT source, key FROM events WHERE source = ? AND key", keys, source))
         return {(event.source, event.key) for event in fresh} - seen
-
-    # ------------------------------------------------ those of a forgotten person
 
     def _without_forgotten(self, sql: Session, events: Sequence[Event]) -> Sequence[Event]:
         """*events* but those that ``forget`` took away: a late second delivery must not bring the person back."""
@@ -109,7 +105,10 @@ class Inbox(Part):
             return events
         key = forgotten_key(sql)
         mark_of = {(event.source, event.key): forgotten_mark(key, event.source, event.key) for event in events}
-        gone = {bytes(mark) for (mark,) in select(sql, "SELECT mark FROM forgotten WHERE mark", mark_of.values())}
+        gone = {
+            bytes(mark)
+            for (mark,) in select(sql, "SELECT mark FROM forgotten WHERE mark", sorted(set(mark_of.values())))
+        }
         return [event for event in events if mark_of[event.source, event.key] not in gone]
 
 

@@ -37,10 +37,8 @@ class PendingRecords(Part):
     # ------------------------------------------------ routes
 
     def enroll(self, routes: Sequence[str]) -> list[str]:
-        """Make *routes* the ones that records are pending for.
-
-        For a new one every record is pending (a full sync); one that is not named any more is dropped with what was
-        pending for it.
+        """Make *routes* the ones that records are pending for: every record for a new one (a full sync); one that is
+        not named any more is dropped.
 
         Returns:
             The new ones.
@@ -75,13 +73,10 @@ class PendingRecords(Part):
     # ------------------------------------------------ what becomes pending
 
     def resync(self, route: str) -> int:
-        """Forget what *route* has written; every record is pending for it.
+        """Forget what *route* has written; every record is pending for it. A KeyError: it is not enrolled.
 
         Returns:
             How many records.
-
-        Raises:
-            KeyError: no such route is enrolled.
         """
         with self._engine.writing() as sql:
             if sql.execute("SELECT 1 FROM routes WHERE route = ?", (route,)).fetchone() is None:
@@ -141,7 +136,7 @@ class PendingRecords(Part):
                     if len(rows) < limit and first < last:
                         values = (route, first, last, now, limit - len(rows))
                         rows += self._due_rows(sql, _IN_ORDER, "p.record_id", values)
-            change(sql, "UPDATE pending SET due_at = ?, token = ? WHERE id", (row[0] for row in rows), until, token)
+            change(sql, "UPDATE pending SET due_at = ?, token = ? WHERE id", [row[0] for row in rows], until, token)
         return [
             Pending(
                 record_id, version, facts.encode(), token, tries, moment(since), moment_or_none(failing_since),
@@ -184,7 +179,7 @@ class PendingRecords(Part):
                 is_mine = result.record_id in held and held[result.record_id].token == result.token
                 (mine if is_mine else lost).append(result)
                 gone += result.removed if is_mine else result.written
-            change(sql, "DELETE FROM written WHERE route = ? AND key", gone, route)
+            change(sql, "DELETE FROM written WHERE route = ? AND key", sorted(gone), route)
             self._note_written(sql, route, mine)
             self._settle(sql, mine, held)
             # Settled by the other call, or forgotten: then there is no such record.
@@ -284,7 +279,7 @@ class PendingRecords(Part):
         with self._engine.reading() as sql:
             for column, wanted in (("record_id", record_ids), ("key", keys)):
                 text = f"SELECT key, record_id, cells FROM written WHERE route = ? AND {column}"
-                for row in select(sql, text, wanted, route):
+                for row in select(sql, text, sorted(set(wanted)), route):
                     found[row[0]] = Written(*row)
         return list(found.values())
 

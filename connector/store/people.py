@@ -20,7 +20,7 @@ from connector.store.model import (
     moment_or_none,
 )
 from connector.store.pending import STATE_COLUMNS, state_of
-from connector.store.records import add_to_state, state, waits_for
+from connector.store.records import waits_for
 
 _AHEAD = timedelta(days=1)  # times further ahead than this were noted by a clock that was wrong
 
@@ -56,7 +56,7 @@ class People(Part):
         with self._engine.reading() as sql:
             (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
             (waiting,) = sql.execute("SELECT count(*) FROM todo").fetchone()
-            records = state(sql, "records")
+            (records,) = sql.execute("SELECT count(*) FROM records").fetchone()
             rows = dict(sql.execute("SELECT route, count(*) FROM written GROUP BY route").fetchall())
             counts = sql.execute(
                 f"SELECT route, count(*) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE tries > 0),"
@@ -114,13 +114,13 @@ class People(Part):
     def mentions_of(self, record_ids: Iterable[str]) -> set[int]:
         """The seqs of events that are known to name those records. Reads through all mentions."""
         with self._engine.reading() as sql:
-            return {seq for (seq,) in select(sql, "SELECT seq FROM mentions WHERE record_id", record_ids)}
+            return {seq for (seq,) in select(sql, "SELECT seq FROM mentions WHERE record_id", sorted(set(record_ids)))}
 
     def under_way(self, record_ids: Iterable[str]) -> bool:
         """Whether a route is delivering one of those records at the moment."""
         text = "SELECT 1 FROM pending WHERE token IS NOT NULL AND due_at > ? AND record_id"
         with self._engine.reading() as sql:
-            return bool(select(sql, text, record_ids, self._due_now()))
+            return bool(select(sql, text, sorted(set(record_ids)), self._due_now()))
 
     def forget(self, record_ids: Sequence[str], seqs: Iterable[int]) -> Forgotten:
         """Take away these events of the inbox, these records, and all that was kept of their deliveries.
@@ -128,9 +128,9 @@ class People(Part):
         A projection on its way begins anew (see ``Overtaken``). A keyed hash of each event stays, so that its late
         second delivery does not bring the person back. What the files still hold in unused places goes with ``erase``.
         """
-        seqs, rows = set(seqs), dict[str, set[str]]()
+        seqs, record_ids, rows = sorted(set(seqs)), sorted(set(record_ids)), dict[str, set[str]]()
         with self._engine.writing() as sql:
-            add_to_state(sql, "epoch", 1)
+            sql.execute("UPDATE state SET value = value + 1 WHERE name = 'epoch'")
             secret, at = forgotten_key(sql), self._at()
             events = select(sql, "SELECT source, key FROM events WHERE seq", seqs)
             hashes = sorted((forgotten_mark(secret, source, key), at) for source, key in events)
@@ -143,7 +143,6 @@ class People(Part):
                 change(sql, f"DELETE FROM {table} WHERE record_id", record_ids)
             deliveries = change(sql, "DELETE FROM deliveries WHERE record_id", record_ids)
             records = change(sql, "DELETE FROM records WHERE id", record_ids)
-            add_to_state(sql, "records", -records)
         kept = {route: tuple(sorted(keys)) for route, keys in rows.items()}
         return Forgotten(len(events), records, deliveries, kept)
 
@@ -176,7 +175,7 @@ class People(Part):
                 (edge, limit),
             ).fetchall()
             for table in ("mentions", "events"):
-                change(sql, f"DELETE FROM {table} WHERE seq", (seq for (seq,) in rows))
+                change(sql, f"DELETE FROM {table} WHERE seq", sorted(seq for (seq,) in rows))
             lines: int = sql.execute(
                 "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < ? ORDER BY at LIMIT ?)",
                 (edge, limit),

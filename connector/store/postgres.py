@@ -114,8 +114,6 @@ class Postgres:
             sql.execute("SELECT pg_advisory_xact_lock(?)", (_MAKING_LOCK,))
             yield sql
 
-    # ------------------------------------------------ the rest of Engine
-
     def compare_clocks(self) -> None:
         with self.reading() as sql:
             before = time.time()

@@ -15,12 +15,13 @@ class Records(Part):
     def epoch(self) -> int:
         """How often the records were changed: ask before reading what a batch is made from."""
         with self._engine.reading() as sql:
-            return state(sql, "epoch")
+            (value,) = sql.execute("SELECT value FROM state WHERE name = 'epoch'").fetchone()
+        return int(value)
 
     def load(self, record_ids: Iterable[str]) -> dict[str, Known]:
         """The records of those ids that exist."""
         with self._engine.reading() as sql:
-            rows = select(sql, "SELECT id, version, facts FROM records WHERE id", record_ids)
+            rows = select(sql, "SELECT id, version, facts FROM records WHERE id", sorted(set(record_ids)))
         return {record_id: Known(version, facts.encode()) for record_id, version, facts in rows}
 
     def record_ids(self, after: str = "", limit: int = 1000) -> list[str]:
@@ -41,14 +42,13 @@ class Records(Part):
             moved = sql.execute("UPDATE state SET value = value + 1 WHERE name = 'epoch' AND value = ?", (batch.epoch,))
             if moved.rowcount != 1:
                 raise Overtaken("the projection has moved on")
-            change(sql, "DELETE FROM todo WHERE seq", batch.seqs)
+            change(sql, "DELETE FROM todo WHERE seq", sorted(batch.seqs))
             insert(
                 sql,
                 "INSERT INTO records (id, version, facts)",
                 [(saved.record_id, saved.version, saved.facts.decode()) for saved in records],
                 " ON CONFLICT (id) DO UPDATE SET version = excluded.version, facts = excluded.facts",
             )
-            add_to_state(sql, "records", sum(1 for saved in records if not saved.before))
             if changed:
                 self._make_pending(sql, changed)
             insert(sql, "INSERT INTO mentions", sorted(set(batch.mentions)), " ON CONFLICT DO NOTHING")
@@ -73,15 +73,3 @@ class Records(Part):
 def waits_for(reason: str) -> str:
     """The condition that the column *reason* names a value which the record lacks."""
     return f"substr({reason}, 1, {len(WAITS_FOR)}) = '{WAITS_FOR}'"
-
-
-def state(sql: Session, name: str) -> int:
-    """A number that is kept under that name."""
-    (value,) = sql.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-    return int(value)
-
-
-def add_to_state(sql: Session, name: str, change: int) -> None:
-    """Change a number that is kept under that name."""
-    if change:
-        sql.execute("UPDATE state SET value = value + ? WHERE name = ?", (change, name))

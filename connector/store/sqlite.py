@@ -53,8 +53,6 @@ class Sqlite:
         self._anchor = self._first()
         self._file, self._log_file = _identity(path), _identity(self._log)
 
-    # ------------------------------------------------ opening
-
     def _first(self) -> sqlite3.Connection:
         try:
             # The file holds people's data. SQLite gives -wal and -shm the mode of the main file.
@@ -114,8 +112,6 @@ class Sqlite:
             "Put a backup in its place, or move it away to start afresh."
         )
 
-    # ------------------------------------------------ transactions
-
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -172,8 +168,6 @@ class Sqlite:
                 f"{self._log}: the file was moved, deleted or replaced while in use; start again, and never delete it: "
                 "it holds what was committed last"
             )
-
-    # ------------------------------------------------ the rest of Engine
 
     def compare_clocks(self) -> None:
         pass

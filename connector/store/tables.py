@@ -97,6 +97,6 @@ def _make(engine: Engine, sql: Session, now: datetime) -> None:
     for statement in text.split(";\n"):
         if statement.strip():
             sql.execute(statement)
-    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0), ('records', 0)", (_FORMAT,))
+    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0)", (_FORMAT,))
     for note, value in ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32))):
         sql.execute("INSERT INTO notes VALUES (?, ?, ?)", (*note, value))
