@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -78,24 +78,14 @@ def expect_a_store(settings: Config, otherwise: str) -> None:
         raise Left(f"{otherwise}: nothing was received yet")
 
 
-@contextmanager
-def visited(settings: Config) -> Iterator[Store]:
+def visited(settings: Config) -> AbstractContextManager[Store]:
     """The store, beside a server that may be running; made when it is not there."""
-    store = Store(settings.store.url, worker=False, now=now)
-    try:
-        yield store
-    finally:
-        store.close()
+    return closing(Store(settings.store.url, worker=False, now=now))
 
 
-@contextmanager
-def visited_if_there(settings: Config) -> Iterator[Store | None]:
+def visited_if_there(settings: Config) -> AbstractContextManager[Store | None]:
     """The store, or None before the first start."""
-    if not store_exists(settings):
-        yield None
-        return
-    with visited(settings) as store:
-        yield store
+    return visited(settings) if store_exists(settings) else nullcontext()
 
 
 def dead_letters(settings: Config) -> DeadLetters:
