@@ -15,8 +15,7 @@ from connector.core.quoting import code_of
 
 _SCHEMA_CODES = frozenset({"PROPERTY_DOESNT_EXIST", "READ_ONLY_VALUE"})
 """Errors of an input that are not its fault: the account's properties are not what the preflight saw."""
-# OBJECT_NOT_FOUND: a person deleted the record while it was being written; the next try makes it anew.
-_PASSING = re.compile("OBJECT_NOT_FOUND|INTERNAL|RATE_?LIMIT|LOCK|TIME_?OUT|UNAVAILABLE|SERVER_ERROR|MIGRATION")
+_PASSING = re.compile("INTERNAL|RATE_?LIMIT|LOCK|TIME_?OUT|UNAVAILABLE|SERVER_ERROR|MIGRATION")
 _EXISTING_ID = re.compile(r"Existing ID:\s*(\d+)", re.IGNORECASE)
 _LISTED_VALUES = re.compile(r"Property values were not valid:\s*(\[.*\])", re.DOTALL)
 
@@ -54,7 +53,8 @@ class Failure:
     @property
     def passing(self) -> bool:
         """Whether time heals it, by the look of its category."""
-        return not self.values and not self.conflict and bool(_PASSING.search(self.category.upper()))
+        is_gone = self.category == "OBJECT_NOT_FOUND"  # a person deleted the record meanwhile: it is made anew
+        return not self.conflict and (is_gone or (not self.values and bool(_PASSING.search(self.category.upper()))))
 
     @property
     def code(self) -> str:

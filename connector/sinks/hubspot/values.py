@@ -21,7 +21,11 @@ from connector.sinks.hubspot.properties import Plan, Property
 _LONGEST_TEXT_CHARACTERS = 65_536
 _LONGEST_SHOWN_CHARACTERS = 80
 _MOST_SHOWN_OPTIONS = 12
-_NO_OPTION = "is none of the property's options in HubSpot"
+_WHY = {
+    "INVALID_OPTION": "is none of the property's options in HubSpot",
+    "BROKEN_TEXT": "holds half a character (a lone surrogate), which no text may",
+    "PROPERTY_VALUE_TOO_LONG": f"is longer than the {_LONGEST_TEXT_CHARACTERS:,} characters that HubSpot takes",
+}
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no valid JSON text
 
 
@@ -216,9 +220,9 @@ def refusal(column: Column, text: str, code: str, file: str, *, options: frozens
     """The words for a value that HubSpot does not take; *options* as last seen there, which may be out of date."""
     short = text if len(text) <= _LONGEST_SHOWN_CHARACTERS else f"{text[: _LONGEST_SHOWN_CHARACTERS - 1]}…"
     shown = json.dumps(short, ensure_ascii=code == "BROKEN_TEXT")
-    why, cure = "is not accepted by HubSpot", "fix it at the platform or"
+    why, cure = _WHY.get(code, "is not accepted by HubSpot"), "fix it at the platform or"
     if code == "INVALID_OPTION":
-        why, cure = _NO_OPTION, "add a rule to the field's map, add the option in HubSpot, or"
+        cure = "add a rule to the field's map, add the option in HubSpot, or"
         if options and len(options) <= _MOST_SHOWN_OPTIONS and not options.issuperset(text.split(";")):
             why += f" ({', '.join(sorted(options))})"
     cure = f'{cure} set on_error = "leave_empty"'
