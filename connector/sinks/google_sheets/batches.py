@@ -14,7 +14,6 @@ import msgspec
 from connector.core.row import Column, Row
 from connector.sinks.google_sheets.answers import Json
 from connector.sinks.google_sheets.around import Growth, growth
-from connector.sinks.google_sheets.changes import Append, Limits, Plan, Update
 from connector.sinks.google_sheets.formats import area_of, format_columns, format_tab, number_format, update_cells
 from connector.sinks.google_sheets.guards import (
     DELETE_BYTES,
@@ -32,6 +31,7 @@ from connector.sinks.google_sheets.guards import (
 )
 from connector.sinks.google_sheets.layout import Layout, column_tag_id, fence_tag_id
 from connector.sinks.google_sheets.places import letters, quoted, runs
+from connector.sinks.google_sheets.plan import Append, Limits, Plan, Update
 from connector.sinks.google_sheets.snapshot import (
     COLUMN_KEY,
     END_KEY,

@@ -16,10 +16,8 @@ from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Full, Rejected, Unclear
 from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.batches import Step
-from connector.sinks.google_sheets.changes import Append, Plan, Update
 from connector.sinks.google_sheets.layout import Layout
-from connector.sinks.google_sheets.placing import KeyShape
-from connector.sinks.google_sheets.plan import column_notices
+from connector.sinks.google_sheets.plan import Append, KeyShape, Plan, Update, column_notices
 from connector.sinks.google_sheets.preparing import Preparing
 from connector.sinks.google_sheets.reading import (
     Route,
@@ -85,9 +83,6 @@ class Flush(Preparing):
     def _step(self, snapshot: Snapshot, rows: Sequence[Row]) -> Snapshot:
         """Settle what *snapshot* settles, and send one batch for the rest; the tab after it."""
         layout = self.layout(snapshot)
-        seen = self.with_results(snapshot, layout)
-        if seen is not snapshot:
-            snapshot, layout = seen, self.layout(seen)
         self._about_columns = frozenset(column_notices(layout).values())
         self.route.reported &= self._about_columns  # what people put right is reported again if it comes again
         if not self.is_ready(snapshot, layout):

@@ -72,7 +72,6 @@ class Inspection(Reading):
 
     def _tab_findings(self, snapshot: Snapshot) -> list[Finding]:
         layout = self.layout(snapshot)
-        snapshot = self.with_results(snapshot, layout)
         size = f"{snapshot.row_count:,} rows of {snapshot.column_count:,} columns, headers in row {layout.header + 1}"
         found = [Finding("ok", snapshot.title, size)]
         if self.room(snapshot) < snapshot.column_count:
@@ -125,7 +124,6 @@ class Inspection(Reading):
         layout = self.layout(snapshot)
         if self.target.key not in layout.columns:
             return [self._created(row) for row in rows]
-        snapshot = self.with_results(snapshot, layout)
         plan = self.plan(snapshot, layout, rows)
         names = {place: name for name, place in layout.columns.items()}
         types = {column.name: column.type for column in self.target.columns}

@@ -1,8 +1,16 @@
-"""Which cells of a tab must change so that it holds the rows: the diff, by the overwrite rules. Pure."""
+"""Which cells of a tab must change so that it holds the rows (the diff, by the overwrite rules), and where new rows go.
+
+Pure. An insert right below the header pushes down what people prepared for the first rows (``=SUM(E2:E)`` begins at
+row 3 then), so while none of our rows is there, new ones take the blank rows below the header. Later ones are inserted:
+nothing that a person types in that second is written over. Where a protected range forbids inserting, and where the
+file has no cells left, they take blank rows, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from connector.core.errors import NeedsAction
@@ -10,11 +18,10 @@ from connector.core.keys import tidy
 from connector.core.overwrite import decide
 from connector.core.row import Column, Row
 from connector.core.sink import Outcome
-from connector.sinks.google_sheets.changes import Append, Limits, Plan, Update
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.places import letters, place_words
-from connector.sinks.google_sheets.placing import KeyShape, place_new_rows
 from connector.sinks.google_sheets.snapshot import (
+    Protection,
     Rect,
     Snapshot,
     Value,
@@ -23,6 +30,82 @@ from connector.sinks.google_sheets.snapshot import (
     same,
     value_of,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Google's limits, and how much of them one batch may use."""
+
+    cell_characters: int = 50_000
+    file_cells: int = 10_000_000
+    batch_bytes: int = 1_900_000
+    """2 MB a request is recommended."""
+    tagged_rows: int = 2_000
+    """Two characters each, of the 30,000 that a sheet's metadata may hold."""
+    new_rows: int = 5_000
+    """Planned at once; the rest is planned on the answer to the batch that adds them."""
+    first_rows: int = 50
+    """New records that take blank rows below the header while no row of ours is there."""
+    whole_tab_cells: int = 100_000
+    """Up to here a tab is read as it is; beyond, only header row and managed columns."""
+
+
+@dataclass(slots=True)
+class Update:
+    """Cells of one row that is there (or, *fresh*, of a blank row that a new record takes)."""
+
+    row: Row
+    at: int
+    cells: dict[int, Value]
+    notices: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    before: dict[int, Value] = field(default_factory=dict)
+    fresh: bool = False
+
+
+@dataclass(slots=True)
+class Append:
+    row: Row
+    cells: dict[int, Value]
+    notices: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a snapshot lacks.
+
+    Args:
+        done: outcomes of rows that need nothing, and of those that can't be written.
+        updates: in the order of their rows.
+        unseen: rows (by place) whose cells the snapshot does not cover; the lock's answer will.
+        deletes: rows to delete, by place.
+        held: new rows that wait for a person.
+        why_held: what that person must do; "" where the file has no cells left for them.
+        last: our last row, or the header row when there is none.
+        insert_at: where new rows go in.
+        grow: rows to be added to the grid first (only when new rows must fill blank ones).
+    """
+
+    layout: Layout
+    done: list[Outcome] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+    appends: list[Append] = field(default_factory=list)
+    unseen: dict[int, Row] = field(default_factory=dict)
+    deletes: dict[int, Row] = field(default_factory=dict)
+    held: list[Append] = field(default_factory=list)
+    why_held: str = ""
+    last: int = 0
+    insert_at: int = 0
+    grow: int = 0
+
+    @property
+    def places(self) -> set[int]:
+        """Rows that must be locked before anything is written into them."""
+        return {update.at for update in self.updates} | set(self.unseen) | set(self.deletes)
+
+
+# ---------------------------------------------------------------- the diff
 
 
 def make_plan(
@@ -245,3 +328,150 @@ def _refuse_protected_tab(snapshot: Snapshot) -> None:
                 f'The whole tab "{snapshot.title}" is protected ({protection.name}): Data > Protect sheets and ranges '
                 "> this sheet > Set permissions, and add the connector's account as an editor."
             )
+
+
+# ---------------------------------------------------------------- new rows
+
+
+_OF_A_PLATFORM = re.compile(r"[a-z][a-z0-9_]*:\S.*")
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+class KeyShape:
+    """What keys of one mapping have in common, which sets them apart from a word such as TOTAL in the key's column."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = set(map(tidy, keys))
+        signs = [_signs(key) for key in self._keys]
+        self._common = set.intersection(*signs) if signs else set()
+
+    def fits(self, text: str) -> bool:
+        """Whether *text* may be the key of a row of ours."""
+        return text in self._keys or self._common <= _signs(text)
+
+
+def _signs(text: str) -> set[str]:
+    if _OF_A_PLATFORM.fullmatch(text):
+        return {"of a platform"}
+    if _ADDRESS.fullmatch(text):
+        return {"address"}
+    found = {"digits"} if any(character.isdigit() for character in text) else set()
+    return found if any(character.isspace() for character in text) else found | {"one word"}
+
+
+def place_new_rows(plan: Plan, snapshot: Snapshot, key: str, *, first_rows: int, room: int) -> None:
+    """Decide where each of the plan's new rows goes; those that can't go anywhere are held.
+
+    Args:
+        first_rows: how many blank rows below the header may be taken while none of our rows is there.
+        room: cells that the file still has room for.
+    """
+    if not plan.appends:
+        return
+    table = _Table(plan, snapshot)
+    plan.why_held = table.obstacle(key)
+    if plan.why_held:
+        plan.held, plan.appends = plan.appends, []
+        return
+    fits = max(0, room // max(1, snapshot.column_count))
+    if any(_forbids_insert(range_, plan.last + 1) for range_ in snapshot.protections):
+        table.fill(table.blank_rows(grow=max(0, fits - 1)), len(plan.appends))
+    elif plan.last == plan.layout.header:
+        table.fill(table.first_rows(), min(first_rows, len(plan.appends)))
+    plan.insert_at = _beyond_merges(snapshot, max([plan.last, *table.filled]) + 1)
+    # Rows can be inserted before a row only: below the last one a row more is needed.
+    fits -= plan.insert_at >= snapshot.row_count
+    if len(plan.appends) > fits and not table.filled:
+        table.fill(table.blank_rows(grow=0), len(plan.appends) - max(0, fits))
+        plan.insert_at = _beyond_merges(snapshot, max([plan.last, *table.filled]) + 1)
+    if any(_forbids_insert(range_, plan.insert_at) for range_ in snapshot.protections):
+        fits = 0
+    plan.held = plan.appends[max(0, fits) :]
+    del plan.appends[max(0, fits) :]
+
+
+def _forbids_insert(protection: Protection, at: int) -> bool:
+    return protection.whole_height or protection.rect.top < at < protection.rect.bottom
+
+
+def _beyond_merges(snapshot: Snapshot, at: int) -> int:
+    """*at*, or the first row below where an insert would not stretch a merged cell over the new rows."""
+    while inside := [merge.bottom for merge in snapshot.merges if merge.top < at < merge.bottom]:
+        at = max(inside)
+    return at
+
+
+class _Table:
+    """Blank rows of a tab, and the plan's new rows on their way into them.
+
+    Attributes:
+        filled: the rows that were taken.
+    """
+
+    def __init__(self, plan: Plan, snapshot: Snapshot) -> None:
+        self._plan = plan
+        self._snapshot = snapshot
+        self._managed: Collection[int] = set(plan.layout.columns.values())
+        header, last = plan.layout.header, plan.last
+        self._columns = [range_ for range_ in snapshot.protections if range_.spans_rows(header, last)]
+        self._others = [range_ for range_ in snapshot.protections if range_ not in self._columns]
+        self.filled: list[int] = []
+
+    def obstacle(self, key: str) -> str:
+        """Why no row can be added at all, and what to do; "" when one can."""
+        title, place = self._snapshot.title, self._plan.layout.columns[key]
+        if self._snapshot.spills_from_the_top(place, self._plan.layout.header):
+            return (
+                f'The column "{key}" of "{title}" is made by a formula, which a new row\'s key would break: type the '
+                "header over the formula, or let the mapping use another tab."
+            )
+        for range_ in self._columns:
+            if range_.forbids(self._plan.last + 1, place):
+                return (
+                    f'The column "{key}" of "{title}" is protected ({range_.name}), so no row can be added: Data > '
+                    "Protect sheets and ranges > this range > Set permissions, and add the connector's account."
+                )
+        return ""
+
+    def blank_rows(self, *, grow: int) -> Iterator[int]:
+        """Rows below our last one that are known to be blank, nearest first; then *grow* rows below the grid."""
+        maybe = self._plan.last == self._plan.layout.header  # the lock's answer shows these few
+        for row in range(self._plan.last + 1, self._snapshot.row_count + grow):
+            is_known = maybe or row >= self._snapshot.row_count or self._snapshot.shows_row(row)
+            if is_known and self._is_free(row):
+                yield row
+
+    def first_rows(self) -> Iterator[int]:
+        """The blank rows right below the header; beyond the first, the one above somebody's row stays blank."""
+        first = self._plan.last + 1
+        for row in range(first, self._snapshot.row_count):
+            below = row + 1 == self._snapshot.row_count or self._snapshot.is_blank(row + 1, self._managed)
+            if not self._is_free(row) or not (row == first or below):
+                return
+            yield row
+
+    def _is_free(self, row: int) -> bool:
+        return (
+            self._snapshot.is_blank(row, self._managed)
+            and not any(merge.top <= row < merge.bottom for merge in self._snapshot.merges)
+            and not any(range_.forbids(row, column) for range_ in self._others for column in self._managed)
+        )
+
+    def fill(self, rows: Iterator[int], count: int) -> None:
+        """Let the plan's first new rows take *rows*, *count* at most."""
+        plan = self._plan
+        for append, row in zip(plan.appends[:count], rows, strict=False):
+            plan.updates.append(self._filling(append, row))
+            self.filled.append(row)
+        del plan.appends[: len(self.filled)]
+        plan.updates.sort(key=lambda update: update.at)
+        if self.filled and self.filled[-1] >= self._snapshot.row_count:
+            # One row stays below: the lock's sentinel must not be a row that is filled.
+            plan.grow = self.filled[-1] + 2 - self._snapshot.row_count
+
+    def _filling(self, append: Append, row: int) -> Update:
+        """*append* as the update of a blank row; its protected cells wait."""
+        blocked = {column for column in append.cells if any(range_.forbids(row, column) for range_ in self._columns)}
+        cells = {column: value for column, value in append.cells.items() if column not in blocked}
+        names = tuple(name for name, column in self._plan.layout.columns.items() if column in blocked)
+        return Update(append.row, row, cells, append.notices, append.waiting + names, fresh=True)

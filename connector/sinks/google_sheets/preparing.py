@@ -95,10 +95,6 @@ class Preparing(Reading, ABC):
                 step = batches.lock(snapshot, layout, (), nonce=new_nonce(), new_id=new_id)
                 snapshot = self.send(snapshot, layout, step, whole=True)
                 continue
-            seen = self.with_results(snapshot, layout)
-            if seen is not snapshot:
-                snapshot = seen
-                continue
             if layout.missing and self._lacks_cells(snapshot, layout):
                 continue
             forbidden = batches.columns_forbidden(snapshot, layout) if layout.missing else None

@@ -16,11 +16,9 @@ from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Full, Json, Rejected
 from connector.sinks.google_sheets.around import Growth
-from connector.sinks.google_sheets.changes import Limits, Plan
 from connector.sinks.google_sheets.layout import Layout, find_layout
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets.placing import KeyShape
-from connector.sinks.google_sheets.plan import make_plan
+from connector.sinks.google_sheets.plan import KeyShape, Limits, Plan, make_plan
 from connector.sinks.google_sheets.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -250,7 +248,7 @@ class Reading:
         ]
         formats = not self.route.is_big
         try:
-            snapshot = self._one(filters, formats=formats)
+            snapshot = self._one(filters)
             layout = self.layout(snapshot)
         except Rejected:
             return self.read_all(sheet_id)
@@ -258,31 +256,22 @@ class Reading:
         # Something of ours is missing, or only the whole tab shows which rows are blank: look at everything once.
         return self.read_all(sheet_id) if lacks or (formats and snapshot.protections) else snapshot
 
-    def read_all(self, sheet_id: int, *, results: bool = False) -> Snapshot:
+    def read_all(self, sheet_id: int) -> Snapshot:
         """The tab as it is, however big. 1 call.
-
-        Args:
-            results: what formulas show, also in a big tab.
 
         Raises:
             Rejected: the tab is gone.
         """
         filters = [{"gridRange": {"sheetId": sheet_id}}]
-        return self._one(filters, formats=results or not self.route.is_big, whole=True)
+        return self._one(filters, whole=True)
 
-    def _one(self, filters: list[Json], *, formats: bool, whole: bool = False) -> Snapshot:
+    def _one(self, filters: list[Json], *, whole: bool = False) -> Snapshot:
+        formats = not self.route.is_big
         answer = self.client.read(filters, table.SHEET_FIELDS + (table.WHOLE_CELLS if formats else table.TYPED_CELLS))
         if len(answer.sheets) != 1:
             raise Rejected("the tab is gone")
         (snapshot,) = table.parse_sheets(answer, formats=formats, whole=whole)
         self.route.is_big = snapshot.size > self.limits.whole_tab_cells
-        return snapshot
-
-    def with_results(self, snapshot: Snapshot, layout: Layout) -> Snapshot:
-        """Where people's formulas make keys or headers of a big tab, their results are read too (1 more call)."""
-        place = layout.columns.get(self.target.key, -1)
-        if layout.missing or snapshot.has_hidden_results(place, layout.header):
-            return self.read_all(snapshot.sheet_id, results=True) if snapshot.formatted is None else snapshot
         return snapshot
 
     # ------------------------------------------------------------ what it means

@@ -11,7 +11,7 @@ Where the flush before left the rows known, the lock comes without the look: it 
 where they are now. That Google refuses what it must refuse is tried before the first write into a spreadsheet.
 
 While none of our rows is in the tab, new ones take the blank rows below the header; later ones are inserted, never
-written over what is there, so a flush that only adds rows needs no lock (see ``placing.py``). What remains: two
+written over what is there, so a flush that only adds rows needs no lock (see ``plan.py``). What remains: two
 people's edits of the very same managed cell (the later one wins and the notice says which); and a line deleted and
 another inserted within the second between lock and write, or while a write whose answer was lost is on its way.
 """
@@ -27,10 +27,10 @@ from connector.core import sink as contract
 from connector.core.errors import NeedsAction
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
-from connector.sinks.google_sheets.changes import Limits
 from connector.sinks.google_sheets.flush import Flush
 from connector.sinks.google_sheets.inspection import Inspection
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
+from connector.sinks.google_sheets.plan import Limits
 from connector.sinks.google_sheets.reading import Route
 
 if TYPE_CHECKING:

@@ -52,14 +52,14 @@ SHEET_FIELDS = (
     f"columnMetadata.developerMetadata({_TAG_FIELDS}),rowData.values"
 )
 """The field mask of one sheet, to be ended with one of the two below: tags, sizes, what forbids writing, what grows."""
-TYPED_CELLS = "(userEnteredValue))"
+TYPED_CELLS = "(userEnteredValue,effectiveValue))"
 """Of a big tab."""
 WHOLE_CELLS = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue,dataValidation.condition.type))"
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A cell that somebody's formula fills; *shown* is its result, where it was asked for."""
+    """A cell that somebody's formula fills; *shown* is its result."""
 
     text: str
     shown: str | float | bool | None = None
@@ -178,11 +178,6 @@ class Snapshot:
     def spills_from_the_top(self, column: int, header: int) -> bool:
         """Whether an array formula in *column*'s header or first cell fills it; one further below does not count."""
         return any(column in self.spills.get(row, {}) for row in (header + 1, header + 2))
-
-    def has_hidden_results(self, column: int, row: int) -> bool:
-        """Whether formulas make cells of *column* or *row* and their results were not asked for."""
-        cells = [*self.line(row).values(), *(line.get(column) for line in self.cells.values())]
-        return any(isinstance(value, Formula) and value.shown is None for value in cells) and self.formatted is None
 
     def is_blank(self, row: int, managed: Collection[int]) -> bool:
         """Whether *row* is blank or prepared, as far as is known: formulas and empty tick boxes beside our columns."""
