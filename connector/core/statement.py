@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from connector.core.facts import AffiliateUpdate, Value
-from connector.core.lenient import Fields, amount, cleaned, count, iso, iso_or_none, micros_of_time, text, text_for
+from connector.core.lenient import Fields, amount, cleaned, count, iso, micros_of_time, text, text_for
 from connector.core.money import exponent, from_minor
 from connector.core.source import API_TOPIC, Event
 
@@ -72,7 +72,9 @@ class Statement:
     def times(self, fields: Fields, table: Table, prefix: str = "") -> None:
         """Times, by *table*."""
         for name, path in table:
-            self.put(prefix + path, iso_or_none(micros_of_time(fields.get(name))))
+            value = fields.get(name)
+            if value is not None and (micros := micros_of_time(value)) is not None:
+                self.values[prefix + path] = iso(micros)
 
     def minor(self, path: str, value: object, currency: str) -> None:
         """An amount in cents (or what *currency* has for them), also as text."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from connector.core.keys import word_of
 from connector.core.mapping.cells import Unfit, shaper
-from connector.core.mapping.paths import Kind, Reader
+from connector.core.mapping.paths import IN_WORDS, Kind, Reader
 from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.words import unknown_word
@@ -69,9 +69,9 @@ def check_operand(name: str, operand: Any, path: str, kind: Kind) -> None:
     if kind.holds == "table":
         raise Wrong(f'"{path}" has parts; only "exists" can test it')
     if name in _FOUND_IN and kind.holds not in ("text", "any") and not (name == "contains" and kind.many):
-        raise Wrong(f'"{name}" tests text, and "{path}" holds {_what(kind)}')
+        raise Wrong(f'"{name}" tests text, and "{path}" holds {IN_WORDS[kind.holds]}')
     if name in _COMPARE and kind.holds in ("text", "boolean"):
-        raise Wrong(f'"{name}" compares numbers and dates, and "{path}" holds {_what(kind)}')
+        raise Wrong(f'"{name}" compares numbers and dates, and "{path}" holds {IN_WORDS[kind.holds]}')
     if operand == "":
         raise Wrong("nothing is ever equal to an empty text; write { exists = false }")
     if kind.holds in ("integer", "decimal"):
@@ -87,10 +87,6 @@ def check_operand(name: str, operand: Any, path: str, kind: Kind) -> None:
         raise Wrong(f'"{name}" compares numbers and dates; write one like 10 or 2026-11-20')
     if kind.words and name not in _FOUND_IN and word_of(operand).casefold() not in map(str.casefold, kind.words):
         raise Wrong(f'{path} is never "{word_of(operand)}"' + unknown_word(word_of(operand), kind.words))
-
-
-def _what(kind: Kind) -> str:
-    return {"text": "text", "datetime": "a date", "boolean": "true or false"}.get(kind.holds, "a number")
 
 
 def _values(value: Any) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from connector.core.keys import text_of
 from connector.core.mapping.cells import Shaper, Unfit, country_code, country_codes, currency_codes, shaper
 from connector.core.mapping.mapping import Field, Lookup
 from connector.core.mapping.model import FieldModel, OptionModel
-from connector.core.mapping.paths import Holds, Kind
+from connector.core.mapping.paths import IN_WORDS, Holds, Kind
 from connector.core.mapping.reading import Reading, Value
 from connector.core.mapping.steps import Change
 from connector.core.mapping.values import held_by, steps_of, value_of
@@ -41,7 +41,6 @@ _FITTING: dict[Holds, tuple[ColumnType, ...]] = {
     "datetime": ("text", "date", "datetime"),
 }
 _PATH_IN_TEMPLATE = re.compile(r"{([^{}]+)}")
-_HELD_IN_WORDS = {"datetime": "a date", "boolean": "true or false"}
 _TYPES_OF_OPTION: dict[str, tuple[ColumnType, ...]] = {
     "timezone": ("date", "datetime"),
     "region": ("phone",),
@@ -191,7 +190,7 @@ class FieldReader:
     def _check_fitting(self, kind: Kind, column_type: ColumnType) -> None:
         fitting = ("text", "list") if kind.many else _FITTING.get(kind.holds)
         if fitting is not None and column_type not in fitting:
-            held = "a list" if kind.many else _HELD_IN_WORDS.get(kind.holds, "a number")
+            held = "a list" if kind.many else IN_WORDS[kind.holds]
             to_one = '; add then = ["first"] or [{ join = ", " }]'
             advice = to_one if kind.many else f"; right would be: {', '.join(fitting)}"
             self._say("type", text=f'the value is {held}, which can\'t be "{column_type}"{advice}')

@@ -36,6 +36,16 @@ class Kind(Struct, frozen=True):
     words: tuple[str, ...] | None = None
 
 
+IN_WORDS: dict[Holds, str] = {
+    "text": "text",
+    "integer": "a number",
+    "decimal": "a number",
+    "datetime": "a date",
+    "boolean": "true or false",
+    "any": "one value",
+}
+"""What a value is, for people."""
+
 _SCALARS: dict[Any, Holds] = {
     str: "text",
     int: "integer",

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from connector.core.keys import text_of
 from connector.core.mapping.model import Step
-from connector.core.mapping.paths import Kind
+from connector.core.mapping.paths import IN_WORDS, Kind
 from connector.core.overwrite import is_empty
 
 Change = Callable[[Any], Any]
@@ -60,7 +60,7 @@ def compile_step(step: str | Step, kind: Kind) -> tuple[Change, Kind]:
         if step in _ON_TEXT:
             return _text_change(_ON_TEXT[step], kind)
         if not kind.many:
-            raise Misfit(f'"{step}" wants a list, and this is {_what(kind)}')
+            raise Misfit(f'"{step}" wants a list, and this is {IN_WORDS[kind.holds]}')
         if step == "count":
             return lambda value: len(_filled(value)), Kind("integer")
         change = _ON_LIST[step]
@@ -72,7 +72,7 @@ def compile_step(step: str | Step, kind: Kind) -> tuple[Change, Kind]:
     ((name, value),) = given
     if name == "join":
         if not kind.many:
-            raise Misfit(f'"join" wants a list, and this is {_what(kind)}')
+            raise Misfit(f'"join" wants a list, and this is {IN_WORDS[kind.holds]}')
         return _list_change(lambda entries: value.join(text_of(entry) for entry in entries)), Kind("text")
     if name == "split":
         if kind.many:
@@ -88,12 +88,6 @@ def compile_step(step: str | Step, kind: Kind) -> tuple[Change, Kind]:
     if name == "prefix":
         return _text_change(lambda text: value + text, kind)
     return _text_change(lambda text: text + value, kind)
-
-
-def _what(kind: Kind) -> str:
-    return {"text": "text", "datetime": "a date", "any": "one value", "boolean": "true or false"}.get(
-        kind.holds, "a number"
-    )
 
 
 def _filled(value: Any) -> tuple[Any, ...]:

@@ -81,12 +81,7 @@ class Dub(Platform):
     no_deliveries = "Dub keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
-        """Vouch for *request* and open it; what is private in the body is dropped here.
-
-        Raises:
-            Forged: the token or signature is missing or wrong.
-            Unreadable: the body is not ``{"id", "event", "data": {…}}``.
-        """
+        """See ``Source``: the body is ``{"id", "event", "data": {…}}``."""
         self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         topic, number = text(value.get("event")), id_text(value.get("id"))

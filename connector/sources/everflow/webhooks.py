@@ -20,7 +20,6 @@ from connector.core.json_body import open_body
 from connector.core.lenient import (
     Fields,
     custom_value,
-    iso_or_none,
     key_text,
     micros_of,
     micros_of_time,
@@ -111,14 +110,10 @@ class Everflow(Platform):
     no_deliveries = "Everflow keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
-        """Vouch for *request* and open it; secrets in the body are dropped here.
+        """See ``Source``. The topic is the query's ``topic``, else what the shape says.
 
-        The topic is the query's ``topic``, else what the shape says. The body must name a partner; one that names
-        none is kept all the same when the URL's topic is Everflow's, since nothing is sent again.
-
-        Raises:
-            Forged: the token is missing or wrong.
-            Unreadable: not a JSON object, or one that is not about a partner.
+        The body must name a partner; one that names none is kept all the same when the URL's topic is Everflow's,
+        since nothing is sent again.
         """
         self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
@@ -201,7 +196,7 @@ class _Said(Statement):
         self.status(text(partner.get("account_status")), _STATUSES)
         self.put("company", text(partner.get("name")))
         self.put("currency", currency_code(partner.get("default_currency_id"), ""))
-        self.put("created_at", iso_or_none(micros_of_time(partner.get("time_created"))))
+        self.times(partner, (("time_created", "created_at"),))
         related = part(partner, "relationship") or no_fields
         for place in (related, partner):
             labels = place.get("labels")

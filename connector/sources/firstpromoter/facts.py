@@ -160,8 +160,7 @@ class Said(Statement):
         """The affiliate, in v1 and v2 at once."""
         self.texts(promoter, _PROMOTER)
         self.status(text(promoter.get("status")) or text(promoter.get("state")), STATUSES)
-        joined = micros_of_time(promoter.get("created_at")) or micros_of_time(promoter.get("joined_at"))
-        self.put("created_at", iso_or_none(joined))
+        self.times(promoter, (("joined_at", "created_at"), ("created_at", "created_at")))
         self.put("default.promotion_id", key_text(promoter.get("default_promotion_id")))
         self.put("parent_id", key_text(promoter.get("parent_promoter_id")))
         for field, name in _BALANCES:
@@ -218,7 +217,7 @@ class Said(Statement):
             self.counts(stats, _COUNTED)
             self.put("stats.sales_total", self._cash(stats.get("revenue_amount")))
         # An archived promoter is only in the list of the archived.
-        self.put("gone_at", iso_or_none(micros_of_time(row.get("archived_at"))))
+        self.times(row, (("archived_at", "gone_at"),))
         self.memberships((*(parts(row, "promotions") or ()), *(parts(row, "promoter_campaigns") or ())))
 
     # ---------------------------------------------------------------- memberships in campaigns
@@ -262,7 +261,7 @@ class Said(Statement):
         self.counts(membership, _MEMBERSHIP_COUNTS, prefix)
         for field in ("sales_total", "refunds_total"):
             self.put(prefix + field, self._cash(membership.get(field)))
-        self.put(prefix + "target_reached_at", iso_or_none(micros_of_time(membership.get("target_reached_at"))))
+        self.times(membership, (("target_reached_at", "target_reached_at"),), prefix)
         offer = part(membership, "current_offer") or part(membership, "offer") or part(named, "offer") or no_fields
         self.put(prefix + "offer", text(offer.get("name")))
         reward = part(membership, "current_referral_reward") or part(membership, "referral_reward")

@@ -45,13 +45,7 @@ class FirstPromoter(Platform):
     affiliates = Promoters
 
     def accept(self, request: InboundRequest) -> Event:
-        """Vouch for *request* and open it; secrets in the body are dropped here.
-
-        Raises:
-            Forged: the token or signature is missing or wrong.
-            Unreadable: the body is neither ``{"event": {"type", "id"}, "data": {…}}`` (v1) nor
-                ``{"event_id", "event_type", …}`` (v2).
-        """
+        """See ``Source``: the body is ``{"event": {"type", "id"}, "data": {…}}`` (v1) or ``{"event_id", …}`` (v2)."""
         self.credentials.vouch(request)
         return self._opened(request.body, request.received_at)
 

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, id_text, iso_or_none, micros_of, micros_of_time, part, text
+from connector.core.lenient import Fields, id_text, micros_of, part, text
 from connector.core.platform import Platform
 from connector.core.platform_api import Listing, NotReadable
 from connector.core.source import Event, InboundRequest, SourceOptions
@@ -43,12 +43,7 @@ class PartnerStack(Platform):
     secrets = frozenset[str]()
 
     def accept(self, request: InboundRequest) -> Event:
-        """Vouch for *request* and open it.
-
-        Raises:
-            Forged: the token is missing or wrong.
-            Unreadable: not a JSON object.
-        """
+        """See ``Source``."""
         self.credentials.vouch(request)
         value, body = open_body(request.body)
         topic = text(value.get("event")) or _topic_of(value)
@@ -83,7 +78,7 @@ class PartnerStack(Platform):
             raise UnknownShape(f'{event.topic}: "id" is missing')
         said = Statement(event, self.platform)
         said.texts(body, _PARTNER)
-        said.put("created_at", iso_or_none(micros_of_time(body.get("created_at"))))
+        said.times(body, (("created_at", "created_at"),))
         group = part(body, "group")
         number = id_text(group.get("id")) if group is not None else None
         if group is not None and number is not None:

@@ -48,12 +48,7 @@ class Rewardful(Platform):
     no_deliveries = "Rewardful keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
-        """Vouch for *request* and open it; what is private in the body is dropped here.
-
-        Raises:
-            Forged: the token or signature is missing or wrong.
-            Unreadable: the body is not ``{"object": {…}, "event": {"id", "type", …}}``.
-        """
+        """See ``Source``: the body is ``{"object": {…}, "event": {"id", "type", …}}``."""
         self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         event = part(value, "event") or no_fields

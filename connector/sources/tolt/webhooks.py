@@ -63,12 +63,7 @@ class Tolt(Platform):
     no_deliveries = "send webhooks again from Tolt's dashboard (Webhooks → Messages)"
 
     def accept(self, request: InboundRequest) -> Event:
-        """Vouch for *request* and open it; what is private in the body is dropped here.
-
-        Raises:
-            Forged: the token or signature is missing or wrong, or its time is more than five minutes off.
-            Unreadable: the body is not ``{"type", "data": {…}}``.
-        """
+        """See ``Source``: the body is ``{"type", "data": {…}, "timestamp"}``."""
         self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         topic, data = text(value.get("type")), part(value, "data")

@@ -21,9 +21,7 @@ from connector.core.lenient import (
     Fields,
     fields_of,
     id_text,
-    iso_or_none,
     micros_of,
-    micros_of_time,
     no_fields,
     part,
     parts,
@@ -107,13 +105,7 @@ class UpPromote(Platform):
     no_deliveries = "UpPromote keeps no delivered webhooks to read again"
 
     def accept(self, request: InboundRequest) -> Event:
-        """Vouch for *request* and open it; what is private in the body is dropped here.
-
-        Raises:
-            Forged: the token or signature is missing or wrong.
-            NoEvent: the empty, unsigned post with which a new URL is tried out.
-            Unreadable: not a JSON object with an affiliate, a referral or a payment in it.
-        """
+        """See ``Source``. A new URL is tried out with an empty, unsigned post: ``NoEvent``."""
         if not request.body.strip():
             self.credentials.vouch_unsigned(request)
             raise NoEvent
@@ -169,8 +161,7 @@ class UpPromote(Platform):
     def _say_affiliate(self, said: Statement, body: Fields) -> None:
         said.texts(body, _AFFILIATE)
         said.status(text(body.get("status")), _STATUSES)
-        created = micros_of_time(body.get("created_at_timestamp")) or micros_of_time(body.get("created_at"))
-        said.put("created_at", iso_or_none(created))
+        said.times(body, (("created_at", "created_at"), ("created_at_timestamp", "created_at")))
         said.put("parent_id", id_text(body.get("up_line_affiliate_id")))
         for name, link in _LINKS:
             address = text(body.get(name))
