@@ -156,7 +156,7 @@ def test_a_batch_of_new_rows_is_as_large_as_it_may_be(file: SheetsFile) -> None:
     assert all(185_000 < size <= 190_000 for size in sizes[:-1])
 
 
-def test_changes_beyond_one_batch_go_on_in_the_next_with_the_lock_in_the_same_call(file: SheetsFile) -> None:
+def test_changes_beyond_one_batch_continue_in_the_next_with_the_lock_in_the_same_call(file: SheetsFile) -> None:
     class Small(GoogleSheets):
         limits = Limits(batch_bytes=20_000)
 
@@ -207,7 +207,7 @@ def edit_cell(file: SheetsFile, row: int, column: int, value: object) -> None:
     file.tab.put(row, column, value)
 
 
-def test_a_renamed_tab_goes_on_even_with_another_of_the_old_name(file: SheetsFile) -> None:
+def test_a_renamed_tab_continues_even_with_another_of_the_old_name(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
     sink.write(target, [record("a:1")])
     file.tab.title = "Partners"
@@ -218,7 +218,7 @@ def test_a_renamed_tab_goes_on_even_with_another_of_the_old_name(file: SheetsFil
     assert file.table() == []
 
 
-def test_a_renamed_header_goes_on_with_a_notice_even_when_its_old_name_is_used_again(file: SheetsFile) -> None:
+def test_a_renamed_header_continues_with_a_notice_even_when_its_old_name_is_used_again(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
     sink.write(target, [record("a:1")])
     edit_cell(file, 0, 1, "Full name")
@@ -240,7 +240,7 @@ def test_a_renamed_header_goes_on_with_a_notice_even_when_its_old_name_is_used_a
     assert sink.write(target, [record("a:1", "Last")])[0].notices == (notice,)
 
 
-def test_a_column_that_a_person_took_away_waits_and_the_others_go_on(file: SheetsFile) -> None:
+def test_a_column_that_a_person_took_away_waits_and_the_others_continue(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
     sink.write(target, [record("a:1")])
     span = {"sheetId": file.tab.id, "dimension": "COLUMNS", "startIndex": 1, "endIndex": 2}
@@ -258,7 +258,7 @@ def test_a_column_that_a_person_took_away_waits_and_the_others_go_on(file: Sheet
     assert file.tab.value(1, 4) == "New"
 
 
-def test_what_became_of_a_column_is_told_with_a_new_row_too(file: SheetsFile) -> None:
+def test_what_became_of_a_column_is_reported_with_a_new_row_too(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
     sink.write(target, [record("a:1")])
     edit_cell(file, 0, 1, "Full name")
@@ -622,7 +622,7 @@ def test_a_lost_answer_to_a_write_that_landed_is_recognized_by_the_fence(file: S
     assert len(file.table()) == 2
 
 
-def test_a_write_that_arrives_after_the_flush_has_gone_on_refuses_itself(file: SheetsFile) -> None:
+def test_a_write_that_arrives_after_the_flush_has_continued_refuses_itself(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
     sink.write(target, [record("a:1")])
     server = file.server
@@ -643,7 +643,7 @@ def test_a_write_that_a_middle_box_repeats_lands_once(file: SheetsFile) -> None:
     assert [row["ID"] for row in file.table()] == ["a:1", "a:2", "a:3"]
 
 
-def test_a_far_side_that_is_silent_costs_the_time_out_and_no_more(file: SheetsFile) -> None:
+def test_a_destination_that_is_silent_costs_the_time_out_and_no_more(file: SheetsFile) -> None:
     sink, target = file.sink(timeout_seconds=1), file.target()
     file.server.faults.extend([None, Fault("hang_after")])
     host = file.server.url.removeprefix("http://")

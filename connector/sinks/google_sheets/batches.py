@@ -30,7 +30,7 @@ from connector.sinks.google_sheets.guards import (
     tag_column,
 )
 from connector.sinks.google_sheets.layout import Layout, column_tag_id, fence_tag_id
-from connector.sinks.google_sheets.places import letters, quoted, runs
+from connector.sinks.google_sheets.places import letters, runs
 from connector.sinks.google_sheets.plan import Append, Limits, Plan, Update
 from connector.sinks.google_sheets.snapshot import (
     COLUMN_KEY,
@@ -222,7 +222,9 @@ def write(
     sheet, layout = snapshot.sheet_id, plan.layout
     types = {layout.columns[column.name]: column for column in columns if column.name in layout.columns}
     step = Step(nonce, fence(snapshot, nonce) + column_guards(snapshot, layout, header=False))
-    room = _take(snapshot, plan, step, types, limits.batch_bytes - _FRAME_BYTES - _bytes_of(step.requests))
+    room = _take(
+        snapshot, plan, step, types, limits.batch_bytes - _FRAME_BYTES - len(msgspec.json.encode(step.requests))
+    )
     guarded = {update.at for update in step.updates} | set(step.deletes)
     if guarded:
         for place in sorted({*guarded, max(snapshot.tagged)}):
@@ -302,10 +304,6 @@ def _grow(snapshot: Snapshot, plan: Plan, step: Step, grows: Growth) -> None:
     step.notices = tuple(stays)
 
 
-def _bytes_of(requests: Sequence[Json]) -> int:
-    return len(msgspec.json.encode(requests))
-
-
 def _values_bytes(cells: Mapping[int, Value]) -> int:
     """Of a row's filled cells in JSON, at most."""
     return sum(len(msgspec.json.encode(typed_value(value))) + 1 for value in cells.values())
@@ -317,7 +315,7 @@ def answer_ranges(snapshot: Snapshot, layout: Layout, key: str, places: Collecti
     These are the only A1 titles ever sent. They address what is shown, never what is written, and the answer's
     sheetId is compared: a tab renamed in between costs another read.
     """
-    title = quoted(snapshot.title)
+    title = "'" + snapshot.title.replace("'", "''") + "'"
     if whole:
         return [title]
     ranges = [f"{title}!{layout.header + 1}:{layout.header + 1}"]

@@ -85,7 +85,7 @@ class Flush(Preparing):
         layout = self.layout(snapshot)
         self._about_columns = frozenset(column_notices(layout).values())
         self.route.reported &= self._about_columns  # what people put right is reported again if it comes again
-        if not self.is_ready(snapshot, layout):
+        if batches.needs_tags(snapshot, layout) or layout.missing:
             return self.prepare(snapshot)
         is_new = snapshot.sheet_id == self.made
         plan = self.plan(snapshot, layout, rows, is_full=self.is_full, is_new=is_new)

@@ -15,10 +15,6 @@ def letters(column: int) -> str:
     return text
 
 
-def quoted(title: str) -> str:
-    return "'" + title.replace("'", "''") + "'"
-
-
 def runs(places: Iterable[int]) -> list[tuple[int, int]]:
     """Sorted places as (first, end) spans."""
     spans: list[tuple[int, int]] = []

@@ -130,9 +130,6 @@ class Preparing(Reading, ABC):
         self.unmakable |= set(layout.missing)
         return True
 
-    def is_ready(self, snapshot: Snapshot, layout: Layout) -> bool:
-        return not batches.needs_tags(snapshot, layout) and not layout.missing
-
     def _refuse_data_as_header(self, snapshot: Snapshot, layout: Layout) -> None:
         """A tab without any header of ours whose row for them holds keys has data there."""
         texts = snapshot.texts(layout.header).values()
