@@ -7,7 +7,7 @@ A body is read as plain JSON values, and each field is asked for by what it shou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -148,17 +148,17 @@ def id_text(value: object) -> str | None:
     return key_text(value)
 
 
-def micros_of_time(value: object) -> int | None:
+def micros_of_time(value: object, zone: tzinfo = UTC) -> int | None:
     """A time as microseconds of Unix time, however it is written; None for what is none, or not after 1970 began.
 
     ISO 8601, the same with a zone's name (``2026-11-02 08:00:00 UTC``), a mail's date, and Unix time in seconds,
-    milliseconds or microseconds from 1973 on, also in quotes. Without a zone it is UTC. 0 means "never".
+    milliseconds or microseconds from 1973 on, also in quotes. Where it names no zone it is in *zone*. 0 means "never".
     """
     if not isinstance(value, str):
         return _micros_of_number(Decimal(repr(value)) if isinstance(value, float) else value)
     written = trimmed(value)[:_LONGEST_TIME]
     number = None if ":" in written else _micros_of_number(written)
-    return number or _micros_of_words(written)
+    return number or _micros_of_words(written, zone)
 
 
 def _micros_of_number(value: object) -> int | None:
@@ -171,16 +171,17 @@ def _micros_of_number(value: object) -> int | None:
     return None
 
 
-def _micros_of_words(written: str) -> int | None:
+def _micros_of_words(written: str, zone: tzinfo) -> int | None:
     plain = written.upper()
     for name in _NAMES_OF_UTC:
-        plain = plain.removesuffix(name)
+        if plain.endswith(name):
+            plain, zone = plain.removesuffix(name), UTC
     try:
         try:
             moment = datetime.fromisoformat(plain.rstrip())
         except ValueError:
             moment = parsedate_to_datetime(written)
-        micros = micros_of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+        micros = micros_of(moment.replace(tzinfo=zone) if moment.tzinfo is None else moment)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
     return micros if 0 < micros < _FAR_MICROS else None

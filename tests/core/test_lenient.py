@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -169,3 +170,12 @@ def test_a_time_is_read_however_it_is_written(value: object, moment: str) -> Non
 )  # fmt: skip
 def test_what_is_no_time_is_none(value: object) -> None:
     assert micros_of_time(value) is None
+
+
+def test_a_time_without_a_zone_is_in_the_zone_that_its_platform_states() -> None:
+    paris = ZoneInfo("Europe/Paris")
+    noon = micros_of_time("2026-07-01T12:00:00Z")
+    assert micros_of_time("2026-07-01 14:00:00", paris) == noon
+    assert micros_of_time("2026-07-01 12:00:00 UTC", paris) == noon
+    assert micros_of_time("2026-07-01T12:00:00+00:00", paris) == noon
+    assert micros_of_time(1_782_907_200, paris) == micros_of_time("2026-07-01T12:00:00Z")
