@@ -54,9 +54,8 @@ class Preparing(Reading, ABC):
         """Send one batch; the tab after it."""
 
     def list_cells(self) -> None:
-        is_big = self.route.is_big
         self.find_tab()
-        self.route.is_big, self.is_listed = is_big, True
+        self.is_listed = True
 
     def try_the_guards(self) -> None:
         """Before the first write into a spreadsheet, see that Google refuses there what it must refuse.
