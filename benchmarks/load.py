@@ -79,7 +79,7 @@ class Load:
         self.connections = self.alive = asked.connections
         self.latencies: list[float] = []
         self.answers: Counter[str] = Counter()
-        self.idle: list[Client] = []
+        self.idle: deque[Client] = deque()  # in turn, so that none is idle for long
         self.late: deque[float] = deque()
         self.ended = False
 
@@ -93,9 +93,8 @@ class Load:
         await self.all_connected
         began = time.perf_counter()
         self.until = began + self.seconds
-        for client in self.idle.copy() if self.rate is None else ():
-            self.idle.remove(client)
-            self.free(client)
+        while self.rate is None and self.idle:
+            self.free(self.idle.popleft())
         if self.rate is not None:
             await self._send_at_the_rate(began)
         await asyncio.wait_for(self.all_gone, self.seconds + 60)
@@ -129,7 +128,9 @@ class Load:
             due += chance.expovariate(self.rate)
             await asyncio.sleep(due - time.perf_counter())
             if self.idle:
-                self.idle.pop().send(self._request(), time.perf_counter())  # a timer's own delay is not the server's
+                self.idle.popleft().send(
+                    self._request(), time.perf_counter()
+                )  # a timer's own delay is not the server's
             else:
                 self.late.append(due)
         self.ended = True
