@@ -140,12 +140,13 @@ class Projector:
     def _gather(self, work: _Work) -> None:
         """Read events and what they say, until the batch is full."""
         while len(work.seqs) < self._size and work.takes_more():
+            began = time.thread_time()
             limit = min(_SLICE_EVENTS, self._size - len(work.seqs))
             events = self._store.read_events(
                 work.seqs[-1] if work.seqs else 0, limit, most_bytes=_SLICE_BYTES, todo=True
             )
             self._topics.note(stored.event for stored in events if work.take_in(stored))
-            if not events or self._stop.is_set():
+            if not events or rest(self._store.committed_at(), time.thread_time() - began, self._stop):
                 break
 
     def _isolate(self, epoch: int, stored: StoredEvent, error: Exception) -> None:

@@ -143,8 +143,8 @@ class RouteWorker:
             return wait
         if not self._quota_is_ready() or rest(self._store.committed_at(), self._step_cost, self._stop):
             return 0.0
-        began = time.thread_time()
         jobs = self._gather()
+        began = time.thread_time()
         if jobs:
             state = self._store.route_state(self._name)
             self._conclude(jobs, self._send(jobs), state)
@@ -193,6 +193,7 @@ class RouteWorker:
         room, unsent = (1 if isolated else self._blame.size), 0
         began_after = self._after
         while room > 0 and unsent < _UNSENT_RECORDS_PER_BATCH:
+            began = time.thread_time()
             limit = min(room, _RECORDS_PER_TAKE)
             pending = self._store.take(self._name, limit, lease=self._lease, after=self._after, isolated=isolated)
             if not pending:
@@ -207,6 +208,8 @@ class RouteWorker:
             self._finish_unsent(settled)
             if any(result.later is not None and result.later.due_at <= self._now() for result in settled):
                 break  # put back for the next batch: taking again would find the same
+            if rest(self._store.committed_at(), time.thread_time() - began, self._stop):
+                break
         return jobs
 
     def _finish_unsent(self, settled: Sequence[Result]) -> None:
