@@ -24,7 +24,7 @@ def canonical_key(cell: Any) -> str:
 
 
 _FORMS = (
-    re.compile(r"[a-z][a-z0-9_.-]*:\S+"),  # acme:41
+    re.compile(r"[a-z][a-z0-9_.-]*:(?!//)\S+"),  # acme:41, and no address of a page
     re.compile(r"[^\s@]+@[^\s@]+"),  # an e-mail address
     re.compile(r"[0-9]+"),
     re.compile(r"\S*[0-9]\S*"),  # a code with a digit

@@ -743,6 +743,17 @@ def test_a_header_row_that_vanished_stops_the_route(harness: CsvHarness) -> None
     assert harness.path.read_text() == "a:1,Ada\na:2,Bob\n"
 
 
+@pytest.mark.parametrize("keys", [("a:1", "a:2"), ("a:3", "a:2")])
+def test_a_header_that_was_sorted_below_rows_stops_the_route(harness: CsvHarness, keys: Sequence[str]) -> None:
+    content = "sep=,\na:1,Ada\na:2,Bob\nKey,Name\nzoe:3,Zoe\n"
+    harness.path.write_text(content)
+    with pytest.raises(NeedsAction, match=r'above its header row.*"Key" above them'):
+        harness.sink().write(harness.target(name_only), [row(key, Name="Ada L.") for key in keys])
+    assert harness.path.read_text() == content
+    harness.sink().write(harness.target(name_only), [row("zoe:3", Name="Zoe B.")])
+    assert harness.path.read_text() == content.replace("Zoe", "Zoe B.")
+
+
 def test_a_renamed_header_is_a_missing_one_and_the_renamed_column_is_a_persons(harness: CsvHarness) -> None:
     harness.path.write_text("Key,Full name\na:1,Ada\n")
     harness.sink().write(harness.target(name_only), [row("a:1", Name="Bob")])

@@ -156,6 +156,13 @@ def test_a_legend_stays_where_it_was_below_the_affiliates(file: SheetsFile) -> N
     assert first_column(file.tab, 7)[1:] == keys
 
 
+def test_the_address_of_a_page_below_is_no_row_of_ours(file: SheetsFile) -> None:
+    file.book.add("Affiliates", [heads, ["firstpromoter:9", "Zoe"], ["https://example.com/help"], ["note:call Ada"]])
+    write(file, 41)
+    keys = ["firstpromoter:9", "firstpromoter:41", "https://example.com/help", "note:call Ada"]
+    assert first_column(file.tab, 5)[1:] == keys
+
+
 def test_totals_of_no_affiliate_yet_stay_below_the_first(file: SheetsFile) -> None:
     file.book.add("Affiliates", [heads, [], ["TOTAL", None, None, None, "=SUM(E2:E2)"]])
     write(file, 41, 42)

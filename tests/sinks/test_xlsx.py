@@ -484,6 +484,14 @@ def test_a_header_row_that_vanished_stops_the_route(harness: XlsxHarness, how: s
     assert harness.state() == before
 
 
+def test_a_header_that_was_sorted_below_rows_stops_the_route(harness: XlsxHarness) -> None:
+    save_people(harness, [["a:1", "Ada"], ["Key", "Name"], ["a:2", "Bob"]])
+    before = harness.state()
+    with pytest.raises(NeedsAction, match=r'above its header row.*"Key" above them'):
+        harness.sink().write(harness.target(name_only), [promises.row("a:2", Name="B"), promises.row("a:1", Name="A")])
+    assert harness.state() == before
+
+
 @pytest.mark.parametrize("above", [[], [["Our affiliates"]], [["Our affiliates", 2026], [], ["made", "by", "me"]]])
 @pytest.mark.parametrize("blank", [0, 2])
 def test_the_header_is_found_below_a_title_and_blank_rows(harness: XlsxHarness, above: list[Any], blank: int) -> None:

@@ -184,6 +184,11 @@ class CsvTable:
             if key:
                 yield place, key
 
+    def keys_above(self, position: int) -> Iterator[str]:
+        for cells in csv.reader(io.StringIO(self.before, newline=""), delimiter=self.delimiter):
+            if position < len(cells):
+                yield self.key_of(cells[position])
+
     def key_of(self, raw: Any) -> str:
         return canonical_key(unguarded(raw or ""))
 

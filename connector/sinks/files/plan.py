@@ -49,6 +49,10 @@ class Table(Protocol):
         """The place and the canonical key of each row, read from its cell at *position*. Empty cells are left out."""
         ...
 
+    def keys_above(self, position: int) -> Iterator[str]:
+        """The canonical keys of what is above the header: a title, or rows that a person's sorting put there."""
+        ...
+
     def key_of(self, raw: Any) -> str:
         """The canonical key that a raw cell shows; "" for none."""
         ...
@@ -165,7 +169,8 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> l
         file: the name of the file, for people.
 
     Raises:
-        NeedsAction: the key's column is missing, or another one under ``missing_columns = "stop"``.
+        NeedsAction: the key's column is missing, or another one under ``missing_columns = "stop"``; or one of *rows* is
+            above the header, where it would get a second row.
     """
     headers = table.headers()
     positions, missing = locate(table, target), missing_columns(table, target)
@@ -185,12 +190,21 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> l
             places.setdefault(key, []).append(place)
     columns = {column.name: column for column in target.columns}
 
-    def find(key: str) -> Sequence[int]:
+    def as_shown(key: str) -> str:
         try:
-            return places.get(table.key_of(table.encode(columns[target.key], key)), ())
+            return table.key_of(table.encode(columns[target.key], key))
         except CellRefused:
-            return ()
+            return ""
 
+    def find(key: str) -> Sequence[int]:
+        return places.get(as_shown(key), ())
+
+    above = set(table.keys_above(positions[target.key])) if rows and headers else ()
+    if any(key and as_shown(key) in above for row in rows for key in (row.key, row.moved_from)):
+        raise NeedsAction(
+            f"{file} has rows of affiliates above its header row, which was sorted or moved with them: put the row "
+            f'with "{target.key}" above them again; nothing was changed.'
+        )
     plan = [_plan_row(table, target.key, columns, positions, find, row) for row in rows]
     if headers and missing and plan:
         outcome = plan[0].outcome

@@ -124,6 +124,10 @@ class XlsxTable:
             if key:
                 yield cell.row, key
 
+    def keys_above(self, position: int) -> Iterator[str]:
+        for row in range(1, self._header_row):
+            yield self.key_of(raw_of(self._sheet.cell(row, position + 1)))
+
     def row(self, place: int) -> Sequence[Any]:
         return [raw_of(self._sheet.cell(place, column)) for column in range(1, len(self._header) + 1)]
 

@@ -333,7 +333,7 @@ def _refuse_protected_tab(snapshot: Snapshot) -> None:
 # ---------------------------------------------------------------- new rows
 
 
-_OF_A_PLATFORM = re.compile(r"[a-z][a-z0-9_]*:\S.*")
+_OF_A_PLATFORM = re.compile(r"[a-z][a-z0-9_.-]*:(?!//)\S+")
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 
 
