@@ -6,6 +6,7 @@ A body is read as plain JSON values, and each field is asked for by what it shou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -25,6 +26,8 @@ _NOT_IN_IDS = frozenset(" []")
 _FAR_MICROS = 253_402_300_800_000_000  # the year 10000: no datetime reaches it
 _LONGEST_TIME = 64  # characters
 _NAMES_OF_UTC = ("UTC", "GMT", "Z")
+_OFFSET_OF_UTC = re.compile(r"\b(?:GMT|UTC)(?=[+-]\d)")  # JavaScript's: "Mon Nov 02 2026 10:00:00 GMT+0200"
+_HALVES_OF_A_DAY = ("AM", "PM")
 _UNIX_UNITS = (  # from 1973 to 5138: a number of 10 digits is seconds, of 13 milliseconds, of 16 microseconds
     (10**8, 10**11, 1_000_000),
     (10**11, 10**14, 1_000),
@@ -156,7 +159,7 @@ def micros_of_time(value: object, zone: tzinfo = UTC) -> int | None:
     """
     if not isinstance(value, str):
         return _micros_of_number(Decimal(repr(value)) if isinstance(value, float) else value)
-    written = trimmed(value)[:_LONGEST_TIME]
+    written = _OFFSET_OF_UTC.sub("", trimmed(value)[:_LONGEST_TIME])
     number = None if ":" in written else _micros_of_number(written)
     return number or _micros_of_words(written, zone)
 
@@ -173,6 +176,8 @@ def _micros_of_number(value: object) -> int | None:
 
 def _micros_of_words(written: str, zone: tzinfo) -> int | None:
     plain = written.upper()
+    if plain.endswith(_HALVES_OF_A_DAY):  # a mail's date has none: 8:00 PM would be read as 8:00
+        return None
     for name in _NAMES_OF_UTC:
         if plain.endswith(name):
             plain, zone = plain.removesuffix(name), UTC

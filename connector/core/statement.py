@@ -13,6 +13,7 @@ from connector.core.facts import AffiliateUpdate, Value
 from connector.core.lenient import Fields, amount, cleaned, count, iso, micros_of_time, text, text_for
 from connector.core.money import exponent, from_minor
 from connector.core.source import API_TOPIC, Event
+from connector.core.visible import visible
 
 Table = Sequence[tuple[str, str]]
 """(name in the body, path of the record): which field goes where; the last one that says something wins."""
@@ -92,8 +93,14 @@ class Statement:
             if len(cents) <= _MOST_DECIMALS:
                 self.put(path, f"{whole}.{cents}" if cents else whole)
 
+    def balance(self, path: str, fields: Fields, name: str) -> None:
+        """That the balance of *path* is 0, where *name* is there and empty (see ``view``)."""
+        if name in fields and fields[name] in (None, ""):
+            self.values[path.rpartition(".")[0]] = True
+
     def status(self, word: str | None, known: dict[str, str]) -> None:
         """The platform's *word*, and ours for it by *known*; a word that is not known is ``unknown``."""
+        word = visible(word or "")
         if word:
             self.values["status"] = known.get(word.lower(), "unknown")
             self.put("source_status", word)
@@ -121,5 +128,5 @@ class Statement:
 
 def currency_code(value: object, default: str) -> str:
     """An ISO 4217 code in capitals: *value*, or *default* where it is none."""
-    word = text(value)
-    return word.upper() if word is not None and len(word) == 3 and word.isascii() and word.isalpha() else default
+    word = visible(text(value) or "")
+    return word.upper() if len(word) == 3 and word.isascii() and word.isalpha() else default

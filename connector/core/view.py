@@ -372,7 +372,7 @@ def _add_verdict(data: dict[str, Any], campaigns: dict[str, _Entry], stated: Fac
     known = [each for each in said if each[0] in _BEST]
     if known and (stated is None or stated[:2] < max(stamp for _, _, stamp in known)):
         verdict, word, _ = min(known, key=lambda each: (_BEST.index(each[0]), each[1]))
-    elif said and not known and stated is None:
+    elif said and not known and (stated is None or stated[:2] < max(stamp for _, _, stamp in said)):
         verdict, word, _ = max(said, key=lambda each: (each[2], each[1]))
     else:
         return

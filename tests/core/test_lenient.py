@@ -145,6 +145,7 @@ def test_a_time_of_any_kind_is_a_time_or_nothing(value: object) -> None:
         ("2026-11-02T08:00:00+02:00", "2026-11-02T06:00:00Z"),
         ("2026-11-02 08:00:00 -0700", "2026-11-02T15:00:00Z"),
         ("Mon, 02 Nov 2026 08:00:00 GMT", "2026-11-02T08:00:00Z"),
+        ("Mon Nov 02 2026 10:00:00 GMT+0200 (Central European Time)", "2026-11-02T08:00:00Z"),
         ("\u200b2026-11-02T08:00:00.5Z\ufeff", "2026-11-02T08:00:00.500000Z"),
         ("2026-11-02", "2026-11-02T00:00:00Z"),
         ("20261102", "2026-11-02T00:00:00Z"),
@@ -166,7 +167,8 @@ def test_a_time_is_read_however_it_is_written(value: object, moment: str) -> Non
 @pytest.mark.parametrize(
     "value",
     [0, "0", -1, 5, 20261102, 10**18, "", "soon", None, True, [], Decimal("1e-999999999"), Decimal("1e999999999"),
-     "0001-01-01T00:00:00Z", "1969-12-31", "2026-02-30 08:00:00 UTC", "9999-12-31T23:59:59-23:59", "9" * 5000],
+     "0001-01-01T00:00:00Z", "1969-12-31", "2026-02-30 08:00:00 UTC", "9999-12-31T23:59:59-23:59", "9" * 5000,
+     "Nov 2, 2026 8:00 PM"],
 )  # fmt: skip
 def test_what_is_no_time_is_none(value: object) -> None:
     assert micros_of_time(value) is None

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from connector.core.errors import Forged, UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
@@ -297,6 +298,28 @@ def test_a_deleted_rewardful_affiliate_is_gone_and_a_moved_one_has_its_new_campa
     assert [campaign["id"] for campaign in got["campaigns"]] == ["c-2"]
 
 
+@pytest.mark.parametrize("step", ["deleted", "deactivated"])
+def test_a_rewardful_coupon_that_was_switched_off_or_replaced_is_not_shown(step: str) -> None:
+    old, new = (
+        {"id": number, "token": code, "affiliate_id": "d0ed-1"} for number, code in (("a", "OLD"), ("z", "NEW"))
+    )
+    person = rewardful("affiliate.created", rewardful_affiliate(coupon=old))
+    off = rewardful(f"affiliate_coupon.{step}", old, number=2, at="2026-02-08T10:00:00Z")
+    assert record("rewardful", (off, ""), (person, "")).get("promo_code") is None
+    moved = rewardful("affiliate.updated", rewardful_affiliate(coupon=new), number=3, at="2026-02-08T10:00:00Z")
+    got = record("rewardful", (moved, ""), (person, ""))
+    assert (got["promo_code"], [coupon["id"] for coupon in got["coupons"]]) == ("NEW", ["z"])
+
+
+def test_what_dub_empties_is_empty() -> None:
+    before = dub("partner.enrolled", dub_partner(tags=[{"name": "VIP"}], totalCommissions=700))
+    after = dub("partner.enrolled", dub_partner(tags=[], totalCommissions=None), number=2, at="2026-02-08T10:00:00Z")
+    assert record("dub", (before, ""))["labels"] == ["VIP"]
+    got = record("dub", (after, ""), (before, ""))
+    assert "labels" not in got
+    assert got["balances"]["earned"]["cash"] == "0.00"
+
+
 def test_a_dub_partner_in_all_parts() -> None:
     got = record("dub", *dub_bodies())
     assert got["status"] == "active"
@@ -397,6 +420,18 @@ def test_equal_bodies_of_uppromote_are_changes_of_their_own_in_the_order_of_arri
     for order in (updates, updates[::-1]):
         ((key, facts),) = fold(order).items()
         assert told(key, facts)["status"] == "inactive"
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_amount_of_uppromote_that_is_there_and_empty_is_zero(nothing: object) -> None:
+    source = build("uppromote")
+    updates: list[AffiliateUpdate] = []
+    for number, amount in enumerate(("12.50", nothing)):
+        inbound = request(uppromote_affiliate(approved_amount=amount), "topic=affiliate.new")
+        updates += source.normalize(source.accept(replace(inbound, received_at=RECEIVED + timedelta(seconds=number))))
+    for order in (updates, updates[::-1]):
+        ((key, facts),) = fold(order).items()
+        assert told(key, facts)["balances"]["current"]["cash"] == "0.00"
 
 
 def test_each_event_of_uppromote_has_a_url_of_its_own_and_the_shape_decides_what_it_says() -> None:

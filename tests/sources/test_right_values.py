@@ -74,7 +74,7 @@ def promoter(**fields: Any) -> Body:
 # ---------------------------------------------------------------- 1: balances
 
 
-@pytest.mark.parametrize("nothing", [None, {}, "", []])
+@pytest.mark.parametrize("nothing", [None, {}, "", [], 0])
 def test_a_balance_that_is_there_and_empty_is_zero_of_what_there_was(nothing: Any) -> None:
     got = record(
         v1("lead_signup", {"promoter": promoter(current_balance={"cash": 4200, "points": 3})}, 1),
@@ -199,6 +199,20 @@ def test_an_acceptance_says_active_in_every_shape(body: Body) -> None:
 def test_a_word_that_is_not_known_is_unknown_and_kept(body: Body | Event) -> None:
     got = record(body)
     assert (got["status"], got["source_status"]) == ("unknown", "On hold")
+
+
+def test_a_later_word_that_is_not_known_is_not_hidden_by_an_older_status() -> None:
+    waits = v1("promoter_signed_up", {"promoter": promoter(status="pending")}, 1)
+    got = record(waits, v1("promoter_accepted", {"promoter": {"id": 41}, "state": "vetted", "campaign": {"id": 1}}, 2))
+    assert (got["status"], got["source_status"]) == ("unknown", "vetted")
+
+
+def test_invisible_signs_are_no_part_of_a_word_for_the_status_or_a_currency() -> None:
+    assert record(v1("lead_signup", {"promoter": promoter(status="act\u200bive")}))["status"] == "active"
+    got = record(v2("promoter_campaign.updated", {"id": 7, "promoter_id": 41, "state": "acc\u00adepted"}))
+    assert got["status"] == "active"
+    reward = {"promoter": {"id": 41}, "amount": 500, "unit": "cash", "currency": "J\u200bPY"}
+    assert record(v1("reward_created", reward))["last_reward"]["amount"] == "500"
 
 
 # ---------------------------------------------------------------- 3: memberships

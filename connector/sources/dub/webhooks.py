@@ -151,6 +151,7 @@ def _say_partner(said: Statement, partner: Fields) -> None:
         said.put(f"socials.{name}", user if user is None or "/" in user else address.format(user.removeprefix("@")))
     said.counts(partner, _TOTALS)
     money = (("totalSaleAmount", "stats.sales_total"), ("totalCommissions", "balances.earned.cash"))
+    said.balance("balances.earned.cash", partner, "totalCommissions")
     for name, path in money:
         if partner.get(name) is not None:
             said.minor(path, partner.get(name), _TOTALS_CURRENCY)
@@ -161,7 +162,7 @@ def _say_partner(said: Statement, partner: Fields) -> None:
     tags = partner.get("tags")
     if isinstance(tags, list):
         words = (tag.get("name") if isinstance(tag, dict) else tag for tag in tags)
-        said.put("labels", tuple(dict.fromkeys(word for tag in words if (word := text(tag)) is not None)))
+        said.values["labels"] = tuple(dict.fromkeys(word for tag in words if (word := text(tag)) is not None))
 
 
 def _say_link(said: Statement, link: Fields) -> str | None:

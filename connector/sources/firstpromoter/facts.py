@@ -26,6 +26,7 @@ from connector.core.lenient import (
 from connector.core.money import from_minor
 from connector.core.source import Event
 from connector.core.statement import Statement, currency_code
+from connector.core.visible import visible
 
 # What is private (``paypal_email``, ``vat_id``, ``note``) is in no table below, and is never read.
 
@@ -143,7 +144,7 @@ _CLEARABLE = {
 
 def status_of(word: str) -> str:
     """The connector's word for the platform's: "unknown" for one that it does not know."""
-    return STATUSES.get(word.lower(), "unknown")
+    return STATUSES.get(visible(word).lower(), "unknown")
 
 
 class Said(Statement):
@@ -182,7 +183,7 @@ class Said(Statement):
     def _balance(self, name: str, said: object) -> None:
         """A balance that is there is complete as of its event: what it does not name is 0 then (see ``view``)."""
         units: Fields = said if isinstance(said, dict) else no_fields
-        if not units and said not in (None, "", [], {}):
+        if not units and said not in (None, "", [], {}, 0):
             return
         is_complete = True
         for field, value in units.items():

@@ -89,7 +89,7 @@ class Rewardful(Platform):
         number = id_text(thing.get("id"))
         if kind in ("affiliate_link", "affiliate_coupon") and number is not None:
             place = f"links[{number}]." if kind == "affiliate_link" else f"coupons[{number}]."
-            if action == "deleted":
+            if action in ("deleted", "deactivated"):
                 said.gone(f"{place}gone_at")
             elif kind == "affiliate_link":
                 _say_link(said, thing)
@@ -130,8 +130,8 @@ def _say_affiliate(said: Statement, affiliate: Fields) -> None:
     if links:
         said.complete("links", [key for link in links if (key := _say_link(said, link)) is not None])
     coupon = part(affiliate, "coupon")
-    if coupon is not None:
-        _say_coupon(said, coupon)
+    if coupon is not None and (key := _say_coupon(said, coupon)) is not None:
+        said.complete("coupons", [key])  # one coupon an affiliate: it was replaced
 
 
 def _say_link(said: Statement, link: Fields) -> str | None:
@@ -142,15 +142,16 @@ def _say_link(said: Statement, link: Fields) -> str | None:
     return number
 
 
-def _say_coupon(said: Statement, coupon: Fields) -> None:
+def _say_coupon(said: Statement, coupon: Fields) -> str | None:
     number = id_text(coupon.get("id"))
     if number is None:
-        return
+        return None
     if coupon.get("archived") is True:
         said.gone(f"coupons[{number}].gone_at")
-        return
+        return number
     said.texts(coupon, (("token", "code"),), f"coupons[{number}].")
     said.counts(coupon, (("leads", "leads"), ("conversions", "conversions")), f"coupons[{number}].")
+    return number
 
 
 def _say_money(said: Statement, path: str, action: str, thing: Fields) -> None:

@@ -179,6 +179,7 @@ class UpPromote(Platform):
         if coupons:
             said.complete("coupons", [number for number, _ in coupons])
         for name, path in _AMOUNTS:
+            said.balance(path, body, name)
             if body.get(name) is not None:
                 said.major(path, body.get(name), self.options.currency)
                 said.put("currency", self.options.currency)
