@@ -18,10 +18,17 @@ _CREDENTIAL = re.compile(
     r"|(?=[\w+/=-]*[0-9])(?=[\w+/=-]*[A-Za-z])[\w+/=-]{24,}",
     re.IGNORECASE,
 )
-_ADDRESS = re.compile(r"[^\s@<>\"',;:()\[\]{}=]+@[^\s@<>\"',;:()\[\]{}]+")
-_ADDRESS_IN_TEXT = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+\.\w+")
+_AT = r"(?:[@\uff20]|%40|\\u0040|&#(?:64|x40);)"
+"""As it is, and as addresses in links, in JSON and in pages have it."""
+_ADDRESS = re.compile(rf"[^\s@<>\"',;:()\[\]{{}}=]+{_AT}[^\s@<>\"',;:()\[\]{{}}]+", re.IGNORECASE)
+_ADDRESS_IN_TEXT = re.compile(rf"[^\s\"'<>(),;:]+{_AT}[^\s\"'<>(),;:]+\.\w+", re.IGNORECASE)
 _PHONE = re.compile(r"\+?\d[\d ()./-]{6,}\d")
-_IN_QUOTES = re.compile(r"\"(?![a-z][a-z0-9_.]*\")[^\"]+\"")  # but names of fields
+_FIELD = r"[a-z][A-Za-z0-9_.\[\]]*"
+_IN_QUOTES = re.compile(
+    rf"\"(?!{_FIELD}\")[^\"]+\"|(?<!\w)'(?!{_FIELD}')[^']+'(?!\w)|`(?!{_FIELD}`)[^`]+`"
+    "|\u201c[^\u201d]+\u201d|\u2018[^\u2019]+\u2019|\xab[^\xbb]+\xbb|\u201e[^\u201c\u201d]+[\u201c\u201d]"
+)
+"""A value between quotes of any kind, but no name of a field."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 

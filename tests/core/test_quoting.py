@@ -17,6 +17,12 @@ from connector.core.quoting import code_of, loggable, quoted, redacted, without_
         ("key 4f3a9c0d1e2b4f3a9c0d1e2b4f3a9c0d failed", "key [secret] failed"),
         ('Property "firstname" does not exist', 'Property "firstname" does not exist'),
         ('"Ada Byron" was not one of the options', '"…" was not one of the options'),
+        ("'Ada Byron' isn't valid, `Ada Byron` isn't", '"…" isn\'t valid, "…" isn\'t'),
+        (
+            "\u201cAda\u201d, \xabAda\xbb and \u201eAda\u201c at 'requests[0].rows'",
+            '"…", "…" and "…" at \'requests[0].rows\'',
+        ),
+        ("no ada%40example.com, ada\\u0040example.com, ada&#64;example.com", "no [address], [address], [address]"),
         ("+44 20 7183 8750 is no number", "[number] is no number"),
         ("two\nlines\x1b[31m", "two lines [31m"),
         ("This account is frozen", "This account is frozen"),
@@ -44,6 +50,7 @@ def test_what_is_no_code_is_none(word: object) -> None:
     ("text", "said"),
     [
         ("Ada <ada@example.com> is refused", "Ada <[address]> is refused"),
+        ("GET /contacts/ada%40example.com says no", "GET [address] says no"),
         ("share with bot@p-1.iam.gserviceaccount.com.", "share with bot@p-1.iam.gserviceaccount.com."),
         ("the token s3cret-s3cret is old", "the token [hidden] is old"),
         ('"mary.o\'neil@mail.example.co.uk"', '"mary.o\'[address]"'),

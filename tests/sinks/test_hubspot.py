@@ -519,6 +519,21 @@ def test_an_additional_address_is_not_made_the_primary_one(
     assert len(server.records["contacts"]) == 1
 
 
+def test_an_additional_address_stays_one_when_the_answer_to_the_take_over_is_lost(
+    server: HubSpotServer, sink: HubSpotCrm
+) -> None:
+    id_ = merged(server).id
+    target = target_of(also_match=("email",))
+    server.fault_for = lambda call: Fault("reset_after") if "batch/update" in call.path else None
+    with pytest.raises(TryLater):
+        sink.write(target, [row(1)])
+    server.fault_for = lambda call: None
+    assert kinds(sink.write(target, [row(1, phone="+442071838750")])) == {"written": 1}
+    there = server.records["contacts"][id_].properties
+    assert (there["affiliate_key"], there["email"]) == ("firstpromoter:1", "customer@example.com")
+    assert there["phone"] == "+442071838750"
+
+
 def test_a_merge_is_not_undone_by_a_route_that_need_not_read(server: HubSpotServer, sink: HubSpotCrm) -> None:
     first = row(1)
     sink.write(target_of(), [first])

@@ -85,7 +85,9 @@ class Batch:
     def run(self) -> None:
         """Send everything; raises what ``Sink.write`` may raise, with the outcomes so far kept."""
         try:
-            read_first(self._api, self._plan, self._items, every=self._plan.needs_reading or not self._create)
+            read_first(
+                self._api, self._plan, self._claims, self._items, every=self._plan.needs_reading or not self._create
+            )
             items = self.outcomes.complete(self._plan, self._items) if self._create else self._known_only(self._items)
             self._take_over(new_with_two_spellings(self._plan, items))
             self._push(items)
@@ -102,7 +104,7 @@ class Batch:
             for key in self._wordless:
                 del self.outcomes[key]
             raise NeedsAction(
-                f"HubSpot refuses every row for the same reason, which names no value: {quoted(words.pop())}. Nothing "
+                f"HubSpot refuses every row for the same reason, which names no value: {words.pop()}. Nothing "
                 "was written; look at the account and at the mapping's properties, run `connector check --live`"
             )
 
@@ -238,7 +240,7 @@ class Batch:
         elif (refusal := refusal_of(self._plan, item, failure)) is not None:
             self.outcomes.refused(item, refusal)
         else:
-            said = failure.message or failure.category or "no reason given"
+            said = quoted(failure.message) or failure.category or "no reason given"
             self._wordless[item.row.key] = said
             self.outcomes.refused(item, Refusal(failure.code or "REFUSED", f"HubSpot refuses this row: {said}"))
 

@@ -30,6 +30,8 @@ class Claims:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_record: dict[tuple[str, str], str] = {}
+        self.taken_over: set[tuple[str, str]] = set()
+        """Kind and key of what was, though the answer to that may have been lost."""
 
     def claim(self, kind: str, record: str, key: str) -> bool:
         with self._lock:
@@ -88,14 +90,22 @@ def read_by_key(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> None:
             item.record, item.there = record.id, record.properties
 
 
-def read_first(api: HubSpotApi, plan: Plan, items: Sequence[Item], *, every: bool) -> None:
+def read_first(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item], *, every: bool) -> None:
     """Read the records about which something must be known before they are written; *every*: all of them."""
     moved = {
         (item.row.moved_from.lower() if plan.key == "email" else item.row.moved_from): item
         for item in items
         if item.row.moved_from is not None
     }
-    unsure = [item for item in items if every or item.row.moved_from or has_new_address(item) or lacking(plan, item)]
+    unsure = [
+        item
+        for item in items
+        if every
+        or item.row.moved_from
+        or has_new_address(item)
+        or lacking(plan, item)
+        or (item.row.last is None and (plan.kind, item.key) in claims.taken_over)
+    ]
     read_by_key(api, plan, unsure)
     old_keys = [key for key, item in moved.items() if item.there is None]
     for key, record in by_value(read(api, plan, old_keys, plan.key), plan.key).items():
@@ -179,6 +189,7 @@ def take_over(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item]
         else:
             item.record, item.there, item.is_read = other.id, other.properties, True
             item.adopted, item.matched_by = True, other.by
+            claims.taken_over.add((plan.kind, item.key))
     return [item for item in items if item.row.key not in others]
 
 
