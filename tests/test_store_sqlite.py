@@ -128,14 +128,22 @@ def test_a_file_that_is_taken_away_is_noticed_and_none_is_made_in_its_place(stor
     assert [stored.event.key for stored in store.read_events(0, 10)] == [event(1).key, event(3).key]
 
 
-def test_a_log_that_is_taken_away_is_noticed_before_anything_is_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["wal", "shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_that_is_taken_away_is_noticed_before_anything_is_acknowledged(
+    tmp_path: Path, ending: str, replaced: bool
+) -> None:
     store = store_at(tmp_path)
     store.append([event(n) for n in range(50)])
-    (tmp_path / "c.db-wal").unlink()
+    taken = tmp_path / f"c.db-{ending}"
+    content = taken.read_bytes()
+    taken.rename(tmp_path / "elsewhere")
+    if replaced:
+        taken.write_bytes(content)
     for _ in range(2):
-        with pytest.raises(StoreUnavailable, match=r"c\.db-wal: the file was moved.*start again"):
+        with pytest.raises(StoreUnavailable, match=rf"c\.db-{ending}: the file was moved.*start again"):
             store.append([event(99)])
-        with pytest.raises(StoreUnavailable, match=r"c\.db-wal"):
+        with pytest.raises(StoreUnavailable, match=rf"c\.db-{ending}"):
             store.status()
     copy = tmp_path / "after a kill"
     copy.mkdir()
@@ -147,7 +155,7 @@ def test_a_log_that_is_taken_away_is_noticed_before_anything_is_acknowledged(tmp
         again.close()
 
 
-@pytest.mark.parametrize("name", ["f.db", "f.db-wal"])
+@pytest.mark.parametrize("name", ["f.db", "f.db-wal", "f.db-shm"])
 def test_what_is_committed_while_the_file_is_taken_away_is_not_acknowledged(tmp_path: Path, name: str) -> None:
     engine = Sqlite(tmp_path / "f.db")
     with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"), engine.writing() as sql:  # noqa: PT012

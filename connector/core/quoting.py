@@ -75,4 +75,4 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 def loggable(key: str) -> str:
     """An event's key as logs may show it: a hash where it holds an address."""
-    return f"#{blake2b(key.encode('utf-8', 'replace'), digest_size=8).hexdigest()}" if "@" in key else key
+    return f"#{blake2b(key.encode('utf-8', 'replace'), digest_size=8).hexdigest()}" if re.search(_AT, key, re.IGNORECASE) else key

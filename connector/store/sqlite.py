@@ -44,14 +44,17 @@ class Sqlite:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._path, self._log = path, path.with_name(f"{path.name}-wal")
+        self._path = path
         self._uri = f"{path.absolute().as_uri()}?mode=rw"  # where the file was taken away, no other one is made
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._closed = False
         # Open for as long as the store is: SQLite takes the log away when the last connection is closed.
         self._anchor = self._first()
-        self._file, self._log_file = _identity(path), _identity(self._log)
+        self._file = _identity(path)
+        # Without the second, another process and this one would not see each other's locks.
+        beside = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+        self._beside = {each: _identity(each) for each in beside}
 
     def _first(self) -> sqlite3.Connection:
         try:
@@ -154,19 +157,21 @@ class Sqlite:
             raise StoreUnavailable(f"{self._path.name}: {error}") from error
 
     def _check_place(self) -> None:
-        """Refuse when the file or its log is no longer where it was: what is written into one that was moved or
-        deleted is lost, and SQLite does not notice."""
+        """Refuse when the file, its log or the log's index is no longer where it was: what is written into one that was
+        moved or deleted is lost, and SQLite does not notice."""
         if _identity(self._path) != self._file:
             raise StoreUnavailable(
                 f"{self._path}: the file was moved, deleted or replaced while in use; put it back, or start again"
             )
-        if _identity(self._log) != self._log_file:
+        for beside, identity in self._beside.items():
+            if _identity(beside) == identity:
+                continue
             # The anchor still has the log open: what was acknowledged before goes into the main file.
             with suppress(sqlite3.Error):
                 self._anchor.execute("PRAGMA wal_checkpoint(FULL)")
             raise StoreUnavailable(
-                f"{self._log}: the file was moved, deleted or replaced while in use; start again, and never delete it: "
-                "it holds what was committed last"
+                f"{beside}: the file was moved, deleted or replaced while in use; start again, and never delete it: "
+                "it is a part of the database"
             )
 
     def compare_clocks(self) -> None:

@@ -72,4 +72,5 @@ def test_the_errors_that_are_kept_and_shown_carry_no_address() -> None:
 def test_a_key_that_is_an_address_is_logged_as_a_hash() -> None:
     assert loggable("promoter_signed_up:7") == "promoter_signed_up:7"
     assert "ada" not in loggable("promoter_signed_up:ada@example.com")
+    assert "ada" not in loggable("promoter_signed_up:ada%40example.com")
     assert loggable("a:ada@example.com") != loggable("a:eve@example.com")
