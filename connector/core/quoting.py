@@ -20,6 +20,7 @@ _CREDENTIAL = re.compile(
 )
 _AT = r"(?:[@\uff20]|%40|\\u0040|&#(?:64|x40);)"
 """As it is, and as addresses in links, in JSON and in pages have it."""
+_AT_ALONE = re.compile(_AT, re.IGNORECASE)
 _ADDRESS = re.compile(rf"[^\s@<>\"',;:()\[\]{{}}=]+{_AT}[^\s@<>\"',;:()\[\]{{}}]+", re.IGNORECASE)
 _ADDRESS_IN_TEXT = re.compile(rf"[^\s\"'<>(),;:]+{_AT}[^\s\"'<>(),;:]+\.\w+", re.IGNORECASE)
 _PHONE = re.compile(r"\+?\d[\d ()./-]{6,}\d")
@@ -75,4 +76,6 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 def loggable(key: str) -> str:
     """An event's key as logs may show it: a hash where it holds an address."""
-    return f"#{blake2b(key.encode('utf-8', 'replace'), digest_size=8).hexdigest()}" if re.search(_AT, key, re.IGNORECASE) else key
+    if not _AT_ALONE.search(key):
+        return key
+    return f"#{blake2b(key.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
