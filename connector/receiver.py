@@ -28,7 +28,7 @@ from connector.core.source import Event, InboundRequest, NoEvent, Source, accept
 from connector.faults import describe
 
 _log = logs.get("receiver")
-_GZIP, _ZLIB, _EITHER_HEADER = b"\x1f\x8b", b"\x78", 32  # how such data begins; zlib's flag to take either
+_GZIP, _EITHER_HEADER = b"\x1f\x8b", 32  # how such data begins; zlib's flag to take either header
 _MOST_MEMBERS: Final = 64  # of gzip, one after the other: opening each copies what is behind it
 _encode: Final = msgspec.json.encode
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
@@ -302,13 +302,18 @@ def _settle(tickets: Sequence[_Ticket], error: Exception | None) -> None:
             ticket.set_result(error)
 
 
+def _is_zlib(body: bytes) -> bool:
+    """Whether *body* has zlib's header (RFC 1950), whatever the size of its window."""
+    return len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
+
+
 def _decompressed(body: bytes, label: bytes, most_bytes: int) -> bytes:
     """*body* without gzip or deflate; as it is where it is not compressed, whatever its *label* says.
 
     Raises:
         _Refusal: it would be longer than *most_bytes*.
     """
-    if body[:2] == _GZIP or body[:1] == _ZLIB:  # no JSON begins like that
+    if body[:2] == _GZIP or _is_zlib(body):  # no JSON begins like that
         window = zlib.MAX_WBITS + _EITHER_HEADER
     elif label.strip().lower() == b"deflate":
         window = -zlib.MAX_WBITS  # without a header, as some send it

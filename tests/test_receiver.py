@@ -242,9 +242,13 @@ def test_the_limit_counts_what_arrives_without_a_content_length(client: httpx2.C
     assert answer.status_code == (202 if largest <= 2000 else 413)
 
 
-def _raw_deflate(body: bytes) -> bytes:
-    engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+def _deflate(body: bytes, window: int) -> bytes:
+    engine = zlib.compressobj(wbits=window)
     return engine.compress(body) + engine.flush()
+
+
+def _raw_deflate(body: bytes) -> bytes:
+    return _deflate(body, -zlib.MAX_WBITS)
 
 
 labels: list[tuple[dict[str, str], Callable[[bytes], bytes]]] = [
@@ -271,6 +275,7 @@ labels: list[tuple[dict[str, str], Callable[[bytes], bytes]]] = [
     ({}, lambda body: gzip.compress(body) + bytes(8)),
     ({"content-encoding": "deflate"}, zlib.compress),
     ({"content-encoding": "deflate"}, _raw_deflate),
+    ({"content-encoding": "deflate"}, lambda body: _deflate(body, 9)),
 ]
 
 

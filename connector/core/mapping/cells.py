@@ -245,7 +245,7 @@ def _phone(text: str, region: str) -> str:
     import phonenumbers
 
     code = country_code(region) if region else None
-    text = _INTERNATIONAL_PREFIX.sub("+", text)
+    text = _INTERNATIONAL_PREFIX.sub("+", phonenumbers.normalize_digits_only(text, keep_non_digits=True))
     try:
         number = phonenumbers.parse(text, code)
     except phonenumbers.NumberParseException as error:

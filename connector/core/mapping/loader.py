@@ -244,10 +244,10 @@ def _warn_unless_unique(reading: Reading, key: Column | None, source_names: Sequ
     steps = [step if isinstance(step, str) else next(iter(step), "") for step in field.get("then") or ()]
     changed = "map" in field or not _KEEPS_VALUES_APART.issuperset(steps)
     at: Path = ("key", "field")
-    if reading.for_each is not None and not (names_affiliate and not changed):
-        item = "item" if reading.for_each == "labels" else "item.id"
+    item = "item" if reading.for_each == "labels" else "item.id"
+    if reading.for_each is not None and not (names_affiliate and item in key.paths and not changed):
         advice = f'template = "{{id}}/{{{item}}}" is unique'
-        reading.warn(at, f'"{key.name}" need not be unique: entries of two affiliates may have one key; {advice}')
+        reading.warn(at, f'"{key.name}" need not be unique: two entries may have one key; {advice}')
     elif not names_affiliate or first_counts or changed:
         only = "of two affiliates with one key, only the first is written"
         reading.warn(at, f'"{key.name}" need not be unique: {only}; "id" is unique')

@@ -244,6 +244,7 @@ def test_an_address_keeps_the_platforms_spelling_and_loses_what_nobody_sees(writ
         "00-44-20-7183-8750",
         "+44\u00a020\u202f7183\u20118750",
         "0\u200b044 20 7183 8750",
+        "\uff10\uff10\uff14\uff14 20 7183 8750",
     ],
 )
 @pytest.mark.parametrize("country", ["GB", "United\u00a0Kingdom"])

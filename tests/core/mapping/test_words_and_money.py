@@ -101,6 +101,7 @@ def test_a_condition_from_before_still_loads() -> None:
         ('"ID" = { template = "{first_name} {last_name}" }', ""),
         ('"ID" = "item.email"', 'for_each = "users"\n'),
         ('"ID" = "item.id"', 'for_each = "users"\n'),
+        ('"ID" = { template = "{id}/{item.email}" }', 'for_each = "users"\n'),
         ('"ID" = { template = "{email}/{item}" }', 'for_each = "labels"\n'),
     ],
 )
