@@ -151,6 +151,15 @@ def id_text(value: object) -> str | None:
     return key_text(value)
 
 
+def word(value: object) -> str | None:
+    """An event's type or id as text: short and printable, since it travels into logs and keys."""
+    if not isinstance(value, str):
+        number = amount(value)
+        value = str(number) if type(number) is int else ""
+    said = visible(value)
+    return said if 0 < len(said) <= _LONGEST_ID and said.isprintable() else None
+
+
 def micros_of_time(value: object, zone: tzinfo = UTC) -> int | None:
     """A time as microseconds of Unix time, however it is written; None for what is none, or not after 1970 began.
 

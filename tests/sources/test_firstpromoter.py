@@ -672,6 +672,11 @@ def test_an_envelope_without_id_or_type_is_unreadable(body: Body) -> None:
         source().accept(request(body))
 
 
+def test_an_id_and_a_type_are_read_however_they_are_written() -> None:
+    event = source().accept(request(v1("\u200b lead_signup\u00a0", 12.0, {})))
+    assert (event.topic, event.key) == ("lead_signup", "lead_signup:12")
+
+
 @pytest.mark.parametrize(
     ("at", "micros"),
     [

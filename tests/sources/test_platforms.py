@@ -465,6 +465,23 @@ def test_a_partnership_of_partnerstack() -> None:
         PartnerStack("p", PartnerStack.Options(type="partnerstack", token=TOKEN)).listing()
 
 
+@pytest.mark.parametrize("name", ["rewardful", "dub", "tolt", "partnerstack"])
+def test_the_type_of_an_event_is_short_and_printable(name: str) -> None:
+    # It is a key in the store and a word in the log: PostgreSQL takes neither NUL nor thousands of characters there.
+    bodies = {"rewardful": "event.type", "dub": "event", "tolt": "type", "partnerstack": "event"}
+
+    def with_type(kind: str) -> Body:
+        if name == "rewardful":
+            return rewardful(kind, rewardful_affiliate())
+        sample: Body = dub("", dub_partner()) if name == "dub" else {"data": {}, "id": 1}
+        return sample | {bodies[name]: kind}
+
+    assert build(name).accept(request(with_type(" a.b\u0000\u200b "))).topic == "a.b"
+    for wrong in ("x" * 101, "a\nb"):
+        with pytest.raises(Unreadable):
+            build(name).accept(request(with_type(wrong)))
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_unknown_word_for_the_status_is_unknown_with_the_platforms_word(name: str) -> None:
     if name == "partnerstack":

@@ -14,7 +14,7 @@ from typing import ClassVar
 from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text, word
 from connector.core.platform import Platform
 from connector.core.source import Event, InboundRequest
 from connector.core.statement import Statement, currency_code
@@ -84,7 +84,7 @@ class Dub(Platform):
         """See ``Source``: the body is ``{"id", "event", "data": {…}}``."""
         self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
-        topic, number = text(value.get("event")), id_text(value.get("id"))
+        topic, number = word(value.get("event")), id_text(value.get("id"))
         if topic is None or number is None or part(value, "data") is None:
             raise Unreadable('the body is not {"id": …, "event": …, "data": {…}}')
         at = stamp(micros_of_time(value.get("createdAt")), request.received_at)

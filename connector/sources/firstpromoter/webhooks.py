@@ -12,7 +12,7 @@ from typing import ClassVar
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, key_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, key_text, micros_of_time, no_fields, part, parts, stamp, text, word
 from connector.core.platform import Platform
 from connector.core.platform_api import ApiOptions, Listing
 from connector.core.source import Event, InboundRequest, SourceOptions
@@ -62,7 +62,7 @@ class FirstPromoter(Platform):
             promoter = value["data"].get("promoter")
             if type(promoter) is dict and "cust_id" not in promoter:
                 form = ":short"
-        number, topic = _word(number), _word(topic)
+        number, topic = word(number), word(topic)
         if number is None or topic is None:
             raise Unreadable("the event has no id or no type")
         # The type belongs to the key. v1 sends one event under two names with one id, and the merge absorbs the second;
@@ -218,12 +218,3 @@ class FirstPromoter(Platform):
         is_new = step in ("accepted", "created") or "state" in (part(body, "changes") or no_fields)
         if is_new and isinstance(state, str) and status_of(state) == "active":
             said.accepted(place)
-
-
-def _word(value: object) -> str | None:
-    """An id or a type as text: short and printable, since it travels into logs and keys."""
-    if isinstance(value, int) and value is not True and value is not False:
-        value = str(value)
-    if isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable():
-        return value
-    return None

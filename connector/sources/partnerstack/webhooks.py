@@ -16,7 +16,7 @@ from hashlib import blake2b
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, id_text, micros_of, part, text
+from connector.core.lenient import Fields, id_text, micros_of, part, text, word
 from connector.core.platform import Platform
 from connector.core.platform_api import Listing, NotReadable
 from connector.core.source import Event, InboundRequest, SourceOptions
@@ -46,7 +46,7 @@ class PartnerStack(Platform):
         """See ``Source``."""
         self.credentials.vouch(request)
         value, body = open_body(request.body)
-        topic = text(value.get("event")) or _topic_of(value)
+        topic = word(value.get("event")) or _topic_of(value)
         if topic is None:
             raise Unreadable('the body is neither {"event": …, …} nor a partnership or an agreement')
         at = micros_of(request.received_at)

@@ -12,7 +12,7 @@ from typing import ClassVar
 from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text, word
 from connector.core.platform import Platform
 from connector.core.source import Event, InboundRequest
 from connector.core.statement import Statement, currency_code
@@ -52,7 +52,7 @@ class Rewardful(Platform):
         self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
         event = part(value, "event") or no_fields
-        topic, number = text(event.get("type")), id_text(event.get("id"))
+        topic, number = word(event.get("type")), id_text(event.get("id"))
         if topic is None or number is None or part(value, "object") is None:
             raise Unreadable('the body is not {"object": {…}, "event": {"id": …, "type": …}}')
         at = stamp(micros_of_time(event.get("created_at")), request.received_at)

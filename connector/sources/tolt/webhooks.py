@@ -17,7 +17,7 @@ from pydantic import model_validator
 from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text
+from connector.core.lenient import Fields, id_text, micros_of_time, no_fields, part, parts, stamp, text, word
 from connector.core.platform import Platform
 from connector.core.platform_api import ApiOptions
 from connector.core.source import Event, InboundRequest, SourceOptions
@@ -66,7 +66,7 @@ class Tolt(Platform):
         """See ``Source``: the body is ``{"type", "data": {…}, "timestamp"}``."""
         self.credentials.vouch(request)
         value, body = open_body(request.body, SECRETS)
-        topic, data = text(value.get("type")), part(value, "data")
+        topic, data = word(value.get("type")), part(value, "data")
         if topic is None or data is None:
             raise Unreadable('the body is not {"type": …, "data": {…}, "timestamp": …}')
         # svix-id is the same over all tries of one event. Without the header (a body that was sent by hand) the body
