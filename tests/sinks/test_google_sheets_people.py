@@ -91,6 +91,31 @@ def test_rows_that_are_prepared_with_formulas_and_tick_boxes_are_taken(file: She
     assert file.book.seen("Summary")[0][0] == 84
 
 
+def test_prepared_rows_are_taken_one_by_one_too_and_a_row_beyond_them_is_inserted(file: SheetsFile) -> None:
+    tab = file.book.add("Affiliates", [[*heads, "Twice", "Called"]])
+    for row in range(1, 4):
+        tab.put(row, 5, f"=SUM(E{row + 1}:E{row + 1})")
+        tab.put(row, 6, False)
+    tab.put(4, 3, "TOTAL")
+    tab.put(4, 4, "=SUM(E2:E4)")
+    write(file, 41, 42, 43, 44)
+    assert first_column(tab, 5)[1:] == [f"firstpromoter:{number}" for number in (41, 42, 43, 44)]
+    assert [line[5:7] for line in file.book.seen("Affiliates")[1:4]] == [[41.5, False], [42.5, False], [43.5, False]]
+    assert tab.value(5, 3) == "TOTAL"
+
+
+def test_a_new_row_takes_the_prepared_one_when_another_changes_with_it(file: SheetsFile) -> None:
+    tab = file.book.add("Affiliates", [[*heads, "Called"]])
+    for row in range(1, 30):
+        tab.put(row, 5, False)
+    sink = file.sink()
+    for rows in ([affiliate(41)], [replace(affiliate(41, "7"), last=affiliate(41).cells), affiliate(42)]):
+        sink.write(target(file), rows)
+    assert [line[:1] + line[4:6] for line in tab.grid(4)[1:]] == [
+        ["firstpromoter:41", 7, False], ["firstpromoter:42", 42.5, False], [None, None, False],
+    ]  # fmt: skip
+
+
 def test_many_first_rows_at_once_begin_right_below_the_header(file: SheetsFile) -> None:
     file.book.add("Affiliates", [heads], rows=100)
     file.book.add("Summary", [["=SUM(Affiliates!E2:E)"], ["=Affiliates!A3"]])

@@ -574,6 +574,14 @@ def test_an_excel_table_grows_above_its_totals_row(harness: XlsxHarness) -> None
         assert (table.ref, table.autoFilter.ref, table.totalsRowCount) == ("A1:C5", "A1:C4", 1)
 
 
+def test_a_totals_row_that_counts_the_keys_needs_no_result(harness: XlsxHarness) -> None:
+    book = save_people(harness, [["Key", "Name"], ["a:1", "Ada"], ["=SUBTOTAL(103,T[Key])", None]])
+    book.active.add_table(Table(displayName="T", ref="A1:B3", totalsRowCount=1, autoFilter=AutoFilter(ref="A1:B2")))
+    book.save(harness.path)
+    harness.sink().write(harness.target(name_only), [promises.row("a:2", Name="Bob")])
+    assert values(harness)[1:] == [["a:1", "Ada"], ["a:2", "Bob"], ["=SUBTOTAL(103,T[Key])", None]]
+
+
 def test_a_table_does_not_lose_its_last_row(harness: XlsxHarness) -> None:
     book = save_people(harness, [["Key", "Name"], ["a:1", "Ada"], ["Total", "=COUNTA(T[Name])"]])
     book.active.add_table(Table(displayName="T", ref="A1:B3", totalsRowCount=1, autoFilter=AutoFilter(ref="A1:B2")))

@@ -86,8 +86,9 @@ class XlsxTable:
         if self._target.key in found:
             # Below a blank cell, it is not a key but a note of people.
             needed += takewhile(lambda cell: cell.value is not None, self._cells_below_header(found[self._target.key]))
+        totals = total_rows(self._sheet)
         for cell in needed:
-            if self._file.shown(cell) == "":
+            if cell.row not in totals and self._file.shown(cell) == "":
                 raise NeedsAction(
                     f"the cell {cell.coordinate} of the tab {self._sheet.title} is computed, and the file does not say "
                     "what it shows: open the file in Excel and save it, or type its text; nothing was changed."

@@ -143,11 +143,12 @@ class Flush(Preparing):
     # ------------------------------------------------------------ batches
 
     def _lock_step(self, snapshot: Snapshot, layout: Layout, places: Sequence[int], last: int, grow: int = 0) -> Step:
-        """Lock as many of *places* as one batch may; show the *last* row too: new rows are to look like it."""
+        """Lock as many of *places* as one batch may; show the *last* row too, which new rows are to look
+        like, and the one below, which may be prepared for them."""
         most = min(self.limits.tagged_rows, (self.limits.batch_bytes - 2_000) // guards.TAG_BYTES)
         step = batches.lock(snapshot, layout, places[:most], nonce=new_nonce(), new_id=new_id, grow=grow)
         if not self.route.is_big:
-            step.shows.add(last)
+            step.shows |= {last, min(last + 1, snapshot.row_count - 1)}
         return step
 
     def send(self, snapshot: Snapshot, layout: Layout, step: Step, *, whole: bool = False) -> Snapshot:

@@ -2,7 +2,8 @@
 
 Pure. An insert right below the header pushes down what people prepared for the first rows (``=SUM(E2:E)`` begins at
 row 3 then), so while none of our rows is there, new ones take the blank rows below the header. Later ones are inserted:
-nothing that a person types in that second is written over. Where a protected range forbids inserting, and where the
+nothing that a person types in that second is written over. Where people have prepared rows with formulas or tick boxes,
+these are taken. Where a protected range forbids inserting, and where the
 file has no cells left, they take blank rows, too.
 """
 
@@ -378,6 +379,8 @@ def place_new_rows(plan: Plan, snapshot: Snapshot, key: str, *, first_rows: int,
         table.fill(table.blank_rows(grow=max(0, fits - 1)), len(plan.appends))
     elif plan.last == plan.layout.header:
         table.fill(table.first_rows(), min(first_rows, len(plan.appends)))
+    else:
+        table.fill(table.prepared_rows(), len(plan.appends))
     plan.insert_at = _beyond_merges(snapshot, max([plan.last, *table.filled]) + 1)
     # Rows can be inserted before a row only: below the last one a row more is needed.
     fits -= plan.insert_at >= snapshot.row_count
@@ -447,6 +450,14 @@ class _Table:
         for row in range(first, self._snapshot.row_count):
             below = row + 1 == self._snapshot.row_count or self._snapshot.is_blank(row + 1, self._managed)
             if not self._is_free(row) or not (row == first or below):
+                return
+            yield row
+
+    def prepared_rows(self) -> Iterator[int]:
+        """The rows right below our last one in which people have prepared formulas and tick boxes for new rows: an
+        inserted row would have none of them."""
+        for row in range(self._plan.last + 1, self._snapshot.row_count):
+            if not (self._snapshot.line(row) and self._is_free(row)):
                 return
             yield row
 

@@ -226,13 +226,21 @@ class Reading:
         return self._parts(sheet_id, {self._header_row}, {"metadataKey": table.COLUMN_KEY})
 
     def read_keys(self, sheet_id: int, last: Whereabouts | None) -> Snapshot:
-        """Header row, keys, and the row that new ones are to look like: enough to see which rows to lock. 1 call.
+        """Header row, keys, the row that new ones are to look like and the one below: enough to see which to lock.
+
+        1 call; 2 where people have prepared rows for new records.
 
         Raises:
             Rejected: the tab is gone.
         """
-        rows = {self._header_row} if last is None else {*last.frame.headers, last.last_row}
-        return self._parts(sheet_id, rows, {"metadataKey": table.COLUMN_KEY, "metadataValue": self.target.key})
+        key = {"metadataKey": table.COLUMN_KEY, "metadataValue": self.target.key}
+        if last is None:
+            return self._parts(sheet_id, {self._header_row}, key)
+        below = last.last_row + 1
+        rows = {*last.frame.headers, last.last_row, min(below, last.frame.row_count - 1)}
+        snapshot = self._parts(sheet_id, rows, key)
+        is_prepared = bool(snapshot.line(below)) and snapshot.is_blank(below, self.layout(snapshot).columns.values())
+        return self.read_all(sheet_id) if is_prepared and not self.route.is_big and not snapshot.is_whole else snapshot
 
     @property
     def _header_row(self) -> int:
