@@ -480,6 +480,12 @@ def test_signs_inside_an_address_or_a_code_go_and_inside_a_name_they_stay() -> N
     assert [got[path] for path in ("email", "ref_id", "first_name")] == ["ada@example.com", "ada", name]
 
 
+def test_control_characters_are_no_part_of_any_text() -> None:
+    profile = {"company_name": "Ana\u0000lytical\u0007 Engines\u009f"}
+    got = record(v1("lead_signup", {"promoter": promoter(status="we\u0000ird", profile=profile)}))
+    assert (got["company"], got["source_status"]) == ("Analytical Engines", "weird")
+
+
 def test_a_country_has_plain_spaces() -> None:
     got = record(v1("promoter_signed_up", {"promoter": promoter(profile={"country": "United\u00a0\u200bKingdom"})}))
     assert got["country"] == "United Kingdom"

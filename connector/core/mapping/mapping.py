@@ -21,6 +21,8 @@ from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, ColumnType, Row
 from connector.core.sink import Target, TargetOptions
 
+_LONGEST_KEY = 500  # characters; PostgreSQL has an index of keys, which takes 2,700 bytes
+
 
 class Unshaped(Struct, frozen=True):
     """A value that does not fit its field, with ``on_error = "dead_letter"``: its row is not in the evaluation's rows.
@@ -266,6 +268,8 @@ class Mapping(Struct, frozen=True):
         key = canonical_key(key_cell)
         if not key:
             return f"no value for the key, {self.key}"
+        if len(key) > _LONGEST_KEY:
+            return self._key_field.unshaped("", Unfit(f"the key has {len(key)} characters, at most {_LONGEST_KEY} do"))
         if removed and self.options.removed_records == "delete":
             return Row(record.id, key, {self.key: key_cell}, remove=True)
         cells: dict[str, Cell] = {}

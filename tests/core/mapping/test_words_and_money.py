@@ -127,5 +127,12 @@ def test_a_key_that_names_the_affiliate_is_unique(key: str, top: str) -> None:
     assert mapping("", key=key, top=top).warnings == ()
 
 
+def test_a_key_that_no_index_takes_costs_its_own_row_only() -> None:
+    loaded = mapping("", key='"ID" = "company"')
+    assert len(loaded.evaluate(record(company="x" * 500)).rows) == 1
+    (problem,) = loaded.evaluate(record(company="x" * 501)).problems
+    assert "501 characters" in problem.reason
+
+
 def test_the_platforms_id_is_unique_where_there_is_one_source() -> None:
     assert mapping("", key='"ID" = "affiliate_id"', source_names=("everflow",)).warnings == ()
