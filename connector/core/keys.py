@@ -42,6 +42,12 @@ def has_form_of(keys: Iterable[str]) -> Callable[[str], bool]:
     return lambda text: any(form is not None and form.fullmatch(text) for form in known)
 
 
+def is_of_row(formula: str, row: int) -> bool:
+    """Whether a formula is about the row that it is in (counted from 1), as people prepare them for new rows; a sum of
+    the rows above is not."""
+    return re.search(rf"(?<![0-9]){row}(?![0-9])|\bROW\(\)", formula) is not None
+
+
 def text_of(value: Any) -> str:
     """Any value as the text that people are shown: true, 12, 307.00, 2026-11-20, a list with commas."""
     if isinstance(value, str):

@@ -116,6 +116,14 @@ def test_a_new_row_takes_the_prepared_one_when_another_changes_with_it(file: She
     ]  # fmt: skip
 
 
+def test_a_sum_without_a_word_beside_it_is_no_prepared_row(file: SheetsFile) -> None:
+    tab = file.book.add("Affiliates", [[*heads, "Mine"], ["firstpromoter:9", None, None, None, 1, 5]])
+    tab.put(2, 5, "=SUM(F2:F2)")
+    write(file, 41, 42)
+    assert first_column(tab, 5)[1:] == ["firstpromoter:9", "firstpromoter:41", "firstpromoter:42", None]
+    assert file.book.seen("Affiliates")[4][5] == 5
+
+
 def test_many_first_rows_at_once_begin_right_below_the_header(file: SheetsFile) -> None:
     file.book.add("Affiliates", [heads], rows=100)
     file.book.add("Summary", [["=SUM(Affiliates!E2:E)"], ["=Affiliates!A3"]])

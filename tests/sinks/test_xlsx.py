@@ -574,6 +574,24 @@ def test_an_excel_table_grows_above_its_totals_row(harness: XlsxHarness) -> None
         assert (table.ref, table.autoFilter.ref, table.totalsRowCount) == ("A1:C5", "A1:C4", 1)
 
 
+def test_rows_that_are_prepared_with_formulas_and_false_are_taken(harness: XlsxHarness) -> None:
+    prepared = [[None, None, None, f"=C{row}*2", False] for row in (2, 3)]
+    book = save_people(
+        harness, [["Key", "Name", "Balance", "Twice", "Called"], *prepared, [None, "TOTAL", "=SUM(C2:C3)"]]
+    )
+    book.create_sheet("Summary")["A1"] = "=SUM(Affiliates!C2:C100)"
+    book.save(harness.path)
+    for number in (41, 42, 43):
+        harness.sink().write(harness.target(balance), [promises.row(f"a:{number}", Name="Ada", Balance=number)])
+    assert values(harness)[1:] == [
+        ["a:41", "Ada", 41, "=C2*2", False],
+        ["a:42", "Ada", 42, "=C3*2", False],
+        ["a:43", "Ada", 43, None, None],
+        [None, "TOTAL", "=SUM(C2:C4)", None, None],
+    ]
+    assert harness.book()["Summary"]["A1"].value == "=SUM(Affiliates!C2:C101)"
+
+
 def test_a_totals_row_that_counts_the_keys_needs_no_result(harness: XlsxHarness) -> None:
     book = save_people(harness, [["Key", "Name"], ["a:1", "Ada"], ["=SUBTOTAL(103,T[Key])", None]])
     book.active.add_table(Table(displayName="T", ref="A1:B3", totalsRowCount=1, autoFilter=AutoFilter(ref="A1:B2")))

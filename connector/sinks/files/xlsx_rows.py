@@ -16,6 +16,8 @@ from openpyxl.formatting.formatting import ConditionalFormattingList
 from openpyxl.worksheet.cell_range import CellRange, MultiCellRange
 from openpyxl.worksheet.formula import ArrayFormula
 
+from connector.core.keys import is_of_row
+
 _LAST_ROW_OF_EXCEL = 1_048_576
 
 _Span = tuple[int, int]
@@ -82,7 +84,7 @@ def add_rows(book: Any, sheet: Any, *, header: int, last: int, count: int) -> in
     inside = replace(move, grows=False)
     _move_ranges(sheet, move, inside)
     # A formula in a row of the table speaks of the rows that it names; one outside, of the table up to its end.
-    _move_formulas(book, sheet, move, inside, rows=range(header + 1, last + 1))
+    _move_formulas(book, sheet, move, inside, rows=range(header + 1, last + count + 1 - inserted))
     return inserted
 
 
@@ -119,12 +121,18 @@ def total_rows(sheet: Any) -> set[int]:
 
 
 def _first_used_row(sheet: Any, start: int) -> int | None:
-    """The first row from *start* that holds something."""
+    """The first row from *start* that holds something but what people prepare for new rows: formulas about their row,
+    and FALSE."""
     totals = total_rows(sheet)
     for number, values in enumerate(sheet.iter_rows(min_row=start, values_only=True), start=start):
-        if number in totals or any(value not in (None, "") for value in values):
+        if number in totals or not all(_is_prepared(value, number) for value in values):
             return number
     return None
+
+
+def _is_prepared(value: Any, row: int) -> bool:
+    is_formula = isinstance(value, str) and value.startswith("=")
+    return value in (None, "") or value is False or (is_formula and is_of_row(value, row))
 
 
 # ---------------------------------------------------------------- cells and rows

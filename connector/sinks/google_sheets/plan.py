@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from connector.core.errors import NeedsAction
-from connector.core.keys import tidy
+from connector.core.keys import is_of_row, tidy
 from connector.core.overwrite import decide
 from connector.core.row import Column, Row
 from connector.core.sink import Outcome
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.places import letters, place_words
 from connector.sinks.google_sheets.snapshot import (
+    Formula,
     Protection,
     Rect,
     Snapshot,
@@ -457,7 +458,9 @@ class _Table:
         """The rows right below our last one in which people have prepared formulas and tick boxes for new rows: an
         inserted row would have none of them."""
         for row in range(self._plan.last + 1, self._snapshot.row_count):
-            if not (self._snapshot.line(row) and self._is_free(row)):
+            line = self._snapshot.line(row)
+            formulas = (value.text for value in line.values() if isinstance(value, Formula))
+            if not line or not self._is_free(row) or not all(is_of_row(text, row + 1) for text in formulas):
                 return
             yield row
 
