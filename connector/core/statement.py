@@ -6,6 +6,7 @@ every fact carries the event's time and the source's rank.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ Table = Sequence[tuple[str, str]]
 """(name in the body, path of the record): which field goes where; the last one that says something wins."""
 
 _MOST_DECIMALS = 12
+_GROUPED = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]{1,3}")  # "1,307.00" can mean one number only
 _MOST_MONEY = 10**20
 
 
@@ -85,6 +87,8 @@ class Statement:
 
     def major(self, path: str, value: object, currency: str) -> None:
         """An amount in main units of *currency*, as a number or as text; as exact decimal text, cents included."""
+        if isinstance(value, str) and _GROUPED.fullmatch(value.strip()):
+            value = value.replace(",", "")
         number = amount(value)
         if number is not None and -_MOST_MONEY < number < _MOST_MONEY:
             digits = format(number, "f") if isinstance(number, Decimal) else str(number)

@@ -434,6 +434,14 @@ def test_an_amount_of_uppromote_that_is_there_and_empty_is_zero(nothing: object)
         assert told(key, facts)["balances"]["current"]["cash"] == "0.00"
 
 
+@pytest.mark.parametrize(
+    ("written", "amount"), [("1,307.00", "1307.00"), ("-12,345,678.5", "-12345678.50"), (307, "307.00")]
+)
+def test_an_amount_of_uppromote_may_have_its_thousands_apart(written: object, amount: str) -> None:
+    got = record("uppromote", (uppromote_affiliate(paid_amount=written), "topic=affiliate.new"))
+    assert got["balances"]["paid"]["cash"] == amount
+
+
 def test_each_event_of_uppromote_has_a_url_of_its_own_and_the_shape_decides_what_it_says() -> None:
     assert set(UpPromote.topics) == set(TOPICS)
     changed = {"affiliate_id": 41, "previous_status": "active", "current_status": "inactive"}
