@@ -504,6 +504,17 @@ def test_an_unknown_word_for_the_status_is_unknown_with_the_platforms_word(name:
     assert (got["status"], got["source_status"]) == ("unknown", "Dormant")
 
 
+def test_what_a_commission_lacks_is_not_read_off_the_one_before() -> None:
+    def commission(amount: object, at: str, **more: object) -> Body:
+        return tolt("commission.created", {"id": at, "partner_id": "part_1", "amount": amount} | more, at=at)
+
+    first = commission("980", "2026-02-01T10:00:00Z", currency="usd", status="paid")
+    for later in (commission("NaN", "2026-02-02T10:00:00Z", currency="eur"), commission("5", "2026-02-02T10:00:00Z")):
+        got = record("tolt", (later, ""), (first, ""))["last_reward"]
+        assert "amount" not in got
+        assert got.get("currency") in (None, "EUR")
+
+
 def test_an_invited_partner_of_dub_is_invited() -> None:
     assert record("dub", (dub("partner.enrolled", dub_partner(status="invited")), ""))["status"] == "invited"
 
