@@ -965,7 +965,7 @@ def test_a_refusal_that_does_not_say_what_was_refused_is_no_proof(file: SheetsFi
     assert [row["ID"] for row in file.table()] == ["a:1"]
     file.host.notes.clear()
     file.server.faults.extend([None, Fault("status", oops), Fault("status", oops)])
-    with pytest.raises(NeedsAction, match="refuses both"):
+    with pytest.raises(NeedsAction, match=r"refuses to write into this spreadsheet: No\."):
         file.sink().write(file.target(), [record("a:2")])
     assert [row["ID"] for row in file.table()] == ["a:1"]
 

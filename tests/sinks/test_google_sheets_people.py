@@ -454,6 +454,32 @@ def test_where_google_refuses_every_row_it_is_not_asked_for_each(file: SheetsFil
     assert len(file.calls_of(refused)) < 100
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "This operation is not supported for this document",
+            r"not supported for this document.*Save as Google Sheets",
+        ),
+        ("This would go above the limit of 10000000 cells", "spreadsheet is full"),
+    ],
+)
+@pytest.mark.parametrize("later", [False, True])
+def test_what_google_refuses_altogether_is_quoted_and_no_reason_to_write_unguarded(
+    file: SheetsFile, words: str, said: str, later: bool
+) -> None:
+    file.book.add("Affiliates", [heads])
+    sink = file.sink()
+    if later:
+        sink.write(target(file), [affiliate(41)])
+        said = said.partition(".*")[0]
+    oops = Reply(400, {"error": {"code": 400, "message": words}})
+    file.server.fault_for = lambda call: Fault("status", oops) if b"updateCells" in call.body else None
+    with pytest.raises(NeedsAction, match=said) as caught:
+        sink.write(target(file), [affiliate(42)])
+    assert "unguarded_writes" not in caught.value.reason
+
+
 def test_a_refusal_repeats_no_value(file: SheetsFile) -> None:
     file.book.add("Affiliates", [heads, ["firstpromoter:9"]])
     message = 'Invalid requests[3].updateCells: "Ada 41" is wrong, so is ada41@example.com'

@@ -154,6 +154,8 @@ class Flush(Preparing):
     def send(self, snapshot: Snapshot, layout: Layout, step: Step, *, whole: bool = False) -> Snapshot:
         """Send one batch; the tab after it (or read again, when it was refused or its answer was lost)."""
         self.idle += 1
+        if self.idle > _MOST_IDLE_BATCHES and self.is_full:
+            raise NeedsAction(file_is_full(snapshot.title), outcomes=list(self.outcomes.values()))
         if self.idle > _MOST_IDLE_BATCHES:
             raise TryLater(f'"{self.options.tab}" does not come to rest: {self.idle} batches settled no row')
         grown = (snapshot.row_count + len(step.appends)) * snapshot.column_count

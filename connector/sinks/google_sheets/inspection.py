@@ -31,8 +31,11 @@ class Inspection(Reading):
             found += self._editing_finding() or [self._guards_finding(probe=probe)]
         except HeaderIsGone as error:
             return [*found, Finding("problem", title, error.reason)]
-        except Rejected:
-            return [Finding("problem", self.options.tab, "the tab was deleted while it was being read; check again")]
+        except Rejected as error:
+            text = (
+                f"Google refuses to show it ({error}): it was deleted at this moment, or the file is none of Google's"
+            )
+            return [Finding("problem", self.options.tab, text)]
         return found
 
     def _editing_finding(self) -> list[Finding]:

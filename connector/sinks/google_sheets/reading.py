@@ -124,8 +124,11 @@ def guards_trouble(client: Client) -> str | None:
     if stale is not None and fresh is None:
         return None
     if stale is not None:
-        trouble = f"Google refuses both what it must refuse and what it must not ({fresh}), so nothing is known"
-    elif fresh is not None:
+        return (
+            f"Google refuses to write into this spreadsheet: {fresh}. If it is an Excel file, open it and choose "
+            "File > Save as Google Sheets, and put that file's address into `spreadsheet`"
+        )
+    if fresh is not None:
         trouble = (
             "Tags stay behind when rows are sorted, so a write could hit the wrong row if somebody sorts the tab in "
             "that second; whatever else people do is noticed"
