@@ -22,7 +22,11 @@ Table = Sequence[tuple[str, str]]
 _MOST_DECIMALS = 12
 _GROUPED = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]{1,3}")  # "1,307.00" can mean one number only
 _MOST_MONEY = 10**20
-_AMOUNTS_OF_ONE = ("last_reward.", "last_payout.")  # what this one lacks must not be read off the one before
+_OF_ONE_EVENT = {  # what this one lacks must not be read off the one before
+    "last_lead.": ("email", "state", "at"),
+    "last_reward.": ("amount", "currency", "at"),
+    "last_payout.": ("amount", "currency", "at"),
+}
 
 
 class Statement:
@@ -127,9 +131,9 @@ class Statement:
 
     def update(self, record_id: str) -> AffiliateUpdate:
         """What was gathered, about *record_id*."""
-        for path in _AMOUNTS_OF_ONE:
+        for path, fields in _OF_ONE_EVENT.items():
             if any(said.startswith(path) for said in self.values):
-                for field in ("amount", "currency", "at"):
+                for field in fields:
                     self.values.setdefault(path + field, None)
         said = [(at, self.rank, values) for at, values in sorted(self._as_of.items(), reverse=True) if values]
         return AffiliateUpdate(record_id, said)

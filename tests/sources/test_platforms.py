@@ -515,6 +515,14 @@ def test_what_a_commission_lacks_is_not_read_off_the_one_before() -> None:
         assert got.get("currency") in (None, "EUR")
 
 
+def test_what_a_lead_lacks_is_not_read_off_the_one_before() -> None:
+    affiliate = {"affiliate": {"id": "d0ed-1"}}
+    first = rewardful("referral.lead", {"id": "r", "customer": {"email": "one@example.com"}} | affiliate)
+    later = rewardful("referral.created", {"id": "s", "conversion_state": "visitor"} | affiliate, number=2,
+                      at="2026-02-08T10:00:00Z")  # fmt: skip
+    assert record("rewardful", (later, ""), (first, ""))["last_lead"] == {"state": "visitor"}
+
+
 def test_an_invited_partner_of_dub_is_invited() -> None:
     assert record("dub", (dub("partner.enrolled", dub_partner(status="invited")), ""))["status"] == "invited"
 
