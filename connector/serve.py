@@ -28,6 +28,9 @@ _OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 _IGNORED_OFFER: Final = b"x-offer"  # as long as the name that it replaces
 _LARGEST_HEAD_BYTES: Final = 65_536
 _WANTED_OPEN_FILES: Final = 65_536
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a busy thread may keep the interpreter from one that waits. An answer passes it from the event loop to the
+store's thread and back; with Python's 5 ms each pass may wait for a route that computes rows."""
 _LEAST_OPEN_FILES: Final = 64
 _ANSWERS_FIRST_SECONDS: Final = 0.05  # importing what delivery needs would slow the answers to those who waited
 
@@ -48,6 +51,7 @@ def serve(config: Config) -> int:
             "(ulimit -n, LimitNOFILE= of systemd)\n"
         )
         return 1
+    sys.setswitchinterval(_SWITCH_SECONDS)
     program = Program(config)
     try:
         listener = _listen(config.server.host, config.server.port)
