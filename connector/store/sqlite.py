@@ -48,6 +48,7 @@ class Sqlite:
         self._uri = f"{path.absolute().as_uri()}?mode=rw"  # where the file was taken away, no other one is made
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._idle_readers: list[sqlite3.Connection] = []
         self._closed = False
         # Open for as long as the store is: SQLite takes the log away when the last connection is closed.
         self._anchor = self._first()
@@ -143,9 +144,24 @@ class Sqlite:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         self._check_place()
-        with self._connected() as connection:
+        connection: sqlite3.Connection | None = None
+        try:
+            with suppress(IndexError):
+                connection = self._idle_readers.pop()
+            connection = connection or self._connect(_READER_CACHE_KIB)
             connection.execute("BEGIN")  # one snapshot
             yield connection
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreUnavailable(f"{self._path.name}: {error}") from error
+            raise
+        if self._closed:
+            connection.close()
+        else:
+            self._idle_readers.append(connection)  # opening one costs more than most reads
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -206,6 +222,8 @@ class Sqlite:
         with self._lock:
             self._closed = True
             self._close_writer()
+            while self._idle_readers:
+                self._idle_readers.pop().close()
             self._anchor.close()
 
 
