@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from connector.store.model import (
     StoreInUse,
     Tally,
 )
+from connector.store.store import _engine
+from connector.store.tables import FORMAT
 from connector.store.worker import holder_of_lease, renew_lease
 from tests.doubles import START, Clock, event
 from tests.postgres import Cluster
@@ -77,6 +80,71 @@ def test_a_store_of_a_newer_format_is_refused(place: Place) -> None:
     store.close()
     with pytest.raises(StoreDamaged, match=r"newer version of the connector \(format 99"):
         place.open()
+
+
+def make_format_1(place: Place) -> None:
+    """What the first release with this store made, by its own text."""
+    with closing(_engine(place.url)) as engine, engine.making() as sql:
+        text = (Path(__file__).parent / "format_1.sql").read_text(encoding="utf-8")
+        for statement in text.format(serial=engine.serial, blob=engine.blob, without_rowid=engine.without_rowid).split(
+            ";\n"
+        ):
+            if statement.strip():
+                sql.execute(statement)
+        sql.execute("INSERT INTO state VALUES ('format', 1), ('epoch', 4)")
+        sql.execute("INSERT INTO notes VALUES ('connector', 'clock believed', ?)", (START.isoformat(),))
+        sql.execute("INSERT INTO notes VALUES ('connector', 'key of the forgotten', ?)", ("ab" * 32,))
+        sql.execute("INSERT INTO records VALUES ('plain:1', 3, '{}')")
+        sql.execute("INSERT INTO routes (route) VALUES ('a/b')")
+        sql.execute("INSERT INTO written VALUES ('a/b', '1', 'plain:1', 3, 1, '{}')")
+        sql.execute(
+            "INSERT INTO deliveries (route, record_id, key, version, at, kind, code, cells)"
+            " VALUES ('a/b', 'plain:1', '1', 3, 1, 'written', '', '{}')"
+        )
+
+
+def columns_of(store: Store) -> dict[str, list[str]]:
+    with store._engine.reading() as sql:
+        tables = sorted(name for (name,) in sql.execute(store._engine.catalog).fetchall() if "sqlite" not in name)
+        return {
+            name: [column[0] for column in sql.execute(f"SELECT * FROM {name} LIMIT 0").description] for name in tables
+        }
+
+
+def format_of(store: Store) -> int:
+    with store._engine.reading() as sql:
+        return int(sql.execute("SELECT value FROM state WHERE name = 'format'").fetchone()[0])
+
+
+def test_a_store_of_format_1_is_upgraded_in_place_and_keeps_what_it_has(place: Place, tmp_path: Path) -> None:
+    make_format_1(place)
+    store = place.open()
+    assert format_of(store) == FORMAT
+    assert store.epoch() == 4
+    assert store.load(["plain:1"])["plain:1"].version == 3
+    assert [row.key for row in store.written("a/b", ["plain:1"])] == ["1"]
+    store.append([event(1)])
+    new = Store(f"sqlite:///{tmp_path}/new.db", worker=True, now=place.clock)
+    assert columns_of(store) == columns_of(new)
+    new.close()
+
+
+def test_two_processes_may_upgrade_a_store_at_once(place: Place) -> None:
+    make_format_1(place)
+    ready, found = threading.Barrier(4), list[int]()
+
+    def open_it() -> None:
+        ready.wait()
+        store = Store(place.url, worker=False, now=place.clock)
+        found.append(format_of(store))
+        store.close()
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [FORMAT] * 4
 
 
 def test_two_first_starts_at_the_same_time_make_one_store(place: Place) -> None:

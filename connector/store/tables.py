@@ -1,4 +1,7 @@
-"""The tables, and whether a database has them in this version's format."""
+"""The tables, and whether a database has them in this version's format.
+
+A format only adds to the one before, so a process of the older version may run on while a newer one starts beside it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from datetime import datetime
 
 from connector.store.engine import Engine, Session
 from connector.store.model import StoreDamaged
-
-_FORMAT = 1
 
 CLOCK_TRUSTED = ("connector", "clock believed")
 """Owner and key of the note that says which moment retention last went by; a new store has the moment it was made."""
@@ -22,7 +23,7 @@ FORGOTTEN_KEY = ("connector", "key of the forgotten")
 # written: the cells that a route has written, by the row's key. deliveries: what ``explain`` shows.
 # Indexes of what is looked up by many values at once begin with these: behind the route, of which PostgreSQL does not
 #   know how many rows it has, it may read all of the route's rows instead.
-_TABLES = """
+_FORMAT_1 = """
 CREATE TABLE events (
     seq {serial}, source TEXT NOT NULL, key TEXT NOT NULL, topic TEXT NOT NULL, at BIGINT NOT NULL,
     received_at BIGINT NOT NULL, body {blob} NOT NULL, UNIQUE (source, key)
@@ -64,39 +65,58 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 """
 
 
+# Added to format 1: tables, and columns with a default; statements of the older version must still work.
+_FORMAT_2 = """
+"""
+
+_FORMATS = (_FORMAT_1, _FORMAT_2)
+FORMAT = len(_FORMATS)
+
+
 def prepare(engine: Engine, now: datetime) -> None:
-    """Make the tables where there are none.
+    """Make the tables where there are none, and add to those of an older format what this version has more.
 
     Raises:
         StoreDamaged: the tables are a newer version's, or not ours.
     """
     with engine.reading() as sql:
-        if _is_made(engine, sql):
+        if _format_of(engine, sql) == FORMAT:
             return
     with engine.making() as sql:
-        if not _is_made(engine, sql):
-            _make(engine, sql, now)
+        found = _format_of(engine, sql)  # another process may have made them meanwhile
+        for text in _FORMATS[found:]:
+            _run(engine, sql, text)
+        if not found:
+            _begin(sql, now)
+        sql.execute("UPDATE state SET value = ? WHERE name = 'format'", (FORMAT,))
 
 
-def _is_made(engine: Engine, sql: Session) -> bool:
+def _format_of(engine: Engine, sql: Session) -> int:
+    """The format of the tables that there are; 0: there are none."""
     tables = {name for (name,) in sql.execute(engine.catalog).fetchall()}
     if not tables & {"state", "events", "records"}:
-        return False
+        return 0
     row = None
     if {"state", "events", "todo"} <= tables:
         row = sql.execute("SELECT value FROM state WHERE name = 'format'").fetchone()
     if row is None:
         raise StoreDamaged(f"{engine.name}: has tables of another program; give the connector a database of its own")
-    if row[0] > _FORMAT:
-        raise StoreDamaged(f"{engine.name}: made by a newer version of the connector (format {row[0]})")
-    return True
+    if row[0] > FORMAT:
+        raise StoreDamaged(
+            f"{engine.name}: made by a newer version of the connector (format {row[0]}; this one reads {FORMAT}); "
+            "install that version again"
+        )
+    return int(row[0])
 
 
-def _make(engine: Engine, sql: Session, now: datetime) -> None:
-    text = _TABLES.format(serial=engine.serial, blob=engine.blob, without_rowid=engine.without_rowid)
-    for statement in text.split(";\n"):
+def _run(engine: Engine, sql: Session, text: str) -> None:
+    filled = text.format(serial=engine.serial, blob=engine.blob, without_rowid=engine.without_rowid)
+    for statement in filled.split(";\n"):
         if statement.strip():
             sql.execute(statement)
-    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0)", (_FORMAT,))
+
+
+def _begin(sql: Session, now: datetime) -> None:
+    sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0)", (FORMAT,))
     for note, value in ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32))):
         sql.execute("INSERT INTO notes VALUES (?, ?, ?)", (*note, value))
