@@ -121,9 +121,19 @@ def pixels_for(lengths: Sequence[int]) -> int:
 
 def note(column: Column, key: str) -> str:
     """The note of a header: what it is, where it comes from, and what becomes of what people type."""
-    what, source = _KNOWN_PATHS.get(column.paths[0] if column.paths else "", ("", ", ".join(column.paths)))
-    rule = _RULE_OF_THE_KEY if column.name == key else _RULES[column.overwrite]
+    what, source = origin(column)
+    rule = _RULE_OF_THE_KEY if column.name == key else rule_of(column)
     return "\n".join(line for line in (what, source and f"From: {source}", rule) if line)
+
+
+def origin(column: Column) -> tuple[str, str]:
+    """What a column holds, and the platforms' word for it. Of a path that has no such word: "", and the path."""
+    return _KNOWN_PATHS.get(column.paths[0] if column.paths else "", ("", ", ".join(column.paths)))
+
+
+def rule_of(column: Column) -> str:
+    """What becomes of what people type into a column."""
+    return _RULES[column.overwrite]
 
 
 def marks(column: Column) -> list[tuple[str, Mark]]:

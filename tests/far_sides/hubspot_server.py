@@ -30,6 +30,9 @@ stages = (
     "opportunity", "customer", "evangelist", "other",
 )  # fmt: skip
 
+_SHOWN = ("description", "displayOrder", "numberDisplayHint", "showCurrencySymbol", "currencyPropertyName")
+_NUMBER_HINTS = ("unformatted", "formatted", "currency", "percentage", "duration", "probability")
+
 
 @dataclass
 class Record:
@@ -68,9 +71,11 @@ def definition(
     external_options: bool = False,
     group: str = "contactinformation",
     label: str | None = None,
+    **shown: Any,
 ) -> dict[str, Any]:
-    """A property's definition as the API lists it; *options* are (value, label)."""
+    """A property's definition as the API lists it; *options* are (value, label), *shown* is how people see it."""
     return {
+        **shown,
         "name": name,
         "label": label or name,
         "type": type,
@@ -162,7 +167,13 @@ class HubSpotServer(FarSide):
         self.random = random.Random(seed)
         self.records: dict[str, dict[str, Record]] = {"contacts": {}, "companies": {}}
         self.definitions = {kind: standard_properties(kind) for kind in self.records}
-        self.groups = {kind: {"contactinformation", "companyinformation"} for kind in self.records}
+        self.groups = {
+            kind: {"contactinformation": "Contact information", "companyinformation": "Company information"}
+            for kind in self.records
+        }
+        """By kind and name, the labels of the groups of properties."""
+        self.takes_number_display = True
+        """Whether a property may be created with how its numbers are shown, as in the API since 2026-03."""
         self.associations: set[tuple[str, str, str, str]] = set()
         self.ignore: Callable[[Mapping[str, Any]], bool] = lambda item: False
         """Silent failures: inputs for which it is true are neither written nor spoken of; the answer is 200."""
@@ -320,10 +331,12 @@ class HubSpotServer(FarSide):
     def _properties(self, kind: str, what: str, method: str, body: Any) -> Reply:
         if what == "/groups":
             if method == "GET":
-                return Reply(200, {"results": [{"name": name, "label": name} for name in sorted(self.groups[kind])]})
+                return Reply(
+                    200, {"results": [{"name": name, "label": label} for name, label in self.groups[kind].items()]}
+                )
             if body["name"] in self.groups[kind]:
                 return _error(409, "OBJECT_ALREADY_EXISTS", "Property group already exists")
-            self.groups[kind].add(body["name"])
+            self.groups[kind][body["name"]] = body["label"]
             return Reply(201, {"name": body["name"], "label": body["label"], "displayOrder": -1, "archived": False})
         if method == "GET":
             return Reply(200, {"results": list(self.definitions[kind].values())})
@@ -338,6 +351,8 @@ class HubSpotServer(FarSide):
                 return _error(400, "VALIDATION_ERROR", "an enumeration needs options")
             if not re.fullmatch(r"[a-z][a-z0-9_]*", item["name"]):
                 return _error(400, "VALIDATION_ERROR", f"{item['name']} is not a valid property name")
+            if wrong := self._wrong_display(item):
+                return _error(400, "VALIDATION_ERROR", wrong)
             made.append(
                 definition(
                     item["name"],
@@ -347,6 +362,7 @@ class HubSpotServer(FarSide):
                     unique=item.get("hasUniqueValue", False),
                     group=item["groupName"],
                     label=item["label"],
+                    **{name: item[name] for name in _SHOWN if name in item},
                 )
             )
         if errors and not made and self.mode == "400":
@@ -356,6 +372,19 @@ class HubSpotServer(FarSide):
         if errors:
             answer.update(numErrors=len(errors), errors=errors)
         return Reply(207 if errors else 201, answer)
+
+    def _wrong_display(self, item: Mapping[str, Any]) -> str | None:
+        """Observed at HubSpot: a currency's property only together with the symbol, which only numbers have."""
+        said = [name for name in _SHOWN[2:] if name in item]
+        if said and not self.takes_number_display:
+            return f"Invalid input JSON: unrecognized field {said[0]}"
+        if item.get("numberDisplayHint", "formatted") not in _NUMBER_HINTS:
+            return f"{item['numberDisplayHint']} is no numberDisplayHint"
+        if said and item["type"] != "number":
+            return f"{said[0]} is for numbers"
+        if "currencyPropertyName" in item and item.get("showCurrencySymbol") is not True:
+            return "ONLY_CURRENCY_PROPERTIES_CAN_SPECIFY_CURRENCY"
+        return None
 
     # ------------------------------------------------------------ reading
 

@@ -864,6 +864,76 @@ def test_missing_properties_are_made_with_group_label_type_and_options(server: H
     }
     assert made["affiliate_status"]["label"] == "Affiliate status"
     assert [each["label"] for each in made["affiliate_status"]["options"]] == ["Active", "Waiting for us"]
+    assert server.groups["contacts"]["affiliate_connector"] == "Affiliate program"
+    assert server.groups["contacts"]["affiliate_dates"] == "Affiliate dates"
+
+
+_shown_columns = (
+    column("affiliate_key", paths=("id",)),
+    column("email", "email", paths=("email",)),
+    column("affiliate_visitors", "integer", paths=("stats.visitors",)),
+    column("affiliate_balance", "money", "always", paths=("balances.current.cash",)),
+    column("affiliate_bonus", "money", paths=("custom.bonus",), currency="EUR"),
+    column("affiliate_tier", overwrite="only_if_empty", paths=("custom.tier",)),
+    column("affiliate_currency", paths=("currency",)),
+)
+
+
+@both_moods
+@pytest.mark.parametrize("makes", ["provision", "write"])
+def test_people_see_what_a_property_is_and_amounts_with_their_currency(mode: Mode, makes: str) -> None:
+    with HubSpotServer(mode) as server:
+        mine = definition("affiliate_visitors", "number", label="Mine", description="typed by a person")
+        server.define("contacts", mine)
+        sink = sink_of(server)
+        if makes == "provision":
+            sink.provision(target_of(_shown_columns))
+        else:
+            sink.write(target_of(_shown_columns), [row(1)])
+        sink.close()
+        made = server.definitions["contacts"]
+        assert made["affiliate_visitors"] == mine
+        assert made["affiliate_key"]["description"] == (
+            "The platform's ID, after the name of the source. From the affiliate platform: ID (id). "
+            "Don't change it: it finds the record."
+        )
+        assert made["affiliate_balance"]["description"] == (
+            "Earned, not paid yet; below 0 after a refund. From the affiliate platform: Current balance "
+            "(balances.current.cash). Don't type here: the platform's value comes back."
+        )
+        assert made["affiliate_tier"]["description"] == (
+            "From the affiliate platform: custom.tier. If you type here: it stays."
+        )
+        display = ("displayOrder", "numberDisplayHint", "showCurrencySymbol", "currencyPropertyName")
+        assert {
+            each.name: tuple(made[each.name].get(name) for name in display)
+            for each in _shown_columns
+            if each.name not in ("email", "affiliate_visitors")
+        } == {
+            "affiliate_key": (1, None, None, None),
+            "affiliate_balance": (4, "currency", True, "affiliate_currency"),
+            "affiliate_bonus": (5, "formatted", None, None),
+            "affiliate_tier": (6, None, None, None),
+            "affiliate_currency": (7, None, None, None),
+        }
+
+
+def test_an_amount_without_a_property_of_its_currency_has_no_symbol(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    """HubSpot would show the symbol of the account's currency, and the amount may be in another."""
+    columns = [*plain[:3], column("affiliate_paid", "money"), column("affiliate_leads", "integer")]
+    sink.provision(target_of(columns))
+    for name in ("affiliate_paid", "affiliate_leads"):
+        made = server.definitions["contacts"][name]
+        assert (made["numberDisplayHint"], "showCurrencySymbol" in made) == ("formatted", False)
+
+
+def test_an_account_that_does_not_take_how_numbers_are_shown_gets_its_properties(
+    server: HubSpotServer, sink: HubSpotCrm
+) -> None:
+    server.takes_number_display = False
+    assert {each.level for each in sink.provision(target_of(_shown_columns))} == {"ok"}
+    made = server.definitions["contacts"]["affiliate_bonus"]
+    assert ("numberDisplayHint" in made, made["displayOrder"]) == (False, 5)
 
 
 @pytest.mark.parametrize(

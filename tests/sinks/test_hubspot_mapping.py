@@ -47,6 +47,15 @@ def test_it_says_what_hubspot_needs() -> None:
     assert by_name["affiliate_status"].where.startswith(f"{FILE}:")
 
 
+def test_the_guides_views_use_labels_and_options_that_the_mapping_makes() -> None:
+    (views,) = re.findall(r"\n## Views to make\n(.*?)\n## ", _guide.read_text(encoding="utf-8"), re.DOTALL)
+    columns = shipped().columns
+    known = {column.label for column in columns} | {option.label for column in columns for option in column.options}
+    used = set(re.findall(r"\*([^*|]+)\*", views.replace("**", "")))
+    assert len(used) > 10
+    assert used - known == {"Lifecycle stage", "Customer"}
+
+
 @pytest.mark.parametrize("mode", ["207", "400"])
 def test_an_empty_account_gets_its_properties_and_takes_its_rows(mode: Mode) -> None:
     mapping = shipped()

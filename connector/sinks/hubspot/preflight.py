@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from connector.core.errors import NeedsAction
 from connector.core.sink import Host, Target
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
-from connector.sinks.hubspot.properties import Plan, Property, definition, label_of, read_properties, troubles
+from connector.sinks.hubspot.properties import (
+    Plan,
+    Property,
+    definition,
+    group_label_of,
+    read_properties,
+    troubles,
+    without_display,
+)
 
 _MOST_SECONDS_OF_A_PLAN = 300.0  # then a token that has lost a scope, and a property that was changed, are noticed
 
@@ -58,15 +66,21 @@ class Preflight:
         return read_properties(listed(answer))
 
     def create(self, target: Target, missing: Sequence[str]) -> None:
-        """Make these properties and their groups. What exists already (409) is as good as made."""
-        kind, group = target.options.object, target.options.property_group
-        made = [definition(target.column(name), key=name == target.key, group=group) for name in missing]
+        """Make these properties and their groups. What exists already (409) is as good as made, and left alone."""
+        kind = target.options.object
+        made = [definition(target.column(name), target) for name in missing]
         for name in dict.fromkeys(each["groupName"] for each in made):
-            answer = self._api.create_group(kind, name, label_of(name))
+            answer = self._api.create_group(kind, name, group_label_of(name))
             if not answer.ok and answer.status != 409:
                 raise NeedsAction(f"HubSpot does not create the property group {name}: {answer.message}")
         for start in range(0, len(made), MOST_INPUTS):
-            answer = self._api.create_properties(kind, made[start : start + MOST_INPUTS])
+            part = made[start : start + MOST_INPUTS]
+            answer = self._api.create_properties(kind, part)
+            if answer.status in (207, 400):
+                done = {each.get("name") for each in answer.body.get("results") or ()}
+                # Perhaps this account's API does not take how numbers are displayed: better plain than not at all.
+                left = [without_display(each) for each in part if each["name"] not in done]
+                answer = self._api.create_properties(kind, left) if left else answer
             if not answer.ok and answer.status != 409:
                 raise NeedsAction(f"HubSpot does not create the properties {', '.join(missing)}: {answer.message}")
 

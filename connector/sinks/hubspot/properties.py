@@ -10,10 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector.core.look import origin, rule_of
 from connector.core.overwrite import needs_what_is_there
 from connector.core.row import Column
 from connector.core.sink import Finding, Target
 
+DEFAULT_GROUP = "affiliate_connector"
+_NUMBER_DISPLAY = frozenset({"numberDisplayHint", "showCurrencySymbol", "currencyPropertyName"})
 _NEVER_WRITTEN = "hs_marketable_status"  # deciding who is a marketing contact is billed: people do it
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _TYPES_THAT_FIT: Mapping[str, frozenset[str]] = {
@@ -55,7 +58,9 @@ def read_properties(definitions: Iterable[Mapping[str, Any]]) -> dict[str, Prope
     return found
 
 
-def definition(column: Column, *, key: bool, group: str) -> dict[str, Any]:
+def definition(column: Column, target: Target) -> dict[str, Any]:
+    """How a missing property is created: with everything that people see of it, in the mapping's order."""
+    key = column.name == target.key
     type_, field_type = {
         "number": ("number", "number"),
         "integer": ("number", "number"),
@@ -72,11 +77,15 @@ def definition(column: Column, *, key: bool, group: str) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": column.name,
         "label": column.label or label_of(column.name),
+        "description": _description(column, key=key),
         "type": type_,
         "fieldType": field_type,
-        "groupName": column.group or group,
+        "groupName": column.group or target.options.property_group,
         "hasUniqueValue": key,
+        "displayOrder": 1 + target.columns.index(column),  # HubSpot begins with the lowest positive number
     }
+    if type_ == "number":
+        made |= _number_display(column, target)
     if options and type_ in ("enumeration", "bool"):
         made["options"] = [
             {"value": value, "label": label, "displayOrder": place, "hidden": False}
@@ -85,14 +94,41 @@ def definition(column: Column, *, key: bool, group: str) -> dict[str, Any]:
     return made
 
 
+def _description(column: Column, *, key: bool) -> str:
+    """The help text in HubSpot: what it is, where it comes from, and what becomes of what people type."""
+    what, source = origin(column)
+    path = ", ".join(column.paths)
+    if source and source != path:
+        source += f" ({path})"
+    rule = "Don't change it: it finds the record." if key else rule_of(column)
+    return " ".join(part for part in (what, source and f"From the affiliate platform: {source}.", rule) if part)
+
+
+def _number_display(column: Column, target: Target) -> dict[str, Any]:
+    """An amount is shown with the symbol of the currency that another property of the mapping names. Without such a
+    property HubSpot would show the symbol of the account's currency, which may be another than the amount's."""
+    named = [each.name for each in target.columns if each.paths == ("currency",) and each.type == "text"]
+    if column.type == "money" and column.currency is None and named:
+        return {"numberDisplayHint": "currency", "showCurrencySymbol": True, "currencyPropertyName": named[0]}
+    return {"numberDisplayHint": "formatted"}
+
+
+def without_display(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition for an account that does not take how numbers are displayed."""
+    return {name: value for name, value in made.items() if name not in _NUMBER_DISPLAY}
+
+
 def label_of(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
+def group_label_of(name: str) -> str:
+    return "Affiliate program" if name == DEFAULT_GROUP else label_of(name)
+
+
 def expected(target: Target, known: Mapping[str, Property]) -> dict[str, Property]:
     """The account's properties together with those that would be created."""
-    group = target.options.property_group
-    made = read_properties(definition(column, key=column.name == target.key, group=group) for column in target.columns)
+    made = read_properties(definition(column, target) for column in target.columns)
     return {**made, **known}
 
 

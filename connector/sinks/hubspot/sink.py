@@ -23,7 +23,7 @@ from connector.sinks.hubspot.batch import Batch
 from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes
 from connector.sinks.hubspot.companies import Companies, CompanyLink
 from connector.sinks.hubspot.preflight import Preflight, missing_in
-from connector.sinks.hubspot.properties import Plan, Property, expected, troubles
+from connector.sinks.hubspot.properties import DEFAULT_GROUP, Plan, Property, expected, troubles
 from connector.sinks.hubspot.records import Claims, Outcomes, look, read_by_key
 from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
 
@@ -54,7 +54,7 @@ class HubSpotTargetOptions(TargetOptions):
     """What a record becomes; companies need an own unique property as their key."""
     new_records: Literal["create", "update_only"] = "create"
     """``update_only``: who is not in HubSpot yet is left out."""
-    property_group: str = Field("affiliate_connector", pattern=r"^[a-z][a-z0-9_]*$")
+    property_group: str = Field(DEFAULT_GROUP, pattern=r"^[a-z][a-z0-9_]*$")
     """Where the properties that are made stand in HubSpot's settings."""
     marketing: Literal["leave_alone"] = "leave_alone"
     """Who is a marketing contact is billed: people decide it in HubSpot."""
