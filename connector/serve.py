@@ -70,7 +70,7 @@ def serve(config: Config) -> int:
         counts=program.metrics,
     )
     pages = {"/metrics": Page(program.metrics.render, config.metrics.token)} if config.metrics.enabled else {}
-    program.receiver = receiver
+    program.readiness.receiver = receiver
     program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
     answering = uvicorn_config(
         application(receiver, program.reasons, pages),

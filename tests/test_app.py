@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec.structs
 import pytest
 
 from connector import config
@@ -274,7 +273,7 @@ def test_a_thread_that_dies_is_logged_turns_readiness_red_and_is_started_again(
         lives_again.set()
 
     with caplog.at_level(logging.ERROR, logger="connector"):
-        program._start("route local/x", die_once)
+        program.threads.start("route local/x", die_once)
         assert lives_again.wait(10)
     assert program.reasons() == ("route:local/x",)  # for a minute and a half: it may die again
     (record,) = caplog.records
@@ -296,7 +295,7 @@ def test_a_watch_that_dies_does_not_stop_watching(tmp_path: Path, nursery: Nurse
                 raise SystemExit(3)
             return super().seconds_set_back()
 
-    program.clock = Raising()
+    program.upkeep.clock = Raising()
     program.start()
     _until(lambda: "watch" in program.reasons())
     program.projector.failures = 3
@@ -339,7 +338,7 @@ from connector.app import Program
 from connector.core.source import Event
 program = Program(config.load(Path({str(connector.config)!r}), examples=False))
 program.start()
-program._threads[0].join()  # it starts the others
+program.threads.started[0].join()  # it starts the others
 before = set(sys.modules)
 program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, datetime.now(UTC), {body.encode()!r})])
 ends = time.monotonic() + 20
@@ -363,7 +362,7 @@ def test_a_call_that_hangs_does_not_hold_up_the_stop(
     def hang() -> None:
         released.wait(30)
 
-    program._start("route local/x", hang)
+    program.threads.start("route local/x", hang)
     program.stop_within_seconds = 0.3
     began = time.monotonic()
     with caplog.at_level(logging.WARNING, logger="connector"):
@@ -371,7 +370,7 @@ def test_a_call_that_hangs_does_not_hold_up_the_stop(
     assert time.monotonic() - began < 5
     assert "stop.hangs" in [record.getMessage() for record in caplog.records]
     released.set()
-    program._threads[-1].join()
+    program.threads.started[-1].join()
     program.close()
 
 
@@ -407,9 +406,8 @@ def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery:
     connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
     connector.stop()
     program = Program(config.load(connector.config, {}))
-    settings = program.config.store.model_copy(update={"keep_events_days": -1})  # until tomorrow
-    program.config = msgspec.structs.replace(program.config, store=settings)
-    while not program._prune():
+    program.upkeep.keep_days = -1  # until tomorrow
+    while not program.upkeep.prune():
         pass
     assert program.store.read_events(0, 10) == []
     assert program.store.status().records == 1
@@ -419,7 +417,7 @@ def test_an_old_event_is_forgotten_and_its_record_stays(tmp_path: Path, nursery:
 def test_a_clock_that_is_set_back_is_noticed_and_what_is_pending_is_due(tmp_path: Path, nursery: Nursery) -> None:
     program = _program(tmp_path, nursery)
     clock = {"now": 1e9, "steady": 0.0}
-    program.clock = ClockWatch(lambda: clock["now"], lambda: clock["steady"])
+    program.upkeep.clock = ClockWatch(lambda: clock["now"], lambda: clock["steady"])
     program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, now(), _event(1))])
     program.projector.step()
     route = program.workers[0].route.name
@@ -428,7 +426,7 @@ def test_a_clock_that_is_set_back_is_noticed_and_what_is_pending_is_due(tmp_path
     program.store.finish(route, [Result(pending.record_id, pending.version, pending.token, later=later)])
     for moment, steady, is_due in ((1e9 + 5, 5.0, False), (1e9 + 900, 10.0, False), (1e9 - 3_000, 15.0, True)):
         clock.update(now=moment, steady=steady)
-        program._mind_the_clock()
+        program.upkeep.mind_the_clock()
         due = program.store.next_due(route)
         assert due is not None
         assert (due <= now()) is is_due
@@ -458,10 +456,10 @@ def test_the_program_forgets_nothing_by_a_clock_that_was_put_ahead(tmp_path: Pat
     program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, old, _event(1))])
     program.projector.step()
     assert clock_is_trusted(program.store, now() - timedelta(days=2))
-    assert program._prune() == 3600.0
+    assert program.upkeep.prune() == 3600.0
     assert len(program.store.read_events(0, 10)) == 1
     assert all(clock_is_trusted(program.store, now() - timedelta(hours=hours)) for hours in (25, 2))  # put right
-    while not program._prune():
+    while not program.upkeep.prune():
         pass
     assert program.store.read_events(0, 10) == []
     program.close()
@@ -469,17 +467,16 @@ def test_the_program_forgets_nothing_by_a_clock_that_was_put_ahead(tmp_path: Pat
 
 def test_readiness_is_looked_at_between_while_very_many_events_are_forgotten(tmp_path: Path, nursery: Nursery) -> None:
     program = _program(tmp_path, nursery)
-    program.prune_seconds = 0.0
+    program.upkeep.prune_seconds = 0.0
     program.store.append(
         [Event("firstpromoter", f"{n}", "promoter_signed_up", 1, now(), _event(n)) for n in range(2_000)]
     )
     while program.projector.step():
         pass
-    settings = program.config.store.model_copy(update={"keep_events_days": -1})  # until tomorrow
-    program.config = msgspec.structs.replace(program.config, store=settings)
-    assert program._prune() == 0.0
+    program.upkeep.keep_days = -1  # until tomorrow
+    assert program.upkeep.prune() == 0.0
     assert program.store.read_events(0, 1)
-    while not program._prune():
+    while not program.upkeep.prune():
         pass
     assert program.store.read_events(0, 1) == []
     program.close()

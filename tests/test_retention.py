@@ -144,7 +144,7 @@ def test_the_program_forgets_what_is_older_than_keep_events_days(tmp_path: Path)
         program.store.append([promoter(2, now - timedelta(days=29))])
         while program.projector.step():
             pass
-        while not program._prune():
+        while not program.upkeep.prune():
             pass
         assert [stored.event.key for stored in program.store.read_events(0, 10)] == ["2"]
         assert program.store.record_ids() == ["fp:1", "fp:2"]

@@ -1,0 +1,88 @@
+"""Why the program is not ready: looked at every few seconds, and told by name only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from connector import logs
+from connector.assembly import utc_now
+from connector.core.errors import StoreUnavailable
+from connector.receiver import Receiver
+from connector.store import Store
+
+_PROBED_AFTER_SECONDS: Final = 10.0
+_PROBE_BYTES: Final = 65_536
+
+_log = logs.get("app")
+
+
+class Readiness:
+    """What ``/readyz`` says.
+
+    Args:
+        projector_failures: tries in a row that failed.
+        died: names of threads that a bug ended a short time ago.
+
+    Attributes:
+        receiver: None until there is one: nothing is received then.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stale_after_seconds: float,
+        projector_failures: Callable[[], int],
+        died: Callable[[], Sequence[str]],
+    ) -> None:
+        self._store, self._stale_after = store, timedelta(seconds=stale_after_seconds)
+        self._projector_failures, self._died = projector_failures, died
+        self.receiver: Receiver | None = None
+        self._reasons: tuple[str, ...] = ()
+        self._looked_at = time.monotonic()
+
+    def reasons(self) -> Sequence[str]:
+        """Why the program is not ready, by name only; as of a few seconds ago at most."""
+        store = [] if self.receiver is None or self.receiver.keeps else ["store"]
+        return tuple(dict.fromkeys((*store, *self._reasons, *self._died())))
+
+    def look(self) -> None:
+        """Look again."""
+        self._reasons = self._look()
+
+    def _probe(self) -> None:
+        """Whether the store keeps events again: what senders met lately is the best answer, else what a write of the
+        size of some events meets. Raises StoreUnavailable."""
+        receiver = self.receiver
+        if receiver is None or receiver.keeps or time.monotonic() - receiver.failed_at < _PROBED_AFTER_SECONDS:
+            return
+        self._store.remember("connector", "probe", "x" * _PROBE_BYTES)
+        self._store.remember("connector", "probe", None)
+        receiver.keeps = True
+
+    def _look(self) -> tuple[str, ...]:
+        reasons: list[str] = []
+        receiver, before, self._looked_at = self.receiver, self._looked_at, time.monotonic()
+        failing = "store" in self.reasons() or (receiver is not None and receiver.failed_at > before)
+        try:
+            self._probe()
+            status = self._store.status()
+        except StoreUnavailable as error:
+            if not failing and "store" not in self.reasons():  # else it is logged already, perhaps by a request
+                logs.warn(_log, "store.fails", reason=str(error))
+            return ("store", *reasons)
+        if receiver is not None and not receiver.keeps:
+            reasons.append("store")
+        elif failing:
+            logs.say(_log, "store.ok")
+        if self._projector_failures() >= 3:
+            reasons.append("projector")  # events wait in the inbox: no route has them pending, so nothing grows stale
+        stale_before = utc_now() - self._stale_after
+        for route in status.routes:
+            if route.state.kind in ("bug", "needs_action"):
+                reasons.append(f"route:{route.route}")
+            if route.oldest_since is not None and route.oldest_since < stale_before:
+                reasons.append("stale")
+        return tuple(dict.fromkeys(reasons))
