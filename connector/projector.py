@@ -17,6 +17,7 @@ from msgspec import Struct
 from connector import logs
 from connector.core.errors import StoreUnavailable, UnknownShape
 from connector.core.facts import AffiliateUpdate, Stamped, dump_stamped, facts_of, load_stamped, same_values
+from connector.core.findable import findable, words_of
 from connector.core.merge import join_stamped
 from connector.core.source import Event, Source
 from connector.core.view import said_something_new
@@ -176,7 +177,7 @@ class Projector:
 def _joined(record_id: str, stored: Known | None, said: Sequence[Stamped]) -> Saved | None:
     """The record with what was *said* of it; None when that changes nothing."""
     if stored is None:
-        return Saved(record_id, 0, 1, dump_stamped(said))
+        return Saved(record_id, 0, 1, dump_stamped(said), words_of(record_id, findable(said)))
     before = load_stamped(stored.facts)
     after = join_stamped(before, said)
     version = stored.version + 1
@@ -185,7 +186,11 @@ def _joined(record_id: str, stored: Known | None, said: Sequence[Stamped]) -> Sa
             return None
         if not said_something_new(facts_of(before), facts_of(after)):
             version = stored.version
-    return Saved(record_id, stored.version, version, dump_stamped(after))
+    old, new = findable(before), findable(after)
+    if old == new:
+        return Saved(record_id, stored.version, version, dump_stamped(after))
+    lost, words = words_of(record_id, old), words_of(record_id, new)
+    return Saved(record_id, stored.version, version, dump_stamped(after), words - lost, lost - words)
 
 
 class _Work:

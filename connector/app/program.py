@@ -137,11 +137,17 @@ class Program:
         self._load_libraries()
         runs: list[tuple[str, Callable[[], None]]] = [("projector", self.projector.run)]
         runs += [(f"route {worker.route.name}", worker.run) for worker in self.workers]
-        runs += [("watch", self._watch), *self._repairs()]
+        runs += [("watch", self._watch), ("search", self._fill_search), *self._repairs()]
         if self.config.alerts.url is not None:
             runs.append(("alerts", self._alerts(self.config.alerts.url).run))
         for name, run in runs:
             self.threads.start(name, run)
+
+    def _fill_search(self) -> None:
+        """Once, after an update from a version that kept no words."""
+        with suppress(StoreUnavailable):  # the first search does it
+            while not self.stop.is_set() and self.store.fill_search():
+                pass
 
     def _repairs(self) -> Iterator[tuple[str, Callable[[], None]]]:
         for found in self.config.sources:

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from connector import assembly
 from connector.affiliates.explain import Entry
 from connector.affiliates.explain import explain as explain_one
-from connector.affiliates.find import Meant, names, whom
+from connector.affiliates.find import Meant, find, whom
 from connector.affiliates.forget import Gone
 from connector.affiliates.forget import forget as forget_all
 from connector.cli.common import ConfigOption, JsonOption, dead_letters, expect_a_store, load, now, visited
@@ -20,7 +20,6 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
 from connector.cli.printing import Report, cell_text, local_time, many, show
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
-from connector.core.words import did_you_mean
 from connector.settings import Config
 from connector.store import Store
 from connector.store.model import StoreInUse
@@ -79,15 +78,15 @@ def _meant(store: Store, settings: Config, affiliate: str) -> Meant:
     meant = whom(store, [source.name for source in settings.sources], affiliate)
     if meant.record_ids or meant.addresses:
         return meant
-    known = list(names(store))
-    found = {record_id: name for record_id, name in known if affiliate.casefold() in name.casefold()}
-    if len(found) == 1:
-        return Meant(tuple(found))
-    if found:
-        shown = [f"  {cell_text(record_id)}  {cell_text(name)}" for record_id, name in found.items()][:_MOST_SHOWN]
-        raise Left("\n".join([f"{len(found):,} affiliates have that name; choose one by its ID:", *shown]))
-    guess = did_you_mean(affiliate, (name for _, name in known))
-    raise Left(_nobody(affiliate) + ("" if guess is None else f"; did you mean {cell_text(guess)}?"))
+    found = find(store, affiliate, _MOST_SHOWN)
+    if len(found.matches) == 1:
+        return Meant((found.matches[0].record_id,))
+    if found.matches:
+        shown = [f"  {cell_text(match.record_id)}  {cell_text(match.name)}" for match in found.matches]
+        count = f"more than {len(shown)}" if found.more else f"{len(shown):,}"
+        raise Left("\n".join([f"{count} affiliates have that name; choose one by its ID:", *shown]))
+    guess = next((match.name or match.email for match in found.near), "")
+    raise Left(_nobody(affiliate) + (f"; did you mean {cell_text(guess)}?" if guess else ""))
 
 
 def _nobody(affiliate: str) -> str:

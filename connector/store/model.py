@@ -48,12 +48,15 @@ class Saved(Struct, frozen=True):
     Args:
         before: the version that it was loaded with; 0 for a new record.
         version: *before* + 1 when it says something new, and becomes pending for every route; else *before*.
+        words: those by which it is found from now on; *lost_words*: those by which it is found no more.
     """
 
     record_id: str
     before: int
     version: int
     facts: bytes
+    words: frozenset[str] = frozenset()
+    lost_words: frozenset[str] = frozenset()
 
 
 class Tally(Struct):

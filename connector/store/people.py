@@ -21,6 +21,7 @@ from connector.store.model import (
 )
 from connector.store.pending import STATE_COLUMNS, state_of
 from connector.store.records import waits_for
+from connector.store.search import forget_words
 
 _AHEAD = timedelta(days=1)  # times further ahead than this were noted by a clock that was wrong
 
@@ -84,7 +85,7 @@ class People(Part):
     # ------------------------------------------------ one affiliate
 
     def events_of(self, record_id: str) -> list[StoredEvent]:
-        """The events still kept that name that record, oldest first. Reads through all mentions: for people."""
+        """The events still kept that name that record, oldest first."""
         with self._engine.reading() as sql:
             rows = sql.execute(
                 f"SELECT seq, {EVENT_COLUMNS} FROM mentions JOIN events USING (seq) WHERE record_id = ? ORDER BY seq",
@@ -93,7 +94,7 @@ class People(Part):
         return opened(rows)
 
     def deliveries_of(self, record_id: str) -> list[DeliveryLine]:
-        """That record's deliveries still kept, oldest first. Reads through the whole log: for people."""
+        """That record's deliveries still kept, oldest first."""
         text = "SELECT at, route, key, version, kind, code, cells FROM deliveries WHERE record_id = ? ORDER BY id"
         with self._engine.reading() as sql:
             rows = sql.execute(text, (record_id,)).fetchall()
@@ -112,7 +113,7 @@ class People(Part):
     # ------------------------------------------------ forgetting a person
 
     def mentions_of(self, record_ids: Iterable[str]) -> set[int]:
-        """The seqs of events that are known to name those records. Reads through all mentions."""
+        """The seqs of events that are known to name those records."""
         with self._engine.reading() as sql:
             return {seq for (seq,) in select(sql, "SELECT seq FROM mentions WHERE record_id", sorted(set(record_ids)))}
 
@@ -143,6 +144,7 @@ class People(Part):
                 change(sql, f"DELETE FROM {table} WHERE record_id", record_ids)
             deliveries = change(sql, "DELETE FROM deliveries WHERE record_id", record_ids)
             records = change(sql, "DELETE FROM records WHERE id", record_ids)
+            forget_words(sql, record_ids)
         kept = {route: tuple(sorted(keys)) for route, keys in rows.items()}
         return Forgotten(len(events), records, deliveries, kept)
 

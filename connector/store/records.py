@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from connector.store.engine import Part, Session, change, insert, select
 from connector.store.inbox import add_tallies
 from connector.store.model import WAITS_FOR, Batch, Known, Overtaken, Saved
+from connector.store.search import add_words, take_words
 
 
 class Records(Part):
@@ -49,6 +50,9 @@ class Records(Part):
                 [(saved.record_id, saved.version, saved.facts.decode()) for saved in records],
                 " ON CONFLICT (id) DO UPDATE SET version = excluded.version, facts = excluded.facts",
             )
+            for saved in records:
+                take_words(sql, saved.record_id, saved.lost_words)
+            add_words(sql, ((word, saved.record_id) for saved in records for word in saved.words))
             if changed:
                 self._make_pending(sql, changed)
             insert(sql, "INSERT INTO mentions", sorted(set(batch.mentions)), " ON CONFLICT DO NOTHING")

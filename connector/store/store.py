@@ -13,6 +13,7 @@ from connector.store.inbox import Inbox
 from connector.store.pending import PendingRecords
 from connector.store.people import People
 from connector.store.records import Records
+from connector.store.search import Search
 from connector.store.sqlite import Sqlite
 from connector.store.tables import prepare
 from connector.store.url import is_postgres, path_of
@@ -34,7 +35,7 @@ def worker_of(url: str) -> str | None:
         return holder_of_lease(engine)
 
 
-class Store(Inbox, Records, PendingRecords, People):
+class Store(Inbox, Records, PendingRecords, People, Search):
     """Made when it is not there. Every method may be called from any thread.
 
     Everything raises StoreUnavailable when the disk is full, the database is gone or locked for too long; the next call

@@ -8,12 +8,15 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 
+from connector.core import findable
 from connector.store.engine import Engine, Session
 from connector.store.model import StoreDamaged
 
 CLOCK_TRUSTED = ("connector", "clock believed")
 """Owner and key of the note that says which moment retention last went by; a new store has the moment it was made."""
 FORGOTTEN_KEY = ("connector", "key of the forgotten")
+SEARCH_NOTE, SEARCH_DONE = ("connector", "words of"), f"all, version {findable.VERSION}"
+"""The note of a store that has the words of all its records."""
 
 # events: append only; a row is taken away by retention and by ``forget``.
 # todo: the events that are not projected yet. A cursor would pass over an event whose number is lower than the last
@@ -66,7 +69,19 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 
 
 # Added to format 1: tables, and columns with a default; statements of the older version must still work.
+# search: the words by which a record is found, as bytes, which every database keeps in the same order.
+# hours: what came in by source and hour of Unix time. sessions: hashes of the cookies of who is signed in to the page.
 _FORMAT_2 = """
+CREATE TABLE search (word {blob} NOT NULL, record_id TEXT NOT NULL, PRIMARY KEY (word, record_id)){without_rowid};
+CREATE INDEX mentions_by_record ON mentions (record_id, seq);
+CREATE INDEX deliveries_by_record ON deliveries (record_id, id);
+CREATE TABLE hours (
+    source TEXT NOT NULL, hour BIGINT NOT NULL, received BIGINT NOT NULL, duplicates BIGINT NOT NULL,
+    refused BIGINT NOT NULL, PRIMARY KEY (source, hour)
+){without_rowid};
+CREATE TABLE sessions (
+    id {blob} PRIMARY KEY, who TEXT NOT NULL, role TEXT NOT NULL, proof TEXT NOT NULL, until BIGINT NOT NULL
+){without_rowid};
 """
 
 _FORMATS = (_FORMAT_1, _FORMAT_2)
@@ -118,5 +133,6 @@ def _run(engine: Engine, sql: Session, text: str) -> None:
 
 def _begin(sql: Session, now: datetime) -> None:
     sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0)", (FORMAT,))
-    for note, value in ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32))):
+    notes = ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32)), (SEARCH_NOTE, SEARCH_DONE))
+    for note, value in notes:
         sql.execute("INSERT INTO notes VALUES (?, ?, ?)", (*note, value))
