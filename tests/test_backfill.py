@@ -1022,7 +1022,7 @@ def test_the_command_reads_and_says_what_it_found(tmp_path: Path, capsys: pytest
         assert run(["drain", "--config", str(file)]) == 0
         assert (tmp_path / "table.csv").stat().st_mtime_ns == written.st_mtime_ns
         capsys.readouterr()
-        assert run(["status", "--config", str(file)]) == 0
+        assert run(["status", "--all", "--config", str(file)]) == 0
         said = " ".join(capsys.readouterr().out.split())
         assert "130 affiliates, 0 new, 0 changed, 0 gone" in said
         assert "next due in 11 h" in said
@@ -1052,7 +1052,7 @@ def test_status_says_of_a_reading_that_failed_that_it_failed_and_goes_on_there(
     capsys.readouterr()
     assert run(["status", "--config", str(file)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "! firstpromoter: never read from its API to the end; the last try failed " in said
+    assert "! firstpromoter never read from its API to the end; the last try failed " in said
     assert "check sources.firstpromoter.api_key and account_id; the next one continues where it stopped" in said
     assert "has not ended" not in said
     file.write_text(file.read_text() + '[sources.firstpromoter.repair]\nevery = "12h"\n')

@@ -20,12 +20,13 @@ documents = [root / "README.md", root / "CHANGELOG.md", root / "config.example.t
 # The lowest floor first: a room imports only from floors below.
 floors: list[tuple[str, ...]] = [
     ("core",),
-    ("logs", "faults", "file_lock", "rest"),
+    ("logs", "faults", "file_lock", "phrases", "rest"),
     ("sources", "sinks", "store", "dead_letters", "plugins", "credentials"),
     ("topics",),
     ("settings",),
     ("config", "projector", "delivery", "receiver", "alerts", "backfill", "affiliates"),
     ("assembly", "metrics"),
+    ("overview",),
     ("page",),
     ("app",),
     ("serve",),

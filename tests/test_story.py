@@ -356,7 +356,7 @@ def test_a_second_server_on_the_same_store_is_refused_with_the_reason(connector:
 
 def test_a_mapping_that_the_running_server_does_not_know_yet_is_told(tmp_path: Path, nursery: Nursery) -> None:
     connector = Connector(tmp_path, nursery).start()
-    told = "local/local_csv: the running server does not know this mapping yet; restart it"
+    told = "the running server does not know this mapping yet; restart it"
     assert told not in connector.command("check").stdout + connector.command("status").stdout
     mapping = tmp_path / "mappings" / "local_csv.toml"
     mapping.write_text(mapping.read_text(encoding="utf-8").replace('"Leads" ', '"Signups" '), encoding="utf-8")

@@ -20,11 +20,11 @@ import typer
 from connector import assembly
 from connector import config as configuration
 from connector.cli.exits import Left, WrongWords
-from connector.core.errors import NeedsAction, TryLater
+from connector.core.errors import NeedsAction, StoreUnavailable, TryLater
 from connector.core.quoting import without_secrets
 from connector.core.sink import Sink
 from connector.core.words import unknown_word
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import DeadLetters, Letter
 from connector.settings import Config, RouteConfig, SinkConfig, SourceConfig
 from connector.store import Store, is_postgres, worker_of
 from connector.store.url import path_of
@@ -90,6 +90,12 @@ def visited_if_there(settings: Config) -> AbstractContextManager[Store | None]:
 
 def dead_letters(settings: Config) -> DeadLetters:
     return DeadLetters(settings.dead_letters.path, now=now)
+
+
+def open_letters(settings: Config) -> list[Letter]:
+    """The open dead letters; none, and no file made, before there was one."""
+    letters = dead_letters(settings)
+    return letters.list() if letters.path.exists() else []
 
 
 def wait_until_delivered(store: Store, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -188,6 +194,15 @@ def server_state(settings: Config) -> str:
         if status == 503:
             return f"not ready ({', '.join(said['reasons'])})"
     return f"running ({worker}), but does not answer on {local_url(settings).removeprefix('http://')}"
+
+
+def edited_routes(settings: Config) -> set[str]:
+    """The routes whose mapping the running server does not know yet."""
+    if not is_running(settings):
+        return set()
+    with suppress(StoreUnavailable), visited(settings) as store:
+        return {r.name for r in settings.routes if assembly.mapping_in_use(store, r) != r.mapping.digest}
+    return set()
 
 
 def refusals(settings: Config) -> dict[str, int]:

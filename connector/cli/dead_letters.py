@@ -15,7 +15,16 @@ import typer
 from msgspec.structs import asdict, replace
 
 from connector.assembly import build_sources
-from connector.cli.common import ConfigOption, JsonOption, dead_letters, is_running, load, visited, wait_until_delivered
+from connector.cli.common import (
+    ConfigOption,
+    JsonOption,
+    dead_letters,
+    is_running,
+    load,
+    open_letters,
+    visited,
+    wait_until_delivered,
+)
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, ago, beside, day, many, say, say_json, show, table, wrapped
 from connector.cli.sample import signed
@@ -105,7 +114,7 @@ def list_letters(
     as_json: JsonOption = False,
 ) -> int:
     """What stopped on its way, by cause, the oldest first."""
-    return show(Letters(_open_letters(load(config)), every), as_json=as_json)
+    return show(Letters(open_letters(load(config)), every), as_json=as_json)
 
 
 def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
@@ -188,19 +197,14 @@ def drop_letters(ids: Ids = None, every: AllOption = False, config: ConfigOption
     say(f"{count} dropped")
 
 
-def _open_letters(settings: Config) -> list[Letter]:
-    letters = dead_letters(settings)
-    return letters.list() if letters.path.exists() else []
-
-
 def _asked(settings: Config, ids: Sequence[str] | None, verb: str, *, every: bool) -> list[Letter]:
     if bool(ids) == every:
         raise WrongWords(f"name a cause or the letters to {verb}, or say --all")
-    return _open_letters(settings) if every else _chosen(settings, ids or [])
+    return open_letters(settings) if every else _chosen(settings, ids or [])
 
 
 def _chosen(settings: Config, ids: Sequence[str]) -> list[Letter]:
-    known = _open_letters(settings)
+    known = open_letters(settings)
     chosen: dict[str, Letter] = {}
     for asked in ids:
         of_cause = [letter for letter in known if cause_of(letter) == asked]

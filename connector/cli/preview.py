@@ -15,7 +15,6 @@ from connector.cli.common import ConfigOption, JsonOption, built_sink, load, nam
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, many, show, table
 from connector.cli.sample import signed
-from connector.cli.status import unknown_topic
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.merge import join
@@ -81,7 +80,7 @@ class Previewed(Report):
     def lines(self) -> Iterator[str]:
         yield f"{self.topic}, event {self.event}: about {many(self.affiliates, 'affiliate')}"
         if self.strange_topic:
-            yield unknown_topic(self.topic)
+            yield f'there is no topic "{self.topic}". Correct the URL at the platform: connector urls'
         for target in self.targets:
             yield from target.lines()
 

@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from shutil import get_terminal_size
 from typing import ClassVar
@@ -14,7 +14,10 @@ from typing import ClassVar
 import msgspec
 from msgspec import Struct
 
+from connector import phrases
 from connector.cli.exits import OK
+from connector.phrases import duration as duration  # for commands: all that they print with is found here
+from connector.phrases import many as many
 
 
 class Report(Struct):
@@ -90,6 +93,13 @@ def wrapped(text: str, *, indent: int = 0, first: int | None = None) -> list[str
     )  # fmt: skip
 
 
+def marked(level: str, text: str, *below: str) -> Iterator[str]:
+    """*text* behind the mark of that *level* ("": none), then each of *below*, two columns in; wrapped."""
+    yield from wrapped(f"{mark(level)} {text}" if level else text, indent=2 if level else 0, first=0)
+    for more in below:
+        yield from wrapped(more, indent=2)
+
+
 def mark(level: str) -> str:
     """The sign of a line that is ``ok``, good to know (``notice``), ``waiting`` for a person, or a ``problem``."""
     signs = {"ok": ("\u2713", "ok"), "notice": ("\u00b7", "-"), "waiting": ("!", "!"), "problem": ("\u2717", "x")}
@@ -122,28 +132,13 @@ def _width(text: str) -> int:
 # ---------------------------------------------------------------- words
 
 
-def many(count: int, noun: str) -> str:
-    """``no rows``, ``1 row``, ``2 rows``."""
-    return f"{'no' if count == 0 else f'{count:,}'} {noun}{'' if count == 1 else 's'}"
-
-
 def ago(moment: datetime | None) -> str:
-    return "never" if moment is None else f"{duration((datetime.now(UTC) - moment).total_seconds())} ago"
+    return phrases.ago(moment, datetime.now(UTC))
 
 
-def duration(seconds: float) -> str:
-    seconds = max(0, int(seconds))
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+def day(moment: datetime) -> str:
+    return phrases.day(moment, datetime.now(UTC))
 
 
 def local_time(moment: datetime) -> str:
     return moment.astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def day(moment: datetime) -> str:
-    """``today``, or a day like ``27 Nov``; local."""
-    local = moment.astimezone()
-    return "today" if local.date() == datetime.now().astimezone().date() else f"{local.day} {local:%b}"

@@ -203,7 +203,12 @@ class SourceStatus(Struct, frozen=True):
 
 
 class RouteStatus(Struct, frozen=True):
-    """*pending* counts records, *waiting* those beside them that wait for a value which they lack."""
+    """*pending* counts records, *waiting* those beside them that wait for a value which they lack.
+
+    Args:
+        affiliates: records that have one of the *rows*.
+        first_pending: of *pending* and *waiting*, the records that have no row yet.
+    """
 
     route: str
     pending: int
@@ -212,6 +217,8 @@ class RouteStatus(Struct, frozen=True):
     rows: int
     state: RouteState
     waiting: int = 0
+    affiliates: int = 0
+    first_pending: int = 0
 
 
 class Status(Struct, frozen=True):

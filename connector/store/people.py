@@ -58,10 +58,16 @@ class People(Part):
             (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
             (waiting,) = sql.execute("SELECT count(*) FROM todo").fetchone()
             (records,) = sql.execute("SELECT count(*) FROM records").fetchone()
-            rows = dict(sql.execute("SELECT route, count(*) FROM written GROUP BY route").fetchall())
+            # Grouped by the index's own order first: nothing is sorted, and no set of all records is made.
+            written = sql.execute(
+                "SELECT route, count(*), sum(rows) FROM (SELECT route, record_id, count(*) AS rows FROM written"
+                " GROUP BY record_id, route) AS counted GROUP BY route"
+            ).fetchall()
             counts = sql.execute(
                 f"SELECT route, count(*) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE tries > 0),"
-                f" min(since) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE {lacks}) FROM pending GROUP BY route"
+                f" min(since) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE {lacks}),"
+                " count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM written WHERE written.route = pending.route"
+                " AND written.record_id = pending.record_id)) FROM pending GROUP BY route"
             ).fetchall()
             routes = sql.execute(f"SELECT route, {STATE_COLUMNS} FROM routes ORDER BY route").fetchall()
             sources = sql.execute(
@@ -69,12 +75,15 @@ class People(Part):
                 " FROM sources ORDER BY source"
             ).fetchall()
         pending = {route: found for route, *found in counts}
+        holding = {route: (int(affiliates), int(rows)) for route, affiliates, rows in written}
         states = []
         for route, *columns in routes:
-            count, retrying, since, lacking = pending.get(route, (0, 0, None, 0))
-            oldest = moment_or_none(since)
+            count, retrying, since, lacking, first = pending.get(route, (0, 0, None, 0, 0))
+            affiliates, rows = holding.get(route, (0, 0))
             states.append(
-                RouteStatus(route, count, retrying, oldest, rows.get(route, 0), state_of(columns), waiting=lacking)
+                RouteStatus(
+                    route, count, retrying, moment_or_none(since), rows, state_of(columns), lacking, affiliates, first
+                )
             )
         counted = []
         for name, received, duplicates, none, unread, undated, *times in sources:

@@ -1,0 +1,370 @@
+"""How everything is, as one value: what `connector status`, the page's first view and the sheet's status tab show.
+
+Knows what is configured, the store and the dead letters. It asks no network: the caller says how the server is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from connector import assembly, topics
+from connector.backfill import notes
+from connector.core.platform_api import Repair
+from connector.dead_letters import Letter
+from connector.phrases import ago, clock, duration, many
+from connector.settings import Config, RouteConfig
+from connector.store import Store, model
+
+NOT_RUNNING = "not running"
+READY = "ready"
+
+State = Literal["up to date", "delivering", "to be delivered", "waiting", "stopped", "not started"]
+"""``waiting``: for a destination that is away or limits us. ``stopped``: a person must act, or it met a bug."""
+
+
+class Trouble(Struct, frozen=True):
+    """Something that a person should do or know.
+
+    Args:
+        kind: ``stopped``: something does not work until a person acts; ``waits``: for a person; ``note``: good to know.
+        place: the route's or source's name; "" for the program as a whole.
+        text: what is the matter, in one line without a full stop.
+        what_to_do: sentences, or "" where *text* says it all. Before a *command*, the last one has no full stop.
+        command: what to type, or "".
+    """
+
+    kind: Literal["stopped", "waits", "note"]
+    place: str
+    text: str
+    what_to_do: str = ""
+    command: str = ""
+
+
+class SourceLine(Struct):
+    """What came from one source since the store was made; topics that it has no URL for, and when each came last."""
+
+    source: str
+    received: int = 0
+    duplicates: int = 0
+    no_affiliate: int = 0
+    unreadable: int = 0
+    undated: int = 0
+    last_event: datetime | None = None
+    last_webhook: datetime | None = None
+    dead_letters: int = 0
+    unknown_topics: dict[str, datetime] = {}
+
+
+class RouteLine(Struct):
+    """What one route has written and has still to write.
+
+    Args:
+        affiliates: those that have a row; *rows* counts the rows.
+        left_out: affiliates for which the mapping makes no row: ``[when]``, most often.
+        waiting: affiliates that lack a value without which no new row is made; beside those *pending*.
+        why: what stopped it or what it waits for, with what to do; "" when nothing.
+        overwritten_edits: cells in which a person's entry was overwritten, of the deliveries that are still kept.
+        edited: the running server does not know the mapping file as it is now.
+    """
+
+    route: str
+    state: State
+    why: str = ""
+    affiliates: int = 0
+    left_out: int = 0
+    pending: int = 0
+    retrying: int = 0
+    waiting: int = 0
+    oldest_pending_seconds: float | None = None
+    paused_until: datetime | None = None
+    since: datetime | None = None
+    rows: int = 0
+    dead_letters: int = 0
+    last_write: datetime | None = None
+    overwritten_edits: int = 0
+    waits_for_you: bool = False
+    edited: bool = False
+
+
+class ReadingLine(Struct):
+    """The readings of one source's API; see ``backfill.notes.Standing``. *text* says it in words."""
+
+    source: str
+    last_try_failed: bool
+    every_seconds: float | None
+    next_due: datetime | None
+    last: notes.Report | None
+    reading_since: datetime | None
+    failed_at: datetime | None
+    reason: str
+    text: str
+
+
+class Overview(Struct):
+    """How everything is at one moment.
+
+    Args:
+        sentence: the answer, the worst first.
+        server: ``not running``, ``ready``, or how else the running server is.
+        refused: webhooks refused since the server's start, by reason.
+        records: affiliates that are known.
+        waiting: events that are not read yet.
+        dead_letters: open ones.
+        troubles: what a person should do or know, the most urgent first.
+        next: the one thing to do now: a command, or a few words; "" when nothing is to do.
+    """
+
+    sentence: str
+    server: str
+    refused: Mapping[str, int]
+    records: int
+    waiting: int
+    sources: list[SourceLine]
+    routes: list[RouteLine]
+    readings: list[ReadingLine]
+    dead_letters: int
+    troubles: list[Trouble]
+    next: str
+
+
+def overview(
+    settings: Config,
+    store: Store | None,
+    letters: Sequence[Letter],
+    now: datetime,
+    *,
+    server: str = READY,
+    refused: Mapping[str, int] | None = None,
+) -> Overview:
+    """How everything is.
+
+    Args:
+        store: None before the first start.
+        letters: the open dead letters.
+        server: how the running server is; the default fits who asks from inside it.
+    """
+    found = None if store is None else store.status()
+    records, waiting = (found.records, found.waiting) if found else (0, 0)
+    sources = _source_lines(settings, store, found, letters, now)
+    routes = _route_lines(settings, store, found, letters, now, running=server != NOT_RUNNING)
+    readings = list(_reading_lines(settings, store, now))
+    seen = Overview("", server, refused or {}, records, waiting, sources, routes, readings, len(letters), [], "")
+    seen.sentence = _sentence(seen, now)
+    seen.troubles = sorted(_troubles(seen, now), key=lambda trouble: _URGENCY[trouble.kind])
+    seen.next = _next(seen)
+    return seen
+
+
+_URGENCY = {"stopped": 0, "waits": 1, "note": 2}
+
+
+# ---------------------------------------------------------------- lines
+
+
+def _source_lines(
+    settings: Config, store: Store | None, found: model.Status | None, letters: Sequence[Letter], now: datetime
+) -> list[SourceLine]:
+    """The configured sources, then those that are not configured any more."""
+    lines = {source.name: SourceLine(source.name) for source in settings.sources}
+    for known in found.sources if found else ():
+        facts = asdict(known)
+        times = {"last_event": facts.pop("last_event_at"), "last_webhook": facts.pop("last_received_at")}
+        lines[known.source] = SourceLine(**facts, **times)
+    unread = Counter(letter.place for letter in letters if letter.stage == "normalize")
+    for line in lines.values():
+        line.dead_letters = unread[line.source]
+        line.unknown_topics = {} if store is None else topics.met(store, line.source, now)
+    return list(lines.values())
+
+
+def _route_lines(
+    settings: Config,
+    store: Store | None,
+    found: model.Status | None,
+    letters: Sequence[Letter],
+    now: datetime,
+    *,
+    running: bool,
+) -> list[RouteLine]:
+    known = {route.route: route for route in found.routes} if found else {}
+    stopped: dict[str, list[str]] = {}
+    for letter in letters:
+        if letter.stage == "deliver":
+            stopped.setdefault(letter.place, []).append(letter.subject)
+    lines = []
+    for route in settings.routes:
+        line = _route_line(route, known.get(route.name), now, running=running)
+        subjects = stopped.get(route.name, [])
+        line.dead_letters = len(subjects)
+        if store is not None and found is not None and route.name in known:
+            line.edited = running and assembly.mapping_in_use(store, route) != route.mapping.digest
+            line.left_out = _left_out(store, known[route.name], subjects, found.records)
+        lines.append(line)
+    return lines
+
+
+def _route_line(route: RouteConfig, known: model.RouteStatus | None, now: datetime, *, running: bool) -> RouteLine:
+    if known is None:
+        return RouteLine(route.name, "not started")
+    state, oldest = known.state, known.oldest_since
+    return RouteLine(
+        route.name,
+        _state(known, running=running),
+        state.reason,
+        affiliates=known.affiliates,
+        pending=known.pending,
+        retrying=known.retrying,
+        waiting=known.waiting,
+        oldest_pending_seconds=None if oldest is None else max(0.0, (now - oldest).total_seconds()),
+        paused_until=state.paused_until,
+        since=state.since,
+        rows=known.rows,
+        last_write=state.delivered_at,
+        waits_for_you=state.kind == "needs_action",
+    )
+
+
+def _state(route: model.RouteStatus, *, running: bool) -> State:
+    if route.state.kind != "ok":
+        return "waiting" if route.state.kind == "waiting" else "stopped"
+    if not route.pending:
+        return "up to date"
+    return "delivering" if running else "to be delivered"
+
+
+def _left_out(store: Store, route: model.RouteStatus, stopped: Sequence[str], records: int) -> int:
+    """Records that have no row, although nothing is pending for them and no dead letter is about them."""
+    distinct = set(stopped)
+    without_row = distinct - {written.record_id for written in store.written(route.route, distinct)}
+    return max(0, records - route.affiliates - route.first_pending - len(without_row))
+
+
+def _reading_lines(settings: Config, store: Store | None, now: datetime) -> Iterator[ReadingLine]:
+    """Of sources whose API is read now and then, or was once."""
+    for source in settings.sources:
+        repair = getattr(source.options, "repair", None)
+        found = notes.standing(store, source.name) if store is not None else notes.Standing()
+        if repair is None and found == notes.Standing():
+            continue
+        every = repair.every_seconds if isinstance(repair, Repair) else None
+        due = None if every is None else found.next_due(every, now)
+        text = _reading(found, due, now)
+        yield ReadingLine(source.name, found.last_try_failed, every, due, **asdict(found), text=text)
+
+
+def _reading(found: notes.Standing, due: datetime | None, now: datetime) -> str:
+    """``last read 3 h ago: …; next due in 21 h``."""
+    parts = ["never read from its API to the end"]
+    if (last := found.last) is not None:
+        held = f", {last.held_back} missing but not believed" if last.held_back else ""
+        counts = f"{last.read} affiliates, {last.new} new, {last.changed} changed, {last.gone} gone{held}"
+        parts = [f"last read {ago(last.ended, now)}: {counts}"]
+    if found.last_try_failed:
+        parts.append(f"the last try failed {ago(found.failed_at, now)}: {found.reason}")
+        if found.reading_since is not None and now - found.reading_since < notes.CONTINUES_WITHIN:
+            parts.append("the next one continues where it stopped")
+    elif found.reading_since is not None:
+        parts.append(f"a reading began {ago(found.reading_since, now)} and has not ended")
+    if due is not None:
+        seconds = (due - now).total_seconds()
+        soon = "a running server tries again soon" if found.last_try_failed else "next due now"
+        parts.append(f"next due in {duration(seconds)}" if seconds > 0 else soon)
+    return "; ".join(parts)
+
+
+# ---------------------------------------------------------------- what to do
+
+
+def _troubles(seen: Overview, now: datetime) -> Iterator[Trouble]:
+    for route in seen.routes:
+        yield from _route_troubles(route)
+    if seen.refused:
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in seen.refused.items())
+        text = f"{many(sum(seen.refused.values()), 'webhook')} refused since the server's start: {counts}"
+        yield Trouble(
+            "waits", "", text, "The log says why. If a token is wrong, paste the address again", "connector urls"
+        )
+    for source in seen.sources:
+        for topic, at in source.unknown_topics.items():
+            text = f'there is no topic "{topic}"; it came {ago(at, now)}'
+            yield Trouble("waits", source.source, text, "Correct the URL at the platform", "connector urls")
+    if seen.dead_letters:
+        yield Trouble("waits", "", many(seen.dead_letters, "dead letter"), command="connector dead-letters list")
+    for reading in seen.readings:
+        if reading.last_try_failed:
+            yield Trouble("waits", reading.source, reading.text)
+
+
+def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
+    old = "" if route.oldest_pending_seconds is None else f" for {duration(route.oldest_pending_seconds)}"
+    pending = f", {route.pending:,} pending{old}" if route.pending else ""
+    why = f"{route.why.rstrip('. ')}." if route.why else ""
+    if route.state == "stopped":
+        yield Trouble("stopped", route.route, f"stopped{pending}", f"{why} It continues by itself.".strip())
+    elif route.state == "waiting":
+        yield Trouble("note", route.route, f"waits for its destination{pending}", why)
+    if route.edited:
+        text = "the running server does not know this mapping yet; restart it"
+        yield Trouble("waits", route.route, text)
+    if route.overwritten_edits:
+        text = f"{many(route.overwritten_edits, 'edit')} by people {_was(route.overwritten_edits)} overwritten"
+        yield Trouble("note", route.route, text, command=f"connector explain --overwritten {route.route}")
+
+
+def _sentence(seen: Overview, now: datetime) -> str:
+    """The answer in a sentence or two, the worst first."""
+    pending = sum(route.pending for route in seen.routes)
+    parts = []
+    if pending or not seen.waiting:
+        parts.append(f"{many(pending, 'affiliate')} {_is(pending)} pending")
+    if seen.waiting:
+        parts.append(f"{many(seen.waiting, 'event')} {_is(seen.waiting)} not read yet")
+    on_their_way = " and ".join(parts)
+    received = any(source.received for source in seen.sources) or seen.records
+    stopped = [route for route in seen.routes if route.state == "stopped"]
+    away = [route.route for route in seen.routes if route.state == "waiting"]
+    if seen.server == NOT_RUNNING and not received and not seen.waiting:
+        return "The server is not running, and nothing was received yet."
+    if stopped:
+        when = f" {clock(stopped[0].since, now)}" if len(stopped) == 1 and stopped[0].since else ""
+        return f"{_listed([r.route for r in stopped])} stopped{when}; {on_their_way}. Nothing is lost."
+    if seen.server == NOT_RUNNING:
+        rest = on_their_way if pending or seen.waiting else "what was received is delivered"
+        return f"The server is not running; {rest}."
+    if seen.server != READY:
+        return f"The server is {seen.server}."
+    if away:
+        waits = "waits for its destination" if len(away) == 1 else "wait for their destinations"
+        return f"{_listed(away)} {waits}; {on_their_way}. Nothing is lost."
+    if pending or seen.waiting:
+        return f"The server delivers: {on_their_way}."
+    if not received:
+        return "The server is ready, and nothing was received yet."
+    return f"Everything is up to date: {many(seen.records, 'affiliate')} in {many(len(seen.routes), 'table')}."
+
+
+def _next(seen: Overview) -> str:
+    for trouble in seen.troubles:
+        if trouble.kind == "stopped":
+            return f"do what is written about {trouble.place}"
+    if seen.server == NOT_RUNNING:
+        return "connector serve"
+    return next((trouble.command for trouble in seen.troubles if trouble.kind == "waits" and trouble.command), "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"

@@ -1,0 +1,167 @@
+"""The one value that `status`, the page and the status tab show: figures, troubles, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from connector import config
+from connector.app import drain
+from connector.assembly import build_sources
+from connector.core.source import InboundRequest
+from connector.dead_letters import DeadLetters, Letter
+from connector.overview import NOT_RUNNING, Overview, RouteLine, overview
+from connector.settings import Config
+from connector.store import Store
+from connector.store.model import RouteState
+from tests.running import now
+
+configuration = """
+[sources.fp]
+type = "firstpromoter"
+token = "fp-t0ken-of-the-tests-7c1Zq"
+[sinks.local]
+type = "csv"
+path = "table.csv"
+mappings = ["people.toml"]
+"""
+people = """
+[key]
+field = "ID"
+[when]
+status = "active"
+[fields]
+"ID" = "id"
+"Email" = "email"
+"""
+
+
+class Here:
+    """One installation that runs only when asked to."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "config.toml").write_text(configuration, encoding="utf-8")
+        (folder / "people.toml").write_text(people, encoding="utf-8")
+        self.folder = folder
+        self.settings: Config = config.load(folder / "config.toml", {})
+        self.letters = DeadLetters(self.settings.dead_letters.path, now=now)
+
+    def store(self) -> Store:
+        return Store(self.settings.store.url, worker=False, now=now)
+
+    def receive(self, number: int, status: str = "active", **promoter: Any) -> None:
+        (source,) = build_sources(self.settings).values()
+        promoter = {"id": number, "email": f"p{number}@example.com", "status": status, **promoter}
+        body = {"event": {"id": f"{number} {status}", "type": "promoter_accepted"}, "data": {"promoter": promoter}}
+        request = InboundRequest(
+            [(b"authorization", b"Bearer fp-t0ken-of-the-tests-7c1Zq")], b"", json.dumps(body).encode(), now()
+        )
+        store = self.store()
+        store.append([source.accept(request)])
+        store.close()
+
+    def seen(self, *, server: str = "ready", refused: Mapping[str, int] | None = None) -> Overview:
+        store = self.store()
+        try:
+            return overview(self.settings, store, self.letters.list(), now(), server=server, refused=refused)
+        finally:
+            store.close()
+
+    def route(self) -> RouteLine:
+        (route,) = self.seen().routes
+        return route
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
+
+
+def test_an_affiliate_is_in_the_table_left_out_or_pending(here: Here) -> None:
+    for number in range(1, 5):
+        here.receive(number)
+    for number in range(5, 8):
+        here.receive(number, "rejected")
+    drain(here.settings)
+    route = here.route()
+    assert (route.affiliates, route.left_out, route.pending, route.rows) == (4, 3, 0, 4)
+    assert here.seen().records == 7
+    store = here.store()
+    store.enqueue("local/people", ["fp:1", "fp:5"])
+    store.close()
+    route = here.route()  # what is pending for an affiliate without a row is not left out yet
+    assert (route.affiliates, route.left_out, route.pending) == (4, 2, 2)
+
+
+def test_a_dead_letter_of_an_affiliate_without_a_row_does_not_leave_it_out(here: Here) -> None:
+    here.receive(1)
+    here.receive(2, "rejected")
+    drain(here.settings)
+    here.letters.add([Letter("deliver", "local/people", "fp:2", "the phone number is not valid", row="fp:2")])
+    assert (here.route().left_out, here.route().dead_letters) == (0, 1)
+    here.letters.add([Letter("deliver", "local/people", "fp:1", "the phone number is not valid", row="fp:1")])
+    assert (here.route().affiliates, here.route().left_out) == (1, 0)
+
+
+def test_everything_up_to_date_needs_nothing(here: Here) -> None:
+    here.receive(1)
+    drain(here.settings)
+    seen = here.seen()
+    assert (seen.sentence, seen.troubles, seen.next) == ("Everything is up to date: 1 affiliate in 1 table.", [], "")
+
+
+def test_the_most_urgent_comes_first_and_is_what_to_do_next(here: Here) -> None:
+    here.receive(1)
+    drain(here.settings)
+    here.letters.add([Letter("deliver", "local/people", "fp:1", "the phone number is not valid", row="fp:1")])
+    assert here.seen(refused={"credential": 31}).next == "connector urls"
+    store = here.store()
+    state = RouteState("needs_action", "The sheet is not shared. Share it.", since=now())
+    store.set_route_state("local/people", state)
+    store.enqueue("local/people", ["fp:1"])
+    store.close()
+    seen = here.seen(refused={"credential": 31})
+    assert [(trouble.kind, trouble.place) for trouble in seen.troubles] == [
+        ("stopped", "local/people"), ("waits", ""), ("waits", ""),
+    ]  # fmt: skip
+    assert seen.troubles[0].what_to_do == "The sheet is not shared. Share it. It continues by itself."
+    assert seen.sentence.startswith("local/people stopped at ")
+    assert seen.sentence.endswith("; 1 affiliate is pending. Nothing is lost.")
+    assert seen.next == "do what is written about local/people"
+    assert "31 webhooks refused" in seen.troubles[1].text
+
+
+def test_a_destination_that_is_away_needs_nobody(here: Here) -> None:
+    here.receive(1)
+    drain(here.settings)
+    store = here.store()
+    store.set_route_state("local/people", RouteState("waiting", "answered 503", since=now()))
+    store.close()
+    seen = here.seen()
+    assert [(trouble.kind, trouble.what_to_do) for trouble in seen.troubles] == [("note", "answered 503.")]
+    assert seen.next == ""
+    assert here.seen(server=NOT_RUNNING).next == "connector serve"
+
+
+def test_before_the_first_start_there_is_no_store_to_ask(here: Here) -> None:
+    seen = overview(here.settings, None, [], now(), server=NOT_RUNNING)
+    assert seen.sentence == "The server is not running, and nothing was received yet."
+    assert [route.state for route in seen.routes] == ["not started"]
+
+
+def test_a_mapping_that_the_server_does_not_know_waits(here: Here) -> None:
+    here.receive(1)
+    drain(here.settings)
+    (here.folder / "people.toml").write_text(people + '"Name" = "name"\n', encoding="utf-8")
+    edited = replace(here.settings, sinks=config.load(here.folder / "config.toml", {}).sinks)
+    store = here.store()
+    try:
+        assert [trouble.place for trouble in overview(edited, store, [], now()).troubles] == ["local/people"]
+        assert overview(edited, store, [], now(), server=NOT_RUNNING).troubles == []
+    finally:
+        store.close()
