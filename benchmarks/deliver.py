@@ -20,7 +20,7 @@ from benchmarks.destinations import Destination
 from benchmarks.measure import Goal, percentile
 from connector.core.row import Row
 from connector.core.sink import Outcome, Sink, Target
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.delivery import Retry, Route, RouteWorker
 from connector.store import Store
 
@@ -103,7 +103,7 @@ class Line:
         self.store.enroll([target.route])
         self.stop = threading.Event()
         self.projector = stores.projector(self.store, folder, self.host.now)
-        letters = DeadLetters(folder / "letters.jsonl", now=self.host.now)
+        letters = LetterFile(folder / "letters.jsonl", now=self.host.now)
         watched: Any = self.watched
         self.worker = RouteWorker(
             Route(target.route, watched, target, evaluate), self.store, letters, Retry(),

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.bodies import promoter_event
 from benchmarks.servers import TOKEN
 from connector.core.source import Event, InboundRequest
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.projector import Projector
 from connector.sources.firstpromoter.webhooks import FirstPromoter
 from connector.store import Store
@@ -50,7 +50,7 @@ def new_store(folder: Path, now: Callable[[], datetime] = utc_now) -> Store:
 
 def projector(store: Store, folder: Path, now: Callable[[], datetime] = utc_now) -> Projector:
     """As the program makes it."""
-    letters = DeadLetters(folder / "dead-letters.jsonl", now=now)
+    letters = LetterFile(folder / "dead-letters.jsonl", now=now)
     return Projector(store, {"firstpromoter": source()}, letters, stop=threading.Event(), now=now)
 
 

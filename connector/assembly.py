@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.sink import Sink
 from connector.core.source import Source
+from connector.dead_letters import DeadLetters, LetterFile, LetterTable
 from connector.file_lock import FileLock
 from connector.settings import Config, RouteConfig, SinkConfig
 from connector.store import Store, is_postgres
@@ -87,6 +89,19 @@ class LiveHost:
     def metric(self, name: str, value: float) -> None:
         if self._measured is not None:
             self._measured(self._sink, name, value)
+
+
+def dead_letters(config: Config, store: Callable[[], AbstractContextManager[Store]]) -> DeadLetters:
+    """The file of dead letters; in the store where several machines share it, and then in the file that the
+    configuration names as well.
+
+    Args:
+        store: opens the store, for one call.
+    """
+    named = "path" in config.dead_letters.model_fields_set
+    if not is_postgres(config.store.url):
+        return LetterFile(config.dead_letters.path, now=utc_now)
+    return LetterTable(store, now=utc_now, copy=LetterFile(config.dead_letters.path, now=utc_now) if named else None)
 
 
 def reading_lock(config: Config, source: str) -> FileLock:

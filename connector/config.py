@@ -21,7 +21,16 @@ from connector.core.problems import keys_at, problems_of
 from connector.core.sink import Sink
 from connector.core.source import SourceOptions
 from connector.core.words import did_you_mean
-from connector.settings import AlertSettings, Config, MetricsSettings, Root, RouteConfig, SinkConfig, SourceConfig
+from connector.settings import (
+    AlertSettings,
+    Config,
+    DeadLetterSettings,
+    MetricsSettings,
+    Root,
+    RouteConfig,
+    SinkConfig,
+    SourceConfig,
+)
 from connector.store.url import located, secrets_in
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -95,7 +104,9 @@ class _Loader:
             file=self._folder / self._file.name,
             server=root.server,
             store=root.store.model_copy(update={"url": located(root.store.url, self._folder)}),
-            dead_letters=root.dead_letters.model_copy(update={"path": self._at(root.dead_letters.path)}),
+            dead_letters=DeadLetterSettings.model_construct(
+                root.dead_letters.model_fields_set, path=self._at(root.dead_letters.path)
+            ),
             retry=root.retry,
             metrics=root.metrics,
             alerts=root.alerts,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -165,7 +166,8 @@ class Projector:
         # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
         # the same batch is read again.
         self._letters.add(work.letters)
-        self._letters.close([i for source, key in work.read for i in self._letters.ids_about(source, key)], "read")
+        read = [self._letters.ids_about(source, keys) for source, keys in work.read.items()]
+        self._letters.close(set().union(*read), "read")
         self._store.commit(Batch(work.epoch, work.seqs, saved, work.mentions, work.tallies))
         if work.letters:
             logs.warn(_log, "events.unreadable", count=len(work.letters), codes=sorted({x.code for x in work.letters}))
@@ -198,7 +200,7 @@ class _Work:
 
     Attributes:
         said: by record, all that the batch says of it, joined.
-        read: source and key of the events that could be read.
+        read: by source, the keys of the events that could be read.
     """
 
     def __init__(self, sources: Mapping[str, Source], epoch: int) -> None:
@@ -206,7 +208,7 @@ class _Work:
         self._unread_bytes = 0
         self.seqs: list[int] = []
         self.first: StoredEvent | None = None
-        self.read: list[tuple[str, str]] = []
+        self.read: defaultdict[str, list[str]] = defaultdict(list)
         self.letters: list[Letter] = []
         self.mentions: list[tuple[int, str]] = []
         self.tallies: dict[str, Tally] = {}
@@ -229,7 +231,7 @@ class _Work:
             self._unread_bytes += len(event.body)
             return False
         tally.no_affiliate += not updates
-        self.read.append((event.source, event.key))
+        self.read[event.source].append(event.key)
         for update in updates:
             self.said[update.record_id] = join_stamped(self.said.get(update.record_id, ()), update.said)
             self.mentions.append((stored.seq, update.record_id))

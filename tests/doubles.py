@@ -18,7 +18,7 @@ from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Finding, Outcome, SinkOptions, Target, TargetOptions
 from connector.core.source import Event, InboundRequest, SourceOptions
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.delivery import Delivered, Retry, Route, RouteWorker
 from connector.projector import Projector
 from connector.store import Store
@@ -172,7 +172,7 @@ class World:
     def open(self) -> None:
         """Start the engine (again) on what the folder holds."""
         self.store: Store = Store(str(self.folder / "c.db"), worker=True, now=self.clock)
-        self.letters = DeadLetters(self.folder / "dead.jsonl", now=self.clock)
+        self.letters = LetterFile(self.folder / "dead.jsonl", now=self.clock)
         self.store.enroll(["table/all"])
         self.projector = Projector(self.store, {"plain": self.source}, self.letters, stop=self.stop, now=self.clock)
         columns = (Column("ID"), Column("Email", where="map.toml:7"), Column("Removed", "date"))

@@ -34,7 +34,7 @@ from connector.core.platform_api import Answer, NotReadable
 from connector.core.record import AffiliateRecord
 from connector.core.source import Event, InboundRequest, Source
 from connector.core.view import view
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.file_lock import FileLock
 from connector.projector import Projector
 from connector.sources.everflow.webhooks import Everflow as EverflowSource
@@ -110,7 +110,7 @@ class World:
             else store(str(self.folder / "c.db"), worker=True, now=self.clock)
         )
         self.store.enroll(["table/all", "table/more"])
-        self.letters = DeadLetters(self.folder / "dead.jsonl", now=self.clock)
+        self.letters = LetterFile(self.folder / "dead.jsonl", now=self.clock)
         sources = {self.source.name: self.source}
         self.projector = Projector(self.store, sources, self.letters, stop=self.stop, now=self.clock)
 

@@ -24,7 +24,7 @@ import pytest
 from connector import config
 from connector.cli.main import plain_serve, run
 from connector.credentials import weakness
-from connector.dead_letters import DeadLetters, Letter
+from connector.dead_letters import Letter, LetterFile
 from connector.store import Store
 from tests.chaos.server import event
 from tests.far_sides.chat import Chat
@@ -733,7 +733,7 @@ def test_forget_removes_stray_copies_of_the_table_and_names_those_that_stay(star
 def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(started: Shell, tmp_path: Path) -> None:
     assert started.type("dead-letters", "list") == 0
     assert "no dead letters" in started.out
-    letters = DeadLetters(tmp_path / "data" / "dead-letters.jsonl", now=now)
+    letters = LetterFile(tmp_path / "data" / "dead-letters.jsonl", now=now)
     one = Letter(
         "deliver", "local/local_csv", "firstpromoter:1", "the cell is too long", "too_long", "firstpromoter:1",
         where="m.toml:7",
@@ -761,7 +761,7 @@ def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(s
 
 
 def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> None:
-    letters = DeadLetters(tmp_path / "data" / "dead-letters.jsonl", now=now)
+    letters = LetterFile(tmp_path / "data" / "dead-letters.jsonl", now=now)
     letters.add(
         [
             Letter("deliver", "crm/contacts", f"firstpromoter:{n}", f'the phone number "+44 {n}" is not valid',

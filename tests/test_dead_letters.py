@@ -6,6 +6,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,24 +16,140 @@ from hypothesis import strategies as st
 
 from connector.core.errors import StoreUnavailable
 from connector.core.source import Event
-from connector.dead_letters import DeadLetters, Letter, event_of, letter_of_event
+from connector.dead_letters import (
+    DeadLetters,
+    Letter,
+    LetterFile,
+    LetterTable,
+    cause_of,
+    causes,
+    event_of,
+    letter_of_event,
+)
 from tests.doubles import START, Clock, World, event
+from tests.stores import place_in
 
 
-def letters_at(folder: Path) -> DeadLetters:
-    return DeadLetters(folder / "dead.jsonl", now=Clock())
+@pytest.fixture(params=["file", "table in SQLite", "table in PostgreSQL"])
+def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], DeadLetters]]:
+    """Opens the same letters, as another process would."""
+    if request.param == "file":
+        yield lambda: letters_at(tmp_path)
+        return
+    cluster = request.getfixturevalue("cluster") if "PostgreSQL" in request.param else None
+    with place_in(tmp_path, cluster) as place:
+        store = place.open()
+        yield lambda: LetterTable(lambda: nullcontext(store), now=Clock())
+
+
+def letters_at(folder: Path) -> LetterFile:
+    return LetterFile(folder / "dead.jsonl", now=Clock())
 
 
 def letter(n: int = 1, reason: str = "no") -> Letter:
     return Letter("deliver", "table/all", f"plain:{n}", reason, "code", row=f"plain:{n}", content={"cells": {"a": 1}})
 
 
-def test_a_letter_is_there_after_a_restart_with_all_that_it_said(tmp_path: Path) -> None:
-    assert letters_at(tmp_path).add([letter()]) == 1
-    (found,) = letters_at(tmp_path).list()
+# ---------------------------------------------------------------- wherever they are kept
+
+
+def test_a_letter_is_there_after_a_restart_with_all_that_it_said(reopened: Callable[[], DeadLetters]) -> None:
+    assert reopened().add([letter()]) == 1
+    (found,) = reopened().list()
     assert found.at == START
     assert (found.reason, found.code, found.row, found.content) == ("no", "code", "plain:1", {"cells": {"a": 1}})
     assert found.id == letter().id
+
+
+def test_the_same_letter_again_is_one_letter(reopened: Callable[[], DeadLetters]) -> None:
+    assert reopened().add([letter()]) == 1
+    assert reopened().add([letter()]) == 0, "a crash between the letter and the store repeats it"
+    assert len(reopened().list()) == 1
+
+
+def test_a_letter_that_says_something_else_takes_the_place_of_the_one_before(
+    reopened: Callable[[], DeadLetters],
+) -> None:
+    letters = reopened()
+    letters.add([letter(reason="one")])
+    assert letters.add([letter(reason="two"), letter(2)]) == 1
+    assert {found.reason for found in reopened().list()} == {"two", "no"}
+
+
+def test_what_another_process_adds_or_closes_is_seen(reopened: Callable[[], DeadLetters]) -> None:
+    server, visitor = reopened(), reopened()
+    server.add([letter(1), letter(2)])
+    assert visitor.close([letter(1).id, "0123456789ab"], "dropped") == 1
+    assert [found.subject for found in server.list()] == ["plain:2"]
+    visitor.add([letter(3)])
+    assert server.counts() == {("deliver", "table/all"): 2}
+    assert server.ids_about("table/all", ["plain:1", "plain:3"]) == {letter(3).id}
+    assert server.ids_about("another", ["plain:3"]) == set()
+
+
+def test_a_closed_letter_may_be_opened_again(reopened: Callable[[], DeadLetters]) -> None:
+    letters = reopened()
+    letters.add([letter()])
+    letters.close([letter().id], "replayed")
+    assert letters.list() == []
+    assert letters.add([letter()]) == 1
+    assert len(reopened().list()) == 1
+
+
+def test_a_letter_is_found_by_the_beginning_of_its_id_if_only_one_begins_so(
+    reopened: Callable[[], DeadLetters],
+) -> None:
+    letters = reopened()
+    letters.add([letter(n) for n in range(40)])
+    for digits in (8, 12):
+        found = letters.get(letter(3).id[:digits])
+        assert found is not None
+        assert found.subject == "plain:3"
+    assert letters.get("") is None
+    assert letters.get("zz") is None
+    assert letters.get(next(a for a in "0123456789abcdef" if sum(letter(n).id[0] == a for n in range(40)) > 1)) is None
+
+
+def test_forgotten_letters_are_gone(reopened: Callable[[], DeadLetters]) -> None:
+    letters = reopened()
+    letters.add([letter(1, "ada@example.com"), letter(2, "bob@example.com"), letter(3, "ada@example.com")])
+    assert letters.forget(lambda found: "ada@example.com" in found.reason) == 2
+    assert [found.subject for found in reopened().list()] == ["plain:2"]
+
+
+def test_letters_are_counted_by_stage_and_place(reopened: Callable[[], DeadLetters]) -> None:
+    letters = reopened()
+    assert letters.counts() == {}
+    letters.add([letter(1), letter_of_event(event(1), "a\ud800 b", "unknown_shape")])
+    assert reopened().counts() == {("deliver", "table/all"): 1, ("normalize", "plain"): 1}
+
+
+def test_a_process_appends_what_it_writes_to_its_own_file_as_well(tmp_path: Path) -> None:
+    with place_in(tmp_path, None) as place:
+        store = place.open()
+        here = LetterTable(lambda: nullcontext(store), now=Clock(), copy=letters_at(tmp_path))
+        there = LetterTable(lambda: nullcontext(store), now=Clock())
+        here.add([letter(1), letter(2)])
+        there.add([letter(3)])
+        here.close([letter(1).id], "dropped")
+        assert [found.subject for found in letters_at(tmp_path).list()] == ["plain:2"]
+        assert {found.subject for found in here.list()} == {"plain:2", "plain:3"}
+        (tmp_path / "dead.jsonl.lock").unlink()
+        (tmp_path / "dead.jsonl.lock").mkdir()  # nobody can write there
+        assert here.add([letter(4)]) == 1
+
+
+def test_letters_that_one_correction_settles_have_one_cause() -> None:
+    alike = [letter(n, f'"{n}@example.com" is no address') for n in range(3)]
+    other = letter_of_event(event(1), "no type", "unknown_shape")
+    first, second = causes([alike[0], other, *alike[1:], alike[0]])
+    assert (first.subjects, len(first.letters)) == (("plain:0", "plain:1", "plain:2"), 4)
+    assert first.command == f"connector dead-letters replay {cause_of(alike[1])}"
+    assert (second.stage, second.place, second.subjects) == ("normalize", "plain", (other.subject,))
+    assert "newer version" in second.what_to_do
+
+
+# ---------------------------------------------------------------- the file
 
 
 def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
@@ -45,13 +163,6 @@ def test_the_same_letter_again_is_one_letter_and_one_line(tmp_path: Path) -> Non
     assert letters.add([letter()]) == 0
     assert letters_at(tmp_path).add([letter()]) == 0, "a crash between the file and the store repeats it"
     assert len((tmp_path / "dead.jsonl").read_text().splitlines()) == 1
-
-
-def test_a_letter_that_says_something_else_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    letters = letters_at(tmp_path)
-    letters.add([letter(reason="one")])
-    assert letters.add([letter(reason="two")]) == 0
-    assert [found.reason for found in letters_at(tmp_path).list()] == ["two"]
 
 
 @pytest.mark.parametrize("keep", [1, 20, -2])
@@ -76,35 +187,6 @@ def test_a_line_that_is_no_letter_does_not_hide_the_others(tmp_path: Path) -> No
     assert [found.subject for found in letters_at(tmp_path).list()] == ["plain:1", "plain:2"]
 
 
-def test_what_another_process_adds_or_closes_is_seen(tmp_path: Path) -> None:
-    server, visitor = letters_at(tmp_path), letters_at(tmp_path)
-    server.add([letter(1), letter(2)])
-    assert visitor.close([letter(1).id], "dropped") == 1
-    assert [found.subject for found in server.list()] == ["plain:2"]
-    visitor.add([letter(3)])
-    assert server.counts() == {("deliver", "table/all"): 2}
-    assert server.ids_about("table/all", "plain:3") == {letter(3).id}
-
-
-def test_a_closed_letter_may_be_opened_again(tmp_path: Path) -> None:
-    letters = letters_at(tmp_path)
-    letters.add([letter()])
-    letters.close([letter().id], "replayed")
-    assert letters.list() == []
-    assert letters.add([letter()]) == 1
-    assert len(letters_at(tmp_path).list()) == 1
-
-
-def test_a_letter_is_found_by_the_beginning_of_its_id_if_only_one_begins_so(tmp_path: Path) -> None:
-    letters = letters_at(tmp_path)
-    letters.add([letter(n) for n in range(40)])
-    found = letters.get(letter(3).id[:8])
-    assert found is not None
-    assert found.subject == "plain:3"
-    assert letters.get("") is None
-    assert letters.get("zz") is None
-
-
 def test_forget_takes_every_byte_about_somebody_out_of_the_file(tmp_path: Path) -> None:
     letters = letters_at(tmp_path)
     letters.add([letter(1, "ada@example.com"), letter(2, "bob@example.com"), letter(3, "ada@example.com")])
@@ -118,7 +200,7 @@ def test_forget_takes_every_byte_about_somebody_out_of_the_file(tmp_path: Path) 
 def test_a_folder_that_cannot_be_written_is_the_stores_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreUnavailable):
-        DeadLetters(tmp_path / "file" / "dead.jsonl", now=Clock()).add([letter()])
+        LetterFile(tmp_path / "file" / "dead.jsonl", now=Clock()).add([letter()])
 
 
 def test_a_path_that_cannot_be_written_stops_nothing_while_there_is_no_letter_to_write(tmp_path: Path) -> None:
@@ -151,8 +233,8 @@ _writer = """
 import sys
 from datetime import datetime, UTC
 from pathlib import Path
-from connector.dead_letters import DeadLetters, Letter
-letters = DeadLetters(Path(sys.argv[1]), now=lambda: datetime.now(UTC))
+from connector.dead_letters import DeadLetters, LetterFile, Letter
+letters = LetterFile(Path(sys.argv[1]), now=lambda: datetime.now(UTC))
 n = 0
 while True:
     n += 1
@@ -176,5 +258,5 @@ def test_a_kill_at_any_moment_keeps_every_letter_that_was_acknowledged(tmp_path:
         )
         process.wait()
         process.stdout.close()
-        subjects = {found.subject for found in DeadLetters(path, now=Clock()).list()}
+        subjects = {found.subject for found in LetterFile(path, now=Clock()).list()}
         assert {f"{round_number}:{n}" for n in range(1, said + 1)} <= subjects

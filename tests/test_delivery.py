@@ -925,7 +925,8 @@ def test_a_death_around_the_settling_leaves_no_letter_open_of_a_row_that_was_del
     world.deliver()
     assert len(world.letters.list()) == 1
     world.say(event(1, 2, email="good@example.com"))
-    store, letters = cast(Store, _Dies(world.store, "finish", moment)), world.letters
+    store = cast(Store, _Dies(world.store, "finish", moment))
+    letters: DeadLetters = world.letters
     if moment == "before it closes letters":
         store, letters = world.store, cast(DeadLetters, _Dies(letters, "close", "before"))
     dying = RouteWorker(world.worker.route, store, letters, world.retry, stop=world.stop, now=world.clock)

@@ -35,7 +35,7 @@ from connector.core import mapping
 from connector.core.errors import ConfigError, Forged, UnknownShape, Unreadable
 from connector.core.platform_api import NotReadable
 from connector.core.source import InboundRequest, Source
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.file_lock import FileLock
 from connector.metrics import described
 from connector.projector import Projector
@@ -484,7 +484,7 @@ def test_the_listing_in_extending_reads_all_pages_into_records(tmp_path: Path) -
         report = backfill.read(
             source, backfill.Reading(), store, FileLock(tmp_path / "lock"), stop=threading.Event(), now=now
         )
-        letters = DeadLetters(tmp_path / "letters.jsonl", now=now)
+        letters = LetterFile(tmp_path / "letters.jsonl", now=now)
         projector = Projector(store, {"growsurf": source}, letters, stop=threading.Event(), now=now)
         while projector.step():
             pass

@@ -11,7 +11,7 @@ import pytest
 from connector.affiliates.find import Found, Match, find, listed
 from connector.core.findable import words_of
 from connector.core.source import Event
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.projector import Projector
 from connector.store import Store
 from connector.store.search import Search
@@ -29,7 +29,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def say(store: Store, place: Place, tmp_path: Path, *events: Event) -> None:
-    letters = DeadLetters(tmp_path / "dead.jsonl", now=place.clock)
+    letters = LetterFile(tmp_path / "dead.jsonl", now=place.clock)
     projector = Projector(store, {"plain": PlainSource()}, letters, stop=threading.Event(), now=place.clock)
     store.append(events)
     projector.catch_up()

@@ -14,7 +14,7 @@ from connector import config
 from connector.app import drain
 from connector.assembly import build_sources
 from connector.core.source import InboundRequest
-from connector.dead_letters import DeadLetters, Letter
+from connector.dead_letters import Letter, LetterFile
 from connector.overview import NOT_RUNNING, Overview, RouteLine, overview
 from connector.settings import Config
 from connector.store import Store
@@ -49,7 +49,7 @@ class Here:
         (folder / "people.toml").write_text(people, encoding="utf-8")
         self.folder = folder
         self.settings: Config = config.load(folder / "config.toml", {})
-        self.letters = DeadLetters(self.settings.dead_letters.path, now=now)
+        self.letters = LetterFile(self.settings.dead_letters.path, now=now)
 
     def store(self) -> Store:
         return Store(self.settings.store.url, worker=False, now=now)

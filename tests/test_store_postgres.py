@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from connector.core.errors import StoreUnavailable
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.projector import Projector
 from connector.store import Store, worker_of
 from connector.store.compression import compressor
@@ -32,7 +32,7 @@ def place(cluster: Cluster, tmp_path: Path) -> Iterator[Place]:
 
 
 def projector(store: Store, folder: Path, place: Place, batch_events: int = 8_000) -> Projector:
-    letters = DeadLetters(folder / "dead.jsonl", now=place.clock)
+    letters = LetterFile(folder / "dead.jsonl", now=place.clock)
     return Projector(
         store, {"plain": PlainSource()}, letters, stop=threading.Event(), now=place.clock, batch_events=batch_events
     )

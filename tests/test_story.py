@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.store import Store
 from tests.running import Connector, Nursery, now, root
 
@@ -81,7 +81,7 @@ def test_every_published_webhook_is_answered_202_and_its_row_is_right_within_two
         assert (path.name, status, answer["status"]) == (path.name, 202, "accepted")
     rows = connector.wait_for(published, seconds=2.0)
     assert rows.keys() == published.keys()
-    letters = DeadLetters(connector.folder / "data" / "dead-letters.jsonl", now=now)
+    letters = LetterFile(connector.folder / "data" / "dead-letters.jsonl", now=now)
     assert not letters.path.exists() or letters.list() == []
 
 
@@ -266,7 +266,7 @@ def test_a_dead_letter_is_delivered_after_the_fix_and_a_replay(connector: Connec
     # A stranger's event that nobody can read, kept and put on file.
     odd = _fp(1, "promoter_signed_up", "2025-01-01T10:00:00Z", {"promoter": {"id": {"not": "an id"}}})
     connector.send("firstpromoter", odd)
-    letters = DeadLetters(connector.folder / "data" / "dead-letters.jsonl", now=now)
+    letters = LetterFile(connector.folder / "data" / "dead-letters.jsonl", now=now)
     connector.wait_until(lambda: letters.path.exists() and letters.list())
     code, text = _command(connector, "dead-letters", "list", "--json")
     (letter,) = json.loads(text)

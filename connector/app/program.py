@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from hashlib import blake2b
@@ -29,6 +29,7 @@ from connector.app.upkeep import Upkeep
 from connector.assembly import (
     build_sink,
     build_sources,
+    dead_letters,
     evaluation,
     mapping_in_use,
     note_mapping,
@@ -42,7 +43,7 @@ from connector.core.platform_api import Repair
 from connector.core.source import Event, InboundRequest
 from connector.core.verify import HEX_OF_BODY, Credentials
 from connector.core.view import view
-from connector.dead_letters import UNREAD, DeadLetters, letter_of_event
+from connector.dead_letters import UNREAD, letter_of_event
 from connector.delivery import Retry, Route, RouteWorker, load_libraries
 from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
@@ -73,7 +74,7 @@ class Program:
         self.threads = Threads(self.stop)
         self.store = Store(config.store.url, worker=True, now=utc_now)
         try:
-            self.letters = DeadLetters(config.dead_letters.path, now=utc_now)
+            self.letters = dead_letters(config, lambda: nullcontext(self.store))
             self.sources = build_sources(config)
             self.store.enroll([route.name for route in config.routes])
             for route in config.routes:

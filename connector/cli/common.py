@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -89,13 +90,14 @@ def visited_if_there(settings: Config) -> AbstractContextManager[Store | None]:
 
 
 def dead_letters(settings: Config) -> DeadLetters:
-    return DeadLetters(settings.dead_letters.path, now=now)
+    """The dead letters, beside a server that may be running."""
+    return assembly.dead_letters(settings, partial(visited, settings))
 
 
 def open_letters(settings: Config) -> list[Letter]:
     """The open dead letters; none, and no file made, before there was one."""
     letters = dead_letters(settings)
-    return letters.list() if letters.path.exists() else []
+    return list(letters.list())
 
 
 def wait_until_delivered(store: Store, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from hashlib import blake2b
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -29,7 +27,7 @@ from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, ago, beside, day, many, say, say_json, show, table, wrapped
 from connector.cli.sample import signed
 from connector.core.source import Event
-from connector.dead_letters import Letter
+from connector.dead_letters import Cause, Letter, cause_of, causes
 from connector.settings import Config
 
 _IDS = "A cause or letters, as `dead-letters list` shows them; the first digits of a letter will do."
@@ -39,16 +37,6 @@ LetterId = Annotated[
 ]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help=_IDS)]
 AllOption = Annotated[bool, typer.Option("--all", help="All of them.")]
-
-
-def cause_of(letter: Letter) -> str:
-    """Four hex digits; the same for letters that one correction would settle.
-
-    The reason may quote what is wrong in this row: what is in quotes, addresses and numbers tell no causes apart.
-    """
-    reason = re.sub(r'"[^"]*"|\S+@\S+|\d+', "#", letter.reason)
-    about = json.dumps([letter.stage, letter.place, letter.where, letter.code, reason])
-    return blake2b(about.encode(), digest_size=2).hexdigest()
 
 
 def _facts(letter: Letter) -> dict[str, Any]:
@@ -77,10 +65,8 @@ class Letters(Report):
         if not self.letters:
             yield "no dead letters"
             return
-        causes: dict[str, list[Letter]] = {}
-        for letter in self.letters:
-            causes.setdefault(cause_of(letter), []).append(letter)
-        reasons = many(len(causes), "reason")
+        found = causes(self.letters)
+        reasons = many(len(found), "reason")
         yield f"{many(len(self.letters), 'dead letter')}, for {reasons}."
         if self.each:
             yield from table(
@@ -88,23 +74,19 @@ class Letters(Report):
                 [(x.id, cause_of(x), ago(x.at), x.place, x.row or x.subject, x.tries, x.why) for x in self.letters],
             )
         else:
-            for cause, letters in causes.items():
-                yield from _cause_lines(cause, letters)
-        example = next(iter(causes))
-        yield f"Next: correct a cause at its place, then: connector dead-letters replay {example}"
+            for cause in found:
+                yield from _cause_lines(cause)
+        yield f"Next: correct a cause at its place, then: {found[0].command}"
 
 
-def _cause_lines(cause: str, letters: Sequence[Letter]) -> Iterator[str]:
-    first = letters[0]
-    noun = "affiliate" if first.stage == "deliver" else "event"
-    subjects = list(dict.fromkeys(letter.subject for letter in letters))
-    moments = [letter.at for letter in letters if letter.at is not None]
-    since = f" since {day(min(moments))}" if moments else ""
-    place = "" if first.where in first.reason else PurePath(first.where).name
-    yield beside(f"! {first.place}  {many(len(subjects), noun)}{since}, cause {cause}", place)
-    yield from wrapped(first.reason, indent=2)
-    more = len(subjects) - _MOST_SUBJECTS
-    shown = [*subjects[:_MOST_SUBJECTS], *([f"{more:,} more"] if more > 0 else [])]
+def _cause_lines(cause: Cause) -> Iterator[str]:
+    noun = "affiliate" if cause.stage == "deliver" else "event"
+    since = f" since {day(cause.since)}" if cause.since is not None else ""
+    place = "" if cause.where in cause.reason else PurePath(cause.where).name
+    yield beside(f"! {cause.place}  {many(len(cause.subjects), noun)}{since}, cause {cause.id}", place)
+    yield from wrapped(cause.reason, indent=2)
+    more = len(cause.subjects) - _MOST_SUBJECTS
+    shown = [*cause.subjects[:_MOST_SUBJECTS], *([f"{more:,} more"] if more > 0 else [])]
     yield from wrapped(", ".join(shown), indent=2)
 
 

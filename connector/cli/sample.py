@@ -127,7 +127,7 @@ def _outcome(store: Store, letters: DeadLetters, route: str, record_id: str) -> 
         state = store.route_state(route)
         why = "it waits for its turn" if state.kind == "ok" else state.reason or state.kind
         return False, f"pending ({why.rstrip('.')}); it is written as soon as possible"
-    if stopped := letters.ids_about(route, record_id):
+    if stopped := letters.ids_about(route, [record_id]):
         return False, f"a dead letter; see: connector dead-letters show {min(stopped)}"
     if rows := [row.key for row in store.written(route, [record_id])]:
         return True, f"the row {', '.join(rows)} is written"

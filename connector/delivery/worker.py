@@ -349,9 +349,8 @@ class RouteWorker:
         self._letters.add(letters)
         self._unsettled += results
         open_now = {letter.id for letter in letters}
-        for result in results:
-            if result.later is None:
-                self._void |= self._letters.ids_about(self._name, result.record_id) - open_now
+        done = [result.record_id for result in results if result.later is None]
+        self._void |= self._letters.ids_about(self._name, done) - open_now
         self._settle(delivered=delivered)
 
     def _settle(self, *, delivered: bool = False) -> None:

@@ -82,6 +82,10 @@ CREATE TABLE hours (
 CREATE TABLE sessions (
     id {blob} PRIMARY KEY, who TEXT NOT NULL, role TEXT NOT NULL, proof TEXT NOT NULL, until BIGINT NOT NULL
 ){without_rowid};
+CREATE TABLE letters (
+    id TEXT PRIMARY KEY, stage TEXT NOT NULL, place TEXT NOT NULL, subject TEXT NOT NULL, letter TEXT NOT NULL
+);
+CREATE INDEX letters_by_subject ON letters (subject, place);
 """
 
 _FORMATS = (_FORMAT_1, _FORMAT_2)

@@ -31,7 +31,7 @@ from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Finding, Outcome, Sink, SinkOptions, Target, TargetOptions
 from connector.core.source import Event, InboundRequest, SourceOptions
-from connector.dead_letters import DeadLetters, Letter
+from connector.dead_letters import DeadLetters, Letter, LetterFile
 from connector.delivery import Retry, Route, RouteWorker
 from connector.projector import Projector
 from connector.receiver import Receiver
@@ -236,7 +236,7 @@ class PointedStore(Store):
         return gone
 
 
-class PointedLetters(DeadLetters):
+class PointedLetters(LetterFile):
     """The dead letters, with points around what is written."""
 
     def __init__(self, path: Path, point: Callable[[str], None]) -> None:

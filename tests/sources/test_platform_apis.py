@@ -20,7 +20,7 @@ from connector.core.facts import load_facts
 from connector.core.platform_api import NotReadable
 from connector.core.record import AffiliateRecord
 from connector.core.view import view
-from connector.dead_letters import DeadLetters
+from connector.dead_letters import LetterFile
 from connector.file_lock import FileLock
 from connector.projector import Projector
 from connector.sources.dub.webhooks import Dub
@@ -57,7 +57,7 @@ class World:
         self.ahead = timedelta(0)
         self.store = Store(str(folder / "c.db"), worker=True, now=self.now)
         self.store.enroll(["table/all"])
-        self.letters = DeadLetters(folder / "dead.jsonl", now=self.now)
+        self.letters = LetterFile(folder / "dead.jsonl", now=self.now)
         self.projector = Projector(self.store, {kind: self.source}, self.letters, stop=self.stop, now=self.now)
 
     def now(self) -> datetime:

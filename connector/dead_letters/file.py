@@ -1,8 +1,7 @@
 """The file of what stopped on its way: one JSON object a line, mode 0600, each line on disk before the store continues.
 
 A letter is opened by one line and closed by another; nothing is edited in place, so a kill leaves at most one torn
-line at the end, which is kept in a file beside it. A letter's id is made from what it is about, so the same failure is
-one letter, however often it happens. Knows no SQL, no source and no sink.
+line at the end, which is kept in a file beside it.
 """
 
 from __future__ import annotations
@@ -11,95 +10,21 @@ import json
 import os
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
 
-from msgspec import Struct, convert, field, to_builtins
+from msgspec import convert
 from msgspec.structs import replace
 
 from connector.core.errors import StoreUnavailable
-from connector.core.source import Event
+from connector.dead_letters.letters import DeadLetters, How, Letter, dump_letter, dump_line
 from connector.file_lock import FileLock
 
-UNREAD: Final = "unread:"
-"""How the key of an event begins that its source could not open; see ``DeadLetters.replay``."""
 
-Stage = Literal["normalize", "deliver"]
-
-
-class Letter(Struct, frozen=True, omit_defaults=True):
-    """What stopped, why, and all that is needed to act on it.
-
-    Args:
-        stage: ``normalize``: an event that nobody could read; ``deliver``: a row that the destination does not take.
-        place: the source's or the route's name.
-        subject: the event's key or the record's id.
-        reason: plain words: what, where, what would be right. It may quote people's data: it goes only here.
-        code: a short stable word for logs and metrics.
-        row: the row's key, for ``deliver``.
-        where: the mapping's ``file:line`` to look at, or "".
-        content: the event, or the row's cells.
-        at: when it stopped; filled in by ``add``.
-    """
-
-    stage: Stage
-    place: str
-    subject: str
-    reason: str
-    code: str = ""
-    row: str = ""
-    where: str = ""
-    tries: int = 1
-    content: Mapping[str, Any] = field(default_factory=dict)
-    at: datetime | None = None
-
-    @property
-    def id(self) -> str:
-        """Twelve hex digits; the same for the same event, or the same row of the same record and route."""
-        about = json.dumps([self.stage, self.place, self.subject, self.row])
-        return blake2b(about.encode(), digest_size=6).hexdigest()
-
-    @property
-    def why(self) -> str:
-        return self.reason if self.where in self.reason else f"{self.reason} ({self.where})"
-
-
-def letter_of_event(event: Event, reason: str, code: str) -> Letter:
-    return Letter(
-        "normalize", event.source, event.key, reason, code,
-        content={
-            "topic": event.topic,
-            "at": event.at,
-            "received_at": event.received_at.isoformat(),
-            "body": event.body.decode(errors="surrogateescape"),
-        },
-    )  # fmt: skip
-
-
-def event_of(letter: Letter) -> Event:
-    content = letter.content
-    return Event(
-        letter.place,
-        letter.subject,
-        content["topic"],
-        content["at"],
-        datetime.fromisoformat(content["received_at"]),
-        content["body"].encode(errors="surrogateescape"),
-    )
-
-
-class Store(Protocol):
-    def replay(self, events: Sequence[Event]) -> None: ...
-
-    def enqueue(self, route: str, record_ids: Iterable[str]) -> int: ...
-
-
-class DeadLetters:
-    """The open letters of one file. Any thread, any process.
+class LetterFile(DeadLetters):
+    """The open letters of one file.
 
     Args:
         path: made when the first letter comes. ``PATH.lock`` keeps two processes apart, ``PATH.torn`` keeps torn lines.
@@ -120,10 +45,6 @@ class DeadLetters:
     # ------------------------------------------------ writing
 
     def add(self, letters: Sequence[Letter]) -> int:
-        """Open *letters*: on disk when this returns; how many were not open before. Raises StoreUnavailable.
-
-        One that is open already and says the same is not repeated: the program died between this file and the store.
-        """
         if not letters:
             return 0
         with self._held():
@@ -135,14 +56,13 @@ class DeadLetters:
                     new.add(letter.id)
                 elif replace(known, at=None, tries=1) == replace(letter, at=None, tries=1):
                     continue
-                lines.append(_line(_opening(replace(letter, at=self._now()))))
+                lines.append(_line(dump_letter(replace(letter, at=self._now()))))
             # Also without lines: a letter that is open already may be of a process that was killed before its sync.
             self._append(lines)
             _sync_folder(self.path.parent)
         return len(new)
 
-    def close(self, ids: Iterable[str], how: Literal["delivered", "read", "replayed", "dropped"]) -> int:
-        """Close those of the letters that are open; how many were. Raises StoreUnavailable."""
+    def close(self, ids: Iterable[str], how: How) -> int:
         ids = list(ids)
         if not ids:
             return 0  # a file that can't be written stops only what has to be written there
@@ -150,57 +70,34 @@ class DeadLetters:
             closing = [letter_id for letter_id in dict.fromkeys(ids) if letter_id in self._open]
             at = self._now().isoformat(timespec="milliseconds")
             if closing:
-                self._append([_line({"id": letter_id, "closed": how, "at": at}) for letter_id in closing])
+                self._append([_line(dump_line({"id": letter_id, "closed": how, "at": at})) for letter_id in closing])
         return len(closing)
 
-    def ids_about(self, place: str, subject: str) -> set[str]:
-        """The open letters about that event of a source, or that record of a route, from memory: delivery asks after
-        every row."""
+    def ids_about(self, place: str, subjects: Iterable[str]) -> set[str]:
+        """From memory."""
         if not self._loaded:
             # A file that can't be read or written stops only what has to be written there: nothing could be closed.
             with suppress(StoreUnavailable):
                 self.counts()
-        return set(self._about.get((place, subject), ()))
-
-    def replay(self, ids: Iterable[str], store: Store, reopen: Callable[[Event], Event] | None = None) -> int:
-        """Put back what those letters are about, into the inbox or into what is pending; how many letters that were.
-
-        First into the store, then closed here: to replay a letter again after a kill in between does no harm.
-
-        Args:
-            reopen: opens an ``UNREAD`` event as its source would open it today.
-        """
-        replayed = 0
-        for letter_id in dict.fromkeys(ids):
-            letter = self.get(letter_id)
-            if letter is None:
-                continue
-            if letter.stage == "normalize":
-                event = event_of(letter)
-                store.replay([reopen(event) if reopen and letter.subject.startswith(UNREAD) else event])
-            else:
-                store.enqueue(letter.place, [letter.subject])
-            replayed += self.close([letter_id], "replayed")
-        return replayed
+        return {letter_id for subject in subjects for letter_id in self._about.get((place, subject), ())}
 
     def forget(self, is_about: Callable[[Letter], bool]) -> int:
-        """Rewrite the file without these letters and without closed ones; how many open letters went."""
+        """Rewrite the file without these letters and without closed ones."""
         with self._held():
             kept = [letter for letter in self._open.values() if not is_about(letter)]
             gone = len(self._open) - len(kept)
-            self._rewrite([_line(_opening(letter)) for letter in kept])
+            self._rewrite([_line(dump_letter(letter)) for letter in kept])
             self._torn.unlink(missing_ok=True)
         return gone
 
     # ------------------------------------------------ reading
 
-    def list(self) -> list[Letter]:
-        with self._held():
+    def list(self) -> Sequence[Letter]:
+        with self._read():
             return list(self._open.values())
 
     def get(self, letter_id: str) -> Letter | None:
-        """By its id, or by the beginning of one id."""
-        with self._held():
+        with self._read():
             if letter_id not in self._open:
                 begun = [known for known in self._open if letter_id and known.startswith(letter_id)]
                 if len(begun) != 1:
@@ -209,11 +106,14 @@ class DeadLetters:
             return self._open[letter_id]
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """Open letters by (stage, place)."""
-        with self._held():
+        with self._read():
             return Counter((letter.stage, letter.place) for letter in self._open.values())
 
     # ------------------------------------------------ the file
+
+    def _read(self) -> AbstractContextManager[None]:
+        """``_held``; who only looks makes no file where there is none."""
+        return self._held() if self._loaded or os.path.exists(self.path) else nullcontext()
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -313,13 +213,8 @@ def _appending(path: Path) -> Iterator[int]:
         os.close(file)
 
 
-def _opening(letter: Letter) -> dict[str, Any]:
-    return {"id": letter.id, **to_builtins(letter)}
-
-
-def _line(fields: Mapping[str, Any]) -> bytes:
-    # ASCII only: a lone surrogate or a line separator in a person's name can neither break the line nor the encoding.
-    return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
+def _line(text: str) -> bytes:
+    return text.encode("ascii") + b"\n"
 
 
 def _sync_folder(folder: Path) -> None:
