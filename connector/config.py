@@ -183,17 +183,17 @@ class _Loader:
         if found is not None:
             self._secrets.add(found)
             return found
-        known = sorted({*self._environment, *self._env_file})
-        guess = did_you_mean(name, known) if name else None
-        hint = f"; did you mean ${{{guess}}}?" if guess else "; set it before starting, or write it into .env"
-        self._missing(path, f'the environment has no "{name}"{hint}', broken=path)
+        self._broken.add(path)
+        if self._is_used(path):
+            known = sorted({*self._environment, *self._env_file})
+            guess = did_you_mean(name, known) if name else None
+            hint = f"; did you mean ${{{guess}}}?" if guess else "; set it before starting, or write it into .env"
+            self._add(path, f'the environment has no "{name}"{hint}')
         return "${" + name + "}"
 
-    def _missing(self, path: Steps, text: str, *, broken: Steps) -> None:
-        """A secret that can't be had: a problem where it is used, and for what follows from it none."""
-        self._broken.add(broken)
-        if path[0] in self._uses or path[0] not in SECRET_TABLES:
-            self._add(path, text)
+    def _is_used(self, path: Steps) -> bool:
+        """Whether a secret that can't be had is a problem there; what follows from it never is another one."""
+        return path[0] in self._uses or path[0] not in SECRET_TABLES
 
     def _with_files(self, table: dict[str, Any], model: type[BaseModel], path: Steps) -> dict[str, Any]:
         """*table* with ``token = …`` in the place of ``token_file = …`` (container secrets), for any setting;
@@ -217,8 +217,9 @@ class _Loader:
         try:
             content = self._at(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            text = f"{file} can't be read: {credentials.why_unreadable(error)}"
-            self._missing((*path[:-1], f"{name}_file"), text, broken=path)
+            self._broken.add(path)
+            if self._is_used(path):
+                self._add((*path[:-1], f"{name}_file"), f"{file} can't be read: {credentials.why_unreadable(error)}")
             content = "unread " * 8
         lines = [line.strip() for line in content.splitlines() if line.strip()]
         self._secrets.update(lines, [content] if content else [])

@@ -25,7 +25,7 @@ from connector.core.mapping import load
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Finding, Outcome
 from connector.sinks.google_sheets.answers import Spreadsheet
-from connector.sinks.google_sheets.plan import Limits
+from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsOptions
 from connector.sinks.google_sheets.snapshot import as_cell, parse_sheets, same, typed_value, value_of
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply

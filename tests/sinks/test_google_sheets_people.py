@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from connector.core.errors import NeedsAction
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Target
-from connector.sinks.google_sheets.plan import Limits
+from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.sink import GoogleSheets
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_book import Area, Tab

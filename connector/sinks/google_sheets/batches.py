@@ -30,8 +30,9 @@ from connector.sinks.google_sheets.guards import (
     tag_column,
 )
 from connector.sinks.google_sheets.layout import Layout, column_tag_id, fence_tag_id
+from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.places import letters, runs
-from connector.sinks.google_sheets.plan import Append, Limits, Plan, Update
+from connector.sinks.google_sheets.plan import Append, Plan, Update
 from connector.sinks.google_sheets.snapshot import (
     COLUMN_KEY,
     END_KEY,

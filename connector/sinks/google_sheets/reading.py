@@ -17,8 +17,9 @@ from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Full, Json, Rejected
 from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.layout import Layout, find_layout
+from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets.plan import KeyShape, Limits, Plan, make_plan
+from connector.sinks.google_sheets.plan import KeyShape, Plan, make_plan
 from connector.sinks.google_sheets.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -27,14 +27,12 @@ from connector.core import sink as contract
 from connector.core.errors import NeedsAction
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
-from connector.sinks.google_sheets.flush import Flush
-from connector.sinks.google_sheets.inspection import Inspection
+from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets.plan import Limits
-from connector.sinks.google_sheets.reading import Route
 
 if TYPE_CHECKING:
     from connector.sinks.google_sheets.client import Pacer
+    from connector.sinks.google_sheets.reading import Route
 
 __all__ = ["GoogleSheets", "GoogleSheetsOptions", "GoogleSheetsTargetOptions"]
 
@@ -49,7 +47,8 @@ class GoogleSheets:
     limits: ClassVar[Limits] = Limits()
 
     def __init__(self, name: str, options: GoogleSheetsOptions, host: Host) -> None:
-        from connector.sinks.google_sheets import client  # with gspread: most commands only read the settings
+        # With gspread, and here: most commands only read the settings; and a thread that serves must import nothing.
+        from connector.sinks.google_sheets import client, flush, inspection, reading
 
         self.name = name
         self._options = options
@@ -59,6 +58,7 @@ class GoogleSheets:
         self._sign_in = client.SignIn(file, text)
         self._pacer: Pacer | None = None
         self._pacer_for = client.pacer_for
+        self._flush, self._inspect, self._new_route = flush.Flush, inspection.Inspection, reading.Route
         self._connect = partial(
             client.Client,
             options.spreadsheet,
@@ -85,21 +85,21 @@ class GoogleSheets:
         known; more for over 2 MB, and 1 more before the first write into a spreadsheet."""
         if not rows:
             return ()
-        return Flush(self._route(target), target, rows).run()
+        return self._flush(self._route(target), target, rows).run()
 
     def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:
         """See ``Sink.check``: names tab, columns, duplicates; *probe* tries whether guards bind there."""
-        return Inspection(self._route(target), target).findings(self._sign_in.account, probe=probe)
+        return self._inspect(self._route(target), target).findings(self._sign_in.account, probe=probe)
 
     def provision(self, target: Target) -> Sequence[Finding]:
         """See ``Sink.provision``: the tab, its columns and tags."""
-        flush = Flush(self._route(target), target, ())
+        flush = self._flush(self._route(target), target, ())
         flush.run()
         return [Finding("ok", flush.options.tab, "tab, columns and tags are in place")]
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         """See ``Sink.preview``."""
-        return Inspection(self._route(target), target).changes(rows)
+        return self._inspect(self._route(target), target).changes(rows)
 
     def close(self) -> None:
         """Close every route's connections."""
@@ -119,7 +119,7 @@ class GoogleSheets:
         with self._lock:
             route = self._routes.get(target.route)
         if route is None:
-            route = Route(self._connect(self._account_pacer()), self._host, self.limits, self._options)
+            route = self._new_route(self._connect(self._account_pacer()), self._host, self.limits, self._options)
             with self._lock:
                 self._routes[target.route] = route
         return route

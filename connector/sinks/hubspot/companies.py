@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Row
-from connector.core.sink import Finding, Outcome, RecordPath
+from connector.core.sink import Finding, Outcome
 from connector.sinks.hubspot.client import MOST_INPUTS, MOST_PAIRS, HubSpotApi, listed
+from connector.sinks.hubspot.options import CompanyLink
 from connector.sinks.hubspot.properties import read_properties
 
 _SECONDS_UNTIL_A_COMPANY_MAY_COME = 60.0
 _SECONDS_UNTIL_LINKED_AGAIN = 30.0
-
-
-class CompanyLink(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    key: Annotated[str, RecordPath()]
-    """The path whose value finds the company."""
-    property: str = "affiliate_key"
-    """The companies' unique property that holds that value."""
-    if_missing: Literal["wait", "leave_alone"] = "wait"
-    """While HubSpot has no such company: try the contact again later, or leave it without one."""
 
 
 class Companies:

@@ -14,8 +14,8 @@ from connector.core.look import origin, rule_of
 from connector.core.overwrite import needs_what_is_there
 from connector.core.row import Column
 from connector.core.sink import Finding, Target
+from connector.sinks.hubspot.options import DEFAULT_GROUP
 
-DEFAULT_GROUP = "affiliate_connector"
 _NUMBER_DISPLAY = frozenset({"numberDisplayHint", "showCurrencySymbol", "currencyPropertyName"})
 _NEVER_WRITTEN = "hs_marketable_status"  # deciding who is a marketing contact is billed: people do it
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
