@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from connector.core.source import API_TOPIC
 from connector.store import Store, worker_of
 from connector.store.model import (
     Batch,
+    DeliveryLine,
     Later,
     LogLine,
     Overtaken,
@@ -346,9 +347,89 @@ def test_a_late_answer_can_not_settle_newer_work_and_the_row_is_written_again(pl
     (theirs,) = store.take("a/b", 9, lease=LEASE)
     store.finish("a/b", [Result("plain:1", 1, theirs.token, written={"plain:1": "{}"})])
     assert store.status().routes[0].pending == 0
-    store.finish("a/b", [Result("plain:1", 1, mine.token, written={"plain:1": "{}"})])
+    late = '{"Name":"late"}'
+    store.finish("a/b", [Result("plain:1", 1, mine.token, written={"plain:1": late})])
     assert store.status().routes[0].pending == 1
+    (row,) = store.written("a/b", ["plain:1"])
+    assert (row.cells, row.tried, row.again) == ("{}", f"{late}\n", True)  # in full; either may be there, both are ours
+
+
+def test_what_was_tried_is_known_until_the_row_is_settled(place: Place) -> None:
+    store = place.open()
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    (one,) = store.take("a/b", 9, lease=LEASE)
+    store.note_tries("a/b", {"plain:1": '{"Name":"new row"}'})  # there is no base to compare with
     assert store.written("a/b", ["plain:1"]) == []
+    store.finish(
+        "a/b", [Result("plain:1", 1, one.token, {"plain:1": '{"Name":"A"}'}, held={"plain:1": '{"Name":"a"}'})]
+    )
+    for name in ("B", "C"):
+        store.note_tries("a/b", {"plain:1": f'{{"Name":"{name}"}}', "other": "{}"})
+    (row,) = place.open(worker=False).written("a/b", [], ["plain:1"])
+    assert (row.cells, row.held, row.again) == ('{"Name":"A"}', '{"Name":"a"}', False)
+    assert sorted(row.tried.splitlines()) == ['{"Name":"B"}', '{"Name":"C"}']
+    store.note_tries("a/b", {"plain:1": "x" * 200_000})
+    store.note_tries("a/b", {"plain:1": "{}"})
+    assert store.written("a/b", ["plain:1"])[0].tried == "{}\n"  # bounded
+    store.enqueue("a/b")
+    (one,) = store.take("a/b", 9, lease=LEASE)
+    store.finish("a/b", [Result("plain:1", 1, one.token, {"plain:1": '{"Name":"C"}'})])
+    (row,) = store.written("a/b", ["plain:1"])
+    assert (row.cells, row.held, row.tried) == ('{"Name":"C"}', "", "")
+
+
+def test_a_resync_that_keeps_edits_keeps_what_was_written(place: Place) -> None:
+    store = place.open()
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    (one,) = store.take("a/b", 9, lease=LEASE)
+    store.finish("a/b", [Result("plain:1", 1, one.token, {"row": "{}"})])
+    assert store.resync("a/b", overwrite_edits=False) == 1
+    assert [row.again for row in store.written("a/b", ["plain:1"])] == [True]
+    (one,) = store.take("a/b", 9, lease=LEASE)
+    store.finish("a/b", [Result("plain:1", 1, one.token, {"row": "{}"})])
+    assert [row.again for row in store.written("a/b", ["plain:1"])] == [False]
+    assert store.resync("a/b", overwrite_edits=True) == 1
+    assert store.written("a/b", ["plain:1"]) == []
+
+
+def test_deliveries_are_read_back_in_pages_the_newest_first(place: Place) -> None:
+    store = place.open()
+    store.enroll(["a/b", "c/d"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    for second in range(4):
+        place.clock.seconds = second
+        (one,) = store.take("a/b", 9, lease=LEASE)
+        lines = [
+            LogLine(
+                f"row {second}.{number}", "written", cells='{"Name":"new"}', former='{"Name":"old"}',
+                overwritten=("Name", "Stage") if second == 2 else (), delivery=f"d{second}", row_change="added",
+            )
+            for number in range(3)
+        ]  # fmt: skip
+        store.finish("a/b", [Result("plain:1", 1, one.token, log=lines)])
+        store.enqueue("a/b")
+
+    def pages(read: Callable[..., list[DeliveryLine]], *values: object) -> list[str]:
+        found: list[DeliveryLine] = []
+        while page := read("a/b", *values, before=found[-1] if found else None, limit=2):
+            found += page
+        return [line.key for line in found]
+
+    assert pages(store.deliveries_since, START + timedelta(seconds=2)) == [
+        "row 3.2", "row 3.1", "row 3.0", "row 2.2", "row 2.1", "row 2.0",
+    ]  # fmt: skip
+    assert pages(store.delivery, "d1") == ["row 1.2", "row 1.1", "row 1.0"]
+    assert pages(store.overwritten) == ["row 2.2", "row 2.1", "row 2.0"]
+    assert (store.overwritten_of("a/b"), store.overwritten_of("c/d")) == (6, 0)
+    line = store.overwritten("a/b")[0]
+    assert (line.record_id, line.former, line.overwritten, line.delivery, line.row_change, line.at) == (
+        "plain:1", '{"Name":"old"}', ("Name", "Stage"), "d2", "added", START + timedelta(seconds=2),
+    )  # fmt: skip
+    assert store.deliveries_of("plain:1")[-1].delivery == "d3"
+    assert store.prune(START, deliveries_before=START + timedelta(seconds=3)) == 9
+    assert store.overwritten_of("a/b") == 0
 
 
 def test_leases_of_a_killed_worker_are_free_after_the_next_start(place: Place) -> None:

@@ -1,17 +1,27 @@
-"""The five overwrite rules of mapping.md, decided for one cell. Knows no destination: sinks bring what is there.
+"""What a write does to a cell that people may have changed. Knows no destination: sinks bring what is there.
 
-A sink asks only for columns that the row names (an absent column is left untouched), and may skip a ``write`` that
-would change nothing; the rules don't compare values, because equality depends on how the destination keeps them.
+Three values meet: the base (what the destination held after our last write), theirs (there now), ours (new).
+
+- theirs is the base: ours is written, by the field's rule.
+- theirs is not, and we have nothing new (ours is what we wrote last): theirs stays, for every rule but ``always``.
+- theirs is not, and ours is new: the rule decides; what a person typed and loses is reported.
+- there is no base (nothing is known to have been written): the rule decides.
+
+Theirs is never a person's when it shows what we would write, or what an earlier write of unknown end tried to write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
-from connector.core.row import Cell, Column
+from msgspec.structs import replace
+
+from connector.core.row import Cell, Column, Row, same_cell
+from connector.core.sink import Outcome
 
 Decision = Literal["keep", "write"]
 
@@ -57,6 +67,120 @@ def decide(column: Column, there: Cell, new: Cell, *, created: bool) -> Decision
     stage_new = stages.get(stage(new), -1)
     # Equal stages are written: an edit of the spelling ("active " for "Active") heals.
     return "write" if stage_new >= stage_there else "keep"
+
+
+Shows = Callable[[Cell], bool]
+"""Whether the destination would show that cell as what is there now. Never raises: a value that it can't show is not
+there."""
+
+
+class Edits:
+    """What one row's write does to each of its cells, and what its outcome says about people's edits.
+
+    A sink asks ``writes`` once for each column that the row names (an absent column is left untouched), but the key's,
+    on what is there right before it writes; ``told`` puts the findings into the row's outcome. A sink that learns only
+    from the answer what the destination made of a cell says so with ``holds``.
+
+    Args:
+        created: the row is not there yet, this write makes it.
+    """
+
+    def __init__(self, row: Row, *, created: bool) -> None:
+        self.row, self.created = row, created
+        self.former: dict[str, Cell] = {}
+        self.held: dict[str, Cell] = {}
+        self.overwritten: list[str] = []
+        self.kept: list[str] = []
+        self._base: dict[str, Cell] = {}
+
+    def writes(self, column: Column, there: Cell, shows: Shows, *, former: Cell = None) -> bool:
+        """Whether the row's cell is to be written over *there*; False as well when that shows it already.
+
+        Args:
+            there: as for ``decide``.
+            former: what ``restore`` would need to put *there* back, if that is not *there* itself.
+        """
+        row, name = self.row, column.name
+        new = row.cells[name]
+        if self.created:
+            return self._adds(column, new)
+        has_base = row.last is not None and name in row.last
+        ours = has_base and self.is_ours(name, shows)
+        edited = has_base and not ours
+        if ours and name not in row.held and self._is_last(name, new) and shows(new):
+            return False  # as most cells are: nothing new, and nobody was there
+        if row.restore:
+            stays = not ours
+        elif edited and column.overwrite != "always" and self._is_last(name, new):
+            stays = True
+        else:
+            stays = decide(column, there, new, created=False) == "keep"
+        if (edited or not stays) and shows(new):
+            return False
+        if stays:
+            self._hold_base(name)
+            self.kept += [name] * edited
+            return False
+        self.former[name] = there if former is None else former
+        self.overwritten += [name] * (edited and not is_empty(there))
+        return True
+
+    def is_ours(self, name: str, shows: Shows) -> bool:
+        """Whether that cell still shows what we wrote: the base, or what a write of unknown end tried to write."""
+        row = self.row
+        if row.last is None or name not in row.last:
+            return False
+        for known in (row.held.get(name, row.last[name]), *(cells[name] for cells in row.tried if name in cells)):
+            if shows(known):
+                self._base[name] = known
+                return True
+        return False
+
+    def leaves(self, name: str) -> None:
+        """A cell that ``writes`` would have written stays as it is: the destination does not take the value."""
+        self.former.pop(name, None)
+        self.overwritten = [each for each in self.overwritten if each != name]
+        self._hold_base(name)
+
+    def holds(self, name: str, cell: Cell) -> None:
+        """After the write, the destination holds *cell* in that column."""
+        self.held.pop(name, None)
+        if not same_cell(cell, self.row.cells[name]):
+            self.held[name] = cell
+
+    def told(self, outcome: Outcome) -> Outcome:
+        """*outcome* with the findings."""
+        return replace(
+            outcome,
+            added=self.created and not (self.row.restore and self.row.last is not None),
+            former=self.former,
+            overwritten=tuple(self.overwritten),
+            kept=tuple(self.kept),
+            held=self.held,
+        )
+
+    def _adds(self, column: Column, new: Cell) -> bool:
+        if not self.row.restore:
+            return decide(column, None, new, created=True) == "write"
+        if self.row.last is None:
+            return not is_empty(new)
+        self.kept.append(column.name)  # people deleted the row
+        return False
+
+    def _is_last(self, name: str, new: Cell) -> bool:
+        return self.row.last is not None and same_cell(self.row.last[name], new)
+
+    def _hold_base(self, name: str) -> None:
+        """The cell is not written, so the base stays what it is."""
+        row = self.row
+        if row.last is not None and name in row.last:
+            self.holds(name, self._base.get(name, row.held.get(name, row.last[name])))
+
+
+def emptied(row: Row, key: str) -> Row:
+    """*row*, which takes back an added row, where other cells have values: ours but the *key*'s are emptied instead."""
+    cells: dict[str, Cell] = {name: None for name in row.last or {} if name != key and not name.startswith("\x00")}
+    return replace(row, cells=cells, remove=False)
 
 
 def is_empty(value: Any) -> bool:

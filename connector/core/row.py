@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -74,10 +74,18 @@ class Row(Struct, frozen=True):
         cells: by column name, the key's cell included. A column that is absent is left untouched (its field's
             ``when`` did not hold); None is empty, and the column's overwrite rule decides what empty does.
         last: the cells that were last written for this key, or None when nothing is known to have been written.
+        held: what the destination held after that, by column, where it is something else than in *last*: it lower-cases
+            an address, or kept the cell as it was. Together they are the base, by which a person's edit is told.
+        tried: cells of earlier writes of this key whose end is not known (a lost answer, a kill): what shows one of
+            them is ours too.
         moved_from: the key under which the row was written until now, when the record's key has changed: the row that
             has that key at the destination is this one (*last* are its cells). None for most rows, and for all of a
             sink whose class does not say ``moves_rows = True``.
         remove: True when the row is to be deleted (``removed_records = "delete"``).
+        restore: the write takes back an earlier one: *cells* go only where a cell still shows what we wrote, by no
+            rule; what a person changed since stays. With *last* and no row there, nothing is written. With *remove*,
+            the row goes only if no cell of it but ours has a value, else our cells but the key are emptied; where
+            nothing is deleted (HubSpot) they are emptied always. Without *last* the row is added again.
         extras: values for the target's own options that name a record path, such as ``company.key``.
     """
 
@@ -88,6 +96,9 @@ class Row(Struct, frozen=True):
     remove: bool = False
     extras: Mapping[str, str] = MappingProxyType({})
     moved_from: str | None = None
+    held: Mapping[str, Cell] = MappingProxyType({})
+    tried: Sequence[Mapping[str, Cell]] = ()
+    restore: bool = False
 
 
 def remembered(row: Row) -> dict[str, Cell]:
@@ -107,6 +118,11 @@ def load_cells(text: str) -> dict[str, Cell]:
     """What ``dump_cells`` wrote, with its types."""
     loaded: dict[str, Any] = json.loads(text)
     return {name: _untagged(value) for name, value in loaded.items()}
+
+
+def same_cell(one: Cell, other: Cell) -> bool:
+    """Whether two typed cells are the same (True is not 1, though Python says so)."""
+    return type(one) is type(other) and one == other
 
 
 def _tagged(cell: Cell) -> Any:

@@ -86,6 +86,15 @@ class Outcome(Struct, frozen=True):
         waiting: columns of a written row that could not be written now (a column that a person took away).
         after: for later: seconds to wait, if known.
         notices: things a person may want to know (an edit that was overwritten); logged without values.
+        added: the row was not there, and this write made it.
+        former: what the cells that this write changed held before, for ``undo`` and ``explain``: values that the sink
+            itself can put back. Of a row that was deleted, all its managed cells.
+        overwritten: the columns in which this write replaced what a person had typed.
+        kept: the columns in which what a person typed stays, although the row says something else.
+        held: what the destination holds now, by column, where that is not what the row says (see ``Row.held``).
+
+        ``core.overwrite.Edits`` fills in the last four; a sink that leaves them empty overwrites as the rules say and
+        protects no edit.
     """
 
     key: str
@@ -96,6 +105,11 @@ class Outcome(Struct, frozen=True):
     waiting: tuple[str, ...] = ()
     after: float | None = None
     notices: tuple[str, ...] = ()
+    added: bool = False
+    former: Mapping[str, Cell] = field(default_factory=dict)
+    overwritten: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    held: Mapping[str, Cell] = field(default_factory=dict)
 
 
 class Finding(Struct, frozen=True):

@@ -16,12 +16,12 @@ from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
 from connector.core.quoting import without_secrets
 from connector.core.record import AffiliateRecord
-from connector.core.row import Cell, Row, dump_cells, load_cells, remembered
+from connector.core.row import Cell, Row, dump_cells, load_cells, remembered, same_cell
 from connector.core.sink import Outcome, Sink, Target
 from connector.core.view import view
 from connector.dead_letters import DeadLetters, Letter
 from connector.faults import describe
-from connector.store.model import Later, Pending, Result, Written
+from connector.store.model import Later, LogLine, Pending, Result, RowChange, Written
 from connector.store.store import Store
 
 _log = logs.get("delivery")
@@ -86,6 +86,20 @@ class WrittenRows:
     def cells(self, key: str) -> dict[str, Cell] | None:
         row = self._by_key.get(key)
         return None if row is None else load_cells(row.cells)
+
+    def with_base(self, row: Row) -> Row:
+        """*row* with what is known of its earlier writes."""
+        before = self._by_key.get(row.moved_from or row.key)
+        if before is None:
+            return row
+        tried = tuple(load_cells(line) for line in before.tried.splitlines())
+        return replace(
+            row, last=load_cells(before.cells), held=load_cells(before.held) if before.held else {}, tried=tried
+        )
+
+    def is_wanted_again(self, key: str) -> bool:
+        row = self._by_key.get(key)
+        return row is not None and row.again
 
     def keys_of(self, record_id: str) -> Sequence[str]:
         return self._keys_of.get(record_id, ())
@@ -210,15 +224,16 @@ def job_of(
     moved_from = _moved_from(route, pending, shape, written)
     rows = [replace(row, moved_from=moved_from) for row in shape.rows] if moved_from else list(shape.rows)
     for row in [*rows, *_left_over(route.target, pending, shape, written, now, moved_from)]:
-        last = written.cells(row.moved_from or row.key)
+        row = written.with_base(row)
+        last = row.last
         if (last is None or row.key in holders) and row.key in shape.removals:
             continue  # what was never written need not be removed, and another record's row stays
         if row.key in holders:
             reason = _not_unique(route.target, row.key, holders[row.key])
             job.letter(route, row, reason, _DUPLICATE_KEY, column=route.target.key)
             continue
-        if row.remove or last is None or _differs(remembered(row), last):
-            job.rows.append(replace(row, last=last))
+        if row.remove or last is None or written.is_wanted_again(row.key) or _differs(remembered(row), last):
+            job.rows.append(row)
     for problem in shape.problems:
         row = Row(pending.record_id, problem.key, problem.cells)
         job.letter(route, row, problem.reason, problem.code, where=problem.where)
@@ -279,9 +294,11 @@ class Sent(Struct):
     def is_answered(self, job: Job) -> bool:
         return all(row.key in self.answered for row in job.rows)
 
-    def holdings(self, job: Job) -> tuple[dict[str, str], list[str]]:
-        """What the destination now holds of a record's rows: the dumped cells by key, and the keys that are gone."""
+    def holdings(self, job: Job) -> tuple[dict[str, str], dict[str, str], list[str]]:
+        """What is written now of a record's rows, and what the destination holds instead of it: the dumped cells by
+        key; and the keys that are gone."""
         written: dict[str, str] = {}
+        held: dict[str, str] = {}
         removed: list[str] = []
         for row in job.rows:
             outcome = self.outcomes.get(row.key)
@@ -294,17 +311,45 @@ class Sent(Struct):
                     removed.append(row.moved_from)
                 cells = {**(row.last or {}), **remembered(row)}
                 written[row.key] = dump_cells({n: cell for n, cell in cells.items() if n not in outcome.waiting})
-        return written, removed
+                instead = {n: cell for n, cell in row.held.items() if n not in row.cells} | dict(outcome.held)
+                if instead:
+                    held[row.key] = dump_cells({n: cell for n, cell in instead.items() if n not in outcome.waiting})
+        return written, held, removed
+
+
+def tries_of(jobs: Sequence[Job]) -> dict[str, str]:
+    """By key of the row that was written before: the dumped cells that are about to be written over it, for
+    ``Store.note_tries``. An answer may be lost, and the record may have other values by the next try."""
+    tries: dict[str, str] = {}
+    for job in jobs:
+        for row in job.rows:
+            changed = changed_cells(row)
+            if row.last is not None and changed and not row.remove and changed not in row.tried:
+                tries[row.moved_from or row.key] = dump_cells(changed)
+    return tries
+
+
+def line_of(row: Row, outcome: Outcome, delivery: str) -> LogLine:
+    """What the delivery log keeps of a row."""
+    row_change: RowChange = ""
+    if outcome.kind == "written":
+        row_change = "removed" if row.remove else "added" if outcome.added else ""
+    cells = changed_cells(row)
+    if outcome.kind == "written":
+        stays = {*outcome.kept, *outcome.held} - set(outcome.former)
+        cells = {n: cell for n, cell in row.cells.items() if (n in cells or n in outcome.former) and n not in stays}
+    former = dump_cells(outcome.former) if outcome.former else ""
+    return LogLine(
+        row.key, outcome.kind, outcome.code, dump_cells(cells), former, outcome.overwritten, delivery, row_change
+    )
 
 
 def changed_cells(row: Row) -> Mapping[str, Cell]:
-    """The cells that say something else than was last written: what ``explain`` shows of a delivery."""
+    """The cells that say something else than was last written."""
     last = row.last
     return row.cells if last is None else {n: cell for n, cell in row.cells.items() if _differs({n: cell}, last)}
 
 
 def _differs(cells: Mapping[str, Cell], last: Mapping[str, Cell]) -> bool:
-    """Whether any of *cells* is not what was last written (True is not 1, though Python says so)."""
-    return any(
-        name not in last or type(last[name]) is not type(cell) or last[name] != cell for name, cell in cells.items()
-    )
+    """Whether any of *cells* is not what was last written."""
+    return any(name not in last or not same_cell(last[name], cell) for name, cell in cells.items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -17,10 +18,10 @@ from msgspec import Struct, structs
 
 from connector import logs
 from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLater
-from connector.core.row import Row, dump_cells
+from connector.core.row import Row
 from connector.core.sink import Outcome
 from connector.dead_letters import DeadLetters, Letter
-from connector.delivery.batch import Job, Route, Sent, changed_cells, freed, jobs_of, put_back
+from connector.delivery.batch import Job, Route, Sent, freed, jobs_of, line_of, put_back, tries_of
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
 from connector.rest import rest
@@ -147,6 +148,7 @@ class RouteWorker:
         began = time.thread_time()
         if jobs:
             state = self._store.route_state(self._name)
+            self._store.note_tries(self._name, tries_of(jobs))
             self._conclude(jobs, self._send(jobs), state)
         self._step_cost = time.thread_time() - began
         return 0.0
@@ -262,7 +264,8 @@ class RouteWorker:
     def _conclude(self, jobs: Sequence[Job], sent: Sent, state: RouteState) -> None:
         answered = [job for job in jobs if sent.is_answered(job)]
         unanswered = [job for job in jobs if not sent.is_answered(job)]
-        results = [self._result(job, sent, state) for job in answered]
+        delivery = new_delivery_id()
+        results = [self._result(job, sent, state, delivery) for job in answered]
         if sent.answered and not isinstance(sent.error, NeedsAction):
             self._blame.succeeded([job.record_id for job in answered], state)
             state = self._store.route_state(self._name)
@@ -283,7 +286,7 @@ class RouteWorker:
         if isinstance(sent.error, Stopping):
             raise sent.error
 
-    def _result(self, job: Job, sent: Sent, state: RouteState) -> Result:
+    def _result(self, job: Job, sent: Sent, state: RouteState, delivery: str) -> Result:
         """What became of a record all of whose rows were sent; adds its letters to *job*."""
         pending = job.pending
         log: list[LogLine] = []
@@ -304,11 +307,11 @@ class RouteWorker:
                 due = self._now() + timedelta(seconds=_SECONDS_BETWEEN_LOOKS_AT_INCOMPLETE)
                 later = later or Later(due, f"{WAITS_FOR}{outcome.column}", failed=False)
             else:
-                log.append(LogLine(row.key, outcome.kind, outcome.code, dump_cells(changed_cells(row))))
+                log.append(line_of(row, outcome, delivery))
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
-        written, removed = sent.holdings(job)
-        return Result(pending.record_id, pending.version, pending.token, written, removed, tuple(log), later)
+        written, held, removed = sent.holdings(job)
+        return Result(pending.record_id, pending.version, pending.token, written, removed, held, tuple(log), later)
 
     def _given_back(self, job: Job, sent: Sent, failure: Failure, later: Later, state: RouteState) -> Result:
         """A record of a failing call; it is given up when it has failed alone for too long."""
@@ -318,8 +321,8 @@ class RouteWorker:
             for row in job.rows:
                 job.letter(self.route, row, _given_up(pending, failure.reason), failure.kind)
             mine = None
-        written, removed = sent.holdings(job)
-        return Result(pending.record_id, pending.version, pending.token, written, removed, later=mine)
+        written, held, removed = sent.holdings(job)
+        return Result(pending.record_id, pending.version, pending.token, written, removed, held, later=mine)
 
     def _tell(self, jobs: Sequence[Job], results: Sequence[Result], sent: Sent, failure: Failure | None) -> None:
         done = Delivered(
@@ -371,6 +374,11 @@ class RouteWorker:
                 put_back(one, self._now()) for one in self._leased.values() if one.record_id not in settled
             ]
             self._settle()
+
+
+def new_delivery_id() -> str:
+    """What the rows that are sent together share in the delivery log; people type it."""
+    return uuid.uuid4().hex[:12]
 
 
 def _is_short(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -129,13 +130,27 @@ WAITS_FOR = "waits_for_"
 """How the reason of a record begins that waits for a value which it lacks, before the column's name."""
 
 
+RowChange = Literal["", "added", "removed"]
+
+
 class LogLine(Struct, frozen=True):
-    """One row's delivery, for ``explain``: *kind* as in Outcome, *cells* those that changed, as dumped."""
+    """One row's delivery, for ``explain`` and ``undo``.
+
+    Args:
+        kind, code, overwritten: as in Outcome.
+        cells: those that changed, and *former*, what they held before; as dumped.
+        delivery: shared by all rows that were sent together.
+        row_change: ``added``: the row was made; ``removed``: it was deleted; "": it was there and still is.
+    """
 
     key: str
     kind: str
     code: str = ""
     cells: str = ""
+    former: str = ""
+    overwritten: tuple[str, ...] = ()
+    delivery: str = ""
+    row_change: RowChange = ""
 
 
 class Result(Struct, frozen=True):
@@ -143,7 +158,8 @@ class Result(Struct, frozen=True):
 
     Args:
         version, token: what ``Pending`` said.
-        written: by row key: the cells that the destination now holds, as ``core.row.dump_cells`` wrote them.
+        written: by row key: the cells that were written, as ``core.row.dump_cells`` wrote them.
+        held: by row key: see ``Row.held``, dumped; rows that have none may be absent.
         removed: keys of rows that are no longer there.
         log: for ``explain``.
         later: None when all of this version's rows are settled, else why it stays pending.
@@ -154,16 +170,34 @@ class Result(Struct, frozen=True):
     token: str
     written: Mapping[str, str] = field(default_factory=dict)
     removed: Sequence[str] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
     log: Sequence[LogLine] = ()
     later: Later | None = None
 
 
 class Written(Struct, frozen=True):
-    """A row that a route has written: its record, and the dumped cells that were written last."""
+    """A row that a route has written.
+
+    Args:
+        cells: that were written last; *held* and *tried* as in Row (a line each); all dumped.
+        again: the row is to be sent although it is equal.
+    """
 
     key: str
     record_id: str
     cells: str
+    held: str = ""
+    tried: str = ""
+    again: bool = False
+
+
+def dump_names(names: Sequence[str]) -> str:
+    return json.dumps(list(names), ensure_ascii=False) if names else ""
+
+
+def load_names(text: str) -> tuple[str, ...]:
+    """What ``dump_names`` wrote."""
+    return tuple(json.loads(text)) if text else ()
 
 
 RouteKind = Literal["ok", "waiting", "needs_action", "bug"]
@@ -241,6 +275,12 @@ class DeliveryLine(Struct, frozen=True):
     kind: str
     code: str
     cells: str
+    record_id: str = ""
+    former: str = ""
+    overwritten: tuple[str, ...] = ()
+    delivery: str = ""
+    row_change: RowChange = ""
+    id: int = 0
 
 
 class PendingFor(Struct, frozen=True):

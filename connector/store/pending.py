@@ -15,11 +15,13 @@ from connector.store.model import (
     Result,
     RouteState,
     Written,
+    dump_names,
     moment,
     moment_or_none,
 )
 
 STATE_COLUMNS = "kind, reason, paused_until, failures, since, delivered_at"
+_LONGEST_TRIED_CHARACTERS = 100_000  # then only the newest try is kept
 _LAST_ID = "\U0010ffff"
 # With the signs no index but the one that has the order of the ids can be chosen, and none needs sorting.
 _IN_ORDER = "p.record_id > ? AND p.record_id <= ? AND +p.isolated = 0 AND +p.due_at <= ?"
@@ -72,8 +74,11 @@ class PendingRecords(Part):
 
     # ------------------------------------------------ what becomes pending
 
-    def resync(self, route: str) -> int:
-        """Forget what *route* has written; every record is pending for it. A KeyError: it is not enrolled.
+    def resync(self, route: str, *, overwrite_edits: bool = True) -> int:
+        """Every record is pending for *route*, and is sent in full. A KeyError: it is not enrolled.
+
+        Args:
+            overwrite_edits: forget what the route has written, so that nobody can tell what people typed since.
 
         Returns:
             How many records.
@@ -82,7 +87,8 @@ class PendingRecords(Part):
             if sql.execute("SELECT 1 FROM routes WHERE route = ?", (route,)).fetchone() is None:
                 raise KeyError(route)
             count = self._enqueue(sql, route)
-            sql.execute("DELETE FROM written WHERE route = ?", (route,))
+            forget = "DELETE FROM written" if overwrite_edits else "UPDATE written SET again = 1"
+            sql.execute(f"{forget} WHERE route = ?", (route,))
             sql.execute("UPDATE routes SET paused_until = NULL WHERE route = ?", (route,))
         self._ring(self._on_pending)
         return count
@@ -166,8 +172,8 @@ class PendingRecords(Part):
         """Settle what was sent, keep pending what was not; one transaction. *delivered*: the destination took a call.
 
         Only the version that was sent is settled: what changed meanwhile stays pending. A record whose lease another
-        call has taken since is not settled, and what it has written is forgotten: a late answer can't tell which of
-        two writes came last, so the next delivery writes the record in full.
+        call has taken since is not settled: a late answer can't tell which of two writes came last, so the next
+        delivery writes the record in full, and takes for ours what either has written.
         """
         results = sorted(results, key=lambda result: result.record_id)
         with self._engine.writing() as sql:
@@ -178,8 +184,9 @@ class PendingRecords(Part):
             for result in results:
                 is_mine = result.record_id in held and held[result.record_id].token == result.token
                 (mine if is_mine else lost).append(result)
-                gone += result.removed if is_mine else result.written
+                gone += result.removed if is_mine else ()
             change(sql, "DELETE FROM written WHERE route = ? AND key", sorted(gone), route)
+            self._note_tries(sql, route, {key: cells for one in lost for key, cells in one.written.items()}, again=True)
             self._note_written(sql, route, mine)
             self._settle(sql, mine, held)
             # Settled by the other call, or forgotten: then there is no such record.
@@ -215,26 +222,30 @@ class PendingRecords(Part):
     def _note_written(self, sql: Session, route: str, results: Sequence[Result]) -> None:
         at = self._at()
         rows = {
-            key: (route, key, result.record_id, result.version, at, cells)
+            key: (route, key, result.record_id, result.version, at, cells, result.held.get(key, ""))
             for result in results
             for key, cells in result.written.items()
         }
         insert(
             sql,
-            "INSERT INTO written (route, key, record_id, version, at, cells)",
+            "INSERT INTO written (route, key, record_id, version, at, cells, held)",
             sorted(rows.values()),
             " ON CONFLICT (key, route) DO UPDATE SET record_id = excluded.record_id, version = excluded.version,"
-            " at = excluded.at, cells = excluded.cells",
+            " at = excluded.at, cells = excluded.cells, held = excluded.held, tried = '', again = 0",
         )
         insert(
             sql,
-            "INSERT INTO deliveries (route, record_id, key, version, at, kind, code, cells)",
+            "INSERT INTO deliveries (route, record_id, key, version, at, kind, code, cells, former, overwritten,"
+            " overwritten_cells, delivery, row_change)",
             [
-                (route, result.record_id, line.key, result.version, at, line.kind, line.code, line.cells)
+                (
+                    route, result.record_id, line.key, result.version, at, line.kind, line.code, line.cells,
+                    line.former, dump_names(line.overwritten), len(line.overwritten), line.delivery, line.row_change,
+                )
                 for result in results
                 for line in result.log
             ],
-        )
+        )  # fmt: skip
 
     def _settle(self, sql: Session, results: Sequence[Result], held: Mapping[str, _Held]) -> None:
         done: list[int] = []
@@ -262,6 +273,25 @@ class PendingRecords(Part):
             changed, self._due_now(), at,
         )  # fmt: skip
 
+    def note_tries(self, route: str, tries: Mapping[str, str]) -> None:
+        """Before a call: by row key, the dumped cells that it may write. They are noted until ``finish`` says what the
+        row holds; rows that *route* has not written yet are passed over."""
+        if tries:
+            with self._engine.writing() as sql:
+                self._note_tries(sql, route, tries)
+
+    @staticmethod
+    def _note_tries(sql: Session, route: str, tries: Mapping[str, str], *, again: bool = False) -> None:
+        set_again = "again = 1, " if again else ""
+        for some in slices(sorted(tries.items()), 64):
+            new = ",".join(["(?,?)"] * len(some))
+            sql.execute(
+                f"UPDATE written SET {set_again}tried ="
+                " new.column2 || CASE WHEN length(tried) < ? THEN tried ELSE '' END"
+                f" FROM (VALUES {new}) AS new WHERE route = ? AND key = new.column1",
+                (_LONGEST_TRIED_CHARACTERS, *(value for key, cells in some for value in (key, f"{cells}\n")), route),
+            )
+
     def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
         """From now on these are sent in calls of their own, not before *due_at*: each made a whole call fail while
         another record's succeeded."""
@@ -278,9 +308,9 @@ class PendingRecords(Part):
         found: dict[str, Written] = {}
         with self._engine.reading() as sql:
             for column, wanted in (("record_id", record_ids), ("key", keys)):
-                text = f"SELECT key, record_id, cells FROM written WHERE route = ? AND {column}"
-                for row in select(sql, text, sorted(set(wanted)), route):
-                    found[row[0]] = Written(*row)
+                text = f"SELECT key, record_id, cells, held, tried, again FROM written WHERE route = ? AND {column}"
+                for key, record_id, cells, held, tried, again in select(sql, text, sorted(set(wanted)), route):
+                    found[key] = Written(key, record_id, cells, held, tried, bool(again))
         return list(found.values())
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import structs
 
 from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, change, insert, select
@@ -16,6 +19,7 @@ from connector.store.model import (
     SourceStatus,
     Status,
     StoredEvent,
+    load_names,
     moment,
     moment_or_none,
 )
@@ -23,6 +27,7 @@ from connector.store.pending import STATE_COLUMNS, state_of
 from connector.store.records import waits_for
 from connector.store.search import forget_words
 
+_DELIVERY = "at, route, key, version, kind, code, cells, record_id, former, overwritten, delivery, row_change, id"
 _AHEAD = timedelta(days=1)  # times further ahead than this were noted by a clock that was wrong
 
 
@@ -104,10 +109,59 @@ class People(Part):
 
     def deliveries_of(self, record_id: str) -> list[DeliveryLine]:
         """That record's deliveries still kept, oldest first."""
-        text = "SELECT at, route, key, version, kind, code, cells FROM deliveries WHERE record_id = ? ORDER BY id"
+        text = f"SELECT {_DELIVERY} FROM deliveries WHERE record_id = ? ORDER BY id"
         with self._engine.reading() as sql:
             rows = sql.execute(text, (record_id,)).fetchall()
-        return [DeliveryLine(moment(at), *columns) for at, *columns in rows]
+        return [_delivery(row) for row in rows]
+
+    def deliveries_since(
+        self, route: str, since: datetime, *, before: DeliveryLine | None = None, limit: int = 500
+    ) -> list[DeliveryLine]:
+        """One page of what *route* delivered since then, the newest first.
+
+        Args:
+            before: the last line of the page before; None for the first page.
+        """
+        at, last = (2**62, 0) if before is None else (micros_of(before.at), before.id)
+        text = (
+            f"SELECT {_DELIVERY} FROM deliveries WHERE route = ? AND at >= ? AND (at, id) < (?, ?)"
+            " ORDER BY at DESC, id DESC LIMIT ?"
+        )
+        with self._engine.reading() as sql:
+            rows = sql.execute(text, (route, micros_of(since), at, last, limit)).fetchall()
+        return [_delivery(row) for row in rows]
+
+    def delivery(
+        self, route: str, delivery: str, *, before: DeliveryLine | None = None, limit: int = 500
+    ) -> list[DeliveryLine]:
+        """One page of the rows that *route* sent together under that id, the newest first; see ``deliveries_since``.
+        Reads through the log: for people."""
+        text = (
+            f"SELECT {_DELIVERY} FROM deliveries WHERE route = ? AND delivery = ? AND id < ? ORDER BY id DESC LIMIT ?"
+        )
+        with self._engine.reading() as sql:
+            last = 2**62 if before is None else before.id
+            rows = sql.execute(text, (route, delivery, last, limit)).fetchall()
+        return [_delivery(row) for row in rows]
+
+    def overwritten(self, route: str, *, before: DeliveryLine | None = None, limit: int = 500) -> list[DeliveryLine]:
+        """One page of the deliveries of *route* that overwrote what people had typed, the newest first; see
+        ``deliveries_since``."""
+        at, last = (2**62, 0) if before is None else (micros_of(before.at), before.id)
+        text = (
+            f"SELECT {_DELIVERY} FROM deliveries WHERE route = ? AND overwritten_cells > 0 AND (at, id) < (?, ?)"
+            " ORDER BY at DESC, id DESC LIMIT ?"
+        )
+        with self._engine.reading() as sql:
+            rows = sql.execute(text, (route, at, last, limit)).fetchall()
+        return [_delivery(row) for row in rows]
+
+    def overwritten_of(self, route: str) -> int:
+        """How many cells that people had typed *route* has overwritten, as far as the delivery log is kept."""
+        text = "SELECT sum(overwritten_cells) FROM deliveries WHERE route = ? AND overwritten_cells > 0"
+        with self._engine.reading() as sql:
+            (cells,) = sql.execute(text, (route,)).fetchone()
+        return int(cells or 0)
 
     def pending_of(self, record_id: str) -> list[PendingFor]:
         """For which routes that record is pending."""
@@ -170,9 +224,10 @@ class People(Part):
 
     # ------------------------------------------------ upkeep
 
-    def prune(self, before: datetime, limit: int = 500) -> int:
+    def prune(self, before: datetime, limit: int = 500, *, deliveries_before: datetime | None = None) -> int:
         """One small step of retention: take away up to *limit* projected events that were received before *before*,
-        and as many lines of the delivery log; call again while it returns something.
+        and as many lines of the delivery log from before *deliveries_before* (None: the same); call again while it
+        returns something.
 
         Returns:
             How many events and lines went.
@@ -189,7 +244,7 @@ class People(Part):
                 change(sql, f"DELETE FROM {table} WHERE seq", sorted(seq for (seq,) in rows))
             lines: int = sql.execute(
                 "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < ? ORDER BY at LIMIT ?)",
-                (edge, limit),
+                (edge if deliveries_before is None else micros_of(deliveries_before), limit),
             ).rowcount
             sql.execute("DELETE FROM forgotten WHERE at < ?", (edge,))
         return len(rows) + lines
@@ -216,3 +271,10 @@ class People(Part):
         """Events and deliveries that were noted as of later than *limit* count as of now."""
         for table, column in (("events", "received_at"), ("deliveries", "at"), ("forgotten", "at")):
             sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (self._at(), limit))
+
+
+def _delivery(row: Sequence[Any]) -> DeliveryLine:
+    """A line of the log from its _DELIVERY columns."""
+    at, *columns = row
+    line = DeliveryLine(moment(at), *columns)
+    return structs.replace(line, overwritten=load_names(row[9]))

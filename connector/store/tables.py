@@ -86,6 +86,15 @@ CREATE TABLE letters (
     id TEXT PRIMARY KEY, stage TEXT NOT NULL, place TEXT NOT NULL, subject TEXT NOT NULL, letter TEXT NOT NULL
 );
 CREATE INDEX letters_by_subject ON letters (subject, place);
+ALTER TABLE written ADD COLUMN held TEXT NOT NULL DEFAULT '';
+ALTER TABLE written ADD COLUMN tried TEXT NOT NULL DEFAULT '';
+ALTER TABLE written ADD COLUMN again BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN former TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliveries ADD COLUMN overwritten TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliveries ADD COLUMN overwritten_cells BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN delivery TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliveries ADD COLUMN row_change TEXT NOT NULL DEFAULT '';
+CREATE INDEX deliveries_overwritten ON deliveries (route, at, overwritten_cells) WHERE overwritten_cells > 0;
 """
 
 _FORMATS = (_FORMAT_1, _FORMAT_2)

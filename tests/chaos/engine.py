@@ -224,14 +224,19 @@ class PointedStore(Store):
         self._point("after claim")
         return taken
 
+    def note_tries(self, route: str, tries: Mapping[str, str]) -> None:
+        self._point("before tries")
+        super().note_tries(route, tries)
+        self._point("after tries")
+
     def finish(self, route: str, results: Sequence[Result], *, delivered: bool = False) -> None:
         self._point("before settle")
         super().finish(route, results, delivered=delivered)
         self._point("after settle")
 
-    def prune(self, before: datetime, limit: int = 500) -> int:
+    def prune(self, before: datetime, limit: int = 500, *, deliveries_before: datetime | None = None) -> int:
         self._point("before prune")
-        gone = super().prune(before, limit)
+        gone = super().prune(before, limit, deliveries_before=deliveries_before)
         self._point("after prune")
         return gone
 
