@@ -23,7 +23,7 @@ from tests.far_sides.sheets_server import SheetsServer
 
 mappings = Path(__file__).parents[1] / "mappings"
 HUBSPOT_TOKEN = "pat-eu1-0123456789abcdef-test-token"  # noqa: S105 - a test server's
-earned = {"hubspot": "affiliate_earned", "sheets": "Earned", "csv": "Earned"}
+earned = {"hubspot": "affiliate_earned", "sheets": "Commission", "csv": "Commission"}
 """Where the number of the event stands in a row: ``bodies`` puts it in place of every sum."""
 
 

@@ -501,10 +501,10 @@ def test_preview_says_what_would_be_written_and_writes_nothing(started: Shell, t
     said = started.type_for_json("preview", "body.json", "--source", "firstpromoter", "--live")
     (target,) = said["targets"]
     assert (target["record"], target["route"]) == ("firstpromoter:41", "local/local_csv")
-    assert target["rows"][0]["cells"]["Status"] == "Waiting for us"
+    assert target["rows"][0]["cells"]["Status"] == "Pending"
     assert target["rows"][0]["change"]["found_by"] is None
     assert started.type("preview", "body.json", "--source", "firstpromoter") == 0
-    assert "Waiting for us" in started.out
+    assert "Pending" in started.out
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -522,7 +522,11 @@ def test_preview_names_what_does_not_fit_once(started: Shell, tmp_path: Path) ->
     mapping = tmp_path / "mappings" / "local_csv.toml"
     text = mapping.read_text(encoding="utf-8")
     mapping.write_text(
-        text.replace("[fields]", '[fields]\n"Phone" = { from = "id", type = "phone", region = "GB" }', 1)
+        text.replace(
+            "[fields]",
+            '[fields]\n"Phone" = { from = "id", type = "phone", region = "GB", on_error = "dead_letter" }',
+            1,
+        )
     )
     (tmp_path / "body.json").write_text(json.dumps(signed_up), encoding="utf-8")
     assert started.type("preview", "body.json", "--source", "firstpromoter") == 1
@@ -851,7 +855,7 @@ def test_sample_names_the_dead_letter_that_became_of_it(
     connector = Connector(tmp_path, nursery)
     mapping = tmp_path / "mappings" / "local_csv.toml"
     text = mapping.read_text(encoding="utf-8").replace(
-        '"promo_code", "ref_id"]', '"promo_code", "ref_id"], type = "integer"'
+        '"promo_code", "ref_id"]', '"promo_code", "ref_id"], type = "integer", on_error = "dead_letter"'
     )
     mapping.write_text(text, encoding="utf-8")
     connector.start()
@@ -873,7 +877,8 @@ def test_replay_waits_and_says_what_came_of_it(
     mapping = tmp_path / "mappings" / "local_csv.toml"
     right = mapping.read_text(encoding="utf-8")
     mapping.write_text(
-        right.replace('"promo_code", "ref_id"]', '"promo_code", "ref_id"], type = "integer"'), encoding="utf-8"
+        right.replace('"promo_code", "ref_id"]', '"promo_code", "ref_id"], type = "integer", on_error = "dead_letter"'),
+        encoding="utf-8",
     )
     connector.start()
     shell = Shell(tmp_path, capsys)

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from connector import metrics, plugins, settings
 from connector.core.mapping import PATHS, json_schema
 from connector.core.mapping.model import ExampleModel, FieldModel, KeyModel, MappingModel, Step, StepName, Test
-from connector.core.record import AffiliateRecord
+from connector.core.meanings import meaning
 from connector.core.sink import TargetOptions
 
 root = Path(__file__).parent.parent
@@ -251,11 +251,9 @@ def _paths_table() -> str:
             kind.holds, kind.holds
         )
         holds += " (list)" if kind.many else ""
-        field = AffiliateRecord.model_fields.get(path)
-        meaning = (field.description if field is not None else None) or " ".join(
-            f"`{word}`" for word in kind.words or ()
-        )
-        rows.append([f"`{path}`", holds, meaning])
+        said = meaning(path)
+        words = " ".join(f"`{word}`" for word in kind.words or ())
+        rows.append([f"`{path}`", holds, words or (said.what if said is not None else "")])
     return _table(["path", "holds", "meaning"], rows)
 
 

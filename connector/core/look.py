@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
+from connector.core.meanings import meaning
 from connector.core.row import Column
 
 INK, MUTED, ACCENT, HEADER, BAND, LINE, EDGE, RED = (
@@ -27,32 +28,9 @@ _PIXELS_BY_TYPE = {"email": 184, "url": 188, "integer": 84, "number": 84, "money
 _OTHER_PIXELS = 124
 _PIXELS_OF_A_LETTER = 7
 
-# By path: what it is, and the platforms' word for it.
-_KNOWN_PATHS = {
-    "name": ("Who it is: name, else company, else e-mail address.", "Name"),
-    "status": ("Pending waits for you: approve or reject it on the platform.", "Status"),
-    "email": ("The address of the account.", "Email"),
-    "company": ("The company, where there is one.", "Company"),
-    "country": ("The country.", "Country"),
-    "manager.name": ("Who looks after the affiliate.", "Account manager"),
-    "campaign": ("The campaign joined first.", "Campaign"),
-    "promo_code": ("The promo code, else the referral ID.", "Promo code"),
-    "referral_link": ("The referral link; a click opens it.", "Referral link"),
-    "labels": ("The labels, from A to Z.", "Labels"),
-    "stats.visitors": ("Visits that came by the link.", "Clicks"),
-    "stats.leads": ("Visitors who signed up.", "Leads, or Referrals"),
-    "stats.customers": ("Leads who have paid.", "Customers"),
-    "stats.sales": ("How many sales.", "Sales"),
-    "stats.sales_total": ("The money of all sales.", "Revenue"),
-    "currency": ("What the amounts are in.", "Currency"),
-    "balances.earned.cash": ("Earned so far, paid or not.", "Earnings"),
-    "balances.current.cash": ("Earned, not paid yet; below 0 after a refund.", "Current balance"),
-    "balances.paid.cash": ("Paid so far.", "Paid balance"),
-    "created_at": ("The day of the sign-up.", "Created"),
-    "last_event.type": ("The last thing that the platform reported.", "The last webhook"),
-    "last_event.at": ("When the platform reported it.", "The last webhook"),
-    "platform": ("Where the affiliate signed up.", "The source"),
-    "id": ("The platform's ID, after the name of the source.", "ID"),
+_OF_SEVERAL_PATHS = {
+    ("name", "company", "email"): "Who it is: name, else company, else e-mail address.",
+    ("promo_code", "ref_id"): "The promo code, else the referral ID.",
 }
 _RULES = {
     "always": "Don't type here: the platform's value comes back.",
@@ -128,7 +106,10 @@ def note(column: Column, key: str) -> str:
 
 def origin(column: Column) -> tuple[str, str]:
     """What a column holds, and the platforms' word for it. Of a path that has no such word: "", and the path."""
-    return _KNOWN_PATHS.get(column.paths[0] if column.paths else "", ("", ", ".join(column.paths)))
+    found = meaning(column.paths[0]) if column.paths else None
+    if found is None or not found.source or column.paths[0].startswith("custom."):
+        return "", ", ".join(column.paths)
+    return _OF_SEVERAL_PATHS.get(column.paths, found.what), found.source
 
 
 def rule_of(column: Column) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 Status = Literal["pending", "active", "inactive", "rejected", "blocked", "unknown", "invited"]
 ADDED_STATUSES = ("unknown", "invited")
@@ -50,13 +50,11 @@ class Campaign(Part):
     promo_code: str | None = None
     customer_promo_code: str | None = None
     campaign_id: str | None = None
-    accepted_at: datetime | None = Field(None, description="when an event reported that the membership was accepted")
-    offer: str | None = Field(None, description="name of the offer to customers")
-    offer_status: str | None = Field(
-        None, description="the platform's word for the offer (offer_running), not for the membership"
-    )
-    commission_name: str | None = Field(None, description="the terms in words: 20% recurring commission")
-    commission_percent: Decimal | None = Field(None, description="per cent of a sale")
+    accepted_at: datetime | None = None
+    offer: str | None = None
+    offer_status: str | None = None
+    commission_name: str | None = None
+    commission_percent: Decimal | None = None
     target_reached_at: datetime | None = None
     visitors: int | None = None
     leads: int | None = None
@@ -159,7 +157,7 @@ class Signup(Part):
 class Verdict(Part):
     """How a sign-up was decided."""
 
-    employee: str | None = Field(None, description="who decided")
+    employee: str | None = None
     at: datetime | None = None
 
 
@@ -174,9 +172,9 @@ class LastLead(Part):
 class LastReward(Part):
     amount: Decimal | None = None
     unit: str | None = None
-    currency: str | None = Field(None, description="of this reward; most have the account's")
+    currency: str | None = None
     status: str | None = None
-    conversion_amount: Decimal | None = Field(None, description="of the sale that earned it")
+    conversion_amount: Decimal | None = None
     tier_level: int | None = None
     at: datetime | None = None
 
@@ -196,12 +194,12 @@ class LastEvent(Part):
 class AffiliateRecord(Part):
     """The one current record of an affiliate; mapping files name its fields by their dotted paths."""
 
-    id: str = Field(description="acme:9000800: name of the source, colon, the platform's id")
-    source: str | None = Field(None, description="name of the source in the configuration")
-    platform: str | None = Field(None, description="the kind of platform: the type of its source")
-    affiliate_id: str | None = Field(None, description="the platform's own id")
+    id: str
+    source: str | None = None
+    platform: str | None = None
+    affiliate_id: str | None = None
     status: Status | None = None
-    source_status: str | None = Field(None, description="the platform's own word for the status")
+    source_status: str | None = None
     email: str | None = None
     first_name: str | None = None
     last_name: str | None = None
@@ -209,21 +207,19 @@ class AffiliateRecord(Part):
     company: str | None = None
     website: str | None = None
     phone: str | None = None
-    country: str | None = Field(None, description="ISO 3166 code of two letters, as the platform gives it")
+    country: str | None = None
     description: str | None = None
     avatar_url: str | None = None
     address: Address = Address.model_construct()
     socials: Socials = Socials.model_construct()
-    external_id: str | None = Field(None, description="your own customer id at the platform (cust_id)")
+    external_id: str | None = None
     parent_id: str | None = None
     ref_id: str | None = None
     referral_link: str | None = None
     promo_code: str | None = None
     customer_promo_code: str | None = None
-    campaign: str | None = Field(
-        None, description="name of the default campaign: the platform's, else the latest accepted"
-    )
-    offer: str | None = Field(None, description="of the default campaign, as are the four before it and the next three")
+    campaign: str | None = None
+    offer: str | None = None
     commission_name: str | None = None
     commission_percent: Decimal | None = None
     target_reached_at: datetime | None = None
@@ -235,7 +231,7 @@ class AffiliateRecord(Part):
     balances: Balances = Balances.model_construct()
     manager: Manager = Manager.model_construct()
     account_executive: Manager = Manager.model_construct()
-    traffic_source: str | None = Field(None, description="its name, or its number where the platform gives no name")
+    traffic_source: str | None = None
     verdict: Verdict = Verdict.model_construct()
     labels: tuple[str, ...] = ()
     users: tuple[User, ...] = ()
@@ -246,6 +242,6 @@ class AffiliateRecord(Part):
     last_payout: LastPayout = LastPayout.model_construct()
     created_at: datetime | None = None
     updated_at: datetime | None = None
-    gone_at: datetime | None = Field(None, description="when a sweep found the affiliate gone at the platform")
-    merged_into: str | None = Field(None, description="id of the record that this affiliate was merged into")
+    gone_at: datetime | None = None
+    merged_into: str | None = None
     last_event: LastEvent = LastEvent.model_construct()

@@ -26,6 +26,9 @@ class TargetOptions(BaseModel):
     in_key_table: ClassVar[frozenset[str]] = frozenset()
     """Fields that the file gives under ``[key]``, beside ``field``, because they say how a row is found again."""
 
+    needed_columns: ClassVar[frozenset[str]] = frozenset()
+    """Columns in which a value that does not fit makes its row a dead letter, where the field has no ``on_error``."""
+
     overwrite: Overwrite = "never_clear"
     """The rule of every field that sets none."""
     missing_columns: Literal["create", "stop"] = "create"

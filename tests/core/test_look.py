@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from connector.core.look import _KNOWN_PATHS, arranged, block_starts, marks, note, pixels, pixels_for
+from connector.core.look import arranged, block_starts, marks, note, pixels, pixels_for
 from connector.core.mapping import PATHS
+from connector.core.meanings import MEANINGS, meaning
 from connector.core.row import Column
 
 key, name, status = Column("ID", paths=("id",)), Column("Who", paths=("name",)), Column("State", paths=("status",))
@@ -33,8 +34,12 @@ def test_a_note_says_what_where_from_and_what_becomes_of_what_people_type() -> N
     assert note(Column("Constant"), "ID") == "If you type here: it stays until the platform has a newer value."
 
 
-def test_the_paths_that_notes_know_are_paths_of_the_record() -> None:
-    assert _KNOWN_PATHS.keys() <= PATHS.keys()
+def test_every_path_of_the_record_has_a_meaning_and_nothing_else_has() -> None:
+    assert [path for path, kind in PATHS.items() if kind.holds != "table" and meaning(path) is None] == []
+    assert MEANINGS.keys() <= PATHS.keys()
+    assert meaning("custom.tier") == MEANINGS["custom.*"]
+    assert str(meaning("campaigns[].name")) == str(meaning("campaigns.name")) != "None"
+    assert meaning("nothing") is None
 
 
 def test_only_words_of_trouble_are_marked_and_none_that_an_active_affiliate_has_too() -> None:

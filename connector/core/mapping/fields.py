@@ -84,11 +84,12 @@ class FieldReader:
         right, dropped = _what_is_right({"from": raw} if isinstance(raw, str) else without_when(raw))
         return None if right is None else cls(reading, name, raw, right, dropped)
 
-    def read(self, overwrite: str) -> tuple[Column, Field | None]:
+    def read(self, overwrite: str, *, needed: bool = False) -> tuple[Column, Field | None]:
         """The column and the compiled field; None for the field when it has mistakes.
 
         Args:
             overwrite: the rule for fields that set none.
+            needed: without ``on_error``, a value that does not fit makes its row a dead letter.
         """
         mistakes_before = len(self._reading.problems)
         model = self._model
@@ -98,7 +99,8 @@ class FieldReader:
         shape, column_type = self._type(kind)
         lookup = self._map(kind, shape) if model.map is not None else None
         default = self._default(shape, column_type)
-        column = self._column(column_type, model.overwrite or overwrite, default, lookup)
+        on_error = model.on_error or ("dead_letter" if needed else "leave_empty")
+        column = self._column(column_type, model.overwrite or overwrite, default, lookup, on_error)
         words = self._words(kind)
         ruled = {*(model.map or {}), *(ADDED_STATUSES if "*" in (model.map or {}) else ())}
         later = tuple(shown for word, shown in words if word in ADDED_STATUSES and word not in ruled)
@@ -113,7 +115,7 @@ class FieldReader:
             shape=shape,
             default=default,
             passes=passes,
-            leave_empty=model.on_error == "leave_empty",
+            leave_empty=on_error == "leave_empty",
             where=column.where,
             type=column_type,
         )
@@ -133,7 +135,9 @@ class FieldReader:
     def _say(self, *path: str | int, text: str, key: bool = False) -> None:
         self._reading.say((*self._at, *path), text, at="key" if key else "value")
 
-    def _column(self, column_type: ColumnType, overwrite: Any, default: Cell, lookup: Lookup | None) -> Column:
+    def _column(
+        self, column_type: ColumnType, overwrite: Any, default: Cell, lookup: Lookup | None, on_error: Any
+    ) -> Column:
         model = self._model
         if model.overwrite == "only_forward" and not model.order and "order" not in self._dropped:
             self._say("overwrite", text='"only_forward" needs order = ["first stage", …, "last stage"]')
@@ -149,7 +153,7 @@ class FieldReader:
             group=model.group,
             options=self._choices(default, lookup),
             currency=model.currency.upper() if model.currency and column_type == "money" else None,
-            on_error=model.on_error,
+            on_error=on_error,
             where=f"{document.file}:{document.key_place(self._at).line}",
         )
 

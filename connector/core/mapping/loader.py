@@ -123,6 +123,7 @@ def _fields(
     columns: list[Column] = []
     fields: list[Field] = []
     overwrite = options.overwrite if options is not None else "never_clear"
+    needed = {reading.table("key").get("field"), *(options.needed_columns if options is not None else ())}
     for name, raw in reading.table("fields").items():
         model = None
         if whole is not None:
@@ -131,7 +132,7 @@ def _fields(
         reader = FieldReader.of(reading, name, raw, model)
         if reader is None:
             continue
-        column, field = reader.read(overwrite)
+        column, field = reader.read(overwrite, needed=name in needed)
         columns.append(column)
         if field is not None:
             fields.append(field)

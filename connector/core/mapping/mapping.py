@@ -25,7 +25,7 @@ _LONGEST_KEY = 500  # characters; PostgreSQL has an index of keys, which takes 2
 
 
 class Unshaped(Struct, frozen=True):
-    """A value that does not fit its field, with ``on_error = "dead_letter"``: its row is not in the evaluation's rows.
+    """A value that does not fit its field. With ``on_error = "dead_letter"`` its row is not in the evaluation's rows.
 
     Args:
         key: the key of the row that is missing; "" when the key itself can't be shaped.
@@ -53,6 +53,7 @@ class Evaluation(Struct, frozen=True):
         rows: to be upserted (``remove``: to be deleted); their keys are unique. Several only with ``for_each``.
         skipped: why there is no row at all, in plain words without people's data; None when there are rows or problems.
         problems: rows that could not be made.
+        left_empty: values that cost only their cell (``on_error = "leave_empty"``); their rows are in *rows*.
         removals: keys of those rows that only mark a removal: marked with a date, or ``remove``. What was never
             written need not be removed: delivery drops such a row when nothing is known to have been written for its
             key (``Row.last is None``).
@@ -62,6 +63,7 @@ class Evaluation(Struct, frozen=True):
     skipped: str | None = None
     problems: tuple[Unshaped, ...] = ()
     removals: frozenset[str] = frozenset()
+    left_empty: tuple[Unshaped, ...] = ()
 
 
 class Lookup(Struct, frozen=True):
@@ -108,7 +110,7 @@ class Field(Struct, frozen=True):
         shape: ``type``.
         default: a cell.
         passes: ``when``; None when always.
-        leave_empty: ``on_error``.
+        leave_empty: ``on_error``: what the caller of ``cell`` does with a value that does not fit.
         where: ``file:line``.
         type: the column's.
     """
@@ -126,7 +128,8 @@ class Field(Struct, frozen=True):
 
     def unshaped(self, key: str, error: Unfit) -> Unshaped:
         """That this field's value does not fit."""
-        reason = f'{self.column}: {error}; correct it at the platform, or set on_error = "leave_empty"'
+        cure = "correct it at the platform" + ("" if self.leave_empty else ', or set on_error = "leave_empty"')
+        reason = f"{self.column}: {error}; {cure}"
         return Unshaped(key, self.column, reason, self.where, error.code or f"bad_{self.type}")
 
     def cell(self, record: AffiliateRecord, item: Any) -> Cell:
@@ -143,13 +146,9 @@ class Field(Struct, frozen=True):
                     return self.default
             cell = self.shape(value, record)
         except Unfit:
-            if not self.leave_empty:
-                raise
-            return self.default
+            raise
         except (ArithmeticError, ValueError) as error:  # no value may stop a batch, however odd it is
-            if not self.leave_empty:
-                raise Unfit(f"the value can't be shaped: {type(error).__name__}") from error
-            return self.default
+            raise Unfit(f"the value can't be shaped: {type(error).__name__}") from error
         return self.default if is_empty(cell) else cell
 
 
@@ -228,6 +227,7 @@ class Mapping(Struct, frozen=True):
         rows: dict[str, Row] = {}
         problems: list[Unshaped] = []
         removals: list[str] = []
+        left_empty: list[Unshaped] = []
         skipped: str | None = None
         for item in entries:
             out = failed
@@ -237,7 +237,7 @@ class Mapping(Struct, frozen=True):
                 skipped = f"when: {out}"
                 continue
             removed = removed_records != "leave_alone" and (gone or out is not None)
-            made = self._row(record, item, removed=removed)
+            made = self._row(record, item, left_empty, removed=removed)
             if isinstance(made, str):
                 skipped = made
             elif isinstance(made, Unshaped):
@@ -257,14 +257,20 @@ class Mapping(Struct, frozen=True):
             rows = {key: row for key, row in rows.items() if key not in refused}
         if rows or problems:
             skipped = None
-        return Evaluation(tuple(rows.values()), skipped, tuple(problems), frozenset(rows.keys() & set(removals)))
+        removed_keys = frozenset(rows.keys() & set(removals))
+        left = tuple(unfit for unfit in left_empty if unfit.key in rows) if left_empty else ()
+        return Evaluation(tuple(rows.values()), skipped, tuple(problems), removed_keys, left)
 
-    def _row(self, record: AffiliateRecord, item: Any, *, removed: bool) -> Row | Unshaped | str:
-        """A row, or why there is none."""
+    def _row(
+        self, record: AffiliateRecord, item: Any, left_empty: list[Unshaped], *, removed: bool
+    ) -> Row | Unshaped | str:
+        """A row, or why there is none; what costs only its cell is added to *left_empty*."""
         try:
             key_cell = self._key_field.cell(record, item)
         except Unfit as error:
-            return self._key_field.unshaped("", error)
+            if not self._key_field.leave_empty:
+                return self._key_field.unshaped("", error)
+            key_cell = self._key_field.default
         key = canonical_key(key_cell)
         if not key:
             return f"no value for the key, {self.key}"
@@ -283,7 +289,11 @@ class Mapping(Struct, frozen=True):
             try:
                 cells[field.column] = field.cell(record, item)
             except Unfit as error:
-                unfit.append(field.unshaped(key, error))
+                if field.leave_empty:
+                    cells[field.column] = field.default
+                    left_empty.append(field.unshaped(key, error))
+                else:
+                    unfit.append(field.unshaped(key, error))
         if unfit:  # all that is wrong with the row at once, beside what is right with it
             others = "".join(f"; also: {other.reason}" for other in unfit[1:])
             return replace(unfit[0], reason=unfit[0].reason + others, cells=cells)
@@ -329,7 +339,11 @@ class Mapping(Struct, frozen=True):
             for column, wanted_cell in expected.items():
                 cell = row.cells.get(column)
                 if not _same(cell, wanted_cell):
-                    text = f'{title}: "{column}" should be {_shown(wanted_cell)}, but is {_shown(cell)}'
+                    unfit = [
+                        each.reason for each in evaluation.left_empty if (each.key, each.column) == (row.key, column)
+                    ]
+                    why = "".join(f" ({reason})" for reason in unfit)
+                    text = f'{title}: "{column}" should be {_shown(wanted_cell)}, but is {_shown(cell)}{why}'
                     found.append(self._example_problem((*place, column), text))
         return found
 

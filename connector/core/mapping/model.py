@@ -130,8 +130,10 @@ class FieldModel(Part):
         description="What happens to a value that is there already; [target] sets it for all fields.",
     )
     order: list[Word] | None = Field(None, description="For only_forward: the stages from first to last.")
-    on_error: Literal["dead_letter", "leave_empty"] = Field(
-        "dead_letter", description="What happens when the value does not fit its type."
+    on_error: Literal["leave_empty", "dead_letter"] | None = Field(
+        None,
+        description="When the value does not fit: leave_empty costs the cell, dead_letter the row. Default: "
+        "leave_empty; for the key, and HubSpot's email, dead_letter.",
     )
     label: str | None = Field(None, description="HubSpot: the label of a property that is created.")
     options: list[Word | OptionModel] | dict[str, str] | None = Field(

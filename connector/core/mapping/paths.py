@@ -13,7 +13,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from connector.core.record import AffiliateRecord
+from connector.core.event_words import in_words
+from connector.core.keys import text_of
+from connector.core.overwrite import is_empty
+from connector.core.record import AffiliateRecord, Signup
 from connector.core.words import did_you_mean
 
 Holds = Literal["text", "integer", "decimal", "boolean", "datetime", "any", "table"]
@@ -82,7 +85,38 @@ def _kinds(annotation: Any, path: str) -> dict[str, Kind]:
     return {path: Kind(_SCALARS[annotation])}
 
 
-PATHS: Mapping[str, Kind] = _kinds_of(AffiliateRecord)
+def _event_name(record: AffiliateRecord, _: Any) -> str | None:
+    topic = record.last_event.type
+    return None if topic is None else in_words(topic)
+
+
+def _answers(record: AffiliateRecord, _: Any) -> tuple[str, ...]:
+    """All that was answered in the sign-up form, each answer with its question."""
+    asked = [(name.replace("_", " ").capitalize(), getattr(record.signup, name)) for name in Signup.model_fields]
+    return tuple(
+        f"{question}: {text_of(answer)}"
+        for question, answer in (*asked, *record.custom.items())
+        if not is_empty(answer)
+    )
+
+
+_COMPUTED: Mapping[str, tuple[Kind, Reader]] = {
+    "last_event.name": (Kind("text"), _event_name),
+    "signup.answers": (Kind("text", many=True), _answers),
+}
+"""Paths that no record holds: what they give is worked out from others."""
+
+
+def _with_computed(kinds: dict[str, Kind]) -> dict[str, Kind]:
+    """*kinds*, each computed path after the last of its table."""
+    for path, (kind, _) in _COMPUTED.items():
+        table = path.partition(".")[0] + "."
+        last = max(place for place, name in enumerate(kinds) if name.startswith(table))
+        kinds = dict([*list(kinds.items())[: last + 1], (path, kind), *list(kinds.items())[last + 1 :]])
+    return kinds
+
+
+PATHS: Mapping[str, Kind] = _with_computed(_kinds_of(AffiliateRecord))
 """Every path of the record and what it holds; ``custom.*`` means any key under ``custom``."""
 
 
@@ -156,6 +190,8 @@ class Paths:
         if plain.startswith("item."):
             of_item = attrgetter(plain[len("item.") :])
             return lambda _, item: of_item(item)
+        if plain in _COMPUTED:
+            return _COMPUTED[plain][1]
         if plain.startswith("custom."):
             key = plain[len("custom.") :]
             return lambda record, _: record.custom.get(key)

@@ -43,6 +43,7 @@ class HubSpotTargetOptions(TargetOptions):
     """``[target]`` of a mapping for HubSpot; ``also_match`` and ``if_several`` stand under ``[key]``."""
 
     in_key_table: ClassVar[frozenset[str]] = frozenset({"also_match", "if_several", "wait_for"})
+    needed_columns: ClassVar[frozenset[str]] = frozenset({"email"})
 
     object: Literal["contacts", "companies"] = "contacts"
     """What a record becomes; companies need an own unique property as their key."""

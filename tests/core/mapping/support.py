@@ -77,12 +77,15 @@ def row(loaded: Mapping, **fields: Any) -> Row:
 
 def cell(field: str, **fields: Any) -> Cell:
     """The cell that ``"X" = field`` gives for a record."""
-    return row(mapping(f'"X" = {field}'), **fields).cells["X"]
+    loaded = mapping(f'"X" = {field}')
+    assert "on_error" in field or loaded.evaluate(record(**fields)).left_empty == ()
+    return row(loaded, **fields).cells["X"]
 
 
 def refusal(field: str, **fields: Any) -> tuple[str, str]:
-    """Code and reason of the value that can't be shaped."""
-    evaluation = mapping(f'"X" = {field}').evaluate(record(**fields))
+    """Code and reason of the value that can't be shaped, with ``on_error = "dead_letter"``."""
+    strict = field.removesuffix(" }") + ', on_error = "dead_letter" }'
+    evaluation = mapping(f'"X" = {strict}').evaluate(record(**fields))
     assert evaluation.rows == ()
     (problem,) = evaluation.problems
     assert (problem.key, problem.column, problem.where) == ("firstpromoter:41", "X", "m.toml:4")

@@ -106,9 +106,16 @@ def test_the_row_that_marks_a_removal_can_be_an_example() -> None:
 
 
 def test_a_value_that_can_not_be_shaped_fails_its_example() -> None:
-    (said,) = _run('record = { id = "a:1", email = "nobody" }\nrow = { "Name" = "" }')
-    assert said.startswith('m.toml:15:10: example 1: Mail: "nobody" is not an e-mail address')
-    assert "(m.toml:12)" in said
+    (said,) = _run('record = { id = "a:1", email = "nobody" }\nrow = { "Mail" = "nobody" }')
+    assert said == (
+        'm.toml:16:18: example 1: "Mail" should be "nobody", but is empty (Mail: "nobody" is not an e-mail address; '
+        "correct it at the platform)"
+    )
+    field = '"Mail" = { from = "email", type = "email", on_error = "dead_letter" }'
+    tail = '[[examples]]\nrecord = { id = "a:1", email = "nobody" }\nrow = { "Mail" = "" }\n'
+    (problem,) = mapping(field, tail=tail).run_examples()
+    assert str(problem).startswith('m.toml:7:10: example 1: Mail: "nobody" is not an e-mail address')
+    assert "(m.toml:4)" in str(problem)
 
 
 def test_for_each_takes_several_rows_in_order() -> None:

@@ -7,17 +7,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from connector.core.mapping import PATHS
 from connector.core.row import Cell, Column, Option
+from connector.core.sink import TargetOptions
 from tests.core.mapping.support import cell, mapping, record, refusal, row, told
 
 
 def test_a_row_tells_all_that_does_not_fit_it_and_what_does() -> None:
     fields = """
-"Mail"  = { from = "email", type = "email" }
+"Mail"  = { from = "email", type = "email", on_error = "dead_letter" }
 "Name"  = "company"
-"Phone" = { from = "first_name", type = "phone", region = "GB" }
+"Phone" = { from = "first_name", type = "phone", region = "GB", on_error = "dead_letter" }
 """
     wrong = record(email="ada(at)example.com", company="Engines", first_name="Ada")
     (problem,) = mapping(fields).evaluate(wrong).problems
@@ -105,13 +107,42 @@ def test_a_word_that_an_open_map_does_not_know_is_not_lost_silently() -> None:
 
 
 def test_one_bad_value_costs_its_row_only_with_dead_letter() -> None:
-    evaluation = mapping('"A" = "name"\n"B" = { from = "email", type = "email" }').evaluate(record(email="nobody"))
-    assert evaluation.rows == ()
+    text = '"A" = "name"\n"B" = { from = "email", type = "email", on_error = "dead_letter" }'
+    evaluation = mapping(text).evaluate(record(email="nobody"))
+    assert (evaluation.rows, evaluation.left_empty) == ((), ())
     assert evaluation.skipped is None
     (problem,) = evaluation.problems
     assert (problem.key, problem.column, problem.where, problem.code) == (
         "firstpromoter:41", "B", "m.toml:5", "bad_email"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("on_error", ["", ', on_error = "leave_empty"'])
+def test_one_bad_value_costs_its_cell_and_is_told(on_error: str) -> None:
+    text = f'"A" = "name"\n"B" = {{ from = "email", type = "email"{on_error} }}'
+    evaluation = mapping(text).evaluate(record(name="Ada", email="nobody"))
+    assert [row.cells for row in evaluation.rows] == [{"ID": "firstpromoter:41", "A": "Ada", "B": None}]
+    assert (evaluation.problems, evaluation.skipped) == ((), None)
+    (left,) = evaluation.left_empty
+    assert (left.key, left.column, left.where, left.code) == ("firstpromoter:41", "B", "m.toml:5", "bad_email")
+
+
+def test_a_bad_key_costs_its_row_unless_the_file_says_otherwise() -> None:
+    key = '"ID" = { from = "custom.number", type = "integer" }'
+    (problem,) = mapping(key=key).evaluate(record(custom={"number": "x"})).problems
+    assert (problem.key, problem.column, problem.code) == ("", "ID", "bad_integer")
+    lenient = mapping(key=key.replace(" }", ', on_error = "leave_empty" }'))
+    assert lenient.evaluate(record(custom={"number": "x"})).skipped == "no value for the key, ID"
+
+
+def test_a_bad_value_of_a_column_that_the_destination_needs_costs_its_row() -> None:
+    class Needs(TargetOptions):
+        needed_columns = frozenset({"email"})
+
+    fields = '"email" = { from = "email", type = "email" }\n"other" = { from = "email", type = "email" }'
+    evaluation = mapping(fields, target_options=Needs).evaluate(record(email="nobody"))
+    assert [problem.column for problem in evaluation.problems] == ["email"]
+    assert evaluation.rows == ()
 
 
 def test_a_column_carries_all_that_the_file_says_of_it() -> None:
@@ -120,7 +151,7 @@ def test_a_column_carries_all_that_the_file_says_of_it() -> None:
 "Plain" = "name"
 "Stage" = { from = "status", map = { active = "won", "*" = "new" }, overwrite = "only_forward", order = ["new", "won"] }
 "Once"  = { from = "created_at", type = "date", overwrite = "on_create" }
-"Entry" = { from = "company", overwrite = "only_if_empty", on_error = "leave_empty" }
+"Entry" = { from = "company", overwrite = "only_if_empty" }
 "Total" = { from = "stats.sales_total", type = "money", currency = "eur", overwrite = "never_clear" }
 "tier"  = { from = "custom.tier", label = "Tier", group = "aff", options = ["gold", { value = "s", label = "Silver" }] }
 "kind"  = { from = "custom.kind", options = { a = "Kind A", b = "" } }
@@ -128,20 +159,21 @@ def test_a_column_carries_all_that_the_file_says_of_it() -> None:
         top='[target]\noverwrite = "always"\n',
     )
     file = "m.toml:"
-    assert loaded.columns == (
+    assert [replace(column, on_error="dead_letter") for column in loaded.columns] == [
         Column("Plain", overwrite="always", where=file + "6", paths=("name",)),
         Column("Stage", overwrite="only_forward", order=("new", "won"), where=file + "7", paths=("status",),
                options=(Option("won", "won"), Option("new", "new")),
                words=tuple((word, "won" if word == "active" else "new") for word in PATHS["status"].words or ())),
         Column("Once", "date", "on_create", where=file + "8", paths=("created_at",)),
-        Column("Entry", overwrite="only_if_empty", on_error="leave_empty", where=file + "9", paths=("company",)),
+        Column("Entry", overwrite="only_if_empty", where=file + "9", paths=("company",)),
         Column("Total", "money", "never_clear", currency="EUR", where=file + "10", paths=("stats.sales_total",)),
         Column("tier", overwrite="always", label="Tier", group="aff", where=file + "11", paths=("custom.tier",),
                options=(Option("gold", "gold"), Option("s", "Silver"))),
         Column("kind", overwrite="always", where=file + "12", paths=("custom.kind",),
                options=(Option("a", "Kind A"), Option("b", "b"))),
         Column("ID", overwrite="always", where=file + "14", paths=("id",)),
-    )  # fmt: skip
+    ]  # fmt: skip
+    assert [column.name for column in loaded.columns if column.on_error == "dead_letter"] == ["ID"]
 
 
 @pytest.mark.parametrize(

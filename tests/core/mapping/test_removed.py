@@ -130,7 +130,11 @@ def test_entries_that_are_out_are_removed_and_the_others_stay() -> None:
 
 
 def test_a_bad_entry_does_not_cost_the_others() -> None:
-    loaded = mapping('"Mail" = { from = "item.email", type = "email" }', top='for_each = "users"\n', key=_item_key)
+    loaded = mapping(
+        '"Mail" = { from = "item.email", type = "email", on_error = "dead_letter" }',
+        top='for_each = "users"\n',
+        key=_item_key,
+    )
     evaluation = loaded.evaluate(record(users=({"id": "1", "email": "nobody"}, _users[1])))
     assert [row.key for row in evaluation.rows] == ["firstpromoter:41/2"]
     assert [problem.key for problem in evaluation.problems] == ["firstpromoter:41/1"]
