@@ -111,16 +111,6 @@ def reading_lock(config: Config, source: str) -> FileLock:
     return FileLock(file.with_name(f"{file.name}.{source}.lock"))
 
 
-def mapping_in_use(store: Store, route: RouteConfig) -> str | None:
-    """The digest of the mapping file that *route* was last started with; None: it never was."""
-    return store.recall("connector", f"digest {route.name}")
-
-
-def note_mapping(store: Store, route: RouteConfig) -> None:
-    """Remember that *route* runs with its mapping file as it is now."""
-    store.remember("connector", f"digest {route.name}", route.mapping.digest)
-
-
 # ---------------------------------------------------------------- the affiliates of `connector sample`
 
 _SAMPLE_ADDRESS = ".sample@example.com"

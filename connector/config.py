@@ -58,6 +58,7 @@ def load(
     *,
     examples: bool = True,
     uses: Collection[str] = SECRET_TABLES,
+    keep_going: bool = False,
 ) -> Config:
     """Read *file*, the mapping files it names, and what it takes from the environment, ``.env`` and secrets' files.
 
@@ -65,18 +66,77 @@ def load(
         examples: whether the mapping files' examples are read.
         uses: the tables whose secrets are used (see ``SECRET_TABLES``). In the others one that is missing is no
             problem: its ``${NAME}`` stays as it is.
+        keep_going: mistakes in mapping files are no problem of the configuration: see ``Config.mistaken``.
 
     Raises:
         ConfigError: with every problem found in any of them.
     """
-    return _Loader(file, os.environ if environment is None else environment, examples=examples, uses=uses).config()
+    environment = os.environ if environment is None else environment
+    return _Loader(file, environment, examples=examples, uses=uses, keep_going=keep_going).config()
+
+
+def read_route(config: Config, name: str) -> RouteConfig:
+    """The route *name* as its mapping file is now. Raises ConfigError."""
+    file = _sink_of(config, name).files[name]
+    try:
+        text = _text_of(file)
+    except (OSError, UnicodeDecodeError) as error:
+        problem = Problem(file, 0, 0, f"can't be read: {credentials.why_unreadable(error)}")
+        raise ConfigError([problem]) from None
+    return compile_route(config, name, text)
+
+
+def compile_route(config: Config, name: str, text: str) -> RouteConfig:
+    """The route *name* with *text* for its mapping file. Raises ConfigError."""
+    sink = _sink_of(config, name)
+    sources = [(source.name, source.options.type) for source in config.sources]
+    return _compiled(name, text, sink.files[name], sink.sink_class, sources, examples=False)
+
+
+def _sink_of(config: Config, route: str) -> SinkConfig:
+    return next(sink for sink in config.sinks if route in sink.files)
+
+
+def _compiled(
+    name: str,
+    text: str,
+    file: str,
+    sink_class: type[Sink],
+    sources: Collection[tuple[str, str]],
+    *,
+    examples: bool,
+) -> RouteConfig:
+    platforms = [*plugins.source_types(), *(platform for _, platform in sources)]
+    made = mapping.load(
+        text,
+        file=file,
+        target_options=sink_class.TargetOptions,
+        source_names=[source for source, _ in sources],
+        platforms=list(dict.fromkeys(platforms)),
+        examples=examples,
+    )
+    return RouteConfig(name, made, made.target(name), text)
+
+
+def _text_of(shown: str) -> str:
+    return Path(os.path.abspath(shown)).read_text(encoding="utf-8")
 
 
 class _Loader:
     """One pass over one configuration, collecting problems."""
 
-    def __init__(self, file: Path, environment: Mapping[str, str], *, examples: bool, uses: Collection[str]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        environment: Mapping[str, str],
+        *,
+        examples: bool,
+        uses: Collection[str],
+        keep_going: bool,
+    ) -> None:
         self._file = file
+        self._keep_going = keep_going
+        self._mistaken: dict[str, tuple[Problem, ...]] = {}
         self._examples = examples
         self._uses = uses
         # Made absolute without following links: a configuration that is a link lies beside its data all the same.
@@ -113,6 +173,7 @@ class _Loader:
             sources=tuple(found_sources),
             sinks=tuple(found_sinks),
             secrets=tuple(sorted(self._secrets | secrets_in(root.store.url), key=len, reverse=True)),
+            mistaken=self._mistaken,
         )
 
     def _read(self) -> str:
@@ -269,46 +330,46 @@ class _Loader:
             return None
         filled = self._with_files(table, found.Options, path)
         options = self._section(found.Options, filled, path)
-        routes = self._routes(name, filled.get("mappings"), found)
+        routes, files_of = self._routes(name, filled.get("mappings"), found)
         if options is None:
             return None
         paths = {key: self._at(value) for key, value in options if isinstance(value, Path)}
-        return SinkConfig(name, found, options.model_copy(update=paths), tuple(routes))
+        return SinkConfig(name, found, options.model_copy(update=paths), tuple(routes), files_of)
 
-    def _routes(self, sink: str, files: object, sink_class: type[Sink]) -> list[RouteConfig]:
-        """The routes of one sink; its mapping files' problems join ours."""
+    def _routes(self, sink: str, files: object, sink_class: type[Sink]) -> tuple[list[RouteConfig], dict[str, str]]:
+        """The routes of one sink, and the files by route; what is wrong with its mapping files joins our problems."""
         path: Steps = ("sinks", sink, "mappings")
+        routes: list[RouteConfig] = []
+        files_of: dict[str, str] = {}
         if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-            return []  # reported already
+            return routes, files_of  # reported already
         if not files:
             self._add(path, "a sink needs a mapping file, which says what goes into which column")
-        routes: list[RouteConfig] = []
         for number, file in enumerate(files):
-            loaded = self._mapping(file, sink_class, (*path, number))
             name = f"{sink}/{PurePath(file).stem}"
-            if any(route.name == name for route in routes):
+            shown = str(self._file.parent / file)
+            loaded = self._route(name, shown, sink_class, (*path, number))
+            if name in files_of:
                 self._add((*path, number), f'two mapping files of this sink are called "{PurePath(file).stem}"')
             elif loaded is not None:
-                routes.append(RouteConfig(name, loaded, loaded.target(name)))
-        return routes
+                routes.append(loaded)
+            files_of.setdefault(name, shown)
+        return routes, files_of
 
-    def _mapping(self, file: str, sink_class: type[Sink], path: Steps) -> mapping.Mapping | None:
-        shown = str(self._file.parent / file)
-        sources = self._tables(self._document.data, "sources")
-        platforms = [*plugins.source_types(), *(str(table.get("type", "")) for table in sources.values())]
+    def _route(self, name: str, shown: str, sink_class: type[Sink], path: Steps) -> RouteConfig | None:
+        tables = self._tables(self._document.data, "sources")
+        sources = [(source, str(table.get("type", ""))) for source, table in tables.items()]
         try:
-            return mapping.load(
-                self._at(file).read_text(encoding="utf-8"),
-                file=shown,
-                target_options=sink_class.TargetOptions,
-                source_names=list(sources),
-                platforms=list(dict.fromkeys(platforms)),
-                examples=self._examples,
-            )
+            return _compiled(name, _text_of(shown), shown, sink_class, sources, examples=self._examples)
         except (OSError, UnicodeDecodeError) as error:
-            self._add(path, f"{shown} can't be read: {credentials.why_unreadable(error)}")
+            problem = self._document.problem(path, f"{shown} can't be read: {credentials.why_unreadable(error)}")
+            problems: tuple[Problem, ...] = (problem,)
         except ConfigError as error:
-            self._problems += error.problems
+            problems = error.problems
+        if self._keep_going:
+            self._mistaken[name] = problems
+        else:
+            self._problems += problems
         return None
 
     # ------------------------------------------------ both

@@ -13,12 +13,13 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from connector import assembly, topics
+from connector import topics
 from connector.backfill import notes
+from connector.changes.versions import problems_of
 from connector.core.platform_api import Repair
 from connector.dead_letters import Letter
 from connector.phrases import ago, clock, duration, many
-from connector.settings import Config, RouteConfig
+from connector.settings import Config
 from connector.store import Store, model
 
 NOT_RUNNING = "not running"
@@ -70,7 +71,7 @@ class RouteLine(Struct):
         waiting: affiliates that lack a value without which no new row is made; beside those *pending*.
         why: what stopped it or what it waits for, with what to do; "" when nothing.
         overwritten_edits: cells in which a person's entry was overwritten, of the deliveries that are still kept.
-        edited: the running server does not know the mapping file as it is now.
+        mistake: where the mapping file has its first mistake; "" when it has none.
     """
 
     route: str
@@ -89,7 +90,7 @@ class RouteLine(Struct):
     last_write: datetime | None = None
     overwritten_edits: int = 0
     waits_for_you: bool = False
-    edited: bool = False
+    mistake: str = ""
 
 
 class ReadingLine(Struct):
@@ -198,23 +199,25 @@ def _route_lines(
         if letter.stage == "deliver":
             stopped.setdefault(letter.place, []).append(letter.subject)
     lines = []
-    for route in settings.routes:
-        line = _route_line(route, known.get(route.name), now, running=running)
-        subjects = stopped.get(route.name, [])
+    mappings = store.mappings() if store is not None else {}
+    for name in settings.route_names:
+        line = _route_line(name, known.get(name), now, running=running)
+        subjects = stopped.get(name, [])
         line.dead_letters = len(subjects)
-        if store is not None and found is not None and route.name in known:
-            line.edited = running and assembly.mapping_in_use(store, route) != route.mapping.digest
-            line.left_out = _left_out(store, known[route.name], subjects, found.records)
+        mistakes = problems_of(mappings.get(name)) if running else settings.mistaken.get(name, ())
+        line.mistake = "" if not mistakes else f"{mistakes[0].file}, line {mistakes[0].line}"
+        if store is not None and found is not None and name in known:
+            line.left_out = _left_out(store, known[name], subjects, found.records)
         lines.append(line)
     return lines
 
 
-def _route_line(route: RouteConfig, known: model.RouteStatus | None, now: datetime, *, running: bool) -> RouteLine:
+def _route_line(route: str, known: model.RouteStatus | None, now: datetime, *, running: bool) -> RouteLine:
     if known is None:
-        return RouteLine(route.name, "not started")
+        return RouteLine(route, "not started")
     state, oldest = known.state, known.oldest_since
     return RouteLine(
-        route.name,
+        route,
         _state(known, running=running),
         state.reason,
         affiliates=known.affiliates,
@@ -309,9 +312,10 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
         yield Trouble("stopped", route.route, f"stopped{pending}", f"{why} It continues by itself.".strip())
     elif route.state == "waiting":
         yield Trouble("note", route.route, f"waits for its destination{pending}", why)
-    if route.edited:
-        text = "the running server does not know this mapping yet; restart it"
-        yield Trouble("waits", route.route, text)
+    if route.mistake:
+        text = f"mistake in {route.mistake}"
+        continues = "" if route.state == "stopped" else "The last good version continues. "
+        yield Trouble("waits", route.route, text, f"{continues}To see the line", "connector check")
     if route.overwritten_edits:
         text = f"{many(route.overwritten_edits, 'edit')} by people {_was(route.overwritten_edits)} overwritten"
         yield Trouble("note", route.route, text, command=f"connector explain --overwritten {route.route}")

@@ -10,6 +10,7 @@ from msgspec import Struct
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from connector.core import mapping
+from connector.core.errors import Problem
 from connector.core.outbound import why_not
 from connector.core.sink import Sink, SinkOptions, Target
 from connector.core.source import Source, SourceOptions
@@ -125,20 +126,31 @@ class SourceConfig(Struct, frozen=True):
 
 
 class SinkConfig(Struct, frozen=True):
-    """``[sinks.NAME]`` with its mapping files, one route each."""
+    """``[sinks.NAME]`` with its mapping files, one route each.
+
+    Args:
+        routes: those whose mapping file has no mistakes.
+        files: by route, the mapping file, as the operator knows it; also of files with mistakes.
+    """
 
     name: str
     sink_class: type[Sink]
     options: SinkOptions
     routes: tuple[RouteConfig, ...]
+    files: dict[str, str]
 
 
 class RouteConfig(Struct, frozen=True):
-    """One route: its name (the sink's, a slash, the mapping file's without ``.toml``), its mapping, its target."""
+    """One route: its name (the sink's, a slash, the mapping file's without ``.toml``), its mapping, its target.
+
+    Args:
+        text: what the mapping was read from.
+    """
 
     name: str
     mapping: mapping.Mapping
     target: Target
+    text: str
 
 
 class Config(Struct, frozen=True):
@@ -147,6 +159,7 @@ class Config(Struct, frozen=True):
     Args:
         file: the configuration file.
         secrets: every value that came from the environment, a file or a secret setting: logs blot them out.
+        mistaken: by route, what is wrong with its mapping file (only where the caller asked to go on without it).
     """
 
     file: Path
@@ -159,6 +172,7 @@ class Config(Struct, frozen=True):
     sources: tuple[SourceConfig, ...]
     sinks: tuple[SinkConfig, ...]
     secrets: tuple[str, ...] = ()
+    mistaken: dict[str, tuple[Problem, ...]] = {}
 
     def __repr__(self) -> str:
         return f"Config({str(self.file)!r})"  # no secret
@@ -166,6 +180,11 @@ class Config(Struct, frozen=True):
     @property
     def routes(self) -> tuple[RouteConfig, ...]:
         return tuple(route for sink in self.sinks for route in sink.routes)
+
+    @property
+    def route_names(self) -> tuple[str, ...]:
+        """Also of routes whose mapping file has mistakes."""
+        return tuple(name for sink in self.sinks for name in sink.files)
 
 
 class Root(Section):

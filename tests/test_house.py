@@ -26,6 +26,7 @@ floors: list[tuple[str, ...]] = [
     ("settings",),
     ("config", "projector", "delivery", "receiver", "alerts", "backfill", "affiliates"),
     ("assembly", "metrics"),
+    ("changes",),
     ("overview",),
     ("page",),
     ("app",),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from connector import config
 from connector.app import drain
@@ -154,14 +153,20 @@ def test_before_the_first_start_there_is_no_store_to_ask(here: Here) -> None:
     assert [route.state for route in seen.routes] == ["not started"]
 
 
-def test_a_mapping_that_the_server_does_not_know_waits(here: Here) -> None:
+def test_a_mapping_with_a_mistake_needs_you(here: Here) -> None:
     here.receive(1)
     drain(here.settings)
-    (here.folder / "people.toml").write_text(people + '"Name" = "name"\n', encoding="utf-8")
-    edited = replace(here.settings, sinks=config.load(here.folder / "config.toml", {}).sinks)
+    (here.folder / "people.toml").write_text(people + '"Name" = "nmae"\n', encoding="utf-8")
+    here.settings = config.load(here.folder / "config.toml", {}, keep_going=True)
     store = here.store()
     try:
-        assert [trouble.place for trouble in overview(edited, store, [], now()).troubles] == ["local/people"]
-        assert overview(edited, store, [], now(), server=NOT_RUNNING).troubles == []
+        (trouble,) = overview(here.settings, store, [], now(), server=NOT_RUNNING).troubles
+        assert trouble.text == f"mistake in {here.folder}/people.toml, line 9"
+        assert (trouble.what_to_do, trouble.command) == (
+            "The last good version continues. To see the line", "connector check",
+        )  # fmt: skip
+        assert overview(here.settings, store, [], now()).troubles == []
+        drain(here.settings)  # which notes what it has met
+        assert overview(here.settings, store, [], now()).troubles == [trouble]
     finally:
         store.close()

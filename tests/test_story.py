@@ -354,21 +354,6 @@ def test_a_second_server_on_the_same_store_is_refused_with_the_reason(connector:
     assert str(connector.pid) in text
 
 
-def test_a_mapping_that_the_running_server_does_not_know_yet_is_told(tmp_path: Path, nursery: Nursery) -> None:
-    connector = Connector(tmp_path, nursery).start()
-    told = "the running server does not know this mapping yet; restart it"
-    assert told not in connector.command("check").stdout + connector.command("status").stdout
-    mapping = tmp_path / "mappings" / "local_csv.toml"
-    mapping.write_text(mapping.read_text(encoding="utf-8").replace('"Leads" ', '"Signups" '), encoding="utf-8")
-    assert told in connector.command("check").stdout
-    assert told in connector.command("status").stdout
-    connector.stop()
-    assert told not in connector.command("check").stdout + connector.command("status").stdout
-    connector.start()
-    assert told not in connector.command("check").stdout
-    connector.kill()
-
-
 def test_a_port_that_is_taken_is_said_plainly(tmp_path: Path, nursery: Nursery) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

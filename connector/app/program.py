@@ -5,6 +5,7 @@
     projector      inbox -> records
     route NAME     one each: records -> a sink
     watch          readiness, deleting old events
+    mappings       looks for mapping files that are edited
     alerts         posts to a chat (only when configured)
     repair NAME    one each: reads a platform's API now and then (only when configured)
 
@@ -30,12 +31,11 @@ from connector.assembly import (
     build_sink,
     build_sources,
     dead_letters,
-    evaluation,
-    mapping_in_use,
-    note_mapping,
     reading_lock,
     utc_now,
 )
+from connector.changes.versions import Versions
+from connector.changes.watch import Watch
 from connector.core.errors import Stopping, StoreUnavailable
 from connector.core.json_body import open_body
 from connector.core.lenient import micros_of
@@ -44,11 +44,11 @@ from connector.core.source import Event, InboundRequest
 from connector.core.verify import HEX_OF_BODY, Credentials
 from connector.core.view import view
 from connector.dead_letters import UNREAD, letter_of_event
-from connector.delivery import Retry, Route, RouteWorker, load_libraries
+from connector.delivery import Retry, RouteWorker, load_libraries
 from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
 from connector.projector import Projector
-from connector.settings import Config, RouteConfig
+from connector.settings import Config
 from connector.store import Store
 
 _WATCH_SECONDS: Final = 2.0
@@ -76,9 +76,7 @@ class Program:
         try:
             self.letters = dead_letters(config, lambda: nullcontext(self.store))
             self.sources = build_sources(config)
-            self.store.enroll([route.name for route in config.routes])
-            for route in config.routes:
-                self._enqueue_if_changed(route)
+            self.store.enroll(config.route_names)
             self.metrics = Metrics(self._snapshot, now=utc_now)
             self.sinks = {
                 found.name: build_sink(found, self.store, self.stop, self.metrics.measured) for found in config.sinks
@@ -87,24 +85,23 @@ class Program:
             retry = Retry(
                 config.retry.first_wait_seconds, config.retry.longest_wait_seconds, config.retry.give_up_after_hours
             )
+            self.versions = Versions(config, self.store, self.sinks, utc_now)
+            self.versions.start()
+            self.edits = Watch(config, self.store, stop=self.stop)
+            self.edits.look(at_once=True)
             self.workers = [
                 RouteWorker(
-                    Route(
-                        route.name,
-                        self.sinks[found.name],
-                        route.target,
-                        evaluation(found, route, self.store),
-                        config.secrets,
-                    ),
+                    self.versions.first(found, name),
                     self.store,
                     self.letters,
                     retry,
                     stop=self.stop,
                     now=utc_now,
                     report=self.metrics.delivered,
+                    begin=self.versions.begin,
                 )
                 for found in config.sinks
-                for route in found.routes
+                for name in found.files
             ]
             for worker in self.workers:
                 self.store.on_pending(worker.bell.set)
@@ -118,15 +115,6 @@ class Program:
         self.reasons = self.readiness.reasons
         self._stop_by: float | None = None
 
-    def _enqueue_if_changed(self, route: RouteConfig) -> None:
-        """A mapping file that was edited may make other rows of every record; those that stay equal cost no call."""
-        known = mapping_in_use(self.store, route)
-        if known == route.mapping.digest:
-            return
-        if known is not None:
-            logs.say(_log, "mapping.changed", route=route.name, pending=self.store.enqueue(route.name))
-        note_mapping(self.store, route)
-
     # ------------------------------------------------ threads
 
     def start(self) -> None:
@@ -138,7 +126,7 @@ class Program:
         self._load_libraries()
         runs: list[tuple[str, Callable[[], None]]] = [("projector", self.projector.run)]
         runs += [(f"route {worker.route.name}", worker.run) for worker in self.workers]
-        runs += [("watch", self._watch), ("search", self._fill_search), *self._repairs()]
+        runs += [("watch", self._watch), ("mappings", self.edits.run), ("search", self._fill_search), *self._repairs()]
         if self.config.alerts.url is not None:
             runs.append(("alerts", self._alerts(self.config.alerts.url).run))
         for name, run in runs:

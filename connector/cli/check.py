@@ -8,23 +8,22 @@ from typing import Annotated
 
 import typer
 
-from connector.cli.common import ConfigOption, JsonOption, edited_routes, load, nearby, now
+from connector import config as configuration
+from connector.cli.common import ConfigOption, JsonOption, load, nearby, now
 from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, Left, WrongWords, complain
 from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
 from connector.cli.printing import Report, say, show
-from connector.config import SECRET_TABLES
 from connector.core.errors import Problem
 from connector.settings import Config
 
 
 class Checked(Report):
-    """What ``check`` found. The running server does not know the mappings of *edited* routes yet; *warnings* are about
-    what works, but may not be meant; with *every*, findings that are OK are shown, too."""
+    """What ``check`` found. *warnings* are about what works, but may not be meant; with *every*, findings that are OK
+    are shown, too."""
 
     for_people = frozenset({"good", "every"})
     sources: list[str]
     routes: list[str]
-    edited: list[str]
     examples_failed: list[str]
     warnings: list[str]
     findings: list[RouteFinding]
@@ -34,8 +33,6 @@ class Checked(Report):
     def lines(self) -> Iterator[str]:
         yield from self.good
         yield from (f"warning: {warning}" for warning in self.warnings)
-        for route in self.edited:
-            yield f"{route}: the running server does not know this mapping yet; restart it"
         if self.findings:
             yield ""
             yield from finding_lines(self.findings) if self.every else lines_by_route(self.findings)
@@ -56,7 +53,7 @@ def check(
     """Read the configuration and mappings, and run the examples. Starts and changes nothing."""
     if probe and not live:
         raise WrongWords("--probe goes with --live")
-    settings = load(config, uses=SECRET_TABLES, examples=True)
+    settings = configuration.load(configuration.find(config))
     # Two sinks may share a mapping file: its mistakes are reported once.
     mappings = {route.mapping.file: route.mapping for route in settings.routes}
     failed = [problem for mapping in mappings.values() for problem in mapping.run_examples()]
@@ -67,7 +64,6 @@ def check(
     report = Checked(
         sources=[source.name for source in settings.sources],
         routes=[route.name for route in settings.routes],
-        edited=sorted(edited_routes(settings)),
         examples_failed=[str(problem) for problem in failed],
         warnings=[
             *(str(warning) for mapping in mappings.values() for warning in mapping.warnings),

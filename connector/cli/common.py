@@ -20,8 +20,9 @@ import typer
 
 from connector import assembly
 from connector import config as configuration
+from connector.changes.versions import with_last_good
 from connector.cli.exits import Left, WrongWords
-from connector.core.errors import NeedsAction, StoreUnavailable, TryLater
+from connector.core.errors import ConfigError, NeedsAction, TryLater
 from connector.core.quoting import without_secrets
 from connector.core.sink import Sink
 from connector.core.words import unknown_word
@@ -47,8 +48,15 @@ now = assembly.utc_now
 
 
 def load(config_file: Path | None, *, uses: Collection[str] = (), examples: bool = False) -> Config:
-    """The configuration. Secrets may be missing but in the tables that the command *uses* (see ``config.load``)."""
-    return configuration.load(configuration.find(config_file), uses=uses, examples=examples)
+    """The configuration. Secrets may be missing but in the tables that the command *uses* (see ``config.load``).
+
+    A route whose mapping file has mistakes has its last good version, as in a running server; else it is left out.
+    """
+    settings = configuration.load(configuration.find(config_file), uses=uses, examples=examples, keep_going=True)
+    if settings.mistaken and store_exists(settings):
+        with visited(settings) as store:
+            return with_last_good(settings, store)
+    return settings
 
 
 def nearby(path: Path) -> str:
@@ -131,6 +139,8 @@ def named_source(settings: Config, name: str | None) -> SourceConfig:
 
 
 def named_route(settings: Config, name: str) -> RouteConfig:
+    if name in settings.mistaken and all(route.name != name for route in settings.routes):
+        raise ConfigError(settings.mistaken[name])
     return _named("route", name, settings.routes)
 
 
@@ -196,15 +206,6 @@ def server_state(settings: Config) -> str:
         if status == 503:
             return f"not ready ({', '.join(said['reasons'])})"
     return f"running ({worker}), but does not answer on {local_url(settings).removeprefix('http://')}"
-
-
-def edited_routes(settings: Config) -> set[str]:
-    """The routes whose mapping the running server does not know yet."""
-    if not is_running(settings):
-        return set()
-    with suppress(StoreUnavailable), visited(settings) as store:
-        return {r.name for r in settings.routes if assembly.mapping_in_use(store, r) != r.mapping.digest}
-    return set()
 
 
 def refusals(settings: Config) -> dict[str, int]:

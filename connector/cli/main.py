@@ -80,7 +80,7 @@ def serve(
     from connector import logs
     from connector import serve as program
 
-    settings = configuration.load(configuration.find(config), examples=False)  # they are for `check`
+    settings = configuration.load(configuration.find(config), examples=False, keep_going=True)  # they are for `check`
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = replace(settings, server=settings.server.model_copy(update=listen))
     logs.set_up(verbose=verbose, hidden=settings.secrets)

@@ -78,6 +78,7 @@ class RouteWorker:
         chance: spreads retries in time.
         lease: longer than twice any sink's time-out, retries included.
         report: called after each step that delivered or failed, in this thread; quick, must not raise.
+        begin: called before each batch, in this thread; it may call ``use``. False: the route waits.
     """
 
     def __init__(
@@ -93,8 +94,10 @@ class RouteWorker:
         chance: random.Random | None = None,
         lease: timedelta = timedelta(minutes=30),
         report: Callable[[Delivered], None] | None = None,
+        begin: Callable[[RouteWorker], bool] | None = None,
     ) -> None:
         self.route = route
+        self._begin = begin
         self.bell = threading.Event()
         self._name, self._sink, self._target = route.name, route.sink, route.target
         self._store, self._letters = store, letters
@@ -110,6 +113,10 @@ class RouteWorker:
         self._leased: dict[str, Pending] = {}
         self._unsettled: list[Result] = []
         self._void: set[str] = set()
+
+    def use(self, route: Route) -> None:
+        """From the next batch on, deliver the same route by another version of its mapping."""
+        self.route, self._target = route, route.target
 
     def _nap(self, seconds: float) -> None:
         self._nap_for(seconds)
@@ -139,6 +146,8 @@ class RouteWorker:
     def step(self) -> float | None:
         """One batch; the seconds until the next step makes sense, None: when something is pending. Raises Stopping."""
         self._settle_what_is_left()
+        if self._begin is not None and not self._begin(self):
+            return None
         wait = self._wait_seconds()
         if wait is None or wait > 0:
             return wait

@@ -223,6 +223,30 @@ class RouteState(Struct, frozen=True):
     delivered_at: datetime | None = None
 
 
+class StoredMapping(Struct, frozen=True):
+    """What is kept of one route's mapping.
+
+    Args:
+        digest, text: the version that runs, the last one without mistakes; "" before the first.
+        at: since when.
+        wanted: the text of the version that runs as soon as the process that delivers sees it; "": none.
+        held: the text of the version that waits for ``connector apply``; "": none.
+        plan: counts of what *held* would change, as JSON.
+        undo: an undo that is on its way or waits for ``connector resume``, as JSON.
+        mistake: what is wrong with the file as it is now, as JSON; "": nothing.
+    """
+
+    route: str
+    digest: str = ""
+    text: str = ""
+    at: datetime | None = None
+    wanted: str = ""
+    held: str = ""
+    plan: str = ""
+    undo: str = ""
+    mistake: str = ""
+
+
 class SourceStatus(Struct, frozen=True):
     """*undated*: events without a time that can be believed; they count as of their arrival."""
 

@@ -48,7 +48,7 @@ class PendingRecords(Part):
         with self._engine.writing() as sql:
             known = {route for (route,) in sql.execute("SELECT route FROM routes").fetchall()}
             for route in sorted(known - set(routes)):
-                for table in ("pending", "written", "deliveries", "routes"):
+                for table in ("pending", "written", "deliveries", "mappings", "routes"):
                     sql.execute(f"DELETE FROM {table} WHERE route = ?", (route,))
             new = [route for route in routes if route not in known]
             for route in sorted(new):

@@ -11,7 +11,7 @@ from connector.core.errors import StoreUnavailable
 from connector.store.engine import Engine
 from connector.store.inbox import Inbox
 from connector.store.letters import LetterRows
-from connector.store.pending import PendingRecords
+from connector.store.mappings import Mappings
 from connector.store.people import People
 from connector.store.records import Records
 from connector.store.search import Search
@@ -36,7 +36,7 @@ def worker_of(url: str) -> str | None:
         return holder_of_lease(engine)
 
 
-class Store(Inbox, Records, PendingRecords, People, LetterRows, Search):
+class Store(Inbox, Records, Mappings, People, LetterRows, Search):
     """Made when it is not there. Every method may be called from any thread.
 
     Everything raises StoreUnavailable when the disk is full, the database is gone or locked for too long; the next call

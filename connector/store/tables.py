@@ -95,6 +95,11 @@ ALTER TABLE deliveries ADD COLUMN overwritten_cells BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN delivery TEXT NOT NULL DEFAULT '';
 ALTER TABLE deliveries ADD COLUMN row_change TEXT NOT NULL DEFAULT '';
 CREATE INDEX deliveries_overwritten ON deliveries (route, at, overwritten_cells) WHERE overwritten_cells > 0;
+CREATE TABLE mappings (
+    route TEXT PRIMARY KEY, digest TEXT NOT NULL DEFAULT '', text TEXT NOT NULL DEFAULT '',
+    at BIGINT NOT NULL DEFAULT 0, wanted TEXT NOT NULL DEFAULT '', held TEXT NOT NULL DEFAULT '',
+    plan TEXT NOT NULL DEFAULT '', undo TEXT NOT NULL DEFAULT '', mistake TEXT NOT NULL DEFAULT ''
+);
 """
 
 _FORMATS = (_FORMAT_1, _FORMAT_2)

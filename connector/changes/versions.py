@@ -1,0 +1,147 @@
+"""Which version of its mapping each route runs: the one in the store, never a file with mistakes.
+
+The thread that delivers a route asks before each batch, and adopts a new version itself: no record is ever taken for
+one version and settled for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from connector import config as configuration
+from connector import logs
+from connector.assembly import evaluation
+from connector.core.errors import ConfigError, Problem
+from connector.core.mapping import Evaluation
+from connector.core.record import AffiliateRecord
+from connector.core.sink import Sink, Target, TargetOptions
+from connector.delivery import Route, RouteWorker
+from connector.settings import Config, RouteConfig, SinkConfig
+from connector.store import Store
+from connector.store.model import RouteState, StoredMapping
+
+_log = logs.get("changes")
+
+_NO_VERSION = "no version of its mapping is known that can be used"
+
+
+def problems_of(stored: StoredMapping | None) -> tuple[Problem, ...]:
+    """What is wrong with the route's mapping file, as it was last looked at."""
+    return msgspec.json.decode(stored.mistake, type=tuple[Problem, ...]) if stored and stored.mistake else ()
+
+
+def dumped(problems: tuple[Problem, ...]) -> str:
+    """What ``problems_of`` reads."""
+    return msgspec.json.encode(problems).decode() if problems else ""
+
+
+def compiled(config: Config, route: str, text: str) -> RouteConfig | None:
+    """A version that is kept in the store; None: there is none, or it can't be used with config.toml as it is now."""
+    try:
+        return configuration.compile_route(config, route, text) if text else None
+    except ConfigError:
+        return None
+
+
+def with_last_good(config: Config, store: Store) -> Config:
+    """*config* with the last good version of each route whose mapping file has mistakes, where there is one."""
+    stored = store.mappings() if config.mistaken else {}
+    sinks = []
+    for sink in config.sinks:
+        routes = {route.name: route for route in sink.routes}
+        for name in sink.files.keys() & config.mistaken.keys() & stored.keys():
+            if (good := compiled(config, name, stored[name].text)) is not None:
+                routes[name] = good
+        sinks.append(replace(sink, routes=tuple(routes[name] for name in sink.files if name in routes)))
+    return replace(config, sinks=tuple(sinks))
+
+
+class Versions:
+    """What each route of this process runs.
+
+    Args:
+        sinks: by name.
+        now: aware UTC.
+    """
+
+    def __init__(self, config: Config, store: Store, sinks: Mapping[str, Sink], now: Callable[[], datetime]) -> None:
+        self._config, self._store, self._sinks, self._now = config, store, sinks, now
+        self._sink_of = {name: sink for sink in config.sinks for name in sink.files}
+        self._used: dict[str, str] = {}
+        """By route, the text that its worker has."""
+        self._unusable: dict[str, str] = {}
+        self._waits: set[str] = set()
+
+    def start(self) -> None:
+        """Before the first batch: a route that never ran begins with its file as it is."""
+        known = self._store.mappings()
+        for route in self._config.routes:
+            if route.name in known and known[route.name].text:
+                continue
+            note = f"digest {route.name}"  # by which a store of format 1 knows whether a mapping was edited
+            before = self._store.recall("connector", note)
+            edited = before is not None and before != route.mapping.digest
+            count = self._store.adopt_mapping(route.name, route.mapping.digest, route.text, enqueue=edited)
+            if edited:
+                logs.say(_log, "mapping.changed", route=route.name, pending=count)
+            if before is not None:
+                self._store.remember("connector", note, None)
+
+    def first(self, sink: SinkConfig, name: str) -> Route:
+        """What a worker of the route *name* begins with: the version that runs, or nothing yet."""
+        stored = self._store.mapping_of(name)
+        found = compiled(self._config, name, stored.text)
+        if found is not None:
+            self._used[name] = stored.text
+            return self._route(found)
+        target = Target(name, (), "", TargetOptions(), sink.files[name])
+        return Route(name, self._sinks[sink.name], target, _no_rows, self._config.secrets)
+
+    def begin(self, worker: RouteWorker) -> bool:
+        """Called by the thread of a route before each batch; False: the route waits."""
+        name = worker.route.name
+        stored = self._store.mapping_of(name)
+        if stored.wanted and (found := self._use(worker, stored.wanted)) is not None:
+            count = self._store.adopt_mapping(name, found.mapping.digest, found.text)
+            logs.say(_log, "mapping.changed", route=name, pending=count)
+        elif not self._use(worker, stored.text):
+            self._wait(name, stored)
+            return False
+        if name in self._waits or self._store.route_state(name).reason.startswith(_NO_VERSION):
+            self._waits.discard(name)
+            self._store.set_route_state(name, RouteState())
+        return True
+
+    def _use(self, worker: RouteWorker, text: str) -> RouteConfig | None:
+        """Let *worker* deliver that version from now on; None where it can't be used."""
+        name = worker.route.name
+        if self._unusable.get(name) == text:
+            return None
+        found = compiled(self._config, name, text)
+        if found is None:
+            self._unusable[name] = text
+        elif self._used.get(name) != text:
+            worker.use(self._route(found))
+            self._used[name] = text
+        return found
+
+    def _wait(self, name: str, stored: StoredMapping) -> None:
+        problems = problems_of(stored) or self._config.mistaken.get(name, ())
+        reason = f"{_NO_VERSION}: {problems[0]}" if problems else _NO_VERSION
+        if name not in self._waits or self._store.route_state(name).reason != reason:
+            self._waits.add(name)
+            self._store.set_route_state(name, RouteState("needs_action", reason, since=self._now()))
+            logs.warn(_log, "route.waits_for_mapping", route=name)
+
+    def _route(self, found: RouteConfig) -> Route:
+        sink = self._sink_of[found.name]
+        evaluate = evaluation(sink, found, self._store)
+        return Route(found.name, self._sinks[sink.name], found.target, evaluate, self._config.secrets)
+
+
+def _no_rows(_: AffiliateRecord) -> Evaluation:
+    return Evaluation(skipped=_NO_VERSION)

@@ -1,0 +1,89 @@
+"""Which text of its mapping file each route runs, and what waits for a person there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connector.store.engine import Session
+from connector.store.model import StoredMapping, moment
+from connector.store.pending import PendingRecords
+
+_COLUMNS = "route, digest, text, at, wanted, held, plan, undo, mistake"
+
+
+class Mappings(PendingRecords):
+    """One row a route; its text is the last version without mistakes, so it holds across restarts."""
+
+    def mapping_of(self, route: str) -> StoredMapping:
+        """What is kept of *route*'s mapping; empty where it never had a version."""
+        return self.mappings(route).get(route) or StoredMapping(route)
+
+    def mappings(self, route: str | None = None) -> dict[str, StoredMapping]:
+        """What is kept of every route's mapping (or only of *route*'s), by the route's name."""
+        some = ("", ()) if route is None else (" WHERE route = ?", (route,))
+        with self._engine.reading() as sql:
+            rows = sql.execute(f"SELECT {_COLUMNS} FROM mappings{some[0]} ORDER BY route", some[1]).fetchall()
+        return {
+            name: StoredMapping(name, digest, text, moment(at) if at else None, *others)
+            for name, digest, text, at, *others in rows
+        }
+
+    def adopt_mapping(self, route: str, digest: str, text: str, *, enqueue: bool = True) -> int:
+        """From now on *route* runs *text*; every record is pending for it in the same transaction.
+
+        Only the thread that delivers the route calls this: nobody then takes one of these records for the old version.
+
+        Returns:
+            How many records are pending because of this call.
+        """
+        with self._engine.writing() as sql:
+            self._have_row(sql, route)
+            sql.execute(
+                "UPDATE mappings SET digest = ?, text = ?, at = ?,"
+                " wanted = CASE WHEN wanted = ? THEN '' ELSE wanted END,"
+                " plan = CASE WHEN held = ? THEN '' ELSE plan END,"
+                " held = CASE WHEN held = ? THEN '' ELSE held END WHERE route = ?",
+                (digest, text, self._at(), text, text, text, route),
+            )
+            count = self._enqueue(sql, route) if enqueue else 0
+        self._ring(self._on_pending)
+        return count
+
+    def want_mapping(self, route: str, text: str) -> None:
+        """Let *route* run *text* as soon as the process that delivers it sees this; a held version is held no more."""
+        self._change(route, "wanted = ?, held = '', plan = '', undo = ''", text)
+        self._ring(self._on_pending)
+
+    def hold_mapping(self, route: str, text: str, plan: str) -> bool:
+        """Let *text* wait for a person, unless it runs already or one has just applied it.
+
+        Args:
+            plan: counts of what it would change, as JSON; nothing of people.
+
+        Returns:
+            Whether it waits now.
+        """
+        with self._engine.writing() as sql:
+            self._have_row(sql, route)
+            changed = sql.execute(
+                "UPDATE mappings SET held = ?, plan = ? WHERE route = ? AND text <> ? AND wanted <> ? AND undo = ''",
+                (text, plan, route, text, text),
+            ).rowcount
+        return bool(changed)
+
+    def drop_held_mapping(self, route: str) -> None:
+        """No version waits any more: the file is again what runs."""
+        self._change(route, "held = '', plan = ''")
+
+    def note_mistake(self, route: str, mistake: str) -> None:
+        """Keep where *route*'s mapping file has mistakes, as JSON; "" when it has none any more."""
+        self._change(route, "mistake = ?", mistake)
+
+    def _change(self, route: str, sets: str, *values: Any) -> None:
+        with self._engine.writing() as sql:
+            self._have_row(sql, route)
+            sql.execute(f"UPDATE mappings SET {sets} WHERE route = ?", (*values, route))
+
+    @staticmethod
+    def _have_row(sql: Session, route: str) -> None:
+        sql.execute("INSERT INTO mappings (route) VALUES (?) ON CONFLICT DO NOTHING", (route,))

@@ -1,0 +1,112 @@
+"""Mapping files that are edited while the connector runs: real files, its own process, real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.store import Store
+from connector.store.model import StoredMapping
+from tests.running import Connector, Nursery, now
+
+
+@pytest.fixture
+def connector(tmp_path: Path, nursery: Nursery) -> Iterator[Connector]:
+    connector = Connector(tmp_path, nursery)
+    yield connector
+    connector.kill()
+
+
+def signs_up(connector: Connector, number: int, **more: Any) -> None:
+    event = {"id": number, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"}
+    promoter = {"id": number, "email": f"p{number}@example.com", "status": "active", **more}
+    connector.send("firstpromoter", {"event": event, "data": {"promoter": promoter}})
+
+
+def mapping_of(connector: Connector) -> Path:
+    return connector.folder / "mappings" / "local_csv.toml"
+
+
+def edit(connector: Connector, old: str, new: str) -> None:
+    file = mapping_of(connector)
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def stored(connector: Connector) -> StoredMapping:
+    url = f"sqlite:///{connector.folder / 'data' / 'connector.db'}"
+    with closing(Store(url, worker=False, now=now)) as store:
+        return store.mapping_of("local/local_csv")
+
+
+def test_an_edited_mapping_is_applied_within_two_seconds(connector: Connector) -> None:
+    connector.start()
+    signs_up(connector, 1)
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+    edit(connector, '"Active"', '"Aboard"')
+    connector.wait_for({"firstpromoter:1": {"Status": "Aboard"}}, seconds=10)
+    signs_up(connector, 2)
+    connector.wait_for({"firstpromoter:2": {"Status": "Aboard"}})
+    (line,) = [line for line in connector.lines() if line["event"] == "mapping.changed"]
+    assert (line["route"], line["pending"]) == ("local/local_csv", 1)
+
+
+def test_a_mapping_with_a_mistake_stops_nothing(connector: Connector) -> None:
+    connector.start()
+    signs_up(connector, 1)
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+    edit(connector, "[fields]", '[fields]\n"Odd" = "emial"')
+    connector.wait_until(lambda: stored(connector).mistake)
+    signs_up(connector, 2)
+    connector.wait_for({"firstpromoter:2": {"Status": "Active"}})
+    (line,) = [line for line in connector.lines() if line["event"] == "mapping.mistake"]
+    assert line["place"].endswith("mappings/local_csv.toml:21:9")
+    assert 'did you mean "email"?' in line["text"]
+
+    connector.stop()  # the last good version is in the store: a restart goes on with it
+    connector.start()
+    signs_up(connector, 3)
+    connector.wait_for({"firstpromoter:3": {"Status": "Active"}})
+    edit(connector, '"Odd" = "emial"', '"Odd" = "email"')
+    connector.wait_for({f"firstpromoter:{n}": {"Odd": f"p{n}@example.com"} for n in (1, 2, 3)})
+    assert not stored(connector).mistake
+
+
+def test_without_a_good_version_only_that_route_waits(connector: Connector) -> None:
+    right = mapping_of(connector).read_text(encoding="utf-8")
+    other = connector.folder / "mappings" / "other.toml"
+    other.write_text(right.replace('"email"', '"emial"'), encoding="utf-8")
+    with connector.config.open("a", encoding="utf-8") as file:
+        file.write('[sinks.other]\ntype = "csv"\npath = "data/other.csv"\nmappings = ["mappings/other.toml"]\n')
+    connector.start()
+    signs_up(connector, 1)
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+    routes = {route.route: route for route in connector.status().routes}
+    assert routes["other/other"].pending == 1
+    assert routes["other/other"].state.kind == "needs_action"
+    assert "mappings/other.toml:" in routes["other/other"].state.reason
+    other.write_text(right, encoding="utf-8")
+    connector.wait_until(lambda: (connector.folder / "data" / "other.csv").exists())
+    connector.wait_until(lambda: all(route.state.kind == "ok" for route in connector.status().routes))
+
+
+def test_a_file_that_the_configuration_names_may_come_later(connector: Connector) -> None:
+    text = mapping_of(connector).read_text(encoding="utf-8")
+    mapping_of(connector).unlink()
+    connector.start()
+    signs_up(connector, 1)
+    connector.wait_until(lambda: connector.status().routes[0].pending == 1)
+    mapping_of(connector).write_text(text, encoding="utf-8")
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+
+
+def test_a_broken_configuration_still_refuses_to_start(connector: Connector) -> None:
+    connector.config.write_text(connector.config.read_text(encoding="utf-8") + "[sinks", encoding="utf-8")
+    connector.launch()
+    connector.wait_until(lambda: not connector.runs())
+    assert connector.lines()[-1] == {"event": "exit", "code": 2}
