@@ -92,36 +92,40 @@ class Edits:
         self.overwritten: list[str] = []
         self.kept: list[str] = []
         self._base: dict[str, Cell] = {}
+        self._there: dict[str, Cell] = {}
 
-    def writes(self, column: Column, there: Cell, shows: Shows, *, former: Cell = None) -> bool:
-        """Whether the row's cell is to be written over *there*; False as well when that shows it already.
+    def writes(
+        self, column: Column, there: Cell, shows: Shows, *, exactly: bool | None = None, former: Cell = None
+    ) -> bool:
+        """Whether the row's cell is to be written over *there*; False as well when that is there already.
 
         Args:
             there: as for ``decide``.
+            shows: tolerant of what programs make of a value: 12.50 shown as 12.5 is nobody's edit.
+            exactly: whether the write would change nothing at all; None: *shows* says so.
             former: what ``restore`` would need to put *there* back, if that is not *there* itself.
         """
         row, name = self.row, column.name
         new = row.cells[name]
         if self.created:
             return self._adds(column, new)
+        if shows(new) if exactly is None else exactly:
+            return False
         has_base = row.last is not None and name in row.last
         ours = has_base and self.is_ours(name, shows)
-        edited = has_base and not ours
-        if ours and name not in row.held and self._is_last(name, new) and shows(new):
-            return False  # as most cells are: nothing new, and nobody was there
+        edited = has_base and not ours and (exactly is None or not shows(new))
         if row.restore:
             stays = not ours
-        elif edited and column.overwrite != "always" and self._is_last(name, new):
+        elif edited and column.overwrite != "always" and row.last is not None and same_cell(row.last[name], new):
             stays = True
         else:
             stays = decide(column, there, new, created=False) == "keep"
-        if (edited or not stays) and shows(new):
-            return False
         if stays:
             self._hold_base(name)
             self.kept += [name] * edited
             return False
         self.former[name] = there if former is None else former
+        self._there[name] = there
         self.overwritten += [name] * (edited and not is_empty(there))
         return True
 
@@ -140,7 +144,8 @@ class Edits:
         """A cell that ``writes`` would have written stays as it is: the destination does not take the value."""
         self.former.pop(name, None)
         self.overwritten = [each for each in self.overwritten if each != name]
-        self._hold_base(name)
+        if not self._hold_base(name):
+            self.holds(name, self._there.get(name))
 
     def holds(self, name: str, cell: Cell) -> None:
         """After the write, the destination holds *cell* in that column."""
@@ -167,14 +172,13 @@ class Edits:
         self.kept.append(column.name)  # people deleted the row
         return False
 
-    def _is_last(self, name: str, new: Cell) -> bool:
-        return self.row.last is not None and same_cell(self.row.last[name], new)
-
-    def _hold_base(self, name: str) -> None:
-        """The cell is not written, so the base stays what it is."""
+    def _hold_base(self, name: str) -> bool:
+        """The cell is not written, so the base stays what it is; False: there is none."""
         row = self.row
-        if row.last is not None and name in row.last:
+        has_base = row.last is not None and name in row.last
+        if row.last is not None and has_base:
             self.holds(name, self._base.get(name, row.held.get(name, row.last[name])))
+        return has_base
 
 
 def emptied(row: Row, key: str) -> Row:

@@ -82,10 +82,11 @@ class Row(Struct, frozen=True):
             has that key at the destination is this one (*last* are its cells). None for most rows, and for all of a
             sink whose class does not say ``moves_rows = True``.
         remove: True when the row is to be deleted (``removed_records = "delete"``).
-        restore: the write takes back an earlier one: *cells* go only where a cell still shows what we wrote, by no
-            rule; what a person changed since stays. With *last* and no row there, nothing is written. With *remove*,
-            the row goes only if no cell of it but ours has a value, else our cells but the key are emptied; where
-            nothing is deleted (HubSpot) they are emptied always. Without *last* the row is added again.
+        restore: the write takes back an earlier one: *cells* are its ``Outcome.former``, and go only where a cell still
+            shows what we wrote, by no rule; what a person changed since stays. With *last* and no row there, nothing
+            is written. With *remove*, the row goes only if no cell of it but ours has a value, else our cells but the
+            key are emptied; where nothing is deleted (HubSpot) they are emptied always. Without *last* the row is
+            added again.
         extras: values for the target's own options that name a record path, such as ``company.key``.
     """
 

@@ -18,12 +18,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import count
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from connector.core.row import Cell, Column, Row
+from connector.core.row import Cell, Column, Overwrite, Row
 from connector.core.sink import Outcome, Sink, Target
 from tests.sinks.host import TestHost
 
@@ -51,6 +54,10 @@ class Harness(ABC):
         deletes: ``Row.remove`` is understood.
         has_rows_below: a person can keep rows below ours, such as a TOTAL.
         keeps_blanks: text keeps blanks at its ends, and line breaks.
+        most_examples: of the laws, fewer where each takes long.
+        protects_edits: the sink decides by three values (``core.overwrite.Edits``), fills in ``Outcome.former``,
+            ``overwritten``, ``kept`` and ``held``, and understands ``Row.restore``. Every sink must; the flag goes when
+            all do.
     """
 
     has_formulas: ClassVar[bool] = True
@@ -58,6 +65,8 @@ class Harness(ABC):
     deletes: ClassVar[bool] = True
     has_rows_below: ClassVar[bool] = False
     keeps_blanks: ClassVar[bool] = True
+    protects_edits: ClassVar[bool] = False
+    most_examples: ClassVar[int] = 40
 
     def __init__(self) -> None:
         self.host = TestHost()
@@ -142,6 +151,103 @@ def kinds(outcomes: Sequence[Outcome]) -> dict[str, str]:
     by_key: dict[str, str] = {outcome.key: outcome.kind for outcome in outcomes}
     assert len(by_key) == len(outcomes)
     return by_key
+
+
+class Memory:
+    """What delivery remembers of one row, and how it makes the next one of that."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.last: dict[str, Cell] | None = None
+        self.held: dict[str, Cell] = {}
+        self.tried: list[Mapping[str, Cell]] = []
+
+    def send(
+        self, sink: Sink, target: Target, whole: Row | None = None, answered: bool = True, **cells: Cell
+    ) -> Outcome:
+        """Write the row; without an answer nothing is remembered but what was tried."""
+        sent = replace(whole or row(self.key, **cells), last=self.last, held=self.held, tried=tuple(self.tried))
+        self.tried += [sent.cells] if self.last is not None else []
+        (outcome,) = sink.write(target, [sent])
+        assert outcome.kind == "written"
+        if answered:
+            self.last = {**(self.last or {}), **sent.cells}
+            held = {name: cell for name, cell in self.held.items() if name not in sent.cells} | dict(outcome.held)
+            self.held, self.tried = held, []
+        return outcome
+
+    def take_back(self, sink: Sink, target: Target, former: Mapping[str, Cell], *, remove: bool = False) -> Outcome:
+        """Write what an earlier write's cells held before."""
+        cells = {"Key": self.key, **former}
+        back = Row(self.key, self.key, cells, self.last, remove, held=self.held, restore=True)
+        (outcome,) = sink.write(target, [back])
+        assert outcome.kind == "written"
+        return outcome
+
+
+def changed_row(key: str) -> Row:
+    """A row with another value in each of ``columns`` than ``full_row``."""
+    return full_row(
+        key,
+        Name=f"Another name of {key}",
+        Phone="+493012345678",
+        Number=12,
+        Balance=Decimal("-7.50"),
+        Active=True,
+        Joined=date(2025, 12, 31),
+        Seen=datetime(2025, 12, 31, 23, 59, 58, tzinfo=UTC),
+        Tags=("-x",),
+    )
+
+
+# ---------------------------------------------------------------- people and the platform, in any order
+
+rules: tuple[Overwrite, ...] = ("always", "never_clear", "only_if_empty", "on_create", "only_forward")
+values = st.one_of(st.none(), st.sampled_from([*stages, "Other"]))
+interleavings = st.lists(
+    st.one_of(
+        st.tuples(st.just("person"), st.sampled_from([*stages, "typed by hand", ""])),
+        st.tuples(st.just("delivery"), values),
+        st.tuples(st.just("lost answer"), values),
+        st.tuples(st.sampled_from(["resync", "restart", "person sorts"]), st.none()),
+    ),
+    max_size=8,
+)
+
+
+def play(
+    harness: Harness, target: Target, key: str, first: str | None, steps: Sequence[tuple[str, str | None]]
+) -> None:
+    """Let these things happen to one cell, and look after each what became of what people typed. The race that is left
+    out: a person types while the sink is between its look and its write."""
+    sink, memory = harness.sink(), Memory(key)
+    memory.send(sink, target, Name=first)
+    typed: str | None = None  # what is there and is nobody's but a person's
+    for what, value in steps:
+        there, last = harness.row(key).get("Name"), memory.last or {}
+        if what == "person":
+            ours = {memory.held.get("Name", last["Name"]), *(cells["Name"] for cells in memory.tried)}
+            harness.person_edits(key, "Name", value or "")
+            if (value or None) != there:
+                typed = None if (value or None) in ours else value
+        elif what == "restart":
+            sink = harness.sink()
+        elif what == "person sorts":
+            harness.person_reorders()
+        else:
+            new = last["Name"] if what == "resync" else value
+            outcome = memory.send(sink, target, answered=what != "lost answer", Name=new)
+            now = harness.row(key).get("Name")
+            rule = target.column("Name").overwrite
+            was_lost = bool(typed) and now != typed
+            assert outcome.overwritten == (("Name",) if was_lost else ())
+            assert outcome.former == ({"Name": there} if now != there else {})
+            if was_lost:
+                assert rule == "always" or new != last["Name"]
+            if now != there or now == new:
+                typed = None
+            elif typed is None and rule == "never_clear" and new is not None and there is not None:
+                raise AssertionError(f"{now} stays, which is nobody's; {new} is new")
 
 
 awkward_texts = {
@@ -317,6 +423,152 @@ class SinkPromises:
             harness.person_edits("a:1", "Name", typed)
         harness.sink().write(target, [row("a:1", Name=new)])
         assert harness.row("a:1").get("Name") == after
+
+    # ------------------------------------------------------------ people's edits
+
+    @pytest.mark.parametrize(
+        ("rule", "typed", "new", "after", "overwritten"),
+        [
+            ("never_clear", "theirs", "one", "theirs", False),
+            ("never_clear", "", "one", None, False),
+            ("never_clear", "theirs", "two", "two", True),
+            ("never_clear", "", "two", "two", False),
+            ("never_clear", "two", "two", "two", False),
+            ("never_clear", "theirs", None, "theirs", False),
+            ("only_if_empty", "theirs", "two", "theirs", False),
+            ("only_if_empty", "", "one", None, False),
+            ("on_create", "theirs", "two", "theirs", False),
+            ("always", "theirs", "one", "one", True),
+            ("always", "theirs", None, None, True),
+        ],
+    )
+    def test_a_persons_edit_stays_until_the_platform_says_something_new(
+        self, harness: Harness, rule: Any, typed: str, new: str | None, after: str | None, overwritten: bool
+    ) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not decide by three values yet")
+        target = harness.target([Column("Key"), Column("Name", overwrite=rule), Column("Phone")])
+        memory, sink = Memory("a:1"), harness.sink()
+        assert memory.send(sink, target, Name="one", Phone="1").added
+        harness.person_edits("a:1", "Name", typed)
+        outcome = memory.send(sink, target, Name=new, Phone="2")
+        got = harness.row("a:1")
+        assert (got.get("Name"), got["Phone"]) == (after, "2")
+        assert outcome.overwritten == (("Name",) if overwritten else ())
+        wrote = after != (typed or None)
+        assert outcome.former == ({"Phone": "1", "Name": typed or None} if wrote else {"Phone": "1"})
+        assert outcome.kept == (("Name",) if not wrote and typed != new else ())
+        assert not outcome.added
+        # Later it is still known which value is whose.
+        later = memory.send(harness.sink(), target, Name="three", Phone="2")
+        if rule in {"never_clear", "always"}:
+            assert harness.row("a:1")["Name"] == "three"
+            assert later.overwritten == (("Name",) if after == "theirs" else ())
+
+    @pytest.mark.parametrize("then", ["one", "three"])
+    def test_what_a_write_without_an_answer_wrote_is_nobodys_edit(self, harness: Harness, then: str) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not decide by three values yet")
+        target = harness.target([Column("Key"), Column("Name")])
+        memory = Memory("a:1")
+        memory.send(harness.sink(), target, Name="one")
+        memory.send(harness.sink(), target, Name="two", answered=False)
+        outcome = memory.send(harness.sink(), target, Name=then)
+        assert harness.row("a:1")["Name"] == then
+        assert (outcome.overwritten, outcome.kept) == ((), ())
+
+    def test_our_own_values_are_nobodys_edit_in_whatever_way_the_destination_keeps_them(self, harness: Harness) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not decide by three values yet")
+        sink, target, memory = harness.sink(), harness.target(columns), Memory("a:1")
+        for whole in (full_row("a:1"), changed_row("a:1"), full_row("a:1")):
+            outcome = memory.send(sink, target, whole)
+            assert (outcome.overwritten, outcome.kept) == ((), ())
+            assert harness.row("a:1") == whole.cells
+        assert set(outcome.former) == {column.name for column in columns} - {"Key"}
+
+    def test_no_edit_is_lost_without_a_trace(self, harness: Harness) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not decide by three values yet")
+        numbers = count()
+
+        @settings(max_examples=harness.most_examples, deadline=None, database=None)
+        @given(st.sampled_from(rules), values, interleavings)
+        def law(rule: Overwrite, first: str | None, steps: list[tuple[str, str | None]]) -> None:
+            order = stages if rule == "only_forward" else ()
+            target = harness.target([Column("Key"), Column("Name", overwrite=rule, order=order)])
+            play(harness, target, f"p:{next(numbers)}", first, steps)
+
+        law()
+
+    # ------------------------------------------------------------ taking back
+
+    def test_what_a_write_changed_is_put_back_as_it_was(self, harness: Harness) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not take back yet")
+        sink, target, memory = harness.sink(), harness.target(columns), Memory("a:1")
+        sink.write(target, [full_row("a:2")])
+        names = [column.name for column in columns if column.name != "Key"]
+        memory.send(sink, target, full_row("a:1"))
+        before = harness.rows()
+        outcome = memory.send(sink, target, changed_row("a:1"))
+        assert harness.rows() != before
+        back = memory.take_back(harness.sink(), target, outcome.former)
+        assert harness.rows() == before
+        assert set(back.former) == set(names)
+        state = harness.state()
+        again = memory.take_back(harness.sink(), target, outcome.former)
+        assert (again.former, again.kept) == ({}, ())
+        assert harness.state() == state
+
+    def test_what_people_changed_since_stays_when_a_write_is_taken_back(self, harness: Harness) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not take back yet")
+        sink, memory = harness.sink(), Memory("a:1")
+        target = harness.target([Column("Key"), Column("Name", overwrite="always"), Column("Phone")])
+        memory.send(sink, target, Name="one", Phone="1")
+        former = memory.send(sink, target, Name="two", Phone="2").former
+        harness.person_edits("a:1", "Name", "theirs")
+        outcome = memory.take_back(sink, target, former)
+        got = harness.row("a:1")
+        assert (got["Name"], got["Phone"], outcome.kept) == ("theirs", "1", ("Name",))
+
+    def test_an_added_row_is_taken_back_where_nothing_else_is_in_it(self, harness: Harness) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not take back yet")
+        sink, target = harness.sink(), harness.target([Column("Key"), Column("Name"), Column("Phone")])
+        memories = {number: Memory(f"a:{number}") for number in range(3)}
+        for memory in memories.values():
+            assert memory.send(sink, target, Name="one", Phone="1").added
+        harness.person_edits("a:1", "Name", "theirs")
+        harness.person_adds_column("Remark", {"a:2": "call her"})
+        kept = {}
+        for _ in range(2):  # the answer may be lost
+            for number, memory in memories.items():
+                outcome = memory.take_back(sink, target, {}, remove=True)
+                kept[number] = outcome.kept
+        assert harness.has("a:0") is not harness.deletes
+        if not harness.deletes:
+            assert not harness.row("a:0").get("Name")
+        one, two = harness.row("a:1"), harness.row("a:2")
+        assert (one["Name"], one.get("Phone"), kept[1]) == ("theirs", None, ("Name",))
+        assert (two.get("Name"), two.get("Phone"), two["Remark"]) == (None, None, "call her")
+
+    def test_a_row_that_people_deleted_or_that_we_deleted(self, harness: Harness) -> None:
+        if not harness.protects_edits or not harness.deletes:
+            pytest.skip("this sink does not take back yet, or deletes nothing")
+        sink, target = harness.sink(), harness.target([Column("Key"), Column("Name")], removed_records="delete")
+        memory = Memory("a:1")
+        memory.send(sink, target, Name="one")
+        sink.write(target, [row("a:2", Name="two")])
+        (gone,) = sink.write(target, [replace(row("a:1"), remove=True, last=memory.last)])
+        assert gone.former == {"Key": "a:1", "Name": "one"}
+        outcome = memory.take_back(sink, target, {"Name": "before"})  # a person deleted it: it stays away
+        assert not harness.has("a:1")
+        assert (outcome.kept, outcome.added) == (("Name",), False)
+        memory.last = None
+        assert memory.take_back(sink, target, gone.former).added
+        assert harness.row("a:1")["Name"] == "one"
 
     # ------------------------------------------------------------ people
 

@@ -75,6 +75,7 @@ def unguarded(text: str) -> str:
 # Other programs end a text at one of these, or hide what follows. Tabs and line breaks are text.
 _CONTROL_CHARACTERS = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]")
 _CHECKED_PHONE_NUMBER = re.compile(r"\+[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _WITH_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 
 
@@ -196,7 +197,9 @@ class CsvTable:
         return next(csv.reader([self.lines[place]], delimiter=self.delimiter), [])
 
     def encode(self, column: Column, cell: Cell) -> str:
-        text = cell_text(column, cell, self.decimal)
+        return self._encodable(column, cell_text(column, cell, self.decimal))
+
+    def _encodable(self, column: Column, text: str) -> str:
         try:
             text.encode(self.encoding)
         except UnicodeEncodeError as error:
@@ -216,6 +219,24 @@ class CsvTable:
 
     def same(self, column: Column, there: Any, raw: Any) -> bool:  # noqa: ARG002 - a CSV file keeps no types
         return bool((there or "") == raw)
+
+    def shows(self, column: Column, there: Any, raw: Any) -> bool:
+        old, new = self.decode(column, there), self.decode(column, raw)
+        if old == new or not isinstance(old, str) or not isinstance(new, str):
+            return old == new
+        # A spreadsheet that saved the file shows 12.50 as 12.5, and true as TRUE.
+        if column.type in {"money", "number", "integer"}:
+            return all(map(_NUMBER.fullmatch, (old, new))) and Decimal(old) == Decimal(new)
+        return column.type == "boolean" and old.casefold() == new.casefold()
+
+    def former(self, column: Column, raw: Any) -> Cell:  # noqa: ARG002 - the text itself, with its guard
+        return raw or None
+
+    def restored(self, column: Column, former: Cell) -> str:
+        return self._encodable(column, former) if isinstance(former, str) else self.encode(column, former)
+
+    def is_value(self, raw: Any, place: int) -> bool:  # noqa: ARG002 - each row is like the others
+        return bool(raw and not raw.isspace())
 
     def add_columns(self, columns: Sequence[Column]) -> None:
         if not self.header:

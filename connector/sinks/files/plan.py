@@ -6,6 +6,7 @@ A format brings a ``Document`` that loads, shows tables and dumps itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from connector.core.errors import NeedsAction
 from connector.core.headers import match_headers
 from connector.core.keys import has_form_of
-from connector.core.overwrite import decide, is_empty
+from connector.core.overwrite import Edits, emptied
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Outcome, Target
 
@@ -70,7 +71,23 @@ class Table(Protocol):
         ...
 
     def same(self, column: Column, there: Any, raw: Any) -> bool:
-        """Whether the raw cell *there* already shows *raw*."""
+        """Whether the raw cell *there* already is *raw*."""
+        ...
+
+    def shows(self, column: Column, there: Any, raw: Any) -> bool:
+        """Whether *there* has the value of *raw*, perhaps written in the way of another program."""
+        ...
+
+    def former(self, column: Column, raw: Any) -> Cell:
+        """A value from which ``restored`` makes exactly that raw cell again (None beyond the row's end)."""
+        ...
+
+    def restored(self, column: Column, former: Cell) -> Any:
+        """The raw cell of which ``former`` was made. Raises CellRefused."""
+        ...
+
+    def is_value(self, raw: Any, place: int) -> bool:
+        """Whether a raw cell of that row holds something, beyond what people prepare in rows for later."""
         ...
 
     def add_columns(self, columns: Sequence[Column]) -> None:
@@ -223,51 +240,126 @@ def _plan_row(
 ) -> RowPlan:
     found = find(row.key)
     if row.remove:
-        # All of them: a person whose record is to go must not stay in a second row.
-        return RowPlan(row, Outcome(row.key, "written"), remove=tuple(found))
+        return _plan_removal(table, key_name, columns, positions, found, row)
     moved = not found and row.moved_from is not None
     if moved and row.moved_from is not None:
         found = find(row.moved_from)
     place = found[0] if found else None
-    there = () if place is None else table.row(place)
     cells: dict[str, PlannedCell] = {}
     notices: list[str] = []
+    edits = Edits(row, created=place is None)
+    there = _RowThere(table, positions, place)
     for name, new in row.cells.items():
         column, is_key = columns[name], name == key_name
-        position = positions.get(name, len(there))
-        raw_there = there[position] if position < len(there) else None
         if is_key and place is not None and not moved:
             continue  # the row was found by it: it is left as the person's program wrote it
-        old = None if place is None else table.decode(column, raw_there)
-        if not is_key and decide(column, old, new, created=place is None) == "keep":
+        old = there.cell(column)
+        if not is_key and not edits.writes(
+            column, old, there.shows(column), exactly=there.is_already(column, row), former=there.former(column)
+        ):
             continue
         try:
-            raw = table.encode(column, new)
+            raw = there.raw_for(column, row)
             if is_key and table.key_of(raw) != row.key:
                 raw = table.encode(column, row.key)  # as a time without its zone, say, it would not be found again
         except CellRefused as refusal:
             if is_key or column.on_error != "leave_empty":
                 outcome = Outcome(row.key, "refused", reason=refusal.reason, code=refusal.code, column=name)
                 return RowPlan(row, outcome, place)
+            edits.leaves(name)
             notices.append(f"{name}: left as it was ({refusal.code})")
             continue
-        if not is_key and table.same(column, raw_there, raw):
-            continue
+        if is_key and place is not None:
+            edits.former[name] = there.former(column)
         cells[name] = PlannedCell(old, new, raw)
-        last = row.last or {}
-        if name in last and not is_empty(old) and _was_edited(table, column, old, last[name]):
-            notices.append(f"{name}: a person's edit was overwritten")
+    if place is None and set(cells) <= {key_name} and row.restore and row.last is not None:
+        cells.clear()  # a person deleted the row that would be put back
+    notices += [f"{name}: a person's edit was overwritten" for name in edits.overwritten]
     if len(found) > 1:
         notices.append(f"the key is in {len(found)} rows; the first one is kept up to date")
-    return RowPlan(row, Outcome(row.key, "written", notices=tuple(notices)), place, cells)
+    return RowPlan(row, edits.told(Outcome(row.key, "written", notices=tuple(notices))), place, cells)
 
 
-def _was_edited(table: Table, column: Column, old: Cell, last: Cell) -> bool:
-    """Whether a person changed the cell, which now is *old*, since we wrote *last* into it."""
-    try:
-        return old != table.decode(column, table.encode(column, last))
-    except CellRefused:
-        return True
+class _RowThere:
+    """What a row of the table holds now; *place* None: it is not there."""
+
+    def __init__(self, table: Table, positions: Mapping[str, int], place: int | None) -> None:
+        self._table, self._positions = table, positions
+        self.place = place
+        self.raws = () if place is None else table.row(place)
+
+    def raw(self, column: Column) -> Any:
+        position = self._positions.get(column.name, len(self.raws))
+        return self.raws[position] if position < len(self.raws) else None
+
+    def cell(self, column: Column) -> Cell:
+        return None if self.place is None else self._table.decode(column, self.raw(column))
+
+    def former(self, column: Column) -> Cell:
+        return None if self.place is None else self._table.former(column, self.raw(column))
+
+    def raw_for(self, column: Column, row: Row) -> Any:
+        """The raw cell that *row* puts into that column. Raises CellRefused."""
+        new = row.cells[column.name]
+        return self._table.restored(column, new) if row.restore else self._table.encode(column, new)
+
+    def is_already(self, column: Column, row: Row) -> bool:
+        """Whether there is what *row* would put there."""
+        with suppress(CellRefused):
+            return self.place is not None and self._table.same(column, self.raw(column), self.raw_for(column, row))
+        return False
+
+    def shows(self, column: Column) -> Callable[[Cell], bool]:
+        """Whether the table would show a cell as what is there now, or a program that people open it with would."""
+        raw = self.raw(column)
+
+        def shows(cell: Cell) -> bool:
+            with suppress(CellRefused):
+                return self._table.shows(column, raw, self._table.encode(column, cell))
+            return False
+
+        return shows
+
+
+def _plan_removal(
+    table: Table,
+    key_name: str,
+    columns: Mapping[str, Column],
+    positions: Mapping[str, int],
+    found: Sequence[int],
+    row: Row,
+) -> RowPlan:
+    """All rows of that key go, since a person whose record is to go must not stay in a second one. What takes an added
+    row back takes that row, and only when nobody else has put anything into it."""
+    there = _RowThere(table, positions, found[0] if found else None)
+    if row.restore and found:
+        if _has_other_values(there, table, key_name, columns, positions, row):
+            row = emptied(row, key_name)
+            ours = {name: cell for name, cell in row.cells.items() if name in columns}
+            return _plan_row(table, key_name, columns, positions, lambda _: found, replace(row, cells=ours))
+        found = found[:1]
+    former = {name: there.former(columns[name]) for name in positions} if found else {}
+    return RowPlan(row, Outcome(row.key, "written", former=former), remove=tuple(found))
+
+
+def _has_other_values(
+    there: _RowThere,
+    table: Table,
+    key_name: str,
+    columns: Mapping[str, Column],
+    positions: Mapping[str, int],
+    row: Row,
+) -> bool:
+    """Whether the row holds anything but its key and what we wrote."""
+    edits = Edits(row, created=False)
+    names = {position: name for name, position in positions.items()}
+    for position, raw in enumerate(there.raws):
+        name = names.get(position)
+        if name == key_name or there.place is None or not table.is_value(raw, there.place):
+            continue
+        if name is None or not edits.is_ours(name, there.shows(columns[name])):
+            return True
+    return False
 
 
 def carry_out(table: Table, target: Target, plan: Sequence[RowPlan]) -> None:

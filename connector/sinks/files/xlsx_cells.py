@@ -13,7 +13,7 @@ from typing import Any
 
 from openpyxl.cell.cell import MergedCell
 
-from connector.core.keys import canonical_key
+from connector.core.keys import canonical_key, is_of_row
 from connector.core.money import number_pattern
 from connector.core.row import Cell, Column
 from connector.sinks.files.plan import CellRefused
@@ -131,10 +131,30 @@ def decode(column: Column, raw: Any) -> Cell:
 
 def same(column: Column, there: Any, raw: Any) -> bool:
     """Whether the cell *there* already shows *raw*."""
-    if isinstance(there, Formula):
-        return False
+    if isinstance(there, Formula) or isinstance(raw, Formula):
+        return bool(there == raw)
     old, new = decode(column, there), decode(column, raw)
     return isinstance(old, bool) is isinstance(new, bool) and old == new
+
+
+def former(column: Column, raw: Any) -> Cell:
+    """A value from which ``restored`` makes that raw cell again: a person's formula is a list of its own text."""
+    return (raw.text,) if isinstance(raw, Formula) else decode(column, raw)
+
+
+def restored(column: Column, former: Cell) -> Any:
+    """The raw cell of which ``former`` was made. Raises CellRefused."""
+    if isinstance(former, tuple) and len(former) == 1 and former[0].startswith("="):
+        return Formula(former[0])
+    return encode(column, former)
+
+
+def is_value(raw: Any, place: int) -> bool:
+    """Whether a cell of that row holds something, beyond what people prepare for new rows: formulas about their row,
+    and FALSE."""
+    if isinstance(raw, Formula):
+        return not is_of_row(raw.text, place)
+    return raw not in (None, "") and raw is not False
 
 
 def _text(column: Column, text: str) -> str:
@@ -164,7 +184,9 @@ def put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
         cell.hyperlink = None
     if isinstance(raw, Link):
         raw, cell.hyperlink = _to_xml_text(_shown_address(raw.address)), raw.address
-    if raw is None or raw == "":
+    if isinstance(raw, Formula):
+        cell.value = raw.text
+    elif raw is None or raw == "":
         cell.value = None
     elif isinstance(raw, str):
         cell.value = raw

@@ -30,7 +30,18 @@ from connector.core.row import Column
 from connector.core.sink import SinkOptions, Target, TargetOptions
 from connector.sinks.files.plan import ROWS_SEARCHED_FOR_THE_HEADER, Cells, Document, header_among, locate
 from connector.sinks.files.table import TableFile, TableFileOptions
-from connector.sinks.files.xlsx_cells import Link, decode, encode, key_text, put, raw_of, same
+from connector.sinks.files.xlsx_cells import (
+    Link,
+    decode,
+    encode,
+    former,
+    is_value,
+    key_text,
+    put,
+    raw_of,
+    restored,
+    same,
+)
 from connector.sinks.files.xlsx_look import FONT, Look, is_dressed, note_update, restore_note_sizes, width_of
 from connector.sinks.files.xlsx_reading import WouldLose, read
 from connector.sinks.files.xlsx_rows import add_rows, delete_rows, must_stay, total_rows
@@ -113,6 +124,10 @@ class XlsxTable:
     encode = staticmethod(encode)
     decode = staticmethod(decode)
     same = staticmethod(same)
+    shows = staticmethod(same)
+    former = staticmethod(former)
+    restored = staticmethod(restored)
+    is_value = staticmethod(is_value)
     key_of = staticmethod(key_text)
 
     def headers(self) -> Sequence[str]:
