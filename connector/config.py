@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar
@@ -50,6 +51,13 @@ def find(named: Path | str | None = None, environment: Mapping[str, str] | None 
     """The configuration file: *named* on the command line, else in ``CONNECTOR_CONFIG``, else ``config.toml``."""
     environment = os.environ if environment is None else environment
     return Path(named or environment.get(VARIABLE) or DEFAULT_FILE)
+
+
+def has_desktop(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether a person sees a desktop here, on which a file can be opened."""
+    environment = os.environ if environment is None else environment
+    there = sys.platform in ("darwin", "win32") or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return there and not environment.get("SSH_CONNECTION")
 
 
 def load(

@@ -16,6 +16,7 @@ import typer
 from connector.cli.exits import INTERRUPTED, OK, WRONG_CONFIGURATION, WrongWords, complain
 
 COMMANDS: Final = {
+    "demo": "demo.demo",
     "init": "setup.init",
     "token": "setup.token",
     "urls": "setup.urls",

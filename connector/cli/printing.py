@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from shutil import get_terminal_size
-from typing import ClassVar
+from typing import ClassVar, TextIO
 
 import msgspec
 from msgspec import Struct
@@ -103,14 +104,45 @@ def marked(level: str, text: str, *below: str) -> Iterator[str]:
 def mark(level: str) -> str:
     """The sign of a line that is ``ok``, good to know (``notice``), ``waiting`` for a person, or a ``problem``."""
     signs = {"ok": ("\u2713", "ok"), "notice": ("\u00b7", "-"), "waiting": ("!", "!"), "problem": ("\u2717", "x")}
-    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
-    return signs[level][plain]
+    return signs[level][_is_plain(sys.stdout)]
+
+
+def _is_plain(stream: TextIO) -> bool:
+    """Whether only ASCII is sure to be shown there."""
+    return (stream.encoding or "").lower() not in ("utf-8", "utf8")
 
 
 def beside(text: str, place: str) -> str:
     """*text* with *place* at the right edge."""
     text = harmless(text)
     return f"{text}  {harmless(place).rjust(width() - _width(text) - 2)}".rstrip()
+
+
+class Progress:
+    """One line on stderr that says how far something is: from the second second, twice a second, never in a pipe."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic() + 1.0
+        self._is_seen = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def show(self, line: str) -> None:
+        if self._is_seen and time.monotonic() - self._shown >= 0.5:
+            self._shown = time.monotonic()
+            sys.stderr.write(f"\r\x1b[K{harmless(line)}")
+            sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_seen:
+            sys.stderr.write("\r\x1b[K")
+
+
+def bar(share: float) -> str:
+    """A bar of 20 cells of which that *share* is full."""
+    full, empty = ("#", ".") if _is_plain(sys.stderr) else ("\u2588", "\u2591")
+    return full * round(20 * share) + empty * (20 - round(20 * share))
 
 
 def cell_text(cell: object) -> str:

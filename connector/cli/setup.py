@@ -21,7 +21,7 @@ from connector.credentials import weakness
 from connector.settings import Config, SourceConfig
 
 
-def _shipped() -> Path:
+def shipped() -> Path:
     """The folder of the example configuration, the mappings and their schemas, as they came with the program."""
     package = Path(__file__).parent.parent
     inside = package / "shipped"  # in an installed package (pyproject: force-include); a checkout has the originals
@@ -56,17 +56,17 @@ def init(config: ConfigOption = None) -> int:
 
 def _write_files(file: Path) -> list[Path]:
     """Write what is missing; the new configuration and mappings."""
-    folder, shipped = file.parent, _shipped()
+    folder, originals = file.parent, shipped()
     (folder / "mappings").mkdir(parents=True, exist_ok=True)
     (folder / "schemas").mkdir(exist_ok=True)
-    example = _with_fresh_tokens((shipped / "config.example.toml").read_text(encoding="utf-8"))
+    example = _with_fresh_tokens((originals / "config.example.toml").read_text(encoding="utf-8"))
     written = [file] if _write_new(file, example, mode=0o600) else []
-    for mapping in sorted((shipped / "mappings").glob("*.toml")):
+    for mapping in sorted((originals / "mappings").glob("*.toml")):
         copy = folder / "mappings" / mapping.name
         if _write_new(copy, mapping.read_text(encoding="utf-8"), mode=0o644):
             written.append(copy)
-    if folder.resolve() != shipped.resolve():
-        for schema in (shipped / "schemas").glob("*.json"):  # made from the code: always this version's
+    if folder.resolve() != originals.resolve():
+        for schema in (originals / "schemas").glob("*.json"):  # made from the code: always this version's
             (folder / "schemas" / schema.name).write_bytes(schema.read_bytes())
     return written
 
@@ -92,12 +92,12 @@ def _with_fresh_tokens(example: str) -> str:
     def fresh(line: str) -> str:
         if line.lstrip().startswith("#"):
             return line
-        return re.sub(r'"\$\{\w+_TOKEN\}"', lambda _: f'"{_new_token()}"', line)
+        return re.sub(r'"\$\{\w+_TOKEN\}"', lambda _: f'"{new_token()}"', line)
 
     return "".join(fresh(line) for line in example.splitlines(keepends=True))
 
 
-def _new_token() -> str:
+def new_token() -> str:
     while True:
         made = secrets.token_urlsafe(32)
         if weakness(made) is None:  # one in a million has "default" in it
@@ -106,7 +106,7 @@ def _new_token() -> str:
 
 def token() -> None:
     """Print a random token, good for a source."""
-    say(_new_token())
+    say(new_token())
 
 
 # ---------------------------------------------------------------- urls

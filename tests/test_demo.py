@@ -1,0 +1,86 @@
+"""`connector demo`: a month of invented affiliates through the real program, without any configuration."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from openpyxl import load_workbook
+
+from connector import config
+from connector.cli.month import DAYS, DUPLICATES, WEBHOOKS, month
+
+now = datetime(2026, 11, 30, 9, 14, tzinfo=UTC)
+
+
+def demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "connector", "demo", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", cwd=folder, timeout=120, check=False
+    )
+
+
+def test_the_demo_ends_by_itself_with_a_table_in_which_nobody_is_missing(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--seconds", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "A month of 40 invented affiliates in 2 seconds, in the folder connector-demo.",
+        "\u2713 1,204 webhooks, 61 of them duplicates: 40 rows, none missing, none double.",
+        "Next: connector init (and delete connector-demo when you have seen enough)",
+    ]
+    assert done.stderr == ""  # no progress in a pipe
+    assert [path.name for path in tmp_path.iterdir()] == ["connector-demo"]
+    folder = tmp_path / "connector-demo"
+    with (folder / "affiliates.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["Affiliate ID"] for row in rows}) == len(rows) == 40
+    assert {row["Platform"] for row in rows} == {"FirstPromoter", "Everflow"}
+    assert load_workbook(folder / "affiliates.xlsx").active.max_row == 41
+    levels = {json.loads(line)["level"] for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()}
+    assert levels == {"info"}
+    again = demo(tmp_path, "--seconds", "1")
+    assert again.returncode == 1
+    assert again.stderr == "connector-demo is there already: delete it, or name another one with --folder\n"
+
+
+def test_the_demo_can_be_looked_at_afterwards(tmp_path: Path) -> None:
+    demo(tmp_path, "--seconds", "1", "--folder", "here")
+    command = [sys.executable, "-m", "connector", "status", "--all", "--config", "here/config.toml"]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True).stdout
+    assert "what was received is delivered" in said
+    assert (tmp_path / "here" / "config.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = demo(tmp_path, "--folder", "file/demo")
+    assert (done.returncode, done.stderr) == (1, "file/demo can't be made: Not a directory\n")
+
+
+def test_the_month_is_the_same_for_everybody_and_as_announced() -> None:
+    hooks = month(now)
+    assert hooks == month(now)
+    assert len(hooks) == WEBHOOKS
+    assert len(hooks) - len({(hook.topic, hook.body) for hook in hooks}) == DUPLICATES
+    assert all(now - timedelta(days=DAYS) <= hook.at <= now for hook in hooks)
+    assert hooks != sorted(hooks, key=lambda hook: hook.at)  # some are late
+    assert set(Counter(hook.source for hook in hooks)) == {"firstpromoter", "everflow"}
+    text = b"".join(hook.body for hook in hooks).decode()
+    assert set(re.findall(r"@(?:\w+\.)?(\w+\.\w+)", text)) == {"example.com"}  # nobody has an address there
+
+
+@pytest.mark.parametrize(
+    ("environment", "there"),
+    [({}, False), ({"DISPLAY": ":0"}, True), ({"WAYLAND_DISPLAY": "wayland-0"}, True),
+     ({"DISPLAY": ":10", "SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}, False)],
+)  # fmt: skip
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a desktop is always there")
+def test_a_workbook_is_opened_only_where_somebody_sees_it(environment: dict[str, str], there: bool) -> None:
+    assert config.has_desktop(environment) is there
