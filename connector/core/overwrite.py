@@ -25,9 +25,6 @@ from connector.core.sink import Outcome
 
 Decision = Literal["keep", "write"]
 
-needs_what_is_there = frozenset({"only_if_empty", "on_create", "only_forward"})
-"""Rules that can't be decided without reading the destination first; the others need no read."""
-
 
 def decide(column: Column, there: Cell, new: Cell, *, created: bool) -> Decision:
     """Whether *new* goes into a cell that holds *there* now.

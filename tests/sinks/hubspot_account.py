@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from connector.core.row import Cell, Column, Overwrite, Row
 from connector.core.sink import Host, Outcome, Target
 from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotOptions, HubSpotTargetOptions
@@ -50,6 +52,39 @@ def row(
     made: dict[str, Cell] = {"affiliate_key": key, "email": f"ada{number}@example.com", "firstname": f"Ada {number}"}
     made.update(cells)
     return Row(record_id=key, key=key, cells=made, last=last, extras=extras or {})
+
+
+class Written:
+    """What delivery remembers of a route's rows: the cells that were written, and what HubSpot held after that."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, dict[str, Cell]] = {}
+        self.held: dict[str, dict[str, Cell]] = {}
+        self.tried: dict[str, list[Mapping[str, Cell]]] = {}
+
+    def __call__(self, row: Row) -> Row:
+        """*row* with its base, as a sink gets it; from now on it is one that was tried."""
+        key = row.key
+        if key not in self.last:
+            return row
+        tried = tuple(self.tried.get(key, ()))
+        self.tried.setdefault(key, []).append(row.cells)
+        return replace(row, last=self.last[key], held=self.held.get(key, {}), tried=tried)
+
+    def write(self, sink: HubSpotCrm, target: Target, *rows: Row) -> dict[str, Outcome]:
+        """Write *rows* and learn from the outcomes, by key."""
+        outcomes = by_key(sink.write(target, [self(row) for row in rows]))
+        self.learn(rows, outcomes)
+        return outcomes
+
+    def learn(self, rows: Sequence[Row], outcomes: Mapping[str, Outcome]) -> None:
+        for row in rows:
+            outcome = outcomes.get(row.key)
+            if outcome is not None and outcome.kind == "written":
+                held = {name: cell for name, cell in self.held.get(row.key, {}).items() if name not in row.cells}
+                self.held[row.key] = {**held, **outcome.held}
+                self.last[row.key] = {**self.last.get(row.key, {}), **row.cells}
+                self.tried.pop(row.key, None)
 
 
 def by_key(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:

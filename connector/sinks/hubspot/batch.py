@@ -28,6 +28,7 @@ from connector.sinks.hubspot.values import (
     Refusal,
     item_of,
     refusal_of,
+    same,
     several,
     taken,
     to_send,
@@ -85,9 +86,7 @@ class Batch:
     def run(self) -> None:
         """Send everything; raises what ``Sink.write`` may raise, with the outcomes so far kept."""
         try:
-            read_first(
-                self._api, self._plan, self._claims, self._items, every=self._plan.needs_reading or not self._create
-            )
+            read_first(self._api, self._plan, self._items)
             items = self.outcomes.complete(self._plan, self._items) if self._create else self._known_only(self._items)
             self._take_over(new_with_two_spellings(self._plan, items))
             self._push(items)
@@ -142,8 +141,8 @@ class Batch:
         inputs: list[dict[str, Any]] = []
         for item in group:
             properties = to_send(plan, item)
-            if not properties and item.there is not None and not item.adopted:
-                self.outcomes.written(item)  # everything is there already, or a rule keeps what is there
+            if not properties and not item.adopted and not item.is_new:
+                self.outcomes.written(item)  # everything is there already, or what is there stays
                 continue
             if item.adopted or not (by_id or properties):
                 properties[plan.key] = item.key
@@ -211,12 +210,21 @@ class Batch:
     def _written(self, item: Item, sent: Mapping[str, str], result: Mapping[str, Any]) -> None:
         if result.get("id") is not None:
             item.record = str(result["id"])
-        stage = sent.get("lifecyclestage")
-        now = (result.get("properties") or {}).get("lifecyclestage")
-        if stage and now and now != stage:
-            self.outcomes.written(item, f"lifecyclestage stayed at {now}: HubSpot only moves it forward")
-        else:
-            self.outcomes.written(item)
+        instead = {
+            name: now
+            for name, now in (result.get("properties") or {}).items()
+            if now and name in sent and name != self._plan.key and not self._is_same(name, now, sent[name])
+        }
+        for name, now in instead.items():
+            if item.edits is not None and name not in item.left_out:
+                item.edits.holds(name, now)
+        stage = instead.get("lifecyclestage")
+        self.outcomes.written(
+            item, *[f"lifecyclestage stayed at {stage}: HubSpot only moves it forward"] * (stage is not None)
+        )
+
+    def _is_same(self, name: str, there: str, sent: str) -> bool:
+        return same(there, sent, self._plan.by_name[name][1])
 
     # ------------------------------------------------------------ refused
 
@@ -254,6 +262,7 @@ class Batch:
                 return False
         for name in names:
             item.texts[name] = ""
+            item.left_out.add(name)
             item.notices = (*item.notices, f"{name} was left empty: HubSpot does not accept its value")
         return bool(names)
 
@@ -272,7 +281,7 @@ class Batch:
         for item in items:
             made = item_of(self._plan, item.row)
             if isinstance(made, Item):
-                item.texts = made.texts
+                item.texts, item.left_out = made.texts, made.left_out
             else:
                 self.outcomes.refused(item, made)
         self._push(items)

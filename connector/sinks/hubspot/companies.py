@@ -35,7 +35,8 @@ class Companies:
         Args:
             record_ids: the contacts' ids, by the rows' keys.
         """
-        wanted = [row for row in rows if row.extras.get("company.key") and outcomes[row.key].kind == "written"]
+        named = [row for row in rows if row.extras.get("company.key") and not row.restore]
+        wanted = [row for row in named if outcomes[row.key].kind == "written"]
         if not wanted:
             return
         try:

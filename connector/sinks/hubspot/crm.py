@@ -1,8 +1,8 @@
 """HubSpot: one contact (or company) an affiliate, found by a property of its own, safe for what colleagues typed.
 
-Rules that look before they write (``only_if_empty``, ``on_create``, ``only_forward``) cost one reading call for every
-100 rows. An edit that a person makes between that reading and the write, some hundred milliseconds, can be
-overwritten: HubSpot has no conditional write. That is the only race; ``always`` and ``never_clear`` have none to lose.
+100 rows cost two calls: one reads what is there, one writes what differs and no person has changed. An edit that a
+person makes between the two, some hundred milliseconds, can be overwritten: HubSpot has no conditional write. That is
+the only race.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from connector.core.errors import NeedsAction, Stopping, TryLater
+from connector.core.overwrite import emptied
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Finding, Host, Outcome, Target
 from connector.sinks.hubspot.batch import Batch
@@ -192,7 +193,7 @@ class Crm:
             found_by = item.matched_by or ("key" if item.record else None)
             there = item.there or {}
             sent = to_send(plan, item)
-            if item.adopted or item.there is None:
+            if item.adopted or item.is_new:
                 sent[plan.key] = item.key
             cells: dict[str, tuple[Cell, Cell]] = {
                 name: (there.get(name) or None, item.row.cells.get(name)) for name in sent
@@ -244,7 +245,8 @@ def _facts(target: Target, there: Property, *, exists: bool, fits: bool) -> dict
 def _items(plan: Plan, rows: Sequence[Row]) -> tuple[list[Item], Outcomes]:
     items: list[Item] = []
     refused = Outcomes()
-    for row in rows:
+    for each in rows:
+        row = emptied(each, plan.key) if each.remove and each.restore else each
         made = item_of(plan, row)
         if row.remove:
             reason = "the connector never deletes in HubSpot"

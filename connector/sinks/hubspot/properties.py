@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.core.look import origin, rule_of
-from connector.core.overwrite import needs_what_is_there
 from connector.core.row import Column
 from connector.core.sink import Finding, Target
 from connector.sinks.hubspot.options import DEFAULT_GROUP
@@ -192,7 +191,6 @@ class Plan:
         self.wait_for: tuple[str, ...] = target.options.wait_for
         self.by_name = {column.name: (column, known[column.name]) for column in target.columns}
         others = [(column, there) for column, there in self.by_name.values() if column.name != self.key]
-        self.needs_reading = any(column.overwrite in needs_what_is_there for column, _ in others)
         # Unique properties by which HubSpot may know a record already.
         self.lookups = tuple(dict.fromkeys([*self.match, *(there.name for _, there in others if there.unique)]))
         also = ("email", "hs_additional_emails") if self.kind == "contacts" else ()

@@ -12,7 +12,7 @@ from connector.core.sink import Outcome
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
 from connector.sinks.hubspot.errors import failures_in
 from connector.sinks.hubspot.properties import Plan
-from connector.sinks.hubspot.values import Item, Refusal, asked_for, has_new_address, lacking, several, taken, values_of
+from connector.sinks.hubspot.values import Item, Refusal, asked_for, lacking, several, taken, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,6 @@ class Claims:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_record: dict[tuple[str, str], str] = {}
-        self.taken_over: set[tuple[str, str]] = set()
-        """Kind and key of what was, though the answer to that may have been lost."""
 
     def claim(self, kind: str, record: str, key: str) -> bool:
         with self._lock:
@@ -85,28 +83,18 @@ def read_by_key(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> None:
     """Fill in what HubSpot holds under the items' own keys."""
     records = by_value(read(api, plan, [item.key for item in items], plan.key), plan.key)
     for item in items:
-        item.is_read = True
         if (record := records.get(item.key)) is not None:
             item.record, item.there = record.id, record.properties
 
 
-def read_first(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item], *, every: bool) -> None:
-    """Read the records about which something must be known before they are written; *every*: all of them."""
+def read_first(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> None:
+    """Read the records that are about to be written: whatever people did there must be known."""
     moved = {
         (item.row.moved_from.lower() if plan.key == "email" else item.row.moved_from): item
         for item in items
         if item.row.moved_from is not None
     }
-    unsure = [
-        item
-        for item in items
-        if every
-        or item.row.moved_from
-        or has_new_address(item)
-        or lacking(plan, item)
-        or (item.row.last is None and (plan.kind, item.key) in claims.taken_over)
-    ]
-    read_by_key(api, plan, unsure)
+    read_by_key(api, plan, items)
     old_keys = [key for key, item in moved.items() if item.there is None]
     for key, record in by_value(read(api, plan, old_keys, plan.key), plan.key).items():
         if (item := moved.get(key)) is not None:
@@ -147,7 +135,7 @@ class Outcomes(dict[str, Outcome]):
         return [item for item in items if item.row.key not in self]
 
     def written(self, item: Item, *notices: str) -> None:
-        self[item.row.key] = Outcome(item.row.key, "written", notices=(*item.notices, *notices))
+        self[item.row.key] = item.written(*notices)
 
     def later(self, item: Item, code: str, reason: str) -> None:
         key = item.row.key
@@ -171,8 +159,6 @@ def take_over(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item]
     """Find whose values the items want: adopt that record, or refuse the item. Returns the items that want nobody's."""
     others = others_of(api, plan, items)
     wanting = [item for item in items if item.row.key in others]
-    if any(not item.is_read for item in wanting):
-        read_by_key(api, plan, wanting)
     for item in wanting:
         found = others[item.row.key]
         other = found[0]
@@ -187,17 +173,13 @@ def take_over(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item]
         elif not claims.claim(plan.kind, other.id, item.key):
             outcomes.later(item, "taken_over", "another affiliate is taking over the same record at this moment")
         else:
-            item.record, item.there, item.is_read = other.id, other.properties, True
+            item.record, item.there = other.id, other.properties
             item.adopted, item.matched_by = True, other.by
-            claims.taken_over.add((plan.kind, item.key))
     return [item for item in items if item.row.key not in others]
 
 
 def look(api: HubSpotApi, plan: Plan, items: Sequence[Item], outcomes: Outcomes, *, exists: bool) -> None:
     """Find what is there and what would be taken over; *exists*: the account has the key. Writes nothing."""
     if exists:
-        read_by_key(api, plan, items)
-    else:
-        for item in items:
-            item.is_read = True
+        read_first(api, plan, items)
     take_over(api, plan, Claims(), [item for item in items if item.there is None], outcomes)

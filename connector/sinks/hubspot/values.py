@@ -11,10 +11,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
+from msgspec.structs import replace
 
 from connector.core.addresses import same_address, spellings
-from connector.core.overwrite import decide
+from connector.core.overwrite import Edits, Shows, is_empty
 from connector.core.row import Cell, Column, Row
+from connector.core.sink import Outcome
 from connector.sinks.hubspot.errors import Failure
 from connector.sinks.hubspot.properties import Plan, Property
 
@@ -130,7 +132,9 @@ class Item:
 
     Args:
         texts: by property, what the row says; "" for an empty cell.
-        there: what HubSpot holds; None when the record does not exist or was not read.
+        left_out: properties whose value HubSpot does not take; their text is "".
+        there: what HubSpot holds; None when the record does not exist.
+        edits: what was decided about each cell when it was last sent.
         record: the record's id, once it is known.
         adopted: the record has no key yet and is to get this one; *matched_by* found it.
         looked: whether it was asked whose its unique values are.
@@ -139,14 +143,31 @@ class Item:
     row: Row
     key: str
     texts: dict[str, str]
+    left_out: set[str]
     there: Mapping[str, str | None] | None = None
-    is_read: bool = False
+    edits: Edits | None = None
     record: str | None = None
     adopted: bool = False
     matched_by: str = ""
     looked: bool = False
     resends: int = 0
     notices: tuple[str, ...] = ()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether writing makes the record. What takes an earlier write back makes none that people have deleted."""
+        return self.there is None and not (self.row.restore and self.row.last is not None)
+
+    def written(self, *notices: str) -> Outcome:
+        """The outcome, with what became of people's edits and what HubSpot holds instead of what the row says."""
+        outcome = Outcome(self.row.key, "written", notices=(*self.notices, *notices))
+        if self.edits is None:  # nothing was written, as nothing may be: there is no record
+            nothing = {name: None for name, cell in self.row.cells.items() if not is_empty(cell)}
+            return replace(outcome, held=nothing)
+        outcome = self.edits.told(outcome)
+        if not self.left_out:
+            return outcome
+        return replace(outcome, held={**outcome.held, **{name: outcome.held.get(name) for name in self.left_out}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +180,7 @@ class Refusal:
 def item_of(plan: Plan, row: Row) -> Item | Refusal:
     """The row as text, checked as far as that can be done without HubSpot."""
     texts: dict[str, str] = {}
+    left_out: set[str] = set()
     for name, (column, there) in plan.by_name.items():
         if name not in row.cells:
             continue
@@ -169,8 +191,9 @@ def item_of(plan: Plan, row: Row) -> Item | Refusal:
             if (column.on_error == "dead_letter" and not is_later_word) or name == plan.key:
                 return refusal(column, text, code, plan.file, options=there.options)
             text = ""
+            left_out.add(name)
         texts[name] = "" if text.isspace() else text
-    return Item(row=row, key=texts.get(plan.key) or row.key, texts=texts)
+    return Item(row=row, key=texts.get(plan.key) or row.key, texts=texts, left_out=left_out)
 
 
 def lacking(plan: Plan, item: Item) -> str | None:
@@ -181,36 +204,36 @@ def lacking(plan: Plan, item: Item) -> str | None:
 
 
 def to_send(plan: Plan, item: Item) -> dict[str, str]:
-    """The properties that the rules let through, without the key."""
+    """The properties to write, without the key: those that the rules and people's edits let through."""
+    row = item.row
+    if item.left_out:
+        row = replace(row, cells={**row.cells, **dict.fromkeys(item.left_out)})
+    item.edits = edits = Edits(row, created=item.there is None)
+    there = item.there or {}
     sent: dict[str, str] = {}
     for name, text in item.texts.items():
+        if name == plan.key:
+            continue
         column, known = plan.by_name[name]
-        if name == plan.key or (name == "email" and _is_known_address(item, text)):
-            continue
-        if not item.is_read:
-            if text or column.overwrite == "always":
-                sent[name] = text
-            continue
-        before = item.there.get(name) if item.there is not None else None
-        if item.there is None and not text:
-            continue
-        if decide(column, before, text, created=item.there is None) == "write" and not same(before, text, known):
+        shows = _shows(there, known, row.cells[name], text)
+        if edits.writes(column, there.get(name) or None, shows) and (text or not edits.created):
             sent[name] = text
     return sent
 
 
-def has_new_address(item: Item) -> bool:
-    last = item.row.last
-    return last is not None and bool(item.texts.get("email")) and not _is_known_address(item, item.texts["email"])
+def _shows(there: Mapping[str, str | None], to: Property, new: Cell, text: str) -> Shows:
+    """*text* is how *new* is sent."""
+    is_there = there.get(to.name)
 
+    def shows(cell: Cell) -> bool:
+        said = text if cell is new else text_of(cell, to)
+        if to.name == "email" and said and is_there:
+            # Perhaps as an additional one, since a person merged two contacts: writing it would make it the primary
+            # address.
+            return said in emails_of(there)
+        return same(is_there, said, to) or (not is_there and said.isspace())
 
-def _is_known_address(item: Item, text: str) -> bool:
-    """Whether the contact has that e-mail address: perhaps as an additional one, since a person merged two contacts.
-    Writing it would make it the primary address. Of a contact that was not read, our last writing tells."""
-    if item.is_read:
-        return item.there is not None and text in emails_of(item.there)
-    last = item.row.last.get("email") if item.row.last is not None else None
-    return isinstance(last, str) and same_address(last, text)
+    return shows
 
 
 # ---------------------------------------------------------------- why a row is not taken
