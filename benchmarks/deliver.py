@@ -27,6 +27,8 @@ from connector.store import Store
 limits = {"hubspot": (100, 10.0), "sheets": (60, 60.0)}
 """Calls per seconds: HubSpot's for a private app of the smaller accounts, Google's writes per user and project."""
 _HUBSPOT_ROWS_A_CALL = 100
+_HUBSPOT_CALLS_A_ROW = 2
+"""One reads what people have typed, one writes."""
 _LATENCY_SECONDS = 0.15
 _SHEETS_ROW_BYTES = 1_020
 """Of a row of these events in a request."""
@@ -93,11 +95,11 @@ class Watched:
 class Line:
     """Projector and one route on one store, in this process."""
 
-    def __init__(self, server: Destination, folder: Path, scale: float, *, reads: bool) -> None:
+    def __init__(self, server: Destination, folder: Path, scale: float) -> None:
         self.host = ScaledHost(scale)
         self.scale = scale
         self.store: Store = stores.new_store(folder, self.host.now)
-        sink, target, evaluate = destinations.sink_and_target(server, self.host, reads=reads)
+        sink, target, evaluate = destinations.sink_and_target(server, self.host)
         self.sink, self.target = sink, target
         self.watched = Watched(sink, destinations.earned[server.kind], self.host.monotonic)
         self.store.enroll([target.route])
@@ -165,7 +167,7 @@ def main(words: list[str]) -> None:
     goals: list[Goal] = []
     for kind in given.sinks:
         with tempfile.TemporaryDirectory() as temporary:
-            made = burst(kind, Path(temporary) / "burst", given, reads=kind == "sheets")
+            made = burst(kind, Path(temporary) / "burst", given)
             steady = stream(kind, Path(temporary) / "stream", given)
         found |= {f"{kind}: burst": made, f"{kind}: stream": steady}
         name = _NAMES[kind]
@@ -188,10 +190,10 @@ def _destination(kind: str, folder: Path, given: Any) -> Any:
     return destinations.destination(kind, folder, scale=given.scale, latency_seconds=latency, **more)
 
 
-def burst(kind: str, folder: Path, given: Any, *, reads: bool) -> dict[str, float]:
+def burst(kind: str, folder: Path, given: Any) -> dict[str, float]:
     """Everything came in and is pending, as after an outage: how soon is the destination right, with how many calls?"""
     with _destination(kind, folder, given) as server:
-        line = Line(server, folder, given.scale, reads=reads)
+        line = Line(server, folder, given.scale)
         stores.append(line.store, given.events, given.affiliates)
         stores.project_all(line.projector)
         before, spent = line.host.monotonic(), time.process_time()
@@ -200,7 +202,7 @@ def burst(kind: str, folder: Path, given: Any, *, reads: bool) -> dict[str, floa
         line.close()
         figures = server.figures()
     calls, per_seconds = limits[kind]
-    contacts_calls = math.ceil(given.affiliates / _HUBSPOT_ROWS_A_CALL)
+    contacts_calls = _HUBSPOT_CALLS_A_ROW * math.ceil(given.affiliates / _HUBSPOT_ROWS_A_CALL)
     fewest = contacts_calls if kind == "hubspot" else sheets_calls(given.affiliates)
     allowed = fewest * per_seconds / calls
     return {
@@ -219,7 +221,7 @@ def stream(kind: str, folder: Path, given: Any) -> dict[str, float]:
     """A steady stream of events about a thousand affiliates: how old is the oldest that a row does not show yet?"""
     affiliates = min(1_000, given.affiliates)
     with _destination(kind, folder, given) as server:
-        line = Line(server, folder, given.scale, reads=kind == "sheets")
+        line = Line(server, folder, given.scale)
         line.store.append(stores.accepted([(number, number) for number in range(affiliates)], line.host.now))
         stores.project_all(line.projector)
         line.deliver_all()

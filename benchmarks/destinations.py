@@ -157,21 +157,12 @@ def destination(kind: str, folder: Path, *, scale: float = 1.0, **options: Any) 
             process.kill()
 
 
-def sink_and_target(server: Destination, host: Any, *, reads: bool = True) -> tuple[Sink, Target, Any]:
-    """The true sink on *server* with the shipped mapping.
-
-    Args:
-        reads: False: without the rules that look at what HubSpot has before they write.
-    """
+def sink_and_target(server: Destination, host: Any) -> tuple[Sink, Target, Any]:
+    """The true sink on *server* with the shipped mapping."""
     from connector.plugins import sink_class
 
     made: Any = sink_class(server.options["type"])
     text = server.mapping.read_text(encoding="utf-8")
-    if not reads:
-        for rule in ('overwrite = "only_if_empty"', 'overwrite = "only_forward"'):
-            text = text.replace(rule, 'overwrite = "never_clear"')
-        text = "\n".join(line for line in text.splitlines() if not line.startswith("lifecyclestage"))
-        text = text.split("[[examples]]", 1)[0]
     mapping = load(text, file=server.mapping.name, target_options=made.TargetOptions)
     target = Target(f"{server.kind}/{server.mapping.stem}", mapping.columns, mapping.key, mapping.options, mapping.file)
     sink = made(server.kind, made.Options(mappings=(str(server.mapping),), **server.options), host)

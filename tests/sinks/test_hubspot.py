@@ -893,13 +893,12 @@ def test_people_see_what_a_property_is_and_amounts_with_their_currency(mode: Mod
         sink.close()
         made = server.definitions["contacts"]
         assert made["affiliate_visitors"] == mine
-        assert made["affiliate_key"]["description"] == (
-            "The platform's ID, after the name of the source. From the affiliate platform: ID (id). "
-            "Don't change it: it finds the record."
+        assert made["affiliate_key"]["description"].endswith(
+            ". From the affiliate platform: ID (id). Don't change it: it finds the record."
         )
-        assert made["affiliate_balance"]["description"] == (
-            "Earned, not paid yet; below 0 after a refund. From the affiliate platform: Current balance "
-            "(balances.current.cash). Don't type here: the platform's value comes back."
+        assert made["affiliate_balance"]["description"].endswith(
+            " From the affiliate platform: Current balance (balances.current.cash). "
+            "Don't type here: the platform's value comes back."
         )
         assert made["affiliate_tier"]["description"] == (
             "From the affiliate platform: custom.tier. If you type here: it stays."

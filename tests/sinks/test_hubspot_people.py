@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from connector.core.errors import TryLater
-from connector.core.row import Cell, Overwrite, Row
+from connector.core.row import Overwrite, Row
 from connector.core.sink import Outcome
 from connector.sinks.hubspot.sink import HubSpotCrm
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, definition
@@ -192,7 +192,7 @@ def test_undo_puts_back_what_was_there_and_leaves_what_people_changed(server: Hu
     columns = [*plain, column("jobtitle", overwrite="on_create"), column("affiliate_tags", "list", "only_if_empty")]
     written, target = Written(), target_of(columns, also_match=("email",))
     server.add(email="ada1@example.com", firstname="Augusta", jobtitle="CEO", affiliate_balance="7.5")
-    cells: dict[str, Cell] = {"affiliate_balance": Decimal("12.50"), "affiliate_tags": ("vip", "uk"),
+    cells: dict[str, Any] = {"affiliate_balance": Decimal("12.50"), "affiliate_tags": ("vip", "uk"),
                               "phone": "+442071838750"}  # fmt: skip
     (outcome,) = written.write(sink, target, row(1, **cells)).values()
     contact(server)["phone"] = "typed since"
