@@ -66,6 +66,8 @@ class StoreSettings(Section):
     url: Annotated[str, AfterValidator(named_store)] = Field("sqlite:///data/connector.db", repr=False)
     """It may have a password in it."""
     keep_events_days: Whole = Field(90, ge=1, le=36_500)
+    keep_deliveries_days: Whole = Field(30, ge=1, le=36_500)
+    """Of the log of deliveries, which ``explain`` and ``undo`` read: it has what our cells held before."""
 
 
 class DeadLetterSettings(Section):

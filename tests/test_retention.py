@@ -129,7 +129,8 @@ def test_the_program_forgets_what_is_older_than_keep_events_days(tmp_path: Path)
     (tmp_path / "mappings").symlink_to(root / "mappings")
     file = tmp_path / "config.toml"
     file.write_text(
-        '[store]\nkeep_events_days = 30\n[sources.fp]\ntype = "firstpromoter"\ntoken = "t0ken-of-the-tests-7c1Zq-x"\n'
+        "[store]\nkeep_events_days = 30\nkeep_deliveries_days = 7\n"
+        '[sources.fp]\ntype = "firstpromoter"\ntoken = "t0ken-of-the-tests-7c1Zq-x"\n'
         '[sinks.local]\ntype = "csv"\npath = "data/a.csv"\nmappings = ["mappings/local_csv.toml"]\n'
     )
     program = app.Program(config.load(file, {}))
@@ -140,6 +141,7 @@ def test_the_program_forgets_what_is_older_than_keep_events_days(tmp_path: Path)
             body = {"event": {"id": number, "type": "promoter_signed_up"}, "data": {"promoter": {"id": number}}}
             return Event("fp", str(number), "promoter_signed_up", 1, received_at, json.dumps(body).encode())
 
+        assert (program.upkeep.keep_days, program.upkeep.keep_deliveries_days) == (30, 7)
         program.store.append([promoter(1, now - timedelta(days=31))])
         program.store.append([promoter(2, now - timedelta(days=29))])
         while program.projector.step():

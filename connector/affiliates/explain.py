@@ -18,7 +18,7 @@ from connector.core.source import Event, Source
 from connector.core.view import view
 from connector.dead_letters import DeadLetters
 from connector.store import Store
-from connector.store.model import WAITS_FOR, PendingFor
+from connector.store.model import WAITS_FOR, DeliveryLine, PendingFor
 
 Evaluate = Callable[[AffiliateRecord], Evaluation]
 
@@ -32,7 +32,10 @@ class Entry(Struct, frozen=True):
         text: the outcome in a few words.
         changes: of an event: what it changed in the record, by path: (before, after); before is "?" where an event
             that is deleted by now may have said it.
-        cells: of a delivery: the row that was sent.
+        cells: of a delivery: the cells that were written.
+        former: of a delivery: what those that it changed held before.
+        overwritten: of a delivery: the columns in which that was typed by people.
+        delivery: shared by the rows that were sent together; ``undo`` takes it.
     """
 
     at: datetime
@@ -41,6 +44,43 @@ class Entry(Struct, frozen=True):
     text: str
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     cells: Mapping[str, Any] = field(default_factory=dict)
+    former: Mapping[str, Any] = field(default_factory=dict)
+    overwritten: tuple[str, ...] = ()
+    delivery: str = ""
+
+
+class Overwritten(Struct, frozen=True):
+    """A cell that people had typed and a delivery overwrote.
+
+    Args:
+        row: the row's key. *typed* and *written* are dumped cells.
+    """
+
+    at: datetime
+    record_id: str
+    row: str
+    column: str
+    typed: Any
+    written: Any
+    delivery: str
+
+
+def overwritten(store: Store, route: str) -> Iterator[Overwritten]:
+    """What *route* has overwritten of what people had typed, as far as the delivery log is kept; the newest first."""
+    last: DeliveryLine | None = None
+    while page := store.overwritten(route, before=last):
+        for line in page:
+            cells, former = _loaded(line.cells), _loaded(line.former)
+            for column in line.overwritten:
+                yield Overwritten(
+                    line.at, line.record_id, line.key, column, former.get(column), cells.get(column), line.delivery
+                )
+        last = page[-1]
+
+
+def _loaded(cells: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(cells) if cells else {}
+    return loaded
 
 
 def explain(
@@ -137,17 +177,22 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 def _deliveries(store: Store, record_id: str) -> Iterator[Entry]:
     words = {
         "written": "written",
+        "added": "written as a new row",
+        "removed": "deleted",
         "refused": "refused",
         "unchanged": "the same as before; no call was needed",
         "skipped": "left out",
     }
     for line in store.deliveries_of(record_id):
-        text = words.get(line.kind, line.kind) + (f" ({line.code})" if line.code else "")
+        text = words.get(line.row_change or line.kind, line.kind) + (f" ({line.code})" if line.code else "")
         about = line.route + (f" row {line.key}" if line.key else "")
-        cells = json.loads(line.cells) if line.cells else {}
+        cells, former = _loaded(line.cells), _loaded(line.former)
         if line.key in cells.values():  # a new row: what is empty in it was empty before
             cells = {column: cell for column, cell in cells.items() if cell not in (None, "")}
-        yield Entry(line.at, "delivery", about, text, cells=cells)
+        yield Entry(
+            line.at, "delivery", about, text, cells=cells, former=former, overwritten=line.overwritten,
+            delivery=line.delivery,
+        )  # fmt: skip
 
 
 def _routes_now(

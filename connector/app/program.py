@@ -108,7 +108,7 @@ class Program:
         except BaseException:
             self.store.close()
             raise
-        self.upkeep = Upkeep(self.store, config.store.keep_events_days, self.stop)
+        self.upkeep = Upkeep(self.store, config.store.keep_events_days, config.store.keep_deliveries_days, self.stop)
         self.readiness = Readiness(
             self.store, config.server.stale_after_seconds, lambda: self.projector.failures, self.threads.died
         )

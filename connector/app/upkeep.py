@@ -68,15 +68,16 @@ class Upkeep:
     """Called every few seconds by one thread.
 
     Args:
-        keep_days: events and lines of the delivery log that are older are deleted.
+        keep_days, keep_deliveries_days: older events, and lines of the delivery log, are deleted.
         stop: ends a deletion between two steps.
     """
 
     prune_seconds = 2.0
     """How long old events are deleted before readiness is looked at again."""
 
-    def __init__(self, store: Store, keep_days: float, stop: threading.Event) -> None:
-        self._store, self.keep_days, self._stop = store, keep_days, stop
+    def __init__(self, store: Store, keep_days: float, keep_deliveries_days: float, stop: threading.Event) -> None:
+        self._store, self._stop = store, stop
+        self.keep_days, self.keep_deliveries_days = keep_days, keep_deliveries_days
         self.clock = ClockWatch()
         self._set_back_seconds = 0.0
         self._deleted = 0
@@ -109,12 +110,13 @@ class Upkeep:
             Seconds until the next time.
         """
         before = utc_now() - timedelta(days=self.keep_days)
+        deliveries_before = utc_now() - timedelta(days=self.keep_deliveries_days)
         ends = time.monotonic() + self.prune_seconds
         try:
             if not clock_is_trusted(self._store, utc_now()):
                 logs.warn(_log, "prune.waits", reason="the clock was put ahead, or nothing ran for more than a day")
                 return 3600.0
-            while step := self._store.prune(before):
+            while step := self._store.prune(before, deliveries_before=deliveries_before):
                 self._deleted += step
                 if self._stop.wait(0.05) or time.monotonic() >= ends:
                     return 0.0

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from typing import Annotated
 
 import typer
 from msgspec.structs import asdict
 
 from connector import assembly
-from connector.affiliates.explain import Entry
+from connector.affiliates.explain import Entry, Overwritten
 from connector.affiliates.explain import explain as explain_one
+from connector.affiliates.explain import overwritten as overwritten_by
 from connector.affiliates.find import Meant, find, whom
 from connector.affiliates.forget import Gone
 from connector.affiliates.forget import forget as forget_all
-from connector.cli.common import ConfigOption, JsonOption, dead_letters, expect_a_store, load, now, visited
-from connector.cli.exits import FOUND_PROBLEMS, OK, Left, complain
-from connector.cli.printing import Report, cell_text, local_time, many, show
+from connector.cli.common import (
+    ConfigOption,
+    JsonOption,
+    dead_letters,
+    expect_a_store,
+    load,
+    named_route,
+    now,
+    visited,
+    visited_if_there,
+)
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
+from connector.cli.printing import Report, ago, cell_text, local_time, many, mark, show
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
 from connector.settings import Config
@@ -29,6 +41,8 @@ AnyAffiliate = Annotated[
     str, typer.Argument(help="Its id, as in firstpromoter:41, its e-mail address, or a part of its name.")
 ]
 _MOST_SHOWN = 10
+_MOST_ROWS_SHOWN = 20
+_MOST_EDITS = 100_000
 
 
 class History(Report):
@@ -51,9 +65,39 @@ class History(Report):
         return OK if self.entries else FOUND_PROBLEMS
 
 
-def explain(affiliate: AnyAffiliate, config: ConfigOption = None, as_json: JsonOption = False) -> int:
+class Overwrites(Report):
+    """What ``explain --overwritten`` prints."""
+
+    summary: str
+    route: str
+    cells: int
+    edits: list[Overwritten]
+
+    def lines(self) -> Iterator[str]:
+        yield self.summary
+        rows = groupby(self.edits, key=lambda edit: (edit.record_id, edit.row, edit.at))
+        for (record_id, row, at), edits in islice(rows, _MOST_ROWS_SHOWN):
+            yield cell_text(f"  {record_id}" + (f", row {row}" if row != record_id else "")) + f"  {ago(at)}"
+            for edit in edits:
+                yield cell_text(f"    {edit.column}: {_word(edit.typed)} → {_word(edit.written)}")
+        if next(rows, None) is not None:
+            yield f"{mark('notice')} only the latest are shown; for all of them: --json"
+
+
+def explain(
+    affiliate: AnyAffiliate = "",
+    overwritten: Annotated[
+        str, typer.Option(metavar="ROUTE", help="Instead: what that route overwrote of what people had typed.")
+    ] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
     """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
     settings = load(config)
+    if overwritten and not affiliate:
+        return _explain_overwritten(settings, named_route(settings, overwritten).name, as_json=as_json)
+    if not affiliate or overwritten:
+        raise WrongWords("name an affiliate, or a route with --overwritten")
     expect_a_store(settings, f'no affiliate has the ID "{affiliate}"')
     with visited(settings) as store:
         meant = _meant(store, settings, affiliate)
@@ -71,6 +115,18 @@ def explain(affiliate: AnyAffiliate, config: ConfigOption = None, as_json: JsonO
     if code:
         complain(_nobody(affiliate))
     return code
+
+
+def _explain_overwritten(settings: Config, route: str, *, as_json: bool) -> int:
+    edits: list[Overwritten] = []
+    with visited_if_there(settings) as store:
+        if store is not None:
+            edits = list(islice(overwritten_by(store, route), _MOST_EDITS))
+    summary = f"Nothing that people typed in {route} was overwritten in {settings.store.keep_deliveries_days} days."
+    if edits:
+        count = f"{many(len(edits), 'cell')}{' or more' * (len(edits) == _MOST_EDITS)}"
+        summary = f"{count} typed by people {'was' if len(edits) == 1 else 'were'} overwritten in {route}."
+    return show(Overwrites(summary, route, len(edits), edits), as_json=as_json)
 
 
 def _meant(store: Store, settings: Config, affiliate: str) -> Meant:
@@ -98,8 +154,15 @@ def _entry_lines(entry: Entry) -> list[str]:
         f"  {path}: {_word(old)} → {_word(new)}" if _word(old) != "nothing" else f"  {path} = {_word(new)}"
         for path, (old, new) in entry.changes.items()
     ]
-    cells = [f"  {column} = {_word(cell)}" for column, cell in entry.cells.items()]
-    return [entry.text, *changes, *cells]
+    cells = [
+        f"  {column}: {_word(entry.former[column])} → {_word(entry.cells.get(column))}"
+        + (" (what people had typed)" if column in entry.overwritten else "")
+        if column in entry.former
+        else f"  {column} = {_word(entry.cells[column])}"
+        for column in dict.fromkeys((*entry.cells, *entry.former))
+    ]
+    text = f"{entry.text}; delivery {entry.delivery}" if entry.delivery else entry.text
+    return [text, *changes, *cells]
 
 
 def _word(value: object) -> str:

@@ -25,13 +25,17 @@ from connector.cli.printing import Report, say, show
 RouteArgument = Annotated[str, typer.Argument(help="Its name, as in `connector status`.")]
 
 
-def resync(route: RouteArgument, config: ConfigOption = None) -> None:
-    """Write every affiliate to that route again."""
+def resync(
+    route: RouteArgument,
+    overwrite_edits: Annotated[bool, typer.Option(help="Also over what people typed.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write every affiliate to that route again. What people typed stays."""
     settings = load(config)
     found = named_route(settings, route)
     count = None
     with visited_if_there(settings) as store, suppress(KeyError):  # not enrolled yet
-        count = None if store is None else store.resync(found.name)
+        count = None if store is None else store.resync(found.name, overwrite_edits=overwrite_edits)
     if count is None:
         raise Left(f"{route} has not been started yet; its first start writes everything: connector serve")
     when = when_written(settings, "begins within a second", "begins")

@@ -290,7 +290,7 @@ class RouteWorker:
             self._store.enqueue(self._name, subjects)
         self._tell(jobs, results, sent, failure)
         if failure is not None and failure.kind == "start_over":
-            count = self._store.resync(self._name)
+            count = self._store.resync(self._name, overwrite_edits=True)
             logs.warn(_log, "route.starts_over", route=self._name, why=failure.reason, records=count)
         if isinstance(sent.error, Stopping):
             raise sent.error

@@ -74,11 +74,11 @@ class PendingRecords(Part):
 
     # ------------------------------------------------ what becomes pending
 
-    def resync(self, route: str, *, overwrite_edits: bool = True) -> int:
+    def resync(self, route: str, *, overwrite_edits: bool = False) -> int:
         """Every record is pending for *route*, and is sent in full. A KeyError: it is not enrolled.
 
         Args:
-            overwrite_edits: forget what the route has written, so that nobody can tell what people typed since.
+            overwrite_edits: forget what the route has written: nobody can tell then what people typed since.
 
         Returns:
             How many records.
