@@ -10,7 +10,7 @@ import sys
 
 from benchmarks.document import order
 
-names = (*order, "document")
+names = (*order, "plan", "document")
 
 
 def main() -> int:

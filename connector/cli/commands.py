@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "forget": "affiliate.forget",
     "check": "check.check",
     "preview": "preview.preview",
+    "plan": "changes.plan",
     "alerts test": "check.send_test",
     "dead-letters list": "dead_letters.list_letters",
     "dead-letters show": "dead_letters.show_letter",

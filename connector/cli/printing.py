@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 import time
@@ -143,6 +144,27 @@ def bar(share: float) -> str:
     """A bar of 20 cells of which that *share* is full."""
     full, empty = ("#", ".") if _is_plain(sys.stderr) else ("\u2588", "\u2591")
     return full * round(20 * share) + empty * (20 - round(20 * share))
+
+
+def arrow() -> str:
+    """What is between an old value and a new one."""
+    return "->" if _is_plain(sys.stdout) else "\u2192"
+
+
+def shortened(text: str, most: int) -> str:
+    """*text* in at most *most* cells of the terminal; what is cut ends with three dots."""
+    if _width(text) <= most:
+        return text
+    dots = "..." if _is_plain(sys.stdout) else "\u2026"
+    while _width(text) > most - len(dots):
+        text = text[:-1]
+    return text + dots
+
+
+def visible_spaces(text: str) -> str:
+    """*text* with dots for the spaces that are not between two words: they matter in a comparison."""
+    dot = "." if _is_plain(sys.stdout) else "\u00b7"
+    return re.sub(r"^ +| +$| {2,}", lambda spaces: dot * len(spaces[0]), text)
 
 
 def cell_text(cell: object) -> str:

@@ -1,0 +1,166 @@
+"""`connector plan`: what an edited mapping would do before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Annotated
+
+import typer
+
+from connector.changes.plan import ColumnChange, Plan, nouns
+from connector.changes.proposal import plan_for
+from connector.cli.common import (
+    ConfigOption,
+    JsonOption,
+    built_sink,
+    expect_a_store,
+    load,
+    named_route,
+    now,
+    sink_of,
+    visited,
+)
+from connector.cli.exits import FOUND_PROBLEMS, OK
+from connector.cli.printing import (
+    Report,
+    arrow,
+    beside,
+    cell_text,
+    many,
+    marked,
+    shortened,
+    show,
+    table,
+    visible_spaces,
+    width,
+    wrapped,
+)
+from connector.core.errors import ConfigError
+from connector.core.row import Cell
+from connector.settings import Config, RouteConfig
+
+RouteOption = Annotated[str | None, typer.Argument(metavar="[ROUTE]", help="Its name, as in `connector status`.")]
+
+
+class Planned(Report):
+    """What ``plan`` prints: a plan for each route, and the routes whose mapping file has mistakes."""
+
+    summary: str
+    plans: list[Plan]
+    mistakes: list[str]
+    next: str
+
+    def lines(self) -> Iterator[str]:
+        written = " Nothing is written yet." if any(not plan.is_empty for plan in self.plans) else ""
+        yield from wrapped(self.summary + written)
+        for plan in self.plans:
+            if len(self.plans) > 1 and not plan.is_empty:
+                yield from marked("waiting", f"{plan.route}  {plan.sentence}")
+            yield from _lines(plan)
+        for mistake in self.mistakes:
+            yield from marked("problem", mistake)
+        if self.next:
+            yield f"Next: {self.next}"
+
+    def exit_code(self) -> int:
+        return FOUND_PROBLEMS if self.mistakes or any(not plan.is_empty for plan in self.plans) else OK
+
+
+def plan(
+    route: RouteOption = None,
+    live: Annotated[bool, typer.Option("--live", help="Compare with the destination as it is now.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """What the mapping files as they are now would change. Writes nothing."""
+    settings = load(config, uses=("sinks",) if live else ())
+    expect_a_store(settings, "there is nothing to compare with")
+    wanted = settings.routes if route is None else (named_route(settings, route),)
+    if route is not None and route in settings.mistaken:
+        raise ConfigError(settings.mistaken[route])
+    mistakes = [] if route is not None else [str(found[0]) for found in settings.mistaken.values()]
+    plans = [_plan(settings, each, live=live) for each in wanted if each.name not in settings.mistaken]
+    return show(_planned(plans, mistakes), as_json=as_json)
+
+
+def _plan(settings: Config, route: RouteConfig, *, live: bool) -> Plan:
+    with visited(settings) as store:
+        if not live:
+            return plan_for(settings, store, route, now=now())
+        with built_sink(settings, sink_of(settings, route)) as sink:
+            return plan_for(settings, store, route, now=now(), live=sink)
+
+
+def _planned(plans: list[Plan], mistakes: list[str]) -> Planned:
+    changes = [plan for plan in plans if not plan.is_empty]
+    if len(changes) == 1:
+        summary = changes[0].sentence if len(plans) == 1 else f"{changes[0].route}: {changes[0].sentence}"
+    else:
+        summary = "Nothing would change." if not changes else f"{len(changes)} of {len(plans)} routes would change."
+    following = f"connector apply {changes[0].route}" if changes else "connector check" if mistakes else ""
+    return Planned(summary, plans, mistakes, following)
+
+
+# ---------------------------------------------------------------- one plan, for people
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    if plan.is_empty and not plan.edits_kept:
+        return
+    leaving = f"{plan.rows_leaving:,} leaving"
+    if plan.rows_leaving and plan.leaving == "leave_alone":
+        leaving += " (they stay as they are)"
+    unchanged = plan.rows_unchanged + plan.rows_extended
+    yield _named(
+        nouns(2, plan.noun).partition(" ")[2].capitalize(), f"{plan.rows_new:,} new, {leaving}, {unchanged:,} unchanged"
+    )
+    if columns := _columns(plan):
+        yield from wrapped(f"Columns   {columns}", indent=12, first=2)
+    if plan.edits_kept:
+        verb = "is left as it is" if plan.edits_kept == 1 else "are left as they are"
+        yield _named("Edits", f"{many(plan.edits_kept, 'cell')} typed by people {verb}")
+    names = [cell_text(change.name) for change in plan.columns]
+    widest = max((len(name) for name in names), default=0)
+    for change in plan.columns:
+        yield from _column(change, min(widest, 24))
+    for letters in plan.letters:
+        text = f"{many(letters.affiliates, 'affiliate')} would become dead letters: {letters.reason}"
+        if letters.affiliates == 1:
+            text = text.replace("dead letters", "a dead letter")
+        yield from marked("waiting", text)
+
+
+def _named(name: str, text: str) -> str:
+    return f"  {name:<9} {text}"
+
+
+def _columns(plan: Plan) -> str:
+    parts = []
+    if plan.columns_new:
+        parts.append(f"new: {', '.join(plan.columns_new)}")
+    parts += [f"renamed: {old} {arrow()} {new}" for old, new in plan.columns_renamed]
+    if plan.columns_gone:
+        stay = "its values stay" if len(plan.columns_gone) == 1 else "their values stay"
+        parts.append(f"no longer kept: {', '.join(plan.columns_gone)} ({stay})")
+    return "; ".join(parts)
+
+
+def _column(change: ColumnChange, widest: int) -> Iterator[str]:
+    """The column, how many cells, the mapping's line; then the samples."""
+    where = PurePath(change.where).name if change.where else ""
+    yield beside(f"  {shortened(change.name, 24):<{widest}}  {change.cells:>4,} cell{'s' * (change.cells != 1)}", where)
+    cells = 40 if width() >= 120 else 24
+    rows = [
+        (shortened(sample.who, 24), f"{_shown(sample.old, cells)} {arrow()} {_shown(sample.new, cells)}")
+        for sample in change.samples
+    ]
+    yield from (f"    {line}" for line in table(("", ""), rows)[1:])
+
+
+def _shown(cell: Cell, most: int) -> str:
+    """A cell's value; spaces that matter are dots."""
+    text = cell_text(cell)
+    if not text.strip():
+        return "empty"
+    return shortened(visible_spaces(text), most)

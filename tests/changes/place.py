@@ -1,0 +1,91 @@
+"""An installation for the stories about mappings: real files, a real store, and steps instead of a running process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from connector import config
+from connector.app import drain
+from connector.assembly import build_sources, utc_now
+from connector.core.source import InboundRequest
+from connector.settings import Config
+from connector.store import Store
+from connector.store.model import StoredMapping
+
+CONFIG = """
+[sources.fp]
+type = "firstpromoter"
+token = "fp-t0ken-of-the-tests-7c1Zq"
+[sinks.local]
+type = "csv"
+path = "table.csv"
+mappings = ["people.toml"]
+"""
+PEOPLE = """
+[key]
+field = "ID"
+[fields]
+"ID" = "id"
+"Email" = "email"
+"Status" = { from = "status", map = { active = "Active", "*" = "Other" } }
+"""
+ROUTE = "local/people"
+
+
+class Place:
+    """One folder with config.toml and people.toml."""
+
+    def __init__(self, folder: Path, configuration: str = CONFIG, mapping: str = PEOPLE) -> None:
+        self.folder = folder
+        self.file = folder / "people.toml"
+        self.file.write_text(mapping, encoding="utf-8")
+        (folder / "config.toml").write_text(configuration, encoding="utf-8")
+        self.table = folder / "table.csv"
+        self.events = 0
+
+    @property
+    def settings(self) -> Config:
+        return config.load(self.folder / "config.toml", {}, keep_going=True)
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        with closing(Store(self.settings.store.url, worker=False, now=utc_now)) as store:
+            yield store
+
+    def stored(self, route: str = ROUTE) -> StoredMapping:
+        with self.store() as store:
+            return store.mapping_of(route)
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.file.read_text(encoding="utf-8")
+        assert old in text
+        self.file.write_text(text.replace(old, new), encoding="utf-8")
+
+    def receive(self, number: int, **promoter: Any) -> None:
+        """A webhook about affiliate *number* is in the inbox."""
+        self.events += 1
+        (source,) = build_sources(self.settings).values()
+        about = {"id": number, "email": f"p{number}@example.com", "status": "active", **promoter}
+        event = {"id": self.events, "type": "promoter_accepted", "created_at": f"2025-01-01T10:00:{self.events:02d}Z"}
+        body = json.dumps({"event": event, "data": {"promoter": about}}).encode()
+        query = b"token=fp-t0ken-of-the-tests-7c1Zq"
+        with self.store() as store:
+            store.append([source.accept(InboundRequest((), query, body, utc_now()))])
+
+    def drain(self) -> dict[str, int]:
+        """A start that delivers what is pending, and a stop."""
+        return drain(self.settings)
+
+    def rows(self) -> list[str]:
+        """The table's lines but the header, sorted."""
+        return sorted(self.table.read_text(encoding="utf-8-sig").splitlines()[1:])
+
+
+def as_json(value: object) -> Any:
+    return msgspec.to_builtins(value, enc_hook=str)
