@@ -171,6 +171,15 @@ def quoting(call: Call) -> Fault | None:
     """A far side that fails and repeats what it was sent, as proxies and gateways do."""
     if call.method != "POST" or call.number % 3:
         return None
+    return quoted(call)
+
+
+def quoting_often(call: Call) -> Fault | None:
+    """The same, for two of three calls: as HubSpot is read and written, nothing comes through until it ends."""
+    return quoted(call) if call.method == "POST" and call.number % 3 else None
+
+
+def quoted(call: Call) -> Fault:
     text = call.body.decode("utf-8", "replace") + str(call.headers)
     return Fault("status", Reply([400, 500, 502, 403][call.number % 4], {"message": text, "category": text}))
 
@@ -182,7 +191,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     book.add("Sheet1")
     with Chat() as chat, HubSpotServer() as hubspot, SheetsServer(book) as sheets:
         hubspot.token = hubspot_token
-        hubspot.fault_for = quoting
+        hubspot.fault_for = quoting_often
         sheets.fault_for = quoting
         key = sheets.credentials()
         (folder / "key.json").write_text(json.dumps(key))
