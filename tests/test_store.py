@@ -394,6 +394,23 @@ def test_a_resync_that_keeps_edits_keeps_what_was_written(place: Place) -> None:
     assert store.written("a/b", ["plain:1"]) == []
 
 
+def test_what_undo_writes_is_kept_and_leaves_what_is_pending(place: Place) -> None:
+    store = place.open()
+    store.enroll(["a/b"])
+    save(store, Saved("plain:1", 0, 1, b"{}"))
+    (one,) = store.take("a/b", 9, lease=LEASE)
+    store.finish("a/b", [Result("plain:1", 1, one.token, {"row": '{"Name":"new"}', "added": "{}"})])
+    store.enqueue("a/b")
+    store.note_tries("a/b", {"row": '{"Name":"old"}'})
+    line = LogLine("row", "written", cells='{"Name":"old"}', former='{"Name":"new"}', delivery="undone")
+    store.keep_written("a/b", [Result("plain:1", 1, "", {"row": '{"Name":"old"}'}, removed=["added"], log=[line])])
+    assert [(row.key, row.cells, row.tried) for row in store.written("a/b", ["plain:1"])] == [
+        ("row", '{"Name":"old"}', "")
+    ]
+    assert [line.former for line in store.delivery("a/b", "undone")] == ['{"Name":"new"}']
+    assert store.status().routes[0].pending == 1
+
+
 def test_deliveries_are_read_back_in_pages_the_newest_first(place: Place) -> None:
     store = place.open()
     store.enroll(["a/b", "c/d"])

@@ -195,6 +195,16 @@ class PendingRecords(Part):
             if delivered:
                 sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (self._at(), route))
 
+    def keep_written(self, route: str, results: Sequence[Result]) -> None:
+        """What a write that is no delivery (``undo``) has written, removed and logged; one transaction. What is pending
+        stays pending. Before the call, ``note_tries``: then what it writes is nobody's edit, whatever happens."""
+        with self._engine.writing() as sql:
+            change(
+                sql, "DELETE FROM written WHERE route = ? AND key",
+                sorted(key for result in results for key in result.removed), route,
+            )  # fmt: skip
+            self._note_written(sql, route, results)
+
     def _held(self, sql: Session, route: str, record_ids: Sequence[str]) -> dict[str, _Held]:
         """The rows of those records, which nobody else changes until the transaction ends."""
         rows = select(
