@@ -21,13 +21,15 @@ RUN python -m venv --without-pip /opt/connector \
     && /opt/build/bin/uv pip sync --quiet --no-cache --python /opt/connector/bin/python --require-hashes --no-build \
        --compile-bytecode requirements.lock
 # Half of what was installed is never imported: HubSpot's other APIs, where phone numbers are and whose network they are
-# in, country names in other languages, a second compression backend for PyPy.
+# in, country names in other languages, a second compression backend for PyPy. Of each locale, how dates and numbers are
+# written is kept, and not what languages, places, units and time zones are called in it.
 RUN site=$(echo /opt/connector/lib/python3*/site-packages) \
     && rm -r "$site"/hubspot/cms "$site"/hubspot/marketing "$site"/phonenumbers/geodata "$site"/phonenumbers/carrierdata \
        "$site"/pycountry/locales "$site"/zstandard/_cffi.*.so \
     && for api in "$site"/hubspot/crm/*/; do \
          case "$api" in */associations/|*/objects/|*/properties/) ;; *) rm -r "$api" ;; esac; \
-       done
+       done \
+    && /opt/connector/bin/python -B -c "import pathlib, pickle, babel; [file.write_bytes(pickle.dumps({name: value for name, value in pickle.loads(file.read_bytes()).items() if name not in names}, 2)) for names in [{'unit_patterns', 'unit_display_names', 'compound_unit_patterns', 'time_zones', 'meta_zones', 'languages', 'territories', 'scripts', 'variants', 'date_fields'}] for file in pathlib.Path(babel.__file__).with_name('locale-data').glob('*.dat')]"
 COPY pyproject.toml README.md config.example.toml ./
 COPY mappings mappings
 COPY schemas schemas

@@ -1,4 +1,4 @@
-"""How a table of affiliates looks in every sink that has a look: order, widths, notes, colours. Knows no sink.
+"""How a table of affiliates looks in every sink that has a look: order, widths, notes, formats, colours. Knows no sink.
 
 The tint says whose a column is: tinted header and bands are the connector's, plain columns are people's. Colour is for
 trouble, on top of a word, never instead of it.
@@ -6,12 +6,15 @@ trouble, on top of a word, never instead of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from msgspec import Struct
 
 from connector.core.meanings import meaning
+from connector.core.money import signed_pattern
 from connector.core.row import Column
 
 INK, MUTED, ACCENT, HEADER, BAND, LINE, EDGE, RED = (
@@ -21,6 +24,9 @@ INK, MUTED, ACCENT, HEADER, BAND, LINE, EDGE, RED = (
 
 RIGHT_ALIGNED = frozenset({"integer", "number", "money"})
 """Types of columns whose cells are right-aligned."""
+
+PLAIN_DATE = "d mmm yyyy"
+"""A date that nobody misreads, where no locale says how to write it."""
 
 MOST_PIXELS = 320
 _PIXELS_BY_PATH = {"name": 208, "company": 184}
@@ -41,6 +47,13 @@ _RULES = {
 }
 _RULE_OF_THE_KEY = "Don't change it: it finds the row. Sort as you like."
 
+UPDATED = "\nLast updated: "
+"""How the note of the first header goes on, once the table is made."""
+_UPDATED_FORMAT = "%d %b %Y, %H:%M"
+_UPDATED_EVERY = timedelta(minutes=15)
+
+_SCHEME = re.compile(r"(?:https?://(?:www\.(?=[^./]+\.))?|mailto:)(?=[^\s/])", re.IGNORECASE)
+
 
 class Mark(Struct, frozen=True):
     """How a word of trouble is shown: colours as RRGGBB; bold, or else italic."""
@@ -51,6 +64,7 @@ class Mark(Struct, frozen=True):
 
 
 _WAITS, _STOPPED, _OFF = Mark("8A5600", "FDF0D2", True), Mark(RED, "FBE3E0", True), Mark(MUTED, "F0F0F3", False)
+_SETTLED = frozenset({"active", "inactive", "rejected", "blocked"})
 _MARKS_BY_STATUS = {"pending": _WAITS, "blocked": _STOPPED, "inactive": _OFF, "rejected": _OFF}
 
 
@@ -124,3 +138,55 @@ def marks(column: Column) -> list[tuple[str, Mark]]:
     calm = {shown for word, shown in column.words if word not in _MARKS_BY_STATUS}
     found = {shown: _MARKS_BY_STATUS[word] for word, shown in reversed(column.words) if word in _MARKS_BY_STATUS}
     return [(shown, mark) for shown, mark in found.items() if shown and shown not in calm]
+
+
+def settled_words(column: Column) -> list[str]:
+    """The words of a status that needs nobody: what the view "Needs us" hides. A word that nobody knows is shown."""
+    if column.paths != ("status",):
+        return []
+    needing = {shown for word, shown in column.words if word not in _SETTLED}
+    return [shown for word, shown in column.words if word in _SETTLED and shown and shown not in needing]
+
+
+# ---------------------------------------------------------------- values
+
+
+def pattern(column: Column, date: str = PLAIN_DATE) -> str:
+    """The number format of counts, dates and times, in the words of spreadsheets; "" for all others.
+
+    Args:
+        date: how a date is written.
+    """
+    return {"integer": "#,##0", "date": date, "datetime": f"{date}, hh:mm"}.get(column.type, "")
+
+
+def amount_pattern(currency: str, *, sign_behind: bool = False) -> str:
+    """The number format of an amount in *currency* (an ISO code); "" and what is no code: without a sign."""
+    if not re.fullmatch("[A-Za-z]{3}", currency):
+        return "#,##0.00#"
+    return signed_pattern(currency, behind=sign_behind)
+
+
+def is_link(text: str) -> bool:
+    """Whether *text* is an address that is shown as a link: http, https or mailto."""
+    return _SCHEME.match(text) is not None
+
+
+def shown_address(address: str) -> str:
+    """An address without its scheme and ``www.``: complete enough that a copied cell works."""
+    return _SCHEME.sub("", address)
+
+
+def renewed(text: str, now: datetime) -> str | None:
+    """The note *text* with *now* as its "Last updated"; None while that is younger than 15 minutes, and for a note
+    that does not end with it, since people have edited it.
+
+    Args:
+        now: the clock that readers of the table look at.
+    """
+    kept, updated, then = text.rpartition(UPDATED)
+    try:
+        is_due = not then or now - datetime.strptime(then, _UPDATED_FORMAT).replace(tzinfo=now.tzinfo) >= _UPDATED_EVERY
+    except ValueError:
+        return None
+    return kept + UPDATED + now.strftime(_UPDATED_FORMAT) if updated and is_due else None

@@ -37,10 +37,12 @@ _SIGNS = {
 }  # fmt: skip
 
 
-def signed_pattern(code: str) -> str:
-    """``number_pattern`` with the currency's sign before the amount, else its code: ``"$"#,##0.00``."""
-    sign = _SIGNS.get(code.upper(), f"{code.upper()}\u00a0")
-    return f'"{sign}"{number_pattern(code)}'
+def signed_pattern(code: str, *, behind: bool = False) -> str:
+    """``number_pattern`` with the currency's sign, else its code: ``"$"#,##0.00``; *behind*: ``#,##0.00" €"``."""
+    sign = _SIGNS.get(code.upper())
+    if behind:
+        return f'{number_pattern(code)}" {sign or code.upper()}"'
+    return f'"{sign or code.upper() + chr(0xA0)}"{number_pattern(code)}'
 
 
 def with_decimals(amount: Decimal, code: str) -> Decimal:

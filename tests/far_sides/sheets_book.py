@@ -43,17 +43,27 @@ class Tag:
 
 @dataclass(eq=False)
 class Area:
-    """A rectangle that follows its lines; None is unbounded."""
+    """A rectangle that follows its lines; None is unbounded.
+
+    Args:
+        first: where rows are None, the row at which the range begins; it has no last one.
+        warning: a protection that only warns people.
+        free: parts of a protection that are not protected.
+    """
 
     rows: list[Line] | None
     columns: list[Line] | None
     editable: bool = True
     name: str = ""
+    first: Line | None = None
+    warning: bool = False
+    id: int = 0
+    free: list[Json] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class Thing:
-    """A table, a filter view, a conditional format or banding on bounded rows, which follows its lines.
+    """A table, a filter view, a conditional format or banding, which follows its lines.
 
     Args:
         kind: its field of Sheet (``tables``); ``basicFilter`` for the filter.
@@ -75,6 +85,8 @@ class Tab:
     merges: list[Area] = field(default_factory=list)
     protected: list[Area] = field(default_factory=list)
     frozen_rows: int = 0
+    frozen_columns: int = 0
+    color: Json | None = None
     filter: Json | None = None
     """The range of a filter without a last row; a bounded one is among ``things``."""
     things: list[Thing] = field(default_factory=list)
@@ -89,7 +101,8 @@ class Tab:
     def bounds(self, area: Area) -> tuple[int, int, int, int] | None:
         """(first row, end row, first column, end column), or None when nothing of it is left."""
         if area.rows is None:
-            top, bottom = 0, len(self.rows)
+            top = 0 if area.first is None or area.first not in self.rows else self.rows.index(area.first)
+            bottom = len(self.rows)
         else:
             places = [place for place, row in enumerate(self.rows) if row in area.rows]
             if not places:
@@ -198,6 +211,7 @@ class Book:
         self.tag_characters = tag_characters
         self.protection_forbids_inserts = protection_forbids_inserts
         self.trims_lines = trims_lines
+        self.locale, self.time_zone = "en_GB", "Europe/London"
         self.touched: list[tuple[Line, Line]] = []
         """(row, column) of every cell that a batch through the API wrote, for tests that look for strangers' cells."""
         self._undo: list[Callable[[], None]] = []
@@ -350,12 +364,16 @@ class Book:
         if any(tab.id == id for tab in self.tabs):
             raise BadRequest(f"sheetId {id} already exists")
         grid = properties.get("gridProperties", {})
+        _only(properties, "title", "sheetId", "gridProperties", "tabColorStyle", "index")
+        _only(grid, "rowCount", "columnCount", "frozenRowCount", "frozenColumnCount")
         tab = Tab(
             id,
             title,
             [Line() for _ in range(grid.get("rowCount", 1000))],
             [Line() for _ in range(grid.get("columnCount", 26))],
             frozen_rows=grid.get("frozenRowCount", 0),
+            frozen_columns=grid.get("frozenColumnCount", 0),
+            color=properties.get("tabColorStyle"),
         )
         self._set(self, "tabs", [*self.tabs, tab])
         return {"addSheet": {"properties": self.properties_of(tab)}}
@@ -374,6 +392,8 @@ class Book:
                 self._set(tab, "title", properties["title"])
             elif name == "gridProperties.frozenRowCount":
                 self._set(tab, "frozen_rows", properties["gridProperties"]["frozenRowCount"])
+            elif name == "gridProperties.frozenColumnCount":
+                self._set(tab, "frozen_columns", properties["gridProperties"]["frozenColumnCount"])
             elif name == "gridProperties.rowCount":
                 raise NotImplementedError("resizing a grid destroys people's rows")
             else:
@@ -391,6 +411,82 @@ class Book:
             more = {name: item for name, item in body["filter"].items() if name != "range"}
             others.append(Thing("basicFilter", Area(rows, columns), more))
         self._set(tab, "things", others)
+
+    # ------------------------------------------------------------ requests: colours, rules, views
+
+    def _area_of(self, area: Json) -> tuple[Tab, Area]:
+        """The tab and the lines of a GridRange."""
+        tab = self._tab(area.get("sheetId", 0))
+        top, bottom = area.get("startRowIndex", 0), area.get("endRowIndex")
+        left, right = area.get("startColumnIndex", 0), area.get("endColumnIndex", len(tab.columns))
+        if top >= len(tab.rows) or (bottom or 0) > len(tab.rows) or not left < right <= len(tab.columns):
+            raise BadRequest(f"range {area} is beyond the grid")
+        columns = tab.columns[left:right]
+        if bottom is None:
+            return tab, Area(None, columns, first=tab.rows[top] if top else None)
+        return tab, Area(tab.rows[top:bottom], columns)
+
+    def _put_thing(self, kind: str, item: Json, area: Json) -> None:
+        tab, covered = self._area_of(area)
+        more = {name: content for name, content in item.items() if name not in ("range", "ranges")}
+        self._set(tab, "things", [*tab.things, Thing(kind, covered, more)])
+
+    def _new_id(self, given: int | None, kind: str, name: str) -> int:
+        if given is not None and any(thing.more.get(name) == given for tab in self.tabs for thing in tab.things):
+            raise BadRequest(f"{kind} with id {given} already exists")
+        self._next_id += 1
+        return self._next_id if given is None else given
+
+    def _do_addBanding(self, body: Json) -> None:
+        item = body["bandedRange"]
+        _only(item, "bandedRangeId", "range", "rowProperties")
+        _only(item["rowProperties"], "headerColorStyle", "firstBandColorStyle", "secondBandColorStyle")
+        tab, area = self._area_of(item["range"])
+        others = (thing.area for thing in tab.things if thing.kind == "bandedRanges")
+        if any(set(other.columns or ()) & set(area.columns or ()) for other in others):
+            raise BadRequest("You cannot add alternating background colors to a range that already has them.")
+        id = self._new_id(item.get("bandedRangeId"), "banded range", "bandedRangeId")
+        self._put_thing("bandedRanges", item | {"bandedRangeId": id}, item["range"])
+
+    def _do_addFilterView(self, body: Json) -> None:
+        item = body["filter"]
+        _only(item, "filterViewId", "title", "range", "sortSpecs", "filterSpecs")
+        for spec in item.get("filterSpecs", ()):
+            _only(spec, "columnIndex", "filterCriteria")
+            _only(spec["filterCriteria"], "hiddenValues")
+        id = self._new_id(item.get("filterViewId"), "filter view", "filterViewId")
+        self._put_thing("filterViews", item | {"filterViewId": id}, item["range"])
+
+    def _do_addConditionalFormatRule(self, body: Json) -> None:
+        _only(body, "rule", "index")
+        _only(body["rule"], "ranges", "booleanRule")
+        rule = body["rule"]["booleanRule"]
+        _only(rule, "condition", "format")
+        kind, values = rule["condition"]["type"], rule["condition"].get("values", [])
+        if kind not in ("TEXT_EQ", "NUMBER_LESS", "CUSTOM_FORMULA") or len(values) != 1:
+            raise BadRequest(f"a condition of type {kind} with {len(values)} values")
+        (text,) = (value["userEnteredValue"] for value in values)
+        if (kind == "CUSTOM_FORMULA") != text.startswith("="):
+            raise BadRequest(f"{text} is no condition of type {kind}")
+        _only(rule["format"], "textFormat", "backgroundColorStyle")
+        _only(rule["format"].get("textFormat", {}), "bold", "italic", "strikethrough", "foregroundColorStyle")
+        (area,) = body["rule"]["ranges"]
+        tab = self._tab(area.get("sheetId", 0))
+        if body.get("index", 0) > sum(thing.kind == "conditionalFormats" for thing in tab.things):
+            raise BadRequest("index is beyond the rules of the sheet")
+        self._put_thing("conditionalFormats", body["rule"], area)
+
+    def _do_addProtectedRange(self, body: Json) -> None:
+        item = body["protectedRange"]
+        _only(item, "protectedRangeId", "range", "description", "warningOnly", "unprotectedRanges")
+        tab, area = self._area_of(item["range"])
+        if "startColumnIndex" not in item["range"] and "endColumnIndex" not in item["range"]:
+            area.columns = None
+        elif item.get("unprotectedRanges"):
+            raise BadRequest("unprotectedRanges are for protected sheets only")
+        area.name, area.warning, area.free = item.get("description", ""), True, item.get("unprotectedRanges", [])
+        assert item.get("warningOnly"), "the connector must not lock people out"
+        self._set(tab, "protected", [*tab.protected, area])
 
     # ------------------------------------------------------------ requests: lines
 
@@ -633,10 +729,12 @@ class Book:
 
     def _grow(self, kind: str, name: str, item: Json, fields: str) -> None:
         assert fields == "range", fields
-        area = item["range"]
-        tab = self._tab(area.get("sheetId", 0))
-        thing = next(thing for thing in tab.things if thing.kind == kind and thing.more[name] == item[name])
-        self._set(thing.area, "rows", tab.rows[area["startRowIndex"] : area["endRowIndex"]])
+        tab, area = self._area_of(item["range"])
+        found = [thing for thing in tab.things if thing.kind == kind and thing.more[name] == item[name]]
+        if not found:
+            raise BadRequest(f"No {kind} with id {item[name]}")
+        for part in ("rows", "columns", "first"):
+            self._set(found[0].area, part, getattr(area, part))
 
     def _do_updateTable(self, body: Json) -> None:
         self._grow("tables", "tableId", body["table"], body["fields"])
@@ -758,12 +856,15 @@ class Book:
         grid: Json = {"rowCount": len(tab.rows), "columnCount": len(tab.columns)}
         if tab.frozen_rows:
             grid["frozenRowCount"] = tab.frozen_rows
+        if tab.frozen_columns:
+            grid["frozenColumnCount"] = tab.frozen_columns
         return {
             "sheetId": tab.id,
             "title": tab.title,
             "index": self.tabs.index(tab),
             "sheetType": "GRID",
             "gridProperties": grid,
+            **({"tabColorStyle": tab.color} if tab.color else {}),
         }
 
     def show(self, mask: Any, blocks: Mapping[int, Sequence[tuple[int, int, int, int]]] | None) -> Json:
@@ -778,7 +879,7 @@ class Book:
             answer["spreadsheetId"] = self.id
         if wants(mask, "properties"):
             answer["properties"] = pruned(
-                {"title": "A file", "locale": "en_GB", "timeZone": "Europe/London"}, inner(mask, "properties")
+                {"title": "A file", "locale": self.locale, "timeZone": self.time_zone}, inner(mask, "properties")
             )
         if not wants(mask, "sheets"):
             return answer
@@ -823,6 +924,7 @@ class Book:
                     {
                         "sheetId": tab.id,
                         **({"startRowIndex": top, "endRowIndex": bottom} if area.rows is not None else {}),
+                        **({"startRowIndex": top} if area.rows is None and top else {}),
                         **({"startColumnIndex": left, "endColumnIndex": right} if area.columns is not None else {}),
                     }
                 )
@@ -847,6 +949,8 @@ class Book:
                 item = {"protectedRangeId": number + 1, "range": place, "description": area.name}
                 if area.editable:
                     item["requestingUserCanEdit"] = True
+                if area.warning:
+                    item["warningOnly"] = True
                 found.append(item)
         return found
 
@@ -927,6 +1031,9 @@ class Book:
         effect = value if result is None else effective(result)
         if effect and wants(mask, "effectiveValue"):
             shown["effectiveValue"] = pruned(_number(effect), inner(mask, "effectiveValue"))
+        link = cell.get("userEnteredFormat", {}).get("textFormat", {}).get("link", {}).get("uri")
+        if link and wants(mask, "hyperlink"):
+            shown["hyperlink"] = link
         for name in ("userEnteredFormat", "note", "dataValidation"):
             if name in cell and wants(mask, name):
                 shown[name] = pruned(cell[name], inner(mask, name))
@@ -992,6 +1099,12 @@ PROTECTED = (
     "You are trying to edit a protected cell or object. Please contact the spreadsheet owner to remove protection "
     "if you need to edit."
 )
+
+
+def _only(item: Json, *names: str) -> None:
+    """Nothing is sent that this server would ignore."""
+    if unknown := item.keys() - set(names):
+        raise NotImplementedError(f"the test server knows no {sorted(unknown)}")
 
 
 def _index(letters: str) -> int:

@@ -41,7 +41,7 @@ class SheetsFile:
         self.server = SheetsServer(book, clock=self.host.monotonic, quota=quota)
         self.book = self.server.book
         if not self.book.tabs:
-            self.book.add("Sheet1")
+            self.book.add("Sheet1", [["a note of people"]])
 
     def __enter__(self) -> SheetsFile:
         self.server.__enter__()

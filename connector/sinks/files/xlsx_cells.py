@@ -14,6 +14,7 @@ from typing import Any
 from openpyxl.cell.cell import MergedCell
 
 from connector.core.keys import canonical_key, is_of_row
+from connector.core.look import is_link, shown_address
 from connector.core.money import number_pattern
 from connector.core.row import Cell, Column
 from connector.sinks.files.plan import CellRefused
@@ -23,7 +24,6 @@ _EXACT_DIGITS = 15  # Excel keeps numbers as doubles; more digits than these wou
 _FIRST_DATE = date(1900, 3, 1)  # before it, Excel counts a 29 February 1900 that never was
 
 _LONGEST_ADDRESS = 2_079  # of a link, in Excel
-_SCHEME = re.compile(r"(?:https?://(?:www\.(?=[^./]+\.))?|mailto:)(?=[^\s/])", re.IGNORECASE)
 
 _DATE_FORMAT = "yyyy-mm-dd"
 _DATETIME_FORMAT = "yyyy-mm-dd hh:mm:ss"
@@ -59,11 +59,6 @@ class Link:
     address: str
 
 
-def _shown_address(address: str) -> str:
-    """An address without its scheme and ``www.``: complete enough that a copied cell works."""
-    return _SCHEME.sub("", address)
-
-
 def raw_of(cell: Any) -> Any:
     """An openpyxl cell's value: None, str, bool, int, float, date, datetime, time, timedelta, Formula or Link."""
     value = cell.value
@@ -72,7 +67,7 @@ def raw_of(cell: Any) -> Any:
     if cell.data_type == "f":
         return Formula(value if isinstance(value, str) else str(getattr(value, "text", "=")))
     link = cell.hyperlink
-    if link is not None and isinstance(value, str) and _from_xml_text(value) == _shown_address(link.target or ""):
+    if link is not None and isinstance(value, str) and _from_xml_text(value) == shown_address(link.target or ""):
         return Link(link.target)
     return str(value) if isinstance(value, list) else value  # a list is rich text
 
@@ -92,7 +87,7 @@ def encode(column: Column, cell: Cell) -> Any:
         cell = ", ".join(cell)
     if isinstance(cell, str):
         text = _text(column, cell)
-        if column.type == "url" and _SCHEME.match(cell) and len(cell) <= _LONGEST_ADDRESS:
+        if column.type == "url" and is_link(cell) and len(cell) <= _LONGEST_ADDRESS:
             return Link(cell)
         return text
     if isinstance(cell, Decimal) and len(cell.normalize().as_tuple().digits) > _EXACT_DIGITS:
@@ -183,7 +178,7 @@ def put(cell: Any, column: Column, raw: Any, *, is_key: bool = False) -> None:
     if column.type == "url":
         cell.hyperlink = None
     if isinstance(raw, Link):
-        raw, cell.hyperlink = _to_xml_text(_shown_address(raw.address)), raw.address
+        raw, cell.hyperlink = _to_xml_text(shown_address(raw.address)), raw.address
     if isinstance(raw, Formula):
         cell.value = raw.text
     elif raw is None or raw == "":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from openpyxl.cell.cell import Cell
@@ -28,15 +28,18 @@ from connector.core.look import (
     MUTED,
     RED,
     RIGHT_ALIGNED,
+    UPDATED,
+    amount_pattern,
     arranged,
     block_starts,
     is_name,
     marks,
     note,
+    pattern,
     pixels,
     pixels_for,
+    renewed,
 )
-from connector.core.money import signed_pattern
 from connector.core.row import Column
 from connector.core.sink import Target
 from connector.sinks.files.xlsx_writing import share_style
@@ -51,9 +54,6 @@ _HEADER_POINTS = 30
 _ROW_POINTS = 19.5
 _COLUMNS_PER_PRINTED_PAGE = 14
 _ROWS_MEASURED = 200
-_UPDATED = "\nLast updated: "
-_UPDATED_FORMAT = "%d %b %Y, %H:%M UTC"
-_UPDATED_EVERY = timedelta(minutes=15)
 
 
 def is_dressed(sheet: Any) -> bool:
@@ -83,7 +83,7 @@ class Look:
         for place, column in enumerate(columns, start=1):
             self.dress_header(sheet.cell(1, place), column)
         first = sheet.cell(1, 1)
-        first.comment = _note(first.comment.text + _UPDATED)
+        first.comment = _note(first.comment.text + UPDATED)
         self._add_rules(columns)
         self._set_up_printing(len(columns))
 
@@ -145,8 +145,7 @@ class Look:
         elif is_key or column.type == "phone":
             cell.number_format = "@"
         else:
-            formats = {"integer": "#,##0_)", "date": "d mmm yyyy", "datetime": "d mmm yyyy, hh:mm"}
-            cell.number_format = formats.get(column.type, "General")
+            cell.number_format = (pattern(column) or "General") + ("_)" if column.type == "integer" else "")
         return cell
 
     def _add_rules(self, columns: Sequence[Column]) -> None:
@@ -185,8 +184,8 @@ _AMOUNT_FORMAT = re.compile(r'("[^"]+")?#,##0(\.0+#?)?_\);-.*_\)')
 
 
 def _amount_format(currency: str) -> str:
-    pattern = signed_pattern(currency) if re.fullmatch("[A-Za-z]{3}", currency) else "#,##0.00#"
-    return f"{pattern}_);-{pattern}_)"
+    amount = amount_pattern(currency)
+    return f"{amount}_);-{amount}_)"
 
 
 def restore_note_sizes(header: Sequence[Any]) -> None:
@@ -198,19 +197,12 @@ def restore_note_sizes(header: Sequence[Any]) -> None:
 
 def note_update(header: Sequence[Any], now: datetime) -> None:
     """Renew "Last updated" in our note, at most every 15 minutes. A note that people edited is left alone."""
-    now = now.astimezone(UTC)
     for cell in header:
-        if cell.comment is None or cell.comment.author != _AUTHOR:
-            continue
-        text, updated, then = cell.comment.text.rpartition(_UPDATED)
-        if not updated:
-            continue
-        try:
-            is_due = not then or now - datetime.strptime(then, _UPDATED_FORMAT).replace(tzinfo=UTC) >= _UPDATED_EVERY
-        except ValueError:
-            continue
-        if is_due:
-            cell.comment = _note(text + _UPDATED + now.strftime(_UPDATED_FORMAT))
+        if cell.comment is not None and cell.comment.author == _AUTHOR:
+            # The zone is a part of the date here: a workbook has none.
+            text = renewed(cell.comment.text.removesuffix(" UTC"), now.astimezone(UTC))
+            if text is not None:
+                cell.comment = _note(f"{text} UTC")
 
 
 def width_of(column: Column) -> float:

@@ -36,6 +36,8 @@ class CellData(Resource, frozen=True):
     effective_value: ExtendedValue | None = None
     user_entered_format: CellFormat = CellFormat()
     data_validation: Json | None = None
+    hyperlink: str = ""
+    note: str = ""
 
 
 class RowData(Resource, frozen=True):
@@ -98,11 +100,18 @@ class Sheet(Resource, frozen=True):
     banded_ranges: tuple[Json, ...] = ()
     filter_views: tuple[Json, ...] = ()
     conditional_formats: tuple[Json, ...] = ()
+    charts: tuple[Json, ...] = ()
+
+
+class SpreadsheetProperties(Resource, frozen=True):
+    locale: str = ""
+    time_zone: str = ""
 
 
 class Spreadsheet(Resource, frozen=True):
     """What a read answers."""
 
+    properties: SpreadsheetProperties = SpreadsheetProperties()
     sheets: tuple[Sheet, ...] = ()
 
 

@@ -31,7 +31,7 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """A range with a last row that something of people's covers.
+    """A range that a filter, a table, colours or a rule covers.
 
     Args:
         name: for people.
@@ -50,8 +50,8 @@ class Around:
 
 
 def arounds_of(sheet: Sheet) -> tuple[Around, ...]:
-    """Everything with a bounded range on *sheet*."""
-    return tuple(around for around in _arounds(sheet) if "endRowIndex" in around.range)
+    """Everything of that kind on *sheet*."""
+    return tuple(_arounds(sheet))
 
 
 def _arounds(sheet: Sheet) -> Iterator[Around]:
@@ -106,7 +106,7 @@ def growth(
     copies: list[Json] = []
     stays: list[str] = []
     for around in arounds:
-        if around.range["endRowIndex"] != last + 1 or around.range["startRowIndex"] > header + 1:
+        if around.range.get("endRowIndex") != last + 1 or around.range["startRowIndex"] > header + 1:
             continue
         if last == header and not around.has_header:
             continue  # about the header row itself

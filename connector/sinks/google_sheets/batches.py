@@ -8,13 +8,26 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
+from connector.core.look import ACCENT, arranged
 from connector.core.row import Column, Row
-from connector.sinks.google_sheets.answers import Json
+from connector.core.sink import Target
+from connector.sinks.google_sheets.answers import Json, SpreadsheetProperties
 from connector.sinks.google_sheets.around import Growth, growth
-from connector.sinks.google_sheets.formats import area_of, format_columns, format_tab, number_format, update_cells
+from connector.sinks.google_sheets.dressing import Dressing, first_note, frozen, grown_to_the_right, note_update
+from connector.sinks.google_sheets.formats import (
+    LINK_BYTES,
+    Amounts,
+    amounts_of,
+    area_of,
+    link_places,
+    link_requests,
+    number_format,
+    update_cells,
+)
 from connector.sinks.google_sheets.guards import (
     DELETE_BYTES,
     GUARD_BYTES,
@@ -29,15 +42,18 @@ from connector.sinks.google_sheets.guards import (
     sweep,
     tag_column,
 )
-from connector.sinks.google_sheets.layout import Layout, column_tag_id, fence_tag_id
+from connector.sinks.google_sheets.layout import Layout, column_tag_id, fence_tag_id, look_tag_id
 from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.places import letters, runs
 from connector.sinks.google_sheets.plan import Append, Plan, Update
+from connector.sinks.google_sheets.region import colour
 from connector.sinks.google_sheets.snapshot import (
     COLUMN_KEY,
     END_KEY,
     FENCE_KEY,
     HEADER_KEY,
+    LINK_FIELDS,
+    LOOK_KEY,
     ROW_KEY,
     Rect,
     Snapshot,
@@ -55,6 +71,8 @@ _FRAME_BYTES = 2_000
 _MOST_SPANS = 50
 """Ranges that one answer is asked to show, at most."""
 _NEW_TAB_ROWS = 200
+_LOOK = "1"
+"""The version of the look."""
 
 
 @dataclass(slots=True)
@@ -155,50 +173,87 @@ def _place_of_new_columns(snapshot: Snapshot, layout: Layout) -> int:
     return at
 
 
-def add_columns(snapshot: Snapshot, layout: Layout, columns: Sequence[Column], *, nonce: str, bare: bool) -> Step:
+def add_columns(
+    snapshot: Snapshot, layout: Layout, target: Target, *, nonce: str, rows: Collection[Row] = (), look: bool = True
+) -> Step:
     """Insert the missing columns after the last managed one (nothing is overwritten), with header, format and tag.
 
+    An empty tab gets the look of one that we make.
+
     Args:
-        bare: the tab was empty: format it like a new one (bold header, frozen, filter).
+        rows: the first rows for an empty tab.
+        look: False: Google has refused the look.
     """
-    sheet = snapshot.sheet_id
-    new = [column for column in columns if column.name in layout.missing]
+    sheet, bare = snapshot.sheet_id, not snapshot.cells
+    new = [column for column in target.columns if column.name in layout.missing]
+    new = arranged(new, target.key) if bare else new
     at = _place_of_new_columns(snapshot, layout)
     requests = fence(snapshot, nonce) + column_guards(snapshot, layout, header=True)
     if at >= snapshot.column_count:
         requests.append({"appendDimension": {"sheetId": sheet, "dimension": "COLUMNS", "length": 1}})
     span = {"sheetId": sheet, "dimension": "COLUMNS", "startIndex": at, "endIndex": at + len(new)}
     requests.append({"insertDimension": {"range": span, "inheritFromBefore": at > 0}})
-    requests += format_columns(sheet, layout.header, at, new)
+    dressing = Dressing(sheet, target, snapshot.region, header=layout.header, at=at, rows=rows)
+    if bare:
+        requests += [_frozen(sheet, new, layout.header), *dressing.tab(new, look=look)]
+    else:
+        requests += dressing.columns(new, look=snapshot.dressed)
+    if snapshot.dressed:
+        requests += grown_to_the_right(snapshot, at, len(new))
     requests += [
         create(column_tag_id(sheet, column.name), COLUMN_KEY, line_of(sheet, "COLUMNS", at + place), column.name)
         for place, column in enumerate(new)
     ]
-    if bare:
-        requests += format_tab(sheet, layout.header, at, at + len(new))
+    if bare and look:
+        requests.append(create(look_tag_id(sheet), LOOK_KEY, {"sheetId": sheet}, _LOOK))
     return Step(nonce, requests)
 
 
+def _frozen(sheet: int, columns: Sequence[Column], header: int) -> Json:
+    grid = frozen(columns, header)
+    fields = ",".join(f"gridProperties.{name}" for name in grid)
+    return {"updateSheetProperties": {"properties": {"sheetId": sheet, "gridProperties": grid}, "fields": fields}}
+
+
 def new_tab(
-    sheet_id: int, title: str, columns: Sequence[Column], *, nonce: str, new_id: NewId
+    sheet_id: int,
+    target: Target,
+    file: SpreadsheetProperties,
+    *,
+    nonce: str,
+    new_id: NewId,
+    rows: Collection[Row],
+    look: bool = True,
 ) -> tuple[list[Json], Snapshot]:
-    """One batch that makes the tab with header, formats, widths, filter and tags; and how the tab is then."""
+    """One batch that makes the tab with its look and its tags; and how the tab is then.
+
+    Args:
+        rows: the first rows that will be written.
+        look: False: Google has refused the look.
+    """
+    columns, title = arranged(target.columns, target.key), target.options.tab
     tab_tag, header, end = Tag(fence_tag_id(sheet_id), nonce), Tag(new_id(), ""), Tag(new_id(), "")
     tags = {place: Tag(column_tag_id(sheet_id, column.name), column.name) for place, column in enumerate(columns)}
     width = len(columns)
-    grid = {"rowCount": _NEW_TAB_ROWS, "columnCount": width, "frozenRowCount": 1}
+    made = Snapshot(sheet_id, title, _NEW_TAB_ROWS, width, fences=(tab_tag,), headers={0: header}, columns=tags)
+    made.cells = {0: {place: column.name for place, column in enumerate(columns)}}
+    made.ends, made.blocks = {width - 1: end}, (Rect(0, _NEW_TAB_ROWS, 0, width),)
+    made.dressed, made.properties = look, file
+    dressing = Dressing(sheet_id, target, made.region, rows=rows)
+    grid = {"rowCount": _NEW_TAB_ROWS, "columnCount": width, **frozen(columns, 0)}
+    properties = {"sheetId": sheet_id, "title": title, "gridProperties": grid}
+    if look:
+        properties["tabColorStyle"] = colour(ACCENT)
+        made.notes = {(0, 0): first_note(columns[0], target.key)}
     requests: list[Json] = [
-        {"addSheet": {"properties": {"sheetId": sheet_id, "title": title, "gridProperties": grid}}},
-        *format_columns(sheet_id, 0, 0, columns),
-        *format_tab(sheet_id, 0, 0, width),
+        {"addSheet": {"properties": properties}},
+        *dressing.tab(columns, look=look),
         create(tab_tag.id, FENCE_KEY, {"sheetId": sheet_id}, nonce),
+        *([create(look_tag_id(sheet_id), LOOK_KEY, {"sheetId": sheet_id}, _LOOK)] if look else ()),
         create(header.id, HEADER_KEY, line_of(sheet_id, "ROWS", 0)),
         create(end.id, END_KEY, line_of(sheet_id, "COLUMNS", width - 1)),
         *(create(tag.id, COLUMN_KEY, line_of(sheet_id, "COLUMNS", place), tag.value) for place, tag in tags.items()),
     ]
-    made = Snapshot(sheet_id, title, _NEW_TAB_ROWS, width, fences=(tab_tag,), headers={0: header}, columns=tags)
-    made.cells = {0: {place: column.name for place, column in enumerate(columns)}}
-    made.ends, made.blocks = {width - 1: end}, (Rect(0, _NEW_TAB_ROWS, 0, width),)
     return requests, made
 
 
@@ -208,8 +263,9 @@ def new_tab(
 def write(
     snapshot: Snapshot,
     plan: Plan,
-    columns: Sequence[Column],
+    target: Target,
     *,
+    now: datetime,
     nonce: str,
     new_id: NewId,
     limits: Limits,
@@ -221,11 +277,13 @@ def write(
         grows: how much of filters, tables and the like that end at our last row to make grow.
     """
     sheet, layout = snapshot.sheet_id, plan.layout
-    types = {layout.columns[column.name]: column for column in columns if column.name in layout.columns}
+    types = {layout.columns[column.name]: column for column in target.columns if column.name in layout.columns}
+    amounts = amounts_of(target.columns, layout) if snapshot.dressed else None
     step = Step(nonce, fence(snapshot, nonce) + column_guards(snapshot, layout, header=False))
     room = _take(
-        snapshot, plan, step, types, limits.batch_bytes - _FRAME_BYTES - len(msgspec.json.encode(step.requests))
-    )
+        snapshot, plan, step, types, amounts,
+        limits.batch_bytes - _FRAME_BYTES - len(msgspec.json.encode(step.requests)),
+    )  # fmt: skip
     guarded = {update.at for update in step.updates} | set(step.deletes)
     if guarded:
         for place in sorted({*guarded, max(snapshot.tagged)}):
@@ -233,6 +291,15 @@ def write(
     step.requests += _cell_requests(snapshot, step.updates, types)
     if step.appends:
         step.requests += _append_requests(snapshot, step.appends, plan.insert_at, types, layout)
+    written = {update.at: update for update in step.updates} | dict(enumerate(step.appends, plan.insert_at))
+    step.requests += link_requests(sheet, {row: link_places(change.cells) for row, change in written.items()})
+    if amounts is not None:
+        rows = {update.at: update.row for update in step.updates if _needs_sign(amounts, update, types)}
+        rows |= {plan.insert_at + place: append.row for place, append in enumerate(step.appends)}
+        signs = {place: amounts.currency(row) for place, row in rows.items()}
+        step.requests += amounts.requests(sheet, signs, snapshot.region)
+    if snapshot.dressed and (step.updates or step.appends or step.deletes):
+        step.requests += note_update(snapshot, layout, target.columns, target.key, now)
     _grow(snapshot, plan, step, grows)
     # From the bottom up, so that no delete moves a row that is still to be deleted.
     for first, end in reversed(runs(step.deletes)):
@@ -248,7 +315,14 @@ def write(
     return step
 
 
-def _take(snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column], room: int) -> int:
+def _needs_sign(amounts: Amounts, update: Update, types: Mapping[int, Column]) -> bool:
+    """Whether a row's amounts must be given their currency: it is new, or another one now."""
+    return update.fresh or any(types[place].name == amounts.column for place in update.cells)
+
+
+def _take(
+    snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column], amounts: Amounts | None, room: int
+) -> int:
     """Give *step* as much of *plan* as fits in *room* bytes: locked rows first, then deletions, then new rows.
 
     Returns:
@@ -258,6 +332,8 @@ def _take(snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column
     for update in plan.updates:
         # Its guard, its cells, and the tag of a row that comes after it.
         cost = GUARD_BYTES + TAG_BYTES + _REQUEST_BYTES * len(runs(update.cells)) + _values_bytes(update.cells)
+        cost += LINK_BYTES * len(link_places(update.cells))
+        cost += amounts.bytes if amounts is not None and _needs_sign(amounts, update, types) else 0
         is_ready = update.at in snapshot.tagged and (not update.fresh or snapshot.shows_row(update.at))
         if not is_ready or (step.updates and cost > room):
             step.unfinished.add(update.row.key)
@@ -271,9 +347,17 @@ def _take(snapshot: Snapshot, plan: Plan, step: Step, types: Mapping[int, Column
             return room
         step.deletes[place] = row
         room -= GUARD_BYTES + DELETE_BYTES
+    currency: str | None = None
+    linked: frozenset[int] = frozenset()
+    frames = _ROW_BYTES * len(_spans(types))
     for append in plan.appends:
-        # Its frame, its cells, and the empty ones between them.
-        cost = _ROW_BYTES + 3 * (len(types) - len(append.cells)) + _values_bytes(append.cells)
+        # Its frames, its cells, the empty ones between them, and the looks that the row above does not share.
+        cost = frames + 3 * (len(types) - len(append.cells)) + _values_bytes(append.cells)
+        cost += LINK_BYTES * len((places := link_places(append.cells)) - linked)
+        linked = places
+        if amounts is not None and amounts.currency(append.row) != currency:
+            currency = amounts.currency(append.row)
+            cost += amounts.bytes
         if cost > room and (step.appends or step.updates or step.deletes):
             break
         step.appends.append(append)
@@ -337,9 +421,11 @@ def _cell_requests(snapshot: Snapshot, updates: Sequence[Update], types: Mapping
     requests: list[Json] = []
     for update in updates:
         formats = _missing_formats(snapshot, update, types)
+        links = {place for place in update.cells if types[place].type == "url"}
         for fields, places in (
-            ("userEnteredValue", update.cells.keys() - formats.keys()),
+            ("userEnteredValue", update.cells.keys() - formats.keys() - links),
             ("userEnteredValue,userEnteredFormat.numberFormat", formats.keys()),
+            (LINK_FIELDS, links),
         ):
             for first, end in runs(places):
                 values = [typed_value(update.cells[place]) | formats.get(place, {}) for place in range(first, end)]
@@ -357,7 +443,7 @@ def _missing_formats(snapshot: Snapshot, update: Update, types: Mapping[int, Col
         for place in update.cells
         if update.before.get(place) is None
         and place not in formatted
-        and (form := number_format(types[place])) is not None
+        and (form := number_format(types[place], snapshot.region, dressed=snapshot.dressed)) is not None
     }
 
 
@@ -378,19 +464,26 @@ def _append_requests(
     if snapshot.formatted is not None and snapshot.shows_row(example):
         formatted = snapshot.formatted.get(example, ())
     for place, column in types.items():
-        form = number_format(column)
+        form = number_format(column, snapshot.region, dressed=snapshot.dressed)
         if form is not None and place not in formatted:
             area = area_of(sheet, place, place + 1, at, end)
             cell = {"userEnteredFormat": {"numberFormat": form}}
             requests.append({"repeatCell": {"range": area, "cell": cell, "fields": "userEnteredFormat.numberFormat"}})
-    for first, last in runs(types):
+    for first, last in _spans(types):
         rows = [
-            {"values": _trimmed([typed_value(append.cells.get(place)) for place in range(first, last)])}
-            for append in appends
+            {"values": [typed_value(append.cells.get(place)) for place in range(first, last)]} for append in appends
         ]
-        if any(row["values"] for row in rows):
+        if types[first].type == "url":  # all cells: a new row could inherit the link of the row above
+            requests.append(update_cells(sheet, at, first, rows, LINK_FIELDS))
+        elif any(_trimmed(row["values"]) for row in rows):
             requests.append(update_cells(sheet, at, first, rows))
     return requests
+
+
+def _spans(types: Mapping[int, Column]) -> list[tuple[int, int]]:
+    """Managed columns side by side that are written with the same fields: links apart from the others."""
+    links = {place for place, column in types.items() if column.type == "url"}
+    return [*runs(types.keys() - links), *runs(links)]
 
 
 def _trimmed(values: list[Json]) -> list[Json]:

@@ -27,13 +27,14 @@ from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
 from connector.core.quoting import quoted
 from connector.core.sink import Host
-from connector.sinks.google_sheets.answers import Full, Rejected, SheetProperties, Spreadsheet, Unclear, Updated
+from connector.sinks.google_sheets.answers import Full, Rejected, Spreadsheet, Unclear, Updated
 from connector.sinks.google_sheets.options import GOOGLE_URL
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
 _Kind = Literal["read", "write"]
 
 _SCOPES = ("https://www.googleapis.com/auth/spreadsheets",)
+_FILE = "properties(locale,timeZone)"
 _CALLS_AT_ONCE = 12
 """48 calls a minute and 12 at once never exceed 60 in any 60 seconds."""
 
@@ -231,11 +232,10 @@ class Client:
         self._http: Any = gspread.Client(credentials, session, http_client=ElsewhereClient).http_client
         self._http.set_timeout((min(10.0, timeout_seconds), timeout_seconds))
 
-    def tabs(self) -> list[SheetProperties]:
-        """Properties of every tab."""
-        fields = {"fields": "sheets.properties(sheetId,title,gridProperties(rowCount,columnCount))"}
-        answer = self._call("read", lambda: self._http.request("get", self._url(), params=fields), Spreadsheet)
-        return [sheet.properties for sheet in answer.sheets]
+    def tabs(self) -> Spreadsheet:
+        """Properties of the file and of every tab."""
+        fields = {"fields": f"{_FILE},sheets.properties(sheetId,title,gridProperties(rowCount,columnCount))"}
+        return self._call("read", lambda: self._http.request("get", self._url(), params=fields), Spreadsheet)
 
     def read(self, filters: Sequence[Mapping[str, Any]], fields: str) -> Spreadsheet:
         """``getByDataFilter``.
@@ -245,7 +245,9 @@ class Client:
             TryLater, NeedsAction: see ``_call``.
         """
         body = {"dataFilters": filters}
-        return self._call("read", lambda: self._post(":getByDataFilter", body, f"sheets({fields})"), Spreadsheet)
+        return self._call(
+            "read", lambda: self._post(":getByDataFilter", body, f"{_FILE},sheets({fields})"), Spreadsheet
+        )
 
     def batch(self, requests: Sequence[Mapping[str, Any]], ranges: Sequence[str] = (), fields: str = "") -> Spreadsheet:
         """``batchUpdate``: the state after it of *ranges*, or nothing of it where none are asked for.
@@ -259,7 +261,7 @@ class Client:
         shown = "spreadsheetId"
         if ranges:
             body |= {"includeSpreadsheetInResponse": True, "responseIncludeGridData": True, "responseRanges": ranges}
-            shown = f"updatedSpreadsheet(sheets({fields}))"
+            shown = f"updatedSpreadsheet({_FILE},sheets({fields}))"
         return self._call("write", lambda: self._post(":batchUpdate", body, shown), Updated).updated_spreadsheet
 
     def try_to_edit(self) -> None:

@@ -99,7 +99,8 @@ class Flush(Preparing):
             step = batches.write(
                 snapshot,
                 plan,
-                self.target.columns,
+                self.target,
+                now=self.host.now(),
                 nonce=new_nonce(),
                 new_id=new_id,
                 limits=self.limits,
@@ -245,6 +246,9 @@ class Flush(Preparing):
         self.refusals += 1
         if self.refusals == 1:
             return  # an edit that was undone again, perhaps
+        if self.look and not step.keys:
+            self.look = False  # perhaps the look of a new tab is what Google refuses
+            return
         if step.grown:
             self.route.grows = Growth(self.route.grows - 1)
             return

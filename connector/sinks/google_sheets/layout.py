@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from connector.core.headers import match_headers
 from connector.core.keys import tidy
 from connector.core.row import Column
-from connector.sinks.google_sheets.snapshot import UNCONFIRMED, Formula, Snapshot, Tag
+from connector.sinks.google_sheets.snapshot import UNCONFIRMED, Formula, Link, Snapshot, Tag
 
 _HEADER_CANDIDATES = 50
 """Filled rows from the top among which a header row is looked for."""
@@ -93,7 +93,7 @@ def _is_computed(snapshot: Snapshot, header: int, place: int, key_place: int) ->
         return True
     # Where only a part of the tab was read, rows with a typed key show it.
     keyed = (row for row, line in snapshot.spills.items() if place in line and row > header)
-    is_among_ours = any(isinstance(snapshot.value(row, key_place), str | float) for row in keyed)
+    is_among_ours = any(isinstance(snapshot.value(row, key_place), str | float | Link) for row in keyed)
     return is_among_ours or snapshot.spills_from_the_top(place, header)
 
 
@@ -142,6 +142,10 @@ def column_tag_id(sheet_id: int, name: str) -> int:
 
 def fence_tag_id(sheet_id: int) -> int:
     return _tag_id(f"{sheet_id}/fence")
+
+
+def look_tag_id(sheet_id: int) -> int:
+    return _tag_id(f"{sheet_id}/look")
 
 
 def _tag_id(text: str) -> int:

@@ -24,6 +24,7 @@ from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.places import letters, place_words
 from connector.sinks.google_sheets.snapshot import (
     Formula,
+    Link,
     Protection,
     Rect,
     Snapshot,
@@ -195,7 +196,7 @@ class _Planner:
                 continue
             new = row.cells[column.name]
             if column.name == self._key or decide(column, None, new, created=True) == "write":
-                value = value_of(new)
+                value = value_of(new, column.type)
                 if (problem := self._too_much(row, column, value)) is not None:
                     self.plan.done.append(problem)
                     return
@@ -235,14 +236,14 @@ class _Planner:
             there = self._snapshot.value(at, place)
             if decide(column, as_cell(there), row.cells[column.name], created=False) != "write":
                 continue
-            wanted = value_of(row.cells[column.name])
+            wanted = value_of(row.cells[column.name], column.type)
             if same(there, wanted):
                 continue
             if (obstacle := self._obstacle(column.name, at, place)) is not None:
                 update.waiting += (column.name,)
                 update.notices += (obstacle,)
                 continue
-            if row.last is not None and not same(there, value_of(row.last.get(column.name))):
+            if row.last is not None and not same(there, value_of(row.last.get(column.name), column.type)):
                 update.notices += (f'somebody\'s edit in "{column.name}" was overwritten',)
             update.cells[place] = wanted
             update.before[place] = there
@@ -262,6 +263,7 @@ class _Planner:
 
     def _too_much(self, row: Row, column: Column, value: Value) -> Outcome | None:
         most = self._limits.cell_characters
+        value = value.text if isinstance(value, Link) else value
         if not isinstance(value, str) or (value.isascii() and len(value) <= most):
             return None
         characters = len(value.encode("utf-16-le", "surrogatepass")) // 2  # as Google counts: two for an emoji

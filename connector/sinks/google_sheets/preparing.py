@@ -38,6 +38,7 @@ class Preparing(Reading, ABC):
         is_full: Google has said that the file has no cells left.
         is_listed: the file's cells have been counted since the flush began.
         made: the tab that was made just now.
+        look: whether tabs are made with their look; not once Google has refused it.
     """
 
     def __init__(self, route: Route, target: Target) -> None:
@@ -48,6 +49,7 @@ class Preparing(Reading, ABC):
         self.is_full = False
         self.is_listed = False
         self.made: int | None = None
+        self.look = True
 
     @abstractmethod
     def send(self, snapshot: Snapshot, layout: Layout, step: Step, *, whole: bool = False) -> Snapshot:
@@ -109,7 +111,7 @@ class Preparing(Reading, ABC):
                 self._refuse_data_as_header(snapshot, layout)
                 self._may_create(snapshot, layout)
                 step = batches.add_columns(
-                    snapshot, layout, self.target.columns, nonce=new_nonce(), bare=not snapshot.cells
+                    snapshot, layout, self.target, nonce=new_nonce(), rows=self.pending.values(), look=self.look
                 )
                 snapshot = self.send(snapshot, layout, step, whole=True)
                 continue
@@ -167,18 +169,37 @@ class Preparing(Reading, ABC):
         sheet_id = new_id()
         if self.options.missing_columns == "stop":
             raise NeedsAction(f'The spreadsheet has no tab "{title}": add one, or set missing_columns = "create"')
-        requests, made = batches.new_tab(sheet_id, title, self.target.columns, nonce=new_nonce(), new_id=new_id)
+        requests, made = batches.new_tab(
+            sheet_id, self.target, self.file,
+            nonce=new_nonce(), new_id=new_id, rows=self.pending.values(), look=self.look,
+        )  # fmt: skip
+        if self.look and self._is_blank(self.only_tab):
+            requests.append({"deleteSheet": {"sheetId": self.only_tab}})
         try:
             self.client.batch(requests)
         except Full as error:
             raise NeedsAction(file_is_full(title)) from error
         except (Rejected, Unclear) as error:
+            self.look = self.look and not isinstance(error, Rejected)
             # Somebody was faster, or the answer was lost: the list of tabs knows.
             self.count_attempt(error)
             return None
         self.remember(sheet_id, {column.name for column in self.target.columns})
         self.made = sheet_id
         return made
+
+    def _is_blank(self, only_tab: int | None) -> bool:
+        """Whether the one tab of the file is the blank one that Google makes with each file."""
+        if only_tab != 0:
+            return False
+        fields = "properties(sheetId,title),charts.chartId,data.rowData.values(userEnteredValue,note)"
+        answer = self.client.read([{"gridRange": {"sheetId": 0}}], fields)
+        cells = (
+            cell for sheet in answer.sheets for data in sheet.data for line in data.row_data for cell in line.values
+        )
+        return not any(sheet.charts for sheet in answer.sheets) and not any(
+            cell.user_entered_value is not None or cell.note for cell in cells
+        )
 
     def count_attempt(self, error: Exception) -> None:
         self.attempts += 1

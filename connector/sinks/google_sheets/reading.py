@@ -14,7 +14,7 @@ from connector.core.row import Row
 from connector.core.sink import Host, Target
 from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
-from connector.sinks.google_sheets.answers import Full, Json, Rejected
+from connector.sinks.google_sheets.answers import Full, Json, Rejected, SpreadsheetProperties
 from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.layout import Layout, find_layout
 from connector.sinks.google_sheets.limits import Limits
@@ -175,6 +175,8 @@ class Reading:
 
     Attributes:
         unmakable: missing columns that a protected range keeps from being added.
+        file: the file's properties, as last listed.
+        only_tab: the sheetId of the one tab that the file had when tabs were last listed; None when it had others.
     """
 
     def __init__(self, route: Route, target: Target) -> None:
@@ -185,6 +187,8 @@ class Reading:
         self.route = route
         self.client = route.client
         self.unmakable: set[str] = set()
+        self.file = SpreadsheetProperties()
+        self.only_tab: int | None = None
         self._note = f"{route.spreadsheet}/{self.options.tab}"
         note = self.host.recall(self._note) if route.sheet_id is None else None
         if note is not None:
@@ -200,7 +204,9 @@ class Reading:
 
     def find_tab(self) -> tuple[int | None, str]:
         """(sheetId, title) by the remembered sheetId, else by title; notes sizes. 1 call."""
-        tabs = self.client.tabs()
+        file = self.client.tabs()
+        self.file, tabs = file.properties, [sheet.properties for sheet in file.sheets]
+        self.only_tab = tabs[0].sheet_id if len(tabs) == 1 else None
         title = tidy(self.options.tab).casefold()
         chosen = next((tab for tab in tabs if tab.sheet_id == self.route.sheet_id), None) or next(
             (tab for tab in tabs if tidy(tab.title).casefold() == title), None

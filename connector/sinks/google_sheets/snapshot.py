@@ -1,12 +1,13 @@
 """What a tab looked like at one moment: Google's answer read into rows, columns and tags. Pure; sends nothing.
 
-Developer metadata ("tags") is attached to lines of the grid and moves with them. Five kinds are ours:
+Developer metadata ("tags") is attached to lines of the grid and moves with them. Six kinds are ours:
 
     connector.fence    on the tab        a nonce that every batch replaces: a late or repeated batch refuses itself
     connector.header   on the header row
     connector.column   on each managed column; its value is the column's name in the mapping. A tag put on a column
                        that was found by its header begins with "?": a person may have moved the column meanwhile, so
                        it counts only when the next batch has met it under that header (its guard confirms it)
+    connector.look     on a tab that we made, with its look; its value is the look's version
     connector.end      on the last column of the grid: whoever deletes a column to its left moves it
     c~                 on the rows that are about to be changed, and on the grid's last row; swept by the write
 """
@@ -20,6 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from connector.core.keys import canonical_key
+from connector.core.look import UPDATED, is_link, shown_address
 from connector.core.row import Cell, ColumnType
 from connector.sinks.google_sheets.answers import (
     CellData,
@@ -29,16 +31,22 @@ from connector.sinks.google_sheets.answers import (
     LineProperties,
     Sheet,
     Spreadsheet,
+    SpreadsheetProperties,
 )
 from connector.sinks.google_sheets.around import AROUND_FIELDS, Around, arounds_of
+from connector.sinks.google_sheets.region import Region, region_of
 
 FENCE_KEY = "connector.fence"
 HEADER_KEY = "connector.header"
 COLUMN_KEY = "connector.column"
 END_KEY = "connector.end"
+LOOK_KEY = "connector.look"
 ROW_KEY = "c~"  # two characters: a sheet's metadata may hold 30,000 in all, and thousands of rows may be tagged
 
 UNCONFIRMED = "?"
+
+LINK_FIELDS = "userEnteredValue,userEnteredFormat.textFormat.link"
+"""What is written of a cell that may hold a link."""
 
 _TAG_FIELDS = "metadataId,metadataKey,metadataValue,location.dimensionRange.endIndex"
 SHEET_FIELDS = (
@@ -52,9 +60,12 @@ SHEET_FIELDS = (
     f"columnMetadata.developerMetadata({_TAG_FIELDS}),rowData.values"
 )
 """The field mask of one sheet, to be ended with one of the two below: tags, sizes, what forbids writing, what grows."""
-TYPED_CELLS = "(userEnteredValue,effectiveValue))"
+TYPED_CELLS = "(userEnteredValue,effectiveValue,hyperlink,note))"
 """Of a big tab."""
-WHOLE_CELLS = "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue,dataValidation.condition.type))"
+WHOLE_CELLS = (
+    "(userEnteredValue,userEnteredFormat.numberFormat.type,effectiveValue,dataValidation.condition.type,"
+    "hyperlink,note))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,20 @@ class Formula:
     shown: str | float | bool | None = None
 
 
-Value = str | float | bool | Formula | None
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cell's text with the address that a click on it opens."""
+
+    text: str
+    address: str
+
+    @classmethod
+    def to(cls, address: str) -> Link:
+        """As it is written: the address in short."""
+        return cls(shown_address(address), address)
+
+
+Value = str | float | bool | Formula | Link | None
 """What was typed into a cell; a date is a number of days since 1899-12-30."""
 
 
@@ -125,6 +149,9 @@ class Snapshot:
         validated: by row, the columns whose cells have a drop-down or another rule.
         arounds: what people put on bounded ranges.
         blocks: what the answer covers.
+        notes: the notes that say when the tab was last updated, by (row, column).
+        dressed: we made the tab, and its look.
+        properties: of the file.
     """
 
     sheet_id: int
@@ -144,6 +171,14 @@ class Snapshot:
     merges: tuple[Rect, ...] = ()
     protections: tuple[Protection, ...] = ()
     blocks: tuple[Rect, ...] = ()
+    notes: dict[tuple[int, int], str] = field(default_factory=dict)
+    dressed: bool = False
+    properties: SpreadsheetProperties = field(default_factory=SpreadsheetProperties)
+
+    @property
+    def region(self) -> Region:
+        """How the file's locale writes dates and amounts."""
+        return region_of(self.properties.locale, self.properties.time_zone)
 
     @property
     def fence(self) -> Tag | None:
@@ -227,16 +262,17 @@ def parse_sheets(answer: Spreadsheet, *, formats: bool = False, whole: bool = Fa
         formats: number formats were asked for.
         whole: the whole sheet was asked for.
     """
-    return [_parse_sheet(sheet, formats=formats, whole=whole) for sheet in answer.sheets]
+    return [_parse_sheet(sheet, answer.properties, formats=formats, whole=whole) for sheet in answer.sheets]
 
 
-def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
+def _parse_sheet(sheet: Sheet, file: SpreadsheetProperties, *, formats: bool, whole: bool) -> Snapshot:
     grid = sheet.properties.grid_properties
     rows, columns = grid.row_count, grid.column_count
-    snapshot = Snapshot(sheet.properties.sheet_id, sheet.properties.title, rows, columns)
+    snapshot = Snapshot(sheet.properties.sheet_id, sheet.properties.title, rows, columns, properties=file)
     if formats:
         snapshot.formatted = {}
     snapshot.fences = tuple(_tag(item) for item in sheet.developer_metadata if item.metadata_key == FENCE_KEY)
+    snapshot.dressed = any(item.metadata_key == LOOK_KEY for item in sheet.developer_metadata)
     snapshot.arounds = arounds_of(sheet)
     snapshot.merges = tuple(_rect(item, rows, columns) for item in sheet.merges)
     snapshot.protections = tuple(
@@ -275,13 +311,17 @@ def _parse_sheet(sheet: Sheet, *, formats: bool, whole: bool) -> Snapshot:
 
 def _put_cell(snapshot: Snapshot, row: int, column: int, cell: CellData) -> None:
     if cell.user_entered_value is not None:
-        value = _value(cell.user_entered_value, cell.effective_value)
+        value: Value = _value(cell.user_entered_value, cell.effective_value)
+        if isinstance(value, str) and cell.hyperlink:
+            value = Link(value, cell.hyperlink)
         if value is not None:
             snapshot.cells.setdefault(row, {})[column] = value
     elif cell.effective_value is not None:
         snapshot.spills.setdefault(row, {})[column] = _value(cell.effective_value)
     if snapshot.formatted is not None and cell.user_entered_format.number_format is not None:
         snapshot.formatted.setdefault(row, set()).add(column)
+    if UPDATED in cell.note:
+        snapshot.notes[row, column] = cell.note
     if cell.data_validation:
         snapshot.validated.setdefault(row, set()).add(column)
 
@@ -307,7 +347,7 @@ def _rect(area: Json, rows: int, columns: int) -> Rect:
     )
 
 
-def _value(typed: ExtendedValue, shown: ExtendedValue | None = None) -> Value:
+def _value(typed: ExtendedValue, shown: ExtendedValue | None = None) -> str | float | bool | Formula | None:
     if typed.string_value is not None:
         return typed.string_value or None
     if typed.number_value is not None:
@@ -328,13 +368,16 @@ _EXACT_DIGITS = 15
 """A number cell is a double: beyond 15 digits it would come back changed, so it is written as text."""
 
 
-def value_of(cell: Cell) -> Value:
-    """A mapping's cell as it is typed into a sheet: dates as serial numbers, long numbers and lists as text."""
+def value_of(cell: Cell, kind: ColumnType = "text") -> Value:
+    """A mapping's cell as it is typed into a sheet: dates as serial numbers, long numbers and lists as text, and an
+    address in a column of that *kind* as a link."""
     if cell is None or cell == () or cell == "":
         return None
     if isinstance(cell, bool):
         return cell
     if isinstance(cell, str):
+        if kind == "url" and is_link(cell):
+            return Link.to(cell)
         # Sheets keeps line breaks as \n; written as \r\n they would never compare equal.
         return cell.replace("\r\n", "\n")
     if isinstance(cell, int):
@@ -354,6 +397,8 @@ def value_of(cell: Cell) -> Value:
 
 def same(there: Value, wanted: Value) -> bool:
     """Whether a cell already holds *wanted*: by type and value, dates to the tenth of a second."""
+    if isinstance(there, Link) and not isinstance(wanted, Link):
+        there = there.text  # what looks like an address is made a link by Google
     if isinstance(there, bool) or isinstance(wanted, bool):
         return there is wanted
     if isinstance(there, float) and isinstance(wanted, float):
@@ -363,7 +408,7 @@ def same(there: Value, wanted: Value) -> bool:
 
 def as_cell(value: Value) -> Cell:
     """What is there, for the overwrite rules and for people."""
-    if isinstance(value, Formula):
+    if isinstance(value, Formula | Link):
         return value.text
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 1e15 else Decimal(repr(value))
@@ -378,6 +423,8 @@ def read_back(value: Value, kind: ColumnType) -> Cell:
             return day
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)  # Sheets knows no zones; shown as it is there
         return midnight + timedelta(seconds=round(value % 1 * 86_400))
+    if isinstance(value, Link) and kind == "url":
+        return value.address
     if isinstance(value, float) and kind in ("money", "number"):
         return Decimal(repr(value)) if not value.is_integer() else Decimal(int(value))
     return as_cell(value)
@@ -391,10 +438,15 @@ def typed_value(value: Value) -> Json:
         return {"userEnteredValue": {"boolValue": value}}
     if isinstance(value, float):
         return {"userEnteredValue": {"numberValue": int(value) if value.is_integer() else value}}
+    if isinstance(value, Link):
+        look = {"textFormat": {"link": {"uri": value.address}}}
+        return {"userEnteredValue": {"stringValue": value.text}, "userEnteredFormat": look}
     assert isinstance(value, str), "formulas are people's"
     return {"userEnteredValue": {"stringValue": value}}
 
 
 def key_of(value: Value) -> str:
     """The text that a header or key cell is compared by; of a formula, by what it shows."""
+    if isinstance(value, Link):
+        value = value.text
     return canonical_key(value.shown if isinstance(value, Formula) else value)
