@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector.core.errors import Stopping
-from connector.core.mapping import Evaluation
-from connector.core.record import AffiliateRecord
 from connector.core.sink import Sink
 from connector.core.source import Source
 from connector.dead_letters import DeadLetters, LetterFile, LetterTable
 from connector.file_lock import FileLock
 from connector.settings import Config, RouteConfig, SinkConfig
 from connector.store import Store, is_postgres
+
+if TYPE_CHECKING:
+    from connector.core.mapping import Evaluation
+    from connector.core.record import AffiliateRecord
 
 
 def utc_now() -> datetime:
@@ -119,11 +122,12 @@ _SAMPLE_ADDRESS = ".sample@example.com"
 
 def evaluation(sink: SinkConfig, route: RouteConfig, store: Store | None) -> Callable[[AffiliateRecord], Evaluation]:
     """The mapping of *route*, which leaves samples out where they would be shown to other people."""
+    from connector.core import mapping  # there already, where a mapping was read
 
     def evaluate(record: AffiliateRecord) -> Evaluation:
         is_sample = (record.email or "").endswith(_SAMPLE_ADDRESS)
         if is_sample and not gets_samples(sink, route, store):
-            return Evaluation(skipped="samples are written to files only (connector sample --to)")
+            return mapping.Evaluation(skipped="samples are written to files only (connector sample --to)")
         return route.mapping.evaluate(record)
 
     return evaluate

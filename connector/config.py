@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from connector import credentials, plugins
-from connector.core import mapping, toml
+from connector.core import toml
 from connector.core.errors import ConfigError, Problem
 from connector.core.problems import keys_at, problems_of
 from connector.core.sink import Sink
@@ -67,6 +67,7 @@ def load(
     examples: bool = True,
     uses: Collection[str] = SECRET_TABLES,
     keep_going: bool = False,
+    mappings: bool = True,
 ) -> Config:
     """Read *file*, the mapping files it names, and what it takes from the environment, ``.env`` and secrets' files.
 
@@ -75,12 +76,13 @@ def load(
         uses: the tables whose secrets are used (see ``SECRET_TABLES``). In the others one that is missing is no
             problem: its ``${NAME}`` stays as it is.
         keep_going: mistakes in mapping files are no problem of the configuration: see ``Config.mistaken``.
+        mappings: whether mapping files are read; otherwise there are only the names of routes.
 
     Raises:
         ConfigError: with every problem found in any of them.
     """
     environment = os.environ if environment is None else environment
-    return _Loader(file, environment, examples=examples, uses=uses, keep_going=keep_going).config()
+    return _Loader(file, environment, examples=examples, uses=uses, keep_going=keep_going, mappings=mappings).config()
 
 
 def read_route(config: Config, name: str) -> RouteConfig:
@@ -114,6 +116,8 @@ def _compiled(
     *,
     examples: bool,
 ) -> RouteConfig:
+    from connector.core import mapping  # where there is a mapping file to read: most of what this module imports
+
     platforms = [*plugins.source_types(), *(platform for _, platform in sources)]
     made = mapping.load(
         text,
@@ -141,9 +145,11 @@ class _Loader:
         examples: bool,
         uses: Collection[str],
         keep_going: bool,
+        mappings: bool,
     ) -> None:
         self._file = file
         self._keep_going = keep_going
+        self._mappings = mappings
         self._mistaken: dict[str, tuple[Problem, ...]] = {}
         self._examples = examples
         self._uses = uses
@@ -356,7 +362,7 @@ class _Loader:
         for number, file in enumerate(files):
             name = f"{sink}/{PurePath(file).stem}"
             shown = str(self._file.parent / file)
-            loaded = self._route(name, shown, sink_class, (*path, number))
+            loaded = self._route(name, shown, sink_class, (*path, number)) if self._mappings else None
             if name in files_of:
                 self._add((*path, number), f'two mapping files of this sink are called "{PurePath(file).stem}"')
             elif loaded is not None:

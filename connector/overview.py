@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from connector import topics
 from connector.backfill import notes
-from connector.changes.versions import problems_of
+from connector.changes.mistakes import problems_of
 from connector.core.platform_api import Repair
 from connector.dead_letters import Letter
 from connector.phrases import ago, clock, duration, many
@@ -308,14 +308,16 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
     old = "" if route.oldest_pending_seconds is None else f" for {duration(route.oldest_pending_seconds)}"
     pending = f", {route.pending:,} pending{old}" if route.pending else ""
     why = f"{route.why.rstrip('. ')}." if route.why else ""
-    if route.state == "stopped":
+    if route.mistake:
+        stopped = route.state == "stopped"
+        continues = "No good version of it is known" if stopped else "The last good version continues"
+        text = f"mistake in {route.mistake}{pending if stopped else ''}"
+        to_do = f"{continues}. To see the line"
+        yield Trouble("stopped" if stopped else "waits", route.route, text, to_do, "connector check")
+    elif route.state == "stopped":
         yield Trouble("stopped", route.route, f"stopped{pending}", f"{why} It continues by itself.".strip())
     elif route.state == "waiting":
         yield Trouble("note", route.route, f"waits for its destination{pending}", why)
-    if route.mistake:
-        text = f"mistake in {route.mistake}"
-        continues = "" if route.state == "stopped" else "The last good version continues. "
-        yield Trouble("waits", route.route, text, f"{continues}To see the line", "connector check")
     if route.overwritten_edits:
         text = f"{many(route.overwritten_edits, 'edit')} by people {_was(route.overwritten_edits)} overwritten"
         yield Trouble("note", route.route, text, command=f"connector explain --overwritten {route.route}")

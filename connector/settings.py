@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from connector.core import mapping
 from connector.core.errors import Problem
 from connector.core.outbound import why_not
 from connector.core.sink import Sink, SinkOptions, Target
 from connector.core.source import Source, SourceOptions
 from connector.store.url import named_store
+
+if TYPE_CHECKING:
+    from connector.core.mapping import Mapping  # what reads mapping files is imported where one is read
 
 
 def _no_true(value: object) -> object:
@@ -150,7 +152,7 @@ class RouteConfig(Struct, frozen=True):
     """
 
     name: str
-    mapping: mapping.Mapping
+    mapping: Mapping
     target: Target
     text: str
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -170,3 +172,43 @@ def test_a_mapping_with_a_mistake_needs_you(here: Here) -> None:
         assert overview(here.settings, store, [], now()).troubles == [trouble]
     finally:
         store.close()
+
+
+def test_commands_that_only_look_import_nothing_that_only_others_need(here: Here) -> None:
+    """Most of what a command costs is what it imports."""
+    drain(here.settings)
+    (here.folder / "config.toml").write_text(
+        configuration
+        + '[sinks.sheets]\ntype = "google_sheets"\nspreadsheet = "1AbC-dEf_1234567890"\nmappings = ["tab.toml"]\n'
+        '[sinks.crm]\ntype = "hubspot"\naccess_token = "${NO_SUCH_VARIABLE}"\nmappings = ["contacts.toml"]\n'
+        '[sinks.book]\ntype = "xlsx"\npath = "book.xlsx"\nmappings = ["people.toml"]\n',
+        encoding="utf-8",
+    )
+    (here.folder / "tab.toml").write_text(f'[target]\ntab = "Affiliates"\n{people}', encoding="utf-8")
+    contacts = people.replace('"ID"', '"affiliate_key"').replace('"Email"', '"email"')
+    (here.folder / "contacts.toml").write_text(contacts, encoding="utf-8")
+    drain(config.load(here.folder / "config.toml", {"NO_SUCH_VARIABLE": "pat-eu1-1"}, uses=(), keep_going=True))
+    heavy = (
+        "gspread", "google", "hubspot", "openpyxl", "httpx", "uvicorn", "starlette", "tenacity", "email_validator",
+        "phonenumbers", "pycountry", "rapidfuzz", "tree_sitter", "psycopg", "prometheus_client", "rich",
+        "connector.core.mapping", "connector.delivery", "connector.app", "connector.sinks.hubspot.crm",
+        "connector.sinks.google_sheets.flush", "connector.sinks.files.xlsx_book",
+    )  # fmt: skip
+    for words in (["status"], ["urls"], ["dead-letters", "list"], ["token"]):
+        code = (
+            f"import sys\nfrom connector.cli.main import run\nassert run({words}) == 0\n"
+            f"print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=here.folder, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.split() == [], words
+
+
+def test_a_mapping_that_never_was_good_is_one_trouble(here: Here) -> None:
+    (here.folder / "people.toml").write_text(people + '"Mail" = "emial"\n', encoding="utf-8")
+    here.settings = config.load(here.folder / "config.toml", {}, keep_going=True)
+    drain(here.settings)
+    (trouble,) = here.seen().troubles
+    assert (trouble.kind, trouble.text, trouble.command) == (
+        "stopped", f"mistake in {here.folder / 'people.toml'}, line 9", "connector check",
+    )  # fmt: skip

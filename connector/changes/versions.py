@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-import msgspec
 from msgspec.structs import replace
 
 from connector import config as configuration
 from connector import logs
 from connector.assembly import evaluation
-from connector.core.errors import ConfigError, Problem
+from connector.changes.mistakes import problems_of
+from connector.core.errors import ConfigError
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.sink import Sink, Target, TargetOptions
@@ -27,16 +27,6 @@ from connector.store.model import RouteState, StoredMapping
 _log = logs.get("changes")
 
 _NO_VERSION = "no version of its mapping is known that can be used"
-
-
-def problems_of(stored: StoredMapping | None) -> tuple[Problem, ...]:
-    """What is wrong with the route's mapping file, as it was last looked at."""
-    return msgspec.json.decode(stored.mistake, type=tuple[Problem, ...]) if stored and stored.mistake else ()
-
-
-def dumped(problems: tuple[Problem, ...]) -> str:
-    """What ``problems_of`` reads."""
-    return msgspec.json.encode(problems).decode() if problems else ""
 
 
 def compiled(config: Config, route: str, text: str) -> RouteConfig | None:

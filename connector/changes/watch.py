@@ -9,7 +9,7 @@ from pathlib import Path
 
 from connector import config as configuration
 from connector import logs
-from connector.changes.versions import dumped
+from connector.changes.mistakes import dumped
 from connector.core.errors import ConfigError, Problem, StoreUnavailable
 from connector.settings import Config, RouteConfig
 from connector.store import Store

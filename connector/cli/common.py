@@ -20,7 +20,6 @@ import typer
 
 from connector import assembly
 from connector import config as configuration
-from connector.changes.versions import with_last_good
 from connector.cli.exits import Left, WrongWords
 from connector.core.errors import ConfigError, NeedsAction, TryLater
 from connector.core.quoting import without_secrets
@@ -47,13 +46,20 @@ _LOOK_EVERY_SECONDS = 0.05
 now = assembly.utc_now
 
 
-def load(config_file: Path | None, *, uses: Collection[str] = (), examples: bool = False) -> Config:
+def load(
+    config_file: Path | None, *, uses: Collection[str] = (), examples: bool = False, mappings: bool = True
+) -> Config:
     """The configuration. Secrets may be missing but in the tables that the command *uses* (see ``config.load``).
 
     A route whose mapping file has mistakes has its last good version, as in a running server; else it is left out.
+    A command that needs no *mappings* answers sooner: reading them takes longer than all the rest.
     """
-    settings = configuration.load(configuration.find(config_file), uses=uses, examples=examples, keep_going=True)
+    settings = configuration.load(
+        configuration.find(config_file), uses=uses, examples=examples, keep_going=True, mappings=mappings
+    )
     if settings.mistaken and store_exists(settings):
+        from connector.changes.versions import with_last_good  # with what delivers, which few commands need
+
         with visited(settings) as store:
             return with_last_good(settings, store)
     return settings

@@ -96,12 +96,12 @@ def list_letters(
     as_json: JsonOption = False,
 ) -> int:
     """What stopped on its way, by cause, the oldest first."""
-    return show(Letters(open_letters(load(config)), every), as_json=as_json)
+    return show(Letters(open_letters(load(config, mappings=False)), every), as_json=as_json)
 
 
 def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
     """All of one letter, as JSON, with the event or the row. It may hold people's data."""
-    (letter,) = _chosen(load(config), [letter_id])
+    (letter,) = _chosen(load(config, mappings=False), [letter_id])
     content = dict(letter.content)
     if isinstance(content.get("body"), str):
         with suppress(ValueError):
@@ -144,7 +144,7 @@ def replay_letters(
     ids: Ids = None, every: AllOption = False, config: ConfigOption = None, as_json: JsonOption = False
 ) -> int:
     """Try again what stopped, and say what came of it. For after the mapping or the destination was fixed."""
-    settings = load(config)
+    settings = load(config, mappings=False)
     chosen = _asked(settings, ids, "replay", every=every)
     letters = dead_letters(settings)
     running = is_running(settings)
@@ -173,7 +173,7 @@ def _reopened(settings: Config, event: Event) -> Event:
 
 def drop_letters(ids: Ids = None, every: AllOption = False, config: ConfigOption = None) -> None:
     """Close letters without trying again."""
-    settings = load(config)
+    settings = load(config, mappings=False)
     chosen = _asked(settings, ids, "drop", every=every)
     count = dead_letters(settings).close([letter.id for letter in chosen], "dropped")
     say(f"{count} dropped")

@@ -18,7 +18,7 @@ def service(config: ConfigOption = None) -> None:
 
     Put it into /etc/systemd/system/connector.service, then: systemctl enable --now connector
     """
-    say(unit(load(config), _program(), getpass.getuser()).rstrip())
+    say(unit(load(config, mappings=False), _program(), getpass.getuser()).rstrip())
 
 
 def unit(settings: Config, program: Sequence[str], user: str) -> str:

@@ -150,7 +150,7 @@ def urls(
     as_json: JsonOption = False,
 ) -> int:
     """Print the URLs to paste into the platforms. They contain the tokens."""
-    settings = load(config, uses=("sources",))
+    settings = load(config, uses=("sources",), mappings=False)
     found = _urls(settings)
     if register is None:
         return show(found, as_json=as_json)

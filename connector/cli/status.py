@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,9 +23,10 @@ from connector.cli.common import (
     visited_if_there,
 )
 from connector.cli.printing import Report, ago, marked, show, table
-from connector.overview import Overview, overview
+from connector.overview import NOT_RUNNING, Overview, overview
 from connector.phrases import duration
 from connector.settings import Config
+from connector.store import Store
 
 AllOption = Annotated[bool, typer.Option("--all", help="All figures and notes, also where nothing needs you.")]
 _MARKS = {"stopped": "problem", "waits": "waiting", "note": "notice"}
@@ -90,11 +93,28 @@ def _figure(value: object) -> object:
 
 def status(config: ConfigOption = None, every: AllOption = False, as_json: JsonOption = False) -> int:
     """How everything is, and what needs you."""
-    return show(StatusReport(_seen(load(config)), every), as_json=as_json)
-
-
-def _seen(settings: Config) -> Overview:
+    settings = load(config, mappings=False)
     server = server_state(settings)
     refused = refusals(settings) if server.startswith(("ready", "not ready")) else {}
     with visited_if_there(settings) as store:
-        return overview(settings, store, open_letters(settings), now(), server=server, refused=refused)
+        # Mapping files are read only where the store does not say what is in them.
+        if server == NOT_RUNNING and not _knows_all_mappings(store, settings):
+            settings = load(config)
+        seen = overview(settings, store, open_letters(settings), now(), server=server, refused=refused)
+    return show(StatusReport(seen, every), as_json=as_json)
+
+
+def _knows_all_mappings(store: Store | None, settings: Config) -> bool:
+    """Whether each mapping file is as its route runs it; a running server looks after that itself."""
+    known = {} if store is None else store.mappings()
+    return all(
+        (found := known.get(route)) is not None and not found.mistake and found.text == _text(file)
+        for sink in settings.sinks
+        for route, file in sink.files.items()
+    )
+
+
+def _text(file: str) -> str | None:
+    with suppress(OSError, UnicodeDecodeError):
+        return Path(file).read_text(encoding="utf-8")
+    return None

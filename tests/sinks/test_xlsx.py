@@ -32,7 +32,8 @@ from openpyxl.worksheet.table import Table
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Sink, Target
-from connector.sinks.files.xlsx_file import XlsxBook, XlsxFile, XlsxOptions
+from connector.sinks.files.xlsx_book import XlsxBook
+from connector.sinks.files.xlsx_file import XlsxFile, XlsxOptions
 from tests.sinks import promises
 from tests.sinks.killing import kill_writers
 from tests.sinks.promises import Harness, SinkPromises, full_row
