@@ -27,6 +27,8 @@ from connector.settings import (
     Config,
     DeadLetterSettings,
     MetricsSettings,
+    PageSettings,
+    PageUser,
     Root,
     RouteConfig,
     SinkConfig,
@@ -43,8 +45,9 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 VARIABLE: Final = "CONNECTOR_CONFIG"
 DEFAULT_FILE: Final = "config.toml"
-SECRET_TABLES: Final = ("sources", "sinks", "metrics", "alerts")
+SECRET_TABLES: Final = ("sources", "sinks", "metrics", "alerts", "page")
 """The tables of config.toml whose secrets not every command uses."""
+_SHORTEST_PASSWORD: Final = 12
 
 
 def find(named: Path | str | None = None, environment: Mapping[str, str] | None = None) -> Path:
@@ -184,6 +187,7 @@ class _Loader:
             retry=root.retry,
             metrics=root.metrics,
             alerts=root.alerts,
+            page=root.page,
             sources=tuple(found_sources),
             sinks=tuple(found_sinks),
             secrets=tuple(sorted(self._secrets | secrets_in(root.store.url), key=len, reverse=True)),
@@ -209,7 +213,10 @@ class _Loader:
         return Path(os.path.normpath(self._folder / path))
 
     def _root(self, data: dict[str, Any]) -> Root | None:
-        models: tuple[tuple[str, type[BaseModel]], ...] = (("metrics", MetricsSettings), ("alerts", AlertSettings))
+        models: tuple[tuple[str, type[BaseModel]], ...] = (
+            ("metrics", MetricsSettings), ("alerts", AlertSettings), ("page", PageSettings),
+        )  # fmt: skip
+        self._fill_users(data.get("page"))
         for name, model in models:
             if isinstance(data.get(name), dict):
                 filled = self._with_files(data[name], model, (name,))
@@ -221,7 +228,33 @@ class _Loader:
         if weak:
             key = "token" if "token" in self._document.data["metrics"] else "token_file"
             self._add(("metrics", key), f'"token" {weak}; make one with: connector token')
+        if root is not None:
+            self._check_passwords(root.page)
         return root
+
+    def _fill_users(self, page: object) -> None:
+        """The tables ``[page.users.NAME]`` with what their files hold."""
+        users = page.get("users") if isinstance(page, dict) else None
+        if not isinstance(users, dict):
+            return
+        for name, table in users.items():
+            if isinstance(table, dict):
+                users[name] = self._with_files(table, PageUser, ("page", "users", name))
+
+    def _check_passwords(self, page: PageSettings) -> None:
+        places: list[tuple[Steps, str | None]] = [(("page",), page.password)]
+        places += [(("page", "users", name), user.password) for name, user in page.users.items()]
+        for path, password in places:
+            if password is None or (*path, "password") in self._broken:
+                continue
+            if len(password) < _SHORTEST_PASSWORD:
+                table = self._document.data["page"]
+                for step in path[1:]:
+                    table = table[str(step)]
+                text = (
+                    f'"password" has fewer than {_SHORTEST_PASSWORD} characters; make one with: connector page-password'
+                )
+                self._add((*path, "password" if "password" in table else "password_file"), text)
 
     def _section(self, model: type[Model], data: Mapping[str, Any], path: Steps) -> Model | None:
         """*data* as *model*; None with its problems added, but for those at places that are broken anyway."""

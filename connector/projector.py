@@ -24,6 +24,7 @@ from connector.core.source import Event, Source
 from connector.core.view import said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
+from connector.recent import Recent
 from connector.rest import rest
 from connector.store import Store
 from connector.store.inbox import count_received
@@ -55,6 +56,7 @@ class Projector:
         now: aware UTC.
         batch_events: the most events a transaction takes; fewer when they are about many affiliates.
         report: called after each batch, in this thread; quick, must not raise.
+        recent: is told what each event changed.
     """
 
     def __init__(
@@ -67,8 +69,9 @@ class Projector:
         now: Callable[[], datetime],
         batch_events: int = 8_000,
         report: Callable[[Projected], None] | None = None,
+        recent: Recent | None = None,
     ) -> None:
-        self._store, self._sources, self._letters = store, sources, letters
+        self._store, self._sources, self._letters, self._recent = store, sources, letters, recent
         self._stop, self._now, self._batch_events, self._report = stop, now, batch_events, report
         self._size = batch_events
         self._topics = StrangeTopics(store, sources)
@@ -161,7 +164,7 @@ class Projector:
 
     def _fold(self, work: _Work, began: float) -> None:
         known = self._store.load(work.said)
-        joined = [_joined(record_id, known.get(record_id), said) for record_id, said in work.said.items()]
+        joined = [self._joined(record_id, known.get(record_id), work) for record_id in work.said]
         saved = [record for record in joined if record is not None]
         # Before the commit: what is not on paper must not count as done, nor stay there when it is. Dying in between,
         # the same batch is read again.
@@ -175,24 +178,31 @@ class Projector:
             changed = sum(record.version != record.before for record in saved)
             self._report(Projected(len(work.seqs), changed, len(work.letters), time.perf_counter() - began))
 
+    def _joined(self, record_id: str, stored: Known | None, work: _Work) -> Saved | None:
+        """The record with what the batch says of it; None when that changes nothing."""
+        said = work.said[record_id]
+        if stored is None:
+            self._tell(work, record_id, (), said)
+            return Saved(record_id, 0, 1, dump_stamped(said), words_of(record_id, findable(said)))
+        before = load_stamped(stored.facts)
+        after = join_stamped(before, said)
+        version = stored.version + 1
+        if same_values(before, after):
+            if after == before:
+                return None
+            if not said_something_new(facts_of(before), facts_of(after)):
+                version = stored.version
+        else:
+            self._tell(work, record_id, before, after)
+        old, new = findable(before), findable(after)
+        if old == new:
+            return Saved(record_id, stored.version, version, dump_stamped(after))
+        lost, words = words_of(record_id, old), words_of(record_id, new)
+        return Saved(record_id, stored.version, version, dump_stamped(after), words - lost, lost - words)
 
-def _joined(record_id: str, stored: Known | None, said: Sequence[Stamped]) -> Saved | None:
-    """The record with what was *said* of it; None when that changes nothing."""
-    if stored is None:
-        return Saved(record_id, 0, 1, dump_stamped(said), words_of(record_id, findable(said)))
-    before = load_stamped(stored.facts)
-    after = join_stamped(before, said)
-    version = stored.version + 1
-    if same_values(before, after):
-        if after == before:
-            return None
-        if not said_something_new(facts_of(before), facts_of(after)):
-            version = stored.version
-    old, new = findable(before), findable(after)
-    if old == new:
-        return Saved(record_id, stored.version, version, dump_stamped(after))
-    lost, words = words_of(record_id, old), words_of(record_id, new)
-    return Saved(record_id, stored.version, version, dump_stamped(after), words - lost, lost - words)
+    def _tell(self, work: _Work, record_id: str, before: Sequence[Stamped], after: Sequence[Stamped]) -> None:
+        if self._recent is not None:
+            self._recent.said(work.last_about[record_id], record_id, before, after)
 
 
 class _Work:
@@ -201,6 +211,7 @@ class _Work:
     Attributes:
         said: by record, all that the batch says of it, joined.
         read: by source, the keys of the events that could be read.
+        last_about: by record, source and key of the last event about it.
     """
 
     def __init__(self, sources: Mapping[str, Source], epoch: int) -> None:
@@ -213,6 +224,7 @@ class _Work:
         self.mentions: list[tuple[int, str]] = []
         self.tallies: dict[str, Tally] = {}
         self.said: dict[str, Sequence[Stamped]] = {}
+        self.last_about: dict[str, tuple[str, str]] = {}
 
     def takes_more(self) -> bool:
         return len(self.said) < _RECORDS_IN_A_BATCH and self._unread_bytes < _UNREAD_BYTES_IN_A_BATCH
@@ -235,6 +247,7 @@ class _Work:
         for update in updates:
             self.said[update.record_id] = join_stamped(self.said.get(update.record_id, ()), update.said)
             self.mentions.append((stored.seq, update.record_id))
+            self.last_about[update.record_id] = (event.source, event.key)
         return True
 
     def _normalize(self, event: Event) -> Sequence[AffiliateUpdate] | Letter:

@@ -26,6 +26,7 @@ from connector.core.errors import Forged, StoreUnavailable, Unreadable
 from connector.core.quoting import loggable
 from connector.core.source import Event, InboundRequest, NoEvent, Source, accepted_status
 from connector.faults import describe
+from connector.recent import Recent
 
 _log = logs.get("receiver")
 _GZIP, _EITHER_HEADER = b"\x1f\x8b", 32  # how such data begins; zlib's flag to take either header
@@ -134,6 +135,7 @@ class Receiver(Endpoint):
         max_body_bytes: longer bodies are answered 413.
         unread: keeps what a bug of a source could not open; None: such a request is answered 500.
         counts: counts requests.
+        recent: is told of each request.
     """
 
     def __init__(
@@ -144,7 +146,9 @@ class Receiver(Endpoint):
         max_body_bytes: int,
         unread: Unread | None = None,
         counts: Counts | None = None,
+        recent: Recent | None = None,
     ) -> None:
+        self._recent = recent
         self._sources = dict(sources)
         self._intake = intake
         self._max_body_bytes = max_body_bytes
@@ -181,9 +185,11 @@ class Receiver(Endpoint):
             response = accepted(source, event.key)
             await self._keep(event)
         except _Refusal as refusal:
+            status = refusal.answer.status_code
             if self._counts is not None:
                 self._counts.refused(refusal.reason)
-            status = refusal.answer.status_code
+            if self._recent is not None:
+                self._recent.refused(datetime.now(UTC), name, status, refusal.reason, refusal.why)
             level = logging.WARNING if status == 503 else logging.INFO
             logs.say(
                 _log, "request.refused", level=level, status=status, reason=refusal.reason, source=name, why=refusal.why
@@ -191,6 +197,8 @@ class Receiver(Endpoint):
             return refusal.answer
         if self._counts is not None:
             self._counts.received(event.source)
+        if self._recent is not None:
+            self._recent.accepted(event.received_at, event.source, event.topic, event.key, response.status_code)
         logs.say(
             _log,
             "request.accepted",

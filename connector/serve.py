@@ -20,7 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from connector import logs
 from connector.app import Program
+from connector.assembly import utc_now
+from connector.overview import READY
 from connector.receiver import Page, Receiver, application
+from connector.recent import Recent
 from connector.settings import Config
 
 _log = logs.get("serve")
@@ -68,8 +71,13 @@ def serve(config: Config) -> int:
         max_body_bytes=config.server.max_body_bytes,
         unread=program.keep_unread,
         counts=program.metrics,
+        recent=program.recent,
     )
-    pages = {"/metrics": Page(program.metrics.render, config.metrics.token)} if config.metrics.enabled else {}
+    pages: dict[str, ASGIApp] = {}
+    if config.metrics.enabled:
+        pages["/metrics"] = Page(program.metrics.render, config.metrics.token)
+    if program.recent is not None:
+        pages |= _page(program, program.recent)
     program.readiness.receiver = receiver
     program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
     answering = uvicorn_config(
@@ -85,6 +93,20 @@ def serve(config: Config) -> int:
         program.close()
     logs.say(_log, "server.stopped")
     return 0
+
+
+def _page(program: Program, recent: Recent) -> dict[str, ASGIApp]:
+    """What people see in a browser, by path."""
+    from connector.page.asking import Inside  # with Jinja2, which only this needs
+    from connector.page.live import Live
+    from connector.page.site import Site
+
+    def server() -> str:
+        reasons = program.reasons()
+        return f"not ready ({', '.join(reasons)})" if reasons else READY
+
+    live = Live(program.store, program.letters, recent, lambda: program.stopping)
+    return Site(Inside(program.config, program.store, program.letters, program.sources, live, utc_now, server)).apps()
 
 
 async def _run(server: uvicorn.Server, listener: socket.socket, program: Program) -> None:

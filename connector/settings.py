@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from connector.core.errors import Problem
 from connector.core.outbound import why_not
@@ -121,6 +122,58 @@ class AlertSettings(Section):
         return value
 
 
+Role = Literal["read", "change"]
+"""Of a person on the page: *change* may also try again, apply, forget and see the webhooks' addresses."""
+
+
+class PageUser(Section):
+    """``[page.users.NAME]``: one of several people who sign in."""
+
+    password: str | None = Field(None, repr=False)
+    password_hash: str | None = Field(None, repr=False, pattern=r"^scrypt:[0-9]+:[0-9]+:[0-9]+:[\w-]+:[\w-]+$")
+    """What `connector page-password` prints."""
+    role: Role = "read"
+    """What the person may do: `read`, or `change` as well."""
+
+
+class PageSettings(Section):
+    """``[page]``: what people see in a browser. Off until a password is set."""
+
+    password: str | None = Field(None, repr=False)
+    """Of one person, who may change things and signs in as `owner` where there are `[page.users.NAME]`, too."""
+    password_hash: str | None = Field(None, repr=False, pattern=r"^scrypt:[0-9]+:[0-9]+:[0-9]+:[\w-]+:[\w-]+$")
+    """The same, as `connector page-password` prints it. Each that is set is right."""
+    hosts: tuple[str, ...] = ()
+    """Names by which browsers reach the page, beside `public_url` and this machine's own."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose `X-Forwarded-…` headers are believed."""
+    user_header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,60}$")
+    """The header in which a trusted proxy says who has signed in there. Nobody else is believed."""
+    users: dict[str, PageUser] = {}
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            try:
+                ip_network(each, strict=False)
+            except ValueError:
+                raise ValueError(f'"{each}" is neither an address nor a network, like "10.0.0.0/8"') from None
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> PageSettings:
+        without = [name for name, user in self.users.items() if not (user.password or user.password_hash)]
+        if without and not (self.user_header and self.trusted_proxies):
+            raise ValueError(f'the user "{without[0]}" has no password; make one with: connector page-password')
+        return self
+
+    @property
+    def on(self) -> bool:
+        by_proxy = bool(self.user_header and self.trusted_proxies)
+        return bool(self.password or self.password_hash or self.users) or by_proxy
+
+
 class SourceConfig(Struct, frozen=True):
     """``[sources.NAME]``."""
 
@@ -173,6 +226,7 @@ class Config(Struct, frozen=True):
     retry: RetrySettings
     metrics: MetricsSettings
     alerts: AlertSettings
+    page: PageSettings
     sources: tuple[SourceConfig, ...]
     sinks: tuple[SinkConfig, ...]
     secrets: tuple[str, ...] = ()
@@ -200,5 +254,6 @@ class Root(Section):
     retry: RetrySettings = RetrySettings.model_construct()
     metrics: MetricsSettings = MetricsSettings.model_construct()
     alerts: AlertSettings = AlertSettings.model_construct()
+    page: PageSettings = PageSettings.model_construct()
     sources: dict[str, dict[str, Any]] = {}
     sinks: dict[str, dict[str, Any]] = {}

@@ -48,6 +48,10 @@ def config_schema() -> Schema:
     definitions = schema.setdefault("$defs", {})
     _give_files(definitions["MetricsSettings"], "token")
     _give_files(definitions["AlertSettings"], "url")
+    for model in (settings.PageSettings, settings.PageUser):
+        _describe(definitions[model.__name__], model)
+        for name in ("password", "password_hash"):
+            _give_files(definitions[model.__name__], name)
     for table, kinds, load in (
         ("sources", plugins.source_types(), plugins.source_class),
         ("sinks", plugins.sink_types(), plugins.sink_class),

@@ -48,6 +48,7 @@ from connector.delivery import Retry, RouteWorker, load_libraries
 from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
 from connector.projector import Projector
+from connector.recent import Recent
 from connector.settings import Config
 from connector.store import Store
 
@@ -81,7 +82,10 @@ class Program:
             self.sinks = {
                 found.name: build_sink(found, self.store, self.stop, self.metrics.measured) for found in config.sinks
             }
-            self.projector = Projector(self.store, self.sources, self.letters, stop=self.stop, now=utc_now)
+            self.recent = Recent() if config.page.on else None
+            self.projector = Projector(
+                self.store, self.sources, self.letters, stop=self.stop, now=utc_now, recent=self.recent
+            )
             retry = Retry(
                 config.retry.first_wait_seconds, config.retry.longest_wait_seconds, config.retry.give_up_after_hours
             )
@@ -222,6 +226,11 @@ class Program:
         except StoreUnavailable:
             return None
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stop_by is not None or self.stop.is_set()
+
     def stop_soon(self) -> None:
         """Count ``stop_within_seconds`` from now; without this they count from ``close``."""
         if self._stop_by is None:
@@ -273,9 +282,16 @@ class Program:
         while True:
             self.upkeep.mind_the_clock()
             self.readiness.look()
+            self._note_refused()
             if self.stop.wait(_WATCH_SECONDS):
                 return
             self.upkeep.prune_when_due()
+
+    def _note_refused(self) -> None:
+        """Add what was refused to the hourly counts that the page shows."""
+        if self.recent is not None:
+            with suppress(StoreUnavailable):
+                self.store.note_refused(self.recent.take_refused())
 
 
 # ---------------------------------------------------------------- drain

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "demo": "demo.demo",
     "init": "setup.init",
     "token": "setup.token",
+    "page-password": "setup.page_password",
     "urls": "setup.urls",
     "serve": "serve.serve",
     "drain": "serve.drain",

@@ -15,9 +15,11 @@ from msgspec import Struct
 
 from connector import config as configuration
 from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby
-from connector.cli.exits import Left
+from connector.cli.exits import OK, Left, WrongWords
 from connector.cli.printing import Report, say, show
+from connector.core.words import unknown_word
 from connector.credentials import weakness
+from connector.page.passwords import hashed, new_password
 from connector.settings import Config, SourceConfig
 
 
@@ -34,12 +36,15 @@ def init(config: ConfigOption = None) -> int:
     What is there already is left as it is.
     """
     file = configuration.find(config)
+    password = new_password()
     try:
-        written = _write_files(file)
+        written = _write_files(file, password)
     except OSError as error:
         raise Left(f"{error.filename or file.parent}: can't be written: {error.strerror}") from None
     for path in written:
         say(f"wrote {path}")
+    if file in written:
+        say(f"the page's password, shown this once: {password}")
     if file not in written:
         say(f"{file} is there already; it is left as it is")
     say()
@@ -54,12 +59,13 @@ def init(config: ConfigOption = None) -> int:
     return code
 
 
-def _write_files(file: Path) -> list[Path]:
+def _write_files(file: Path, password: str) -> list[Path]:
     """Write what is missing; the new configuration and mappings."""
     folder, originals = file.parent, shipped()
     (folder / "mappings").mkdir(parents=True, exist_ok=True)
     (folder / "schemas").mkdir(exist_ok=True)
     example = _with_fresh_tokens((originals / "config.example.toml").read_text(encoding="utf-8"))
+    example = re.sub(r'# (password_hash = )"[^"]*"', lambda found: f'{found[1]}"{hashed(password)}"', example, count=1)
     written = [file] if _write_new(file, example, mode=0o600) else []
     for mapping in sorted((originals / "mappings").glob("*.toml")):
         copy = folder / "mappings" / mapping.name
@@ -86,6 +92,21 @@ def _write_new(path: Path, text: str, *, mode: int) -> bool:
     return True
 
 
+def _replace(file: Path, text: str) -> None:
+    """Put *text* in the place of the file, all or nothing; its mode stays."""
+    path = Path(os.path.realpath(file))
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        mode = path.stat().st_mode & 0o777
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise Left(f"{path}: can't be written: {error.strerror}") from None
+
+
 def _with_fresh_tokens(example: str) -> str:
     """The example with a random token in the place of each ``${…_TOKEN}`` that is not in a comment."""
 
@@ -107,6 +128,30 @@ def new_token() -> str:
 def token() -> None:
     """Print a random token, good for a source."""
     say(new_token())
+
+
+def page_password(
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="Of the person in [page.users.NAME].")] = None,
+    config: ConfigOption = None,
+) -> int:
+    """Make a new password for the page. Prints it once, and puts its hash into the configuration in the place of the
+    old one; without one there, it prints what to add."""
+    file = configuration.find(config)
+    settings = load(file)
+    if user is not None and user not in settings.page.users:
+        raise WrongWords(f"there is no [page.users.{user}] in {file}{unknown_word(user, list(settings.page.users))}")
+    old = settings.page.password_hash if user is None else settings.page.users[user].password_hash
+    password = new_password()
+    made = hashed(password)
+    text = file.read_text(encoding="utf-8")
+    say(f"the new password, shown this once: {password}")
+    if old and text.count(f'"{old}"') == 1:
+        _replace(file, text.replace(f'"{old}"', f'"{made}"'))
+        say(f"its hash is in {file}; who is signed in signs in again. Next: restart the server")
+        return OK
+    say(f"Next: put this into {file}, in the place of what is there, and restart the server")
+    say(f'  [page{"" if user is None else f".users.{user}"}]\n  password_hash = "{made}"')
+    return OK
 
 
 # ---------------------------------------------------------------- urls

@@ -14,6 +14,7 @@ from connector.store.engine import Engine, Part, Session, insert, select
 from connector.store.intake import Deliver, Intake
 from connector.store.model import StoreDamaged, StoredEvent, Tally, moment
 from connector.store.tables import FORGOTTEN_KEY
+from connector.store.tally import HOUR_MICROS, add_hours
 
 EVENT_COLUMNS = "source, key, topic, at, received_at, body"
 
@@ -88,6 +89,28 @@ class Inbox(Part):
             ).fetchall()
         return opened(rows, most_bytes)
 
+    def latest_events(self, limit: int) -> list[tuple[int, str, str, str, datetime]]:
+        """The newest events, without their bodies: seq, source, key, topic, when it was received."""
+        text = "SELECT seq, source, key, topic, received_at FROM events ORDER BY seq DESC LIMIT ?"
+        with self._engine.reading() as sql:
+            rows = sql.execute(text, (limit,)).fetchall()
+        return [(seq, source, key, topic, moment(at)) for seq, source, key, topic, at in rows]
+
+    def received(self, source: str, keys: Iterable[str]) -> dict[str, tuple[int, datetime]]:
+        """Of events of *source* with these keys: seq, and when each was received first."""
+        text = "SELECT key, seq, received_at FROM events WHERE source = ? AND key"
+        with self._engine.reading() as sql:
+            rows = select(sql, text, sorted(set(keys)), source)
+        return {key: (seq, moment(at)) for key, seq, at in rows}
+
+    def mentioned_in(self, seqs: Iterable[int]) -> dict[int, list[str]]:
+        """Which records these events name, as far as they are projected."""
+        found: dict[int, list[str]] = {}
+        with self._engine.reading() as sql:
+            for seq, record_id in select(sql, "SELECT seq, record_id FROM mentions WHERE seq", sorted(set(seqs))):
+                found.setdefault(seq, []).append(record_id)
+        return found
+
     def unseen(self, events: Iterable[Event]) -> set[tuple[str, str]]:
         """(source, key) of those of *events* that ``append`` would take as new."""
         asked = list(events)
@@ -136,6 +159,14 @@ def add_tallies(sql: Session, tallies: dict[str, Tally]) -> None:
     rows = [(name, *[getattr(tally, column) for column in (*_SUMS, *_LASTS)]) for name, tally in tallies.items()]
     head = f"INSERT INTO sources (source, {', '.join((*_SUMS, *_LASTS))})"
     insert(sql, head, sorted(rows), f" ON CONFLICT (source) DO UPDATE SET {changes}")
+    add_hours(
+        sql,
+        [
+            (name, hour, count, count if tally.duplicates else 0, 0)  # all of a tally are duplicates, or none
+            for name, tally in tallies.items()
+            for hour, count in tally.hours.items()
+        ],
+    )
 
 
 def count_received(tally: Tally, event: Event) -> None:
@@ -144,7 +175,10 @@ def count_received(tally: Tally, event: Event) -> None:
         tally.received += 1
         tally.undated += event.at == micros_of(event.received_at)  # so a source stamps what it can't read the time of
         tally.last_at = max(tally.last_at, event.at)
-        tally.last_received_at = max(tally.last_received_at, micros_of(event.received_at))
+        received_at = micros_of(event.received_at)
+        tally.last_received_at = max(tally.last_received_at, received_at)
+        hour = received_at // HOUR_MICROS
+        tally.hours[hour] = tally.hours.get(hour, 0) + 1
 
 
 def _tallies_of_duplicates(events: Sequence[Event], new: set[tuple[str, str]]) -> dict[str, Tally]:

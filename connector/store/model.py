@@ -61,7 +61,11 @@ class Saved(Struct, frozen=True):
 
 
 class Tally(Struct):
-    """What is counted of one source; times in microseconds of Unix time."""
+    """What is counted of one source; times in microseconds of Unix time.
+
+    Args:
+        hours: received, by hour of Unix time.
+    """
 
     received: int = 0
     duplicates: int = 0
@@ -70,6 +74,7 @@ class Tally(Struct):
     undated: int = 0
     last_at: int = 0
     last_received_at: int = 0
+    hours: dict[int, int] = {}
 
 
 class Batch(Struct, frozen=True):

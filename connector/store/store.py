@@ -15,8 +15,10 @@ from connector.store.mappings import Mappings
 from connector.store.people import People
 from connector.store.records import Records
 from connector.store.search import Search
+from connector.store.sessions import Sessions
 from connector.store.sqlite import Sqlite
 from connector.store.tables import prepare
+from connector.store.tally import Hours
 from connector.store.url import is_postgres, path_of
 from connector.store.worker import file_held, holder_of_file, holder_of_lease, lease_held
 
@@ -36,7 +38,7 @@ def worker_of(url: str) -> str | None:
         return holder_of_lease(engine)
 
 
-class Store(Inbox, Records, Mappings, People, LetterRows, Search):
+class Store(Inbox, Records, Mappings, People, LetterRows, Search, Sessions, Hours):
     """Made when it is not there. Every method may be called from any thread.
 
     Everything raises StoreUnavailable when the disk is full, the database is gone or locked for too long; the next call

@@ -1,0 +1,81 @@
+"""What a view is asked and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from connector.core.source import Source
+from connector.dead_letters import DeadLetters
+from connector.page.door import Visitor
+from connector.page.live import Live
+from connector.settings import Config, Role
+from connector.store import Store
+
+
+class Inside(Struct, frozen=True):
+    """What views look at and change.
+
+    Args:
+        now: aware UTC.
+        server: how the server is, as ``overview`` takes it.
+    """
+
+    settings: Config
+    store: Store
+    letters: DeadLetters
+    sources: Mapping[str, Source]
+    live: Live
+    now: Callable[[], datetime]
+    server: Callable[[], str]
+
+
+class Ask(Struct, frozen=True):
+    """A request that may be answered.
+
+    Args:
+        path: what the path's open parts are.
+        part: only what changes is wanted: the page's script asks.
+    """
+
+    inside: Inside
+    visitor: Visitor
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+    part: bool = False
+
+
+class Answer(Struct, frozen=True):
+    """A template with its values, or another page to go to.
+
+    Args:
+        to: a path: the browser is sent there; then nothing else counts.
+        done: of a change: what it was, for the log. No people's data.
+    """
+
+    template: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    status: int = 200
+    to: str = ""
+    done: str = ""
+    about: str | None = None
+
+
+class NotThere(Exception):
+    """There is no such page or affiliate. The message says so in a sentence."""
+
+
+View = Callable[[Ask], Answer]
+
+
+class Way(Struct, frozen=True):
+    """One path of the page, and who may go it. ``anyone``: also who is not signed in."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    view: View
+    role: Role | Literal["anyone"] = "read"

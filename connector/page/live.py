@@ -1,0 +1,178 @@
+"""The webhooks as they come in: what each was, what was answered, what it changed. One look serves all who watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import Struct
+from starlette.responses import StreamingResponse
+
+from connector.affiliates.find import match_of
+from connector.core.errors import StoreUnavailable
+from connector.core.facts import load_facts
+from connector.dead_letters import DeadLetters
+from connector.recent import Incoming, Recent, Saying
+from connector.store import Store
+
+SHOWN: Final = 100
+_SHOWN_AT_ONCE: Final = 20
+_LOOK_SECONDS: Final = 1.0
+_MOST_WATCHERS: Final = 50
+_MOST_NAMED: Final = 3
+_WHY: Final = {
+    "credential": "The token in the address is not the one in config.toml",
+    "unknown_source": "There is no such source: the address has a slip",
+    "method": "No webhook: somebody opened the address",
+    "too_large": "The body is too large",
+    "too_slow": "The body did not arrive in time",
+    "unreadable": "Not a webhook of this platform",
+    "store": "The store could not keep it; the platform sends it again",
+    "bug": "A bug of the connector; the log says where",
+}
+
+Answer = Literal["Accepted", "Duplicate", "Refused", "Unread"]
+Draw = Callable[[Sequence["Line"], str], str]
+
+
+class Whom(Struct, frozen=True):
+    """An affiliate that a webhook was about. *name*: "" where there is no such record any more, or not yet."""
+
+    record_id: str
+    name: str
+    saying: Saying | None
+
+
+class Line(Struct, frozen=True):
+    """One webhook as it is shown. *why*: why it was refused."""
+
+    at: datetime
+    source: str
+    topic: str
+    answer: Answer
+    about: tuple[Whom, ...] = ()
+    why: str = ""
+
+
+class Live:
+    """Asks the store once a second while anybody watches.
+
+    Args:
+        stopping: whether the program is being stopped: then every stream ends.
+    """
+
+    def __init__(self, store: Store, letters: DeadLetters, recent: Recent, stopping: Callable[[], bool]) -> None:
+        self._store, self._letters, self._recent, self._stopping = store, letters, recent, stopping
+        self._watchers: set[tuple[asyncio.Queue[str | None], str]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------ lines
+
+    def latest(self, limit: int = SHOWN) -> list[Line]:
+        """The newest lines, the newest first: what this process has received, and what the store has of others."""
+        requests = self._recent.since(0)[-limit:]
+        mine = {(request.source, request.key) for request in requests if request.key}
+        others = [
+            Incoming(0, at, source, topic, key, 202)
+            for _, source, key, topic, at in self._store.latest_events(limit)
+            if (source, key) not in mine
+        ]
+        requests = sorted([*requests, *others], key=lambda request: request.at)[-limit:]
+        return self.lines(requests)[::-1]
+
+    def lines(self, requests: Sequence[Incoming]) -> list[Line]:
+        """*requests* with what is known of each."""
+        first: dict[tuple[str, str], tuple[int, datetime]] = {}
+        for source in {request.source for request in requests if request.key}:
+            keys = [request.key for request in requests if request.source == source]
+            found = self._store.received(source or "", keys)
+            first |= {(source or "", key): where for key, where in found.items()}
+        mentioned = self._store.mentioned_in(seq for seq, _ in first.values())
+        known = self._store.load(record_id for ids in mentioned.values() for record_id in ids)
+        names = {record_id: match_of(record_id, load_facts(one.facts)) for record_id, one in known.items()}
+        lines = []
+        for request in requests:
+            where = first.get((request.source or "", request.key))
+            about: tuple[Whom, ...] = ()
+            if where is not None:
+                sayings = {one.record_id: one for one in self._recent.sayings(request.source or "", request.key)}
+                about = tuple(
+                    Whom(
+                        record_id, names[record_id].name or names[record_id].email or record_id, sayings.get(record_id)
+                    )
+                    for record_id in mentioned.get(where[0], [])[:3]
+                    if record_id in names
+                )
+            lines.append(self._line(request, where, about))
+        return lines
+
+    def _line(self, request: Incoming, first: tuple[int, datetime] | None, about: tuple[Whom, ...]) -> Line:
+        source = request.source or ""
+        if not request.key:
+            why = _WHY.get(request.reason, request.reason)
+            return Line(
+                request.at, source, request.topic, "Refused", (), f"{why}: {request.why}" if request.why else why
+            )
+        if first is not None and first[1] != request.at:
+            return Line(request.at, source, request.topic, "Duplicate", ())
+        if not about and self._letters.ids_about(source, [request.key]):
+            return Line(request.at, source, request.topic, "Unread", ())
+        return Line(request.at, source, request.topic, "Accepted", about)
+
+    # ------------------------------------------------ who watches
+
+    def stream(self, draw: Draw, zone: str) -> StreamingResponse:
+        """New rows as they come, as server-sent events."""
+        return StreamingResponse(self._events(draw, zone), media_type="text/event-stream")
+
+    async def _events(self, draw: Draw, zone: str) -> AsyncIterator[str]:
+        if len(self._watchers) >= _MOST_WATCHERS:
+            return
+        queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=10)
+        watcher = (queue, zone)
+        self._watchers.add(watcher)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look(draw))
+        try:
+            yield "retry: 3000\n\n"
+            while (said := await queue.get()) is not None:
+                yield said
+        finally:
+            self._watchers.discard(watcher)
+
+    async def _look(self, draw: Draw) -> None:
+        """Once a second, for as long as anybody watches."""
+        number = max((request.number for request in self._recent.since(0)), default=0)
+        quiet = 0
+        while self._watchers and not self._stopping():
+            await asyncio.sleep(_LOOK_SECONDS)
+            requests = self._recent.since(number)
+            quiet = 0 if requests else quiet + 1
+            if requests:
+                number = requests[-1].number
+                await self._send(requests, draw)
+            elif quiet % 15 == 0:
+                self._tell({zone: ": nothing new\n\n" for _, zone in self._watchers})
+        for queue, _ in self._watchers:
+            with suppress(asyncio.QueueFull):
+                queue.put_nowait(None)
+
+    async def _send(self, requests: Sequence[Incoming], draw: Draw) -> None:
+        shown = requests[-_SHOWN_AT_ONCE:]
+        zones = {zone for _, zone in self._watchers}
+        with suppress(StoreUnavailable):
+            lines = (await asyncio.to_thread(self.lines, shown))[::-1]
+            self._tell({zone: _event("rows", draw(lines, zone)) for zone in zones})
+
+    def _tell(self, said: dict[str, str]) -> None:
+        for queue, zone in self._watchers:
+            with suppress(asyncio.QueueFull):  # a browser that does not read
+                queue.put_nowait(said[zone])
+
+
+def _event(name: str, html: str) -> str:
+    data = "\n".join(f"data: {line}" for line in html.splitlines() if line.strip())
+    return f"event: {name}\n{data}\n\n"

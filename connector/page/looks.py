@@ -1,0 +1,161 @@
+"""How things look: templates with their words, and the files that browsers keep. Everything is escaped."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
+
+from connector.page.asking import Inside
+from connector.page.door import Visitor
+from connector.page.live import Line
+from connector.phrases import duration, many
+
+_FOLDER: Final = Path(__file__).parent
+_LONGEST_VALUE: Final = 500  # characters, in a list; the affiliate's page shows all
+_THEMES: Final = ("light", "dark")
+_ZONE: Final = re.compile(r"[A-Za-z0-9+_/-]{1,64}")
+VIEWS: Final = (
+    ("/", "Today", "today"), ("/affiliates", "Affiliates", "affiliates"), ("/problems", "Problems", "problems"),
+    ("/webhooks", "Webhooks", "webhooks"), ("/mappings", "Mappings", "mappings"),
+)  # fmt: skip
+
+
+class Looks:
+    """Renders; reads the templates and files once."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+        self._templates = Environment(
+            loader=FileSystemLoader(_FOLDER / "templates"), autoescape=True, undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+        )  # fmt: skip
+        self._templates.filters |= {
+            "ago": _ago, "moment": _moment, "num": _num, "value": value, "many": many, "duration": duration,
+            "path": path_to, "plain": plain_text, "quoted": lambda text: quote(str(text), safe=""),
+        }  # fmt: skip
+        self._templates.globals |= {"views": VIEWS, "static": _static_url, "counts": self._counts}
+
+    def render(
+        self, name: str, values: Mapping[str, Any], visitor: Visitor, cookies: Mapping[str, str], path: str
+    ) -> str:
+        """The page that the template *name* makes of *values*."""
+        theme = cookies.get("theme", "")
+        zone = unquote(cookies.get("tz", ""))
+        here = max((view for view, _, _ in VIEWS if path == view or path.startswith(f"{view}/")), key=len, default="")
+        return self._templates.get_template(name).render(
+            {
+                "visitor": visitor, "csrf": visitor.csrf, "here": here, "theme": theme if theme in _THEMES else "",
+                "zone": zone_of(zone), "zone_name": zone, "now": self._inside.now(), **values,
+            }
+        )  # fmt: skip
+
+    def rows(self, lines: Sequence[Line], zone: str) -> str:
+        """Rows of the table of webhooks, for who watches in that time zone."""
+        values = {"lines": lines, "zone": zone_of(zone), "now": self._inside.now(), "fresh": True}
+        return self._templates.get_template("live_rows.html").render(values)
+
+    def _counts(self) -> dict[str, tuple[int, str]]:
+        """What stands beside the views' names: how many, of what."""
+        letters = sum(self._inside.letters.counts().values())
+        return {"problems": (letters, "problems")} if letters else {}
+
+    def static(self, name: str) -> tuple[bytes, str] | None:
+        """Content and type of a file that browsers keep."""
+        found = _files().get(name)
+        return None if found is None else (found[0], found[1])
+
+
+@cache
+def _files() -> dict[str, tuple[bytes, str, str]]:
+    """By name: content, type, the beginning of its hash."""
+    found: dict[str, tuple[bytes, str, str]] = {}
+    for path in (_FOLDER / "static").iterdir():
+        if path.suffix in (".css", ".js", ".svg"):
+            content = path.read_bytes()
+            kind = mimetypes.types_map.get(path.suffix, "text/javascript")
+            found[path.name] = (content, kind, hashlib.sha256(content).hexdigest()[:12])
+    return found
+
+
+def _static_url(name: str) -> str:
+    return f"/static/{name}?v={_files()[name][2]}"
+
+
+def path_to(record_id: str) -> str:
+    """The path of one affiliate's page."""
+    return f"/affiliates/{quote(record_id, safe=':@')}"
+
+
+# ---------------------------------------------------------------- times, numbers, values
+
+
+@lru_cache(maxsize=64)
+def zone_of(name: str) -> tzinfo:
+    """The time zone that a browser says it has; the server's where it says none that there is."""
+    if _ZONE.fullmatch(name):
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            pass
+    return datetime.now().astimezone().tzinfo or UTC
+
+
+@pass_context
+def _ago(context: Context, at: datetime | None) -> str:
+    """``2 min ago`` up to a day, then ``27 Nov``, with the whole moment behind it."""
+    if at is None:
+        return Markup('<span class="muted">never</span>')
+    local = at.astimezone(context["zone"])
+    seconds = (context["now"] - at).total_seconds()
+    return _time(local, f"{duration(seconds)} ago" if seconds < 86_400 else f"{local.day} {local:%b}")
+
+
+@pass_context
+def _moment(context: Context, at: datetime) -> str:
+    """``09:14:02`` today, ``27 Nov, 09:14:02`` on another day."""
+    local = at.astimezone(context["zone"])
+    today = local.date() == context["now"].astimezone(context["zone"]).date()
+    return _time(local, f"{local:%H:%M:%S}" if today else f"{local.day} {local:%b}, {local:%H:%M:%S}")
+
+
+def _time(local: datetime, text: str) -> Markup:
+    iso = local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    whole = f"{local.day} {local:%B %Y, %H:%M:%S}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, whole, text)
+
+
+def _num(count: int | None) -> str:
+    return "–" if count is None else f"{count:,}"
+
+
+def plain_text(found: object, longest: int = _LONGEST_VALUE) -> str:
+    """A cell or a record's value in words; cut where it is very long."""
+    if isinstance(found, dict) and len(found) == 1:  # a dumped cell with its type
+        (found,) = found.values()
+    if isinstance(found, list | tuple):
+        found = ", ".join(map(str, found))
+    if isinstance(found, bool):
+        found = "yes" if found else "no"
+    text = "" if found is None else str(found)
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def value(found: object, longest: int = _LONGEST_VALUE) -> Markup:
+    """``plain_text``, apart from the direction of the text around it; *empty* where there is none."""
+    text = plain_text(found, longest)
+    return Markup("<bdi>{}</bdi>").format(text) if text else Markup('<i class="muted">empty</i>')
+
+
+__all__ = ["VIEWS", "Looks", "escape", "path_to", "plain_text", "value", "zone_of"]

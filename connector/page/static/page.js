@@ -1,0 +1,101 @@
+// The page's own script: the viewer's time zone, copying, a button that was pressed, rows that come in by themselves.
+(() => {
+  "use strict";
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  if (zone && document.body.dataset.zone !== undefined && document.body.dataset.zone !== zone) {
+    document.cookie = `tz=${encodeURIComponent(zone)}; Path=/; Max-Age=31536000; SameSite=Strict${secure}`;
+    if (document.cookie.includes(`tz=${encodeURIComponent(zone)}`) && !location.hash) location.reload();
+  }
+
+  const say = (text) => {
+    let toasts = document.querySelector(".toasts");
+    if (!toasts) {
+      toasts = document.createElement("div");
+      toasts.className = "toasts";
+      toasts.setAttribute("role", "status");
+      document.body.append(toasts);
+    }
+    const toast = document.createElement("p");
+    toast.className = "toast";
+    toast.textContent = text;
+    toasts.replaceChildren(toast);
+    setTimeout(() => toast.remove(), 8000);
+  };
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    event.preventDefault();
+    let text = button.dataset.copy || button.parentElement.querySelector(".input")?.value || "";
+    const form = button.form;
+    try {
+      if (form) {
+        const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "HX-Request": "true" } });
+        if (!answer.ok) throw new Error(String(answer.status));
+        text = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-address]").dataset.address;
+      }
+      await navigator.clipboard.writeText(text);
+      say("Copied");
+    } catch {
+      if (form) form.submit();
+      else say("Your browser does not let this page copy: mark the text and copy it");
+    }
+  });
+
+  // A form that was sent says so, and is not sent twice.
+  document.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    if (!button || event.defaultPrevented || button.dataset.copy !== undefined) return;
+    setTimeout(() => {
+      button.disabled = true;
+      if (button.dataset.busy) button.textContent = button.dataset.busy;
+    }, 0);
+  });
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+  // What renews itself: not under the reader's focus, and never with the form for signing in.
+  document.body.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target.id === "today" && event.target.contains(document.activeElement)) event.preventDefault();
+  });
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.xhr.responseURL.endsWith("/login")) { event.detail.shouldSwap = false; location.assign("/login"); }
+  });
+
+  // Rows that come in: at most 100, none above the one that is looked at, none while paused.
+  const rows = document.querySelector("[data-live]");
+  if (rows) {
+    const held = document.createElement("tbody");
+    const pause = document.querySelector("[data-pause]");
+    const status = document.querySelector("[data-live-status]");
+    let paused = false, came = 0, said = 0;
+    const looked = () => rows.matches(":hover, :focus-within");
+    const show = () => {
+      if (paused || looked() || !held.children.length) return;
+      rows.prepend(...held.children);
+      while (rows.children.length > 100) rows.lastElementChild.remove();
+    };
+    document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
+      event.preventDefault();
+      const part = document.createElement("template");
+      part.innerHTML = event.detail.data;
+      came += part.content.children.length;
+      held.prepend(part.content);
+      while (held.children.length > 100) held.lastElementChild.remove();
+      show();
+      if (Date.now() - said > 10000) {
+        said = Date.now();
+        status.textContent = `Live: ${came} since you opened this page`;
+      }
+    });
+    rows.addEventListener("mouseleave", show);
+    rows.addEventListener("focusout", () => setTimeout(show, 0));
+    pause?.addEventListener("click", () => {
+      paused = !paused;
+      pause.textContent = paused ? "Go on" : "Pause";
+      pause.setAttribute("aria-pressed", String(paused));
+      show();
+    });
+    if (pause) pause.hidden = false;
+  }
+})();

@@ -1,0 +1,120 @@
+"""Who may go which way: one table of every path, held against who is nobody, who reads, who changes, and who forges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from connector.page.door import Visitor, csrf_of
+from connector.page.site import Site
+from connector.page.ways import WAYS
+from tests.page.support import House
+
+# Method and path -> who may, and an example of it.
+table: dict[tuple[str, str], tuple[str, str]] = {
+    ("GET", "/login"): ("anyone", "/login"),
+    ("POST", "/login"): ("anyone", "/login"),
+    ("POST", "/logout"): ("read", "/logout"),
+    ("POST", "/appearance"): ("read", "/appearance"),
+    ("GET", "/"): ("read", "/"),
+}
+guarded = [(method, *row) for (method, _), row in table.items() if row[0] != "anyone"]
+changes = [(method, who, path) for method, who, path in guarded if method == "POST"]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    yield house
+    house.close()
+
+
+def csrf(client: TestClient) -> str:
+    return csrf_of(str(client.cookies["connector_session"]))
+
+
+def test_every_way_is_in_the_table_and_every_app_is_a_way(house: House) -> None:
+    assert {(way.method, way.path): way.role for way in WAYS} == {way: row[0] for way, row in table.items()}
+    others = set(house.site.apps()) - {way.path for way in WAYS}
+    assert others == {"/static/{name}", "/webhooks/live"}
+
+
+@pytest.mark.parametrize(("method", "who", "path"), guarded)
+def test_nobody_is_sent_to_the_door(house: House, method: str, who: str, path: str) -> None:
+    answer = house.client().request(method, path, data={"csrf": "0" * 32} if method == "POST" else None)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    forged = house.client()
+    forged.cookies.set("connector_session", "no-such-session")
+    assert forged.request(method, path).headers["location"] == "/login"
+
+
+@pytest.mark.parametrize(("method", "who", "path"), [way for way in guarded if way[0] == "GET"])
+@pytest.mark.parametrize("user", ["reader", "changer"])
+def test_who_is_signed_in_reads(house: House, method: str, who: str, path: str, user: str) -> None:
+    answer = house.signed_in(user).get(path)
+    assert answer.status_code == (200 if who == "read" or user == "changer" else 403)
+    assert answer.headers["cache-control"] == "no-store"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(("method", "who", "path"), changes)
+def test_a_reader_changes_nothing_but_their_own(house: House, method: str, who: str, path: str) -> None:
+    client = house.signed_in("reader")
+    answer = client.post(path, data={"csrf": csrf(client)})
+    assert (answer.status_code == 403) == (who == "change"), answer.text
+    if who == "change":
+        assert "You can read, but not change" in answer.text
+
+
+@pytest.mark.parametrize(("method", "who", "path"), changes)
+def test_a_forged_form_changes_nothing(house: House, method: str, who: str, path: str) -> None:
+    for client in (house.signed_in("changer"), house.signed_in("reader")):
+        other = csrf(house.signed_in("changer"))
+        for fields in ({}, {"csrf": ""}, {"csrf": other}, {"csrf": "\ud800"}):
+            given = {name: value.encode("utf-8", "surrogatepass").decode("latin-1") for name, value in fields.items()}
+            assert client.post(path, data=given).status_code == 403
+        for headers in (
+            {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://localhost:81"},
+            {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
+        ):  # fmt: skip
+            answer = client.post(path, data={"csrf": csrf(client)}, headers=headers)
+            assert answer.status_code == 403, headers
+            assert "from another site" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", [*dict.fromkeys(row[1] for row in table.values()), "/static/style.css", "/webhooks/live"]
+)
+def test_a_name_that_is_not_ours_gets_nothing(house: House, path: str) -> None:
+    client = house.signed_in()
+    for host in ("evil.example", "localhost.evil.example", "", "127.0.0.1.evil.example:80"):
+        for method in ("GET", "POST"):
+            assert client.request(method, path, headers={"host": host}).status_code == 421
+
+
+def test_other_methods_get_nothing(house: House) -> None:
+    client = house.signed_in()
+    for way in WAYS:
+        assert client.request("DELETE", table[way.method, way.path][1]).status_code == 405
+
+
+def test_the_stream_is_for_who_is_signed_in(house: House) -> None:
+    assert house.client().get("/webhooks/live").status_code == 401
+
+
+def test_a_way_that_breaks_says_nothing_of_why(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Exception):
+        pass
+
+    def sign_in(user: str, password: str) -> Visitor:
+        raise Broken("secret@example.com")
+
+    site: Site = house.site
+    site.door.sign_in = sign_in  # type: ignore[method-assign]
+    answer = house.client().post("/login", data={"password": "x", "user": "x"})
+    assert answer.status_code == 500
+    assert "secret@example.com" not in answer.text + caplog.text
+    assert answer.headers["x-frame-options"] == "DENY"
