@@ -27,7 +27,7 @@ floors: list[tuple[str, ...]] = [
     ("config", "projector", "delivery", "receiver", "alerts", "backfill", "affiliates"),
     ("assembly", "metrics"),
     ("changes",),
-    ("overview",),
+    ("overview", "actions"),
     ("app",),
     ("page",),
     ("serve",),

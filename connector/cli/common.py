@@ -9,7 +9,6 @@ import re
 import shlex
 import sys
 import threading
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import partial
@@ -37,10 +36,6 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="The configuration file; else CONNECTOR_CONFIG, else config.toml."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-_FOLLOWED_SECONDS = 15.0
-_LOOK_EVERY_SECONDS = 0.05
 
 
 now = assembly.utc_now
@@ -112,28 +107,6 @@ def open_letters(settings: Config) -> list[Letter]:
     """The open dead letters; none, and no file made, before there was one."""
     letters = dead_letters(settings)
     return list(letters.list())
-
-
-def wait_until_delivered(store: Store, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Wait until each record of *wanted* is delivered to its route: written, left out or refused.
-
-    Args:
-        wanted: (route, record id).
-
-    Returns:
-        Those that are pending still: a route that waits for a person, or met a bug, is not waited for.
-    """
-    ends = time.monotonic() + _FOLLOWED_SECONDS
-    while store.status().waiting and time.monotonic() < ends:
-        time.sleep(_LOOK_EVERY_SECONDS)
-    pending = set(wanted)
-    while True:
-        began = time.monotonic()
-        pending = {pair for pair in pending if pair[0] in {found.route for found in store.pending_of(pair[1])}}
-        hopeful = {route for route, _ in pending if store.route_state(route).kind in ("ok", "waiting")}
-        if not hopeful or time.monotonic() > ends:
-            return pending
-        time.sleep(max(_LOOK_EVERY_SECONDS, time.monotonic() - began))
 
 
 # ---------------------------------------------------------------- sources, routes, sinks

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any
 
 import typer
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
-from connector.assembly import build_sources
+from connector.actions import try_again
 from connector.cli.common import (
     ConfigOption,
     JsonOption,
@@ -21,12 +20,9 @@ from connector.cli.common import (
     load,
     open_letters,
     visited,
-    wait_until_delivered,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, ago, beside, day, many, say, say_json, show, table, wrapped
-from connector.cli.sample import signed
-from connector.core.source import Event
 from connector.dead_letters import Cause, Letter, cause_of, causes
 from connector.settings import Config
 
@@ -151,24 +147,8 @@ def replay_letters(
     if not chosen:
         return show(Replayed(0, running, [], 0), as_json=as_json)
     with visited(settings) as store:
-        count = letters.replay([letter.id for letter in chosen], store, partial(_reopened, settings))
-        wanted = {(letter.place, letter.subject) for letter in chosen if letter.stage == "deliver"}
-        pending = wait_until_delivered(store, wanted) if running else set()
-    again = {letter.id for letter in letters.list()} if running else set()
-    refused = [letter.subject for letter in chosen if letter.id in again]
-    waiting = sum((letter.place, letter.subject) in pending and letter.id not in again for letter in chosen)
-    return show(Replayed(count, running, list(dict.fromkeys(refused)), waiting), as_json=as_json)
-
-
-def _reopened(settings: Config, event: Event) -> Event:
-    """*event*, which a bug of its source could not open when it came, as the source opens it today; as it is where it
-    still can't: then its letter says why."""
-    for source in settings.sources:
-        if source.name == event.source:
-            request = replace(signed(source, event.body, event.topic), received_at=event.received_at)
-            with suppress(Exception):  # whatever the bug raises
-                return build_sources(settings)[source.name].accept(request)
-    return event
+        tried = try_again(settings, store, letters, chosen, running=running)
+    return show(Replayed(tried.put_back, running, list(tried.refused), tried.pending), as_json=as_json)
 
 
 def drop_letters(ids: Ids = None, every: AllOption = False, config: ConfigOption = None) -> None:

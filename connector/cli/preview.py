@@ -11,10 +11,10 @@ import typer
 from msgspec import Struct
 
 from connector import assembly, topics
+from connector.actions import signed
 from connector.cli.common import ConfigOption, JsonOption, built_sink, load, named_source, visited_if_there
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, many, show, table
-from connector.cli.sample import signed
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.merge import join

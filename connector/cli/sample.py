@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from connector import assembly
 from connector import config as configuration
+from connector.actions import sample_of, signed, wait_until_delivered
 from connector.cli.common import (
     ConfigOption,
     ask,
@@ -25,12 +24,10 @@ from connector.cli.common import (
     store_exists,
     visited,
     visited_if_there,
-    wait_until_delivered,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left
 from connector.cli.printing import say
 from connector.core.source import InboundRequest, accepted_status
-from connector.core.verify import HEX_OF_BODY
 from connector.dead_letters import DeadLetters
 from connector.settings import Config, SourceConfig
 from connector.store import Store
@@ -50,7 +47,7 @@ def sample(
     settings = load(config, uses=("sources",))
     source = named_source(settings, name)
     shared = None if to is None else named_route(settings, to)
-    make: Callable[[datetime], tuple[str | None, dict[str, Any]]] | None = getattr(source.source_class, "sample", None)
+    make = sample_of(source)
     if make is None:
         raise Left(f'there is no sample for sources of type "{source.options.type}"')
     topic, content = make(now())
@@ -63,21 +60,6 @@ def sample(
     if status != accepted_status(source.source_class):
         return FOUND_PROBLEMS
     return _follow(settings, source, request)
-
-
-def signed(source: SourceConfig, body: bytes, topic: str | None) -> InboundRequest:
-    """A request as the platform would send it, with a credential that is configured."""
-    headers = [(b"content-type", b"application/json")]
-    options, moment = source.options, now()
-    token = options.token or next(iter(options.tokens), None)
-    if token:
-        headers.append((b"authorization", b"Bearer " + token.encode()))
-    scheme = getattr(source.source_class, "signature", HEX_OF_BODY)
-    if scheme is not None and options.signing_secrets:
-        made = scheme.sign(options.signing_secrets[0], body, moment, f"sample-{moment.timestamp():.0f}")
-        headers += [(key.encode(), value.encode()) for key, value in made.items()]
-    query = f"topic={quote(topic, safe='')}".encode() if topic else b""
-    return InboundRequest(headers, query, body, moment)
 
 
 def _send(settings: Config, name: str, topic: str | None, request: InboundRequest, *, serve: str) -> tuple[int, str]:

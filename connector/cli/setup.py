@@ -8,19 +8,18 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
-from msgspec import Struct
 
 from connector import config as configuration
+from connector.actions import Url, urls_of
 from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby
 from connector.cli.exits import OK, Left, WrongWords
 from connector.cli.printing import Report, say, show
 from connector.core.words import unknown_word
 from connector.credentials import weakness
 from connector.page.passwords import hashed, new_password
-from connector.settings import Config, SourceConfig
+from connector.settings import Config
 
 
 def shipped() -> Path:
@@ -157,14 +156,6 @@ def page_password(
 # ---------------------------------------------------------------- urls
 
 
-class Url(Struct):
-    """One URL to paste into a platform; *topic* is None where the platform needs only one."""
-
-    source: str
-    topic: str | None
-    url: str
-
-
 class Urls(Report):
     """What ``urls`` prints."""
 
@@ -208,14 +199,5 @@ def urls(
 
 def _urls(settings: Config) -> Urls:
     base = settings.server.public_url or local_url(settings)
-    found = [url for source in settings.sources for url in _urls_of(source, f"{base}/hooks/{source.name}")]
+    found = [url for source in settings.sources for url in urls_of(source, base)]
     return Urls(found, settings.server.public_url is not None)
-
-
-def _urls_of(source: SourceConfig, base: str) -> list[Url]:
-    token = source.options.token or next(iter(source.options.tokens), None)
-    query = f"?token={quote(token, safe='')}" if token else ""
-    if not source.source_class.topics:
-        return [Url(source.name, None, base + query)]
-    with_topic = f"{base}{query}{'&' if query else '?'}topic="
-    return [Url(source.name, topic, with_topic + quote(topic, safe="")) for topic in source.source_class.topics]

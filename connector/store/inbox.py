@@ -111,6 +111,11 @@ class Inbox(Part):
                 found.setdefault(seq, []).append(record_id)
         return found
 
+    def waiting(self) -> bool:
+        """Whether an event is not projected yet."""
+        with self._engine.reading() as sql:
+            return sql.execute("SELECT 1 FROM todo LIMIT 1").fetchone() is not None
+
     def unseen(self, events: Iterable[Event]) -> set[tuple[str, str]]:
         """(source, key) of those of *events* that ``append`` would take as new."""
         asked = list(events)
