@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar
 
@@ -129,6 +130,7 @@ def _compiled(
         source_names=[source for source, _ in sources],
         platforms=list(dict.fromkeys(platforms)),
         examples=examples,
+        today=lambda: datetime.now(UTC).date(),
     )
     return RouteConfig(name, made, made.target(name), text)
 

@@ -165,7 +165,7 @@ rooms_of_libraries: dict[str, set[str]] = {
     "google": {"sinks/google_sheets"},
     "hubspot": {"sinks/hubspot"},
     "openpyxl": {"sinks/files"},
-    "babel": {"sinks/google_sheets"},
+    "babel": {"sinks/google_sheets", "core/mapping"},
 }
 
 

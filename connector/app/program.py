@@ -112,7 +112,9 @@ class Program:
         except BaseException:
             self.store.close()
             raise
-        self.upkeep = Upkeep(self.store, config.store.keep_events_days, config.store.keep_deliveries_days, self.stop)
+        self.upkeep = Upkeep(
+            self.store, config.store.keep_events_days, config.store.keep_deliveries_days, self.stop, self._dated_routes
+        )
         self.readiness = Readiness(
             self.store, config.server.stale_after_seconds, lambda: self.projector.failures, self.threads.died
         )
@@ -277,6 +279,9 @@ class Program:
         self.letters.add([letter_of_event(event, reason, "bug")])
         return key
 
+    def _dated_routes(self) -> list[str]:
+        return [worker.route.name for worker in self.workers if worker.route.target.is_dated]
+
     def _watch(self) -> None:
         self.upkeep.begin()
         while True:
@@ -285,6 +290,7 @@ class Program:
             self._note_refused()
             if self.stop.wait(_WATCH_SECONDS):
                 return
+            self.upkeep.renew_dated_rows()
             self.upkeep.prune_when_due()
 
     def _note_refused(self) -> None:

@@ -1,10 +1,11 @@
-"""What is done to the store now and then: old events are deleted, and a clock that was set back is noticed."""
+"""What is done to the store now and then: old events are deleted, rows that depend on the day are made anew, a set-back
+clock is noticed."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +16,7 @@ from connector.core.errors import StoreUnavailable
 from connector.store import Store
 from connector.store.tables import CLOCK_TRUSTED
 
+_DAY_NOTES: Final = "connector.day"
 _CLOCK_NOTES: Final = CLOCK_TRUSTED[1], "clock ahead since"
 
 _log = logs.get("app")
@@ -70,14 +72,24 @@ class Upkeep:
     Args:
         keep_days, keep_deliveries_days: older events, and lines of the delivery log, are deleted.
         stop: ends a deletion between two steps.
+        dated_routes: the routes whose rows depend on the day.
     """
 
     prune_seconds = 2.0
     """How long old events are deleted before readiness is looked at again."""
 
-    def __init__(self, store: Store, keep_days: float, keep_deliveries_days: float, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keep_days: float,
+        keep_deliveries_days: float,
+        stop: threading.Event,
+        dated_routes: Callable[[], Sequence[str]] = tuple,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._store, self._stop = store, stop
         self.keep_days, self.keep_deliveries_days = keep_days, keep_deliveries_days
+        self._dated_routes, self._now = dated_routes, now
         self.clock = ClockWatch()
         self._set_back_seconds = 0.0
         self._deleted = 0
@@ -96,6 +108,17 @@ class Upkeep:
                 self._store.clock_was_set_back()
                 logs.warn(_log, "clock.set_back", seconds=round(self._set_back_seconds))
                 self._set_back_seconds = 0.0
+
+    def renew_dated_rows(self) -> None:
+        """When a day (UTC) begins, every record is pending for the routes whose rows depend on it."""
+        today = self._now().date().isoformat()
+        with suppress(StoreUnavailable):  # the next time does it
+            for route in self._dated_routes():
+                if self._store.recall(_DAY_NOTES, route) == today:
+                    continue
+                count = self._store.enqueue(route)
+                self._store.remember(_DAY_NOTES, route, today)
+                logs.say(_log, "rows.renewed", route=route, pending=count)
 
     def prune_when_due(self) -> None:
         """Delete what is old, every hour."""

@@ -79,6 +79,8 @@ def _plain_words(details: Any, model: type[BaseModel], inner: Path) -> tuple[str
     if kind in ("literal_error", "enum"):
         words = re.findall(r"'([^']*)'", str(details["ctx"]["expected"]))
         given = details["input"]
+        if not words:
+            return kind, f"{_subject(name)} wants {str(details['ctx']['expected']).lower()}", "value"
         if not isinstance(given, str):
             return kind, f"{_subject(name)} is one of: {_listed(words)}", "value"
         title = _title_at(model, inner)

@@ -57,6 +57,7 @@ class Target(Struct, frozen=True):
         options: an instance of the sink's ``TargetOptions``.
         file: the mapping file, for people.
         for_each: a record may have several rows.
+        is_dated: some cells depend on the day: every record is pending again when a day (UTC) begins.
     """
 
     route: str
@@ -65,6 +66,7 @@ class Target(Struct, frozen=True):
     options: Any
     file: str
     for_each: bool = False
+    is_dated: bool = False
 
     def column(self, name: str) -> Column:
         """The managed column of that name (KeyError when there is none)."""

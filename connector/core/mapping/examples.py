@@ -26,6 +26,7 @@ def examples_of(reading: Reading, whole: MappingModel | None, columns: Sequence[
         columns: the names that rows may have.
     """
     raw_examples = reading.document.data.get("examples")
+    columns = list(dict.fromkeys(columns))
     found: list[Example] = []
     for number, raw in enumerate(raw_examples if isinstance(raw_examples, list) else ()):
         at: Path = ("examples", number)
@@ -45,7 +46,7 @@ def examples_of(reading: Reading, whole: MappingModel | None, columns: Sequence[
         if record is None:
             continue
         rows = None if model.row == "skipped" else [row for _, row in _expected(model, at)]
-        found.append(Example(model.name, number, record, rows, single=model.rows is None))
+        found.append(Example(model.name, number, record, rows, single=model.rows is None, today=model.today))
     return found
 
 

@@ -13,9 +13,17 @@ from pydantic import ValidationError
 
 from connector.core.keys import text_of
 from connector.core.mapping.cells import Shaper, Unfit, country_code, country_codes, currency_codes, shaper
+from connector.core.mapping.formats import (
+    FORMATTED,
+    UnknownLocale,
+    WrongFormat,
+    checked_pattern,
+    formatted,
+    known_locale,
+)
 from connector.core.mapping.mapping import Field, Lookup
 from connector.core.mapping.model import FieldModel, OptionModel
-from connector.core.mapping.paths import IN_WORDS, Holds, Kind
+from connector.core.mapping.paths import IN_WORDS, Holds, Kind, Reader
 from connector.core.mapping.reading import Reading, Value
 from connector.core.mapping.steps import Change
 from connector.core.mapping.values import held_by, steps_of, value_of
@@ -63,7 +71,7 @@ class FieldReader:
     def __init__(self, reading: Reading, name: str, raw: Any, model: FieldModel, dropped: set[str]) -> None:
         self._reading = reading
         self._name = name
-        self._when = raw.get("when") if isinstance(raw, dict) else None
+        self._raw = raw if isinstance(raw, dict) else {}
         self._model = model
         self._dropped = dropped
         self._at: Path = ("fields", name)
@@ -93,14 +101,17 @@ class FieldReader:
         """
         mistakes_before = len(self._reading.problems)
         model = self._model
-        passes = condition(self._reading, self._when, (*self._at, "when"))
-        value = value_of(self._reading, model, self._at, self._name, self._dropped)
-        steps, kind = self._steps(value)
+        passes = condition(self._reading, self._raw.get("when"), (*self._at, "when"))
+        value = value_of(self._reading, model, self._at, self._name, self._raw, self._dropped)
+        read, steps, kind = self._steps(value)
         shape, column_type = self._type(kind)
         lookup = self._map(kind, shape) if model.map is not None else None
-        default = self._default(shape, column_type)
+        shape, kept_as = self._formatted(shape, column_type)
+        default = self._default(shape, column_type, kept_as)
         on_error = model.on_error or ("dead_letter" if needed else "leave_empty")
-        column = self._column(column_type, model.overwrite or overwrite, default, lookup, on_error)
+        if model.cases is not None and model.default is None and overwrite == "never_clear":
+            overwrite = "always"  # the cell goes back to empty when no case holds any more
+        column = self._column(kept_as, model.overwrite or overwrite, default, lookup, on_error)
         words = self._words(kind)
         ruled = {*(model.map or {}), *(ADDED_STATUSES if "*" in (model.map or {}) else ())}
         later = tuple(shown for word, shown in words if word in ADDED_STATUSES and word not in ruled)
@@ -109,7 +120,7 @@ class FieldReader:
             return column, None
         return column, Field(
             column=self._name,
-            read=value.read,
+            read=read,
             steps=tuple(steps),
             lookup=lookup,
             shape=shape,
@@ -124,6 +135,8 @@ class FieldReader:
         model = self._model
         if model.template is not None:
             return tuple(dict.fromkeys(_PATH_IN_TEMPLATE.findall(model.template)))
+        if model.pick is not None:
+            return (f"{model.from_}.{model.pick}",)
         return (model.from_,) if isinstance(model.from_, str) else tuple(model.from_ or ())
 
     def _words(self, kind: Kind | None) -> tuple[tuple[str, str], ...]:
@@ -157,11 +170,11 @@ class FieldReader:
             where=f"{document.file}:{document.key_place(self._at).line}",
         )
 
-    def _steps(self, value: Value | None) -> tuple[list[Change], Kind | None]:
+    def _steps(self, value: Value | None) -> tuple[Reader, list[Change], Kind | None]:
         if value is None:
-            return [], None
-        steps, kind = steps_of(self._reading, self._model, value.kind, self._at)
-        return steps, None if "then" in self._dropped else kind
+            return lambda *_: None, [], None
+        read, steps, kind = steps_of(self._reading, self._model, value, self._at)
+        return read, steps, None if "then" in self._dropped else kind
 
     # ---------------------------------------------------------------- type
 
@@ -200,6 +213,32 @@ class FieldReader:
             self._say("type", text=f'the value is {held}, which can\'t be "{column_type}"{advice}')
         elif self._model.value is not None and kind.holds == "text":
             self._try(shaper(column_type), self._model.value, column_type, "value")
+        elif kind.holds == "text":
+            for number, case in enumerate(self._model.cases or ()):
+                self._try(shaper(column_type), case.value, column_type, "cases", number, "value")
+
+    def _formatted(self, shape: Shaper, column_type: ColumnType) -> tuple[Shaper, ColumnType]:
+        """*shape* as ``format`` and ``locale`` want it, and what the column then holds: text."""
+        model = self._model
+        given = "format" if model.format is not None else "locale"
+        if getattr(model, given) is None:
+            return shape, column_type
+        if column_type not in FORMATTED:
+            wanted = " or ".join(f'"{name}"' for name in FORMATTED)
+            self._say(given, text=f"{given} goes with type = {wanted}", key=True)
+            return shape, column_type
+        locale, pattern = "en", None
+        try:
+            locale = known_locale(model.locale or "en")
+        except UnknownLocale as error:
+            self._say("locale", text=str(error))
+        try:
+            pattern = None if model.format is None else checked_pattern(model.format, column_type)
+        except WrongFormat as error:
+            self._say("format", text=str(error))
+        currency = self._model.currency
+        currency_of = self._currency_of if currency is None else lambda _: currency.upper()
+        return formatted(shape, column_type, pattern, locale, currency_of), "text"
 
     def _currency_of(self, record: AffiliateRecord) -> str | None:
         """Rewards may have a currency of their own."""
@@ -236,7 +275,7 @@ class FieldReader:
             self._say("currency", text=f'"{given}" is not a currency; {_or_like(guess, "EUR")}')
         return code
 
-    def _try(self, shape: Shaper, value: Any, column_type: str, *path: str, inferred: bool = False) -> Cell:
+    def _try(self, shape: Shaper, value: Any, column_type: str, *path: str | int, inferred: bool = False) -> Cell:
         """The cell that a constant of the file gives; a mistake when it gives none."""
         try:
             return shape(value, None)
@@ -310,10 +349,12 @@ class FieldReader:
             )
         return added
 
-    def _default(self, shape: Shaper, column_type: ColumnType) -> Cell:
+    def _default(self, shape: Shaper, column_type: ColumnType, kept_as: ColumnType) -> Cell:
         given = self._model.default
         if given is None or given in ("", []):
             return None
+        if kept_as != column_type and isinstance(given, str):
+            return given  # beside text that was made of a number, any word will do
         value = tuple(given) if isinstance(given, list) else given
         if isinstance(value, tuple) and column_type not in ("list", "text"):
             self._say("default", text=f'a list can\'t be "{column_type}"')
@@ -332,9 +373,10 @@ class FieldReader:
                 else Option(entry, entry)
                 for entry in model.options
             )
-        if model.map is None or model.type not in (None, "text", "list"):
+        words = model.map.values() if model.map is not None else [case.value for case in model.cases or ()]
+        if not words or model.type not in (None, "text", "list"):
             return ()
-        given = [*model.map.values(), *(default if isinstance(default, tuple) else [default])]
+        given = [*words, *(default if isinstance(default, tuple) else [default])]
         if lookup is not None:
             given += [word for word in ADDED_STATUSES if lookup.exact.get(word) == word]
         return tuple(Option(text, text) for text in dict.fromkeys(text_of(value) for value in given) if text)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Table
+from datetime import date
 from pathlib import PurePath
 from typing import Any, get_args
 
@@ -16,7 +17,7 @@ from connector.core.mapping.fields import FieldReader
 from connector.core.mapping.mapping import Field, Mapping
 from connector.core.mapping.model import FieldModel, MappingModel
 from connector.core.mapping.paths import Reader, UnknownPath
-from connector.core.mapping.reading import Reading
+from connector.core.mapping.reading import Clock, Reading
 from connector.core.mapping.when import conditions, without_when
 from connector.core.problems import problems_of
 from connector.core.row import Column, ColumnType
@@ -33,6 +34,7 @@ def load(
     source_names: Sequence[str] = (),
     platforms: Sequence[str] = (),
     examples: bool = True,
+    today: Callable[[], date] | None = None,
 ) -> Mapping:
     """Read a mapping file and compile it. The examples are checked for form here, and run by ``Mapping.run_examples``.
 
@@ -43,11 +45,13 @@ def load(
         source_names: the configured sources, the vocabulary of ``source``; () when they are not known.
         platforms: the vocabulary of ``platform``; () when it is not known.
         examples: whether they are read at all: they are a check of the file, not a part of what it does.
+        today: the day (UTC) when a record is evaluated, for ``days_since``; without it such values are empty.
 
     Raises:
         ConfigError: all mistakes at once, in file order.
     """
-    reading = Reading(parse(text, file=file), {"source": tuple(source_names), "platform": tuple(platforms)})
+    vocabularies = {"source": source_names, "platform": platforms}
+    reading = Reading(parse(text, file=file), vocabularies, Clock(today))
     whole = _structure(reading)
     _take_for_each(reading)
     options, extras = _options(reading, target_options)
@@ -58,8 +62,7 @@ def load(
     if options is not None and options.removed_records == "mark":
         columns.append(_removed_column(reading, options, raw_fields))
     tests = conditions(reading, reading.document.data.get("when"), ("when",))
-    column_names = list(dict.fromkeys([*raw_fields, *(column.name for column in columns)]))
-    found_examples = examples_of(reading, whole, column_names) if examples else []
+    found_examples = examples_of(reading, whole, [*raw_fields, *(each.name for each in columns)]) if examples else []
     if reading.problems or options is None or key is None:
         raise ConfigError(list(dict.fromkeys(reading.problems)))
     return Mapping(
@@ -70,6 +73,9 @@ def load(
         key=key,
         options=options,
         warnings=tuple(sorted(dict.fromkeys(reading.warnings))),
+        uses=tuple(reading.uses),
+        is_dated=reading.is_dated,
+        _clock=reading.clock,
         _key_field=next(field for field in fields if field.column == key),
         _fields=tuple(fields),
         _when=tuple((path, passes) for path, passes in tests if not path.startswith("item")),
@@ -217,8 +223,9 @@ def _key(reading: Reading, raw_fields: Table[str, Any], types: Table[str, Column
     raw = raw_fields[name]
     if isinstance(raw, dict) and "when" in raw:
         reading.say(("fields", name, "when"), "the key is needed in every row; it can't have a when", at="key")
-    if isinstance(raw, dict) and "value" in raw:
-        reading.say(("fields", name, "value"), "the key must differ from record to record; use from or template")
+    constant = next((key for key in ("value", "cases") if isinstance(raw, dict) and key in raw), None)
+    if constant is not None:
+        reading.say(("fields", name, constant), "the key must differ from record to record; use from or template")
     if types.get(name) in ("list", "boolean"):
         reading.say(("fields", name, "type"), f'a key can\'t be "{types[name]}"; it is one text or number')
     if reading.for_each is not None and name not in reading.item_columns and _source_of(raw) is not None:

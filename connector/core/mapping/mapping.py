@@ -16,6 +16,7 @@ from connector.core.keys import canonical_key, text_of, word_of
 from connector.core.mapping.cells import Shaper, Unfit
 from connector.core.mapping.conditions import Passes
 from connector.core.mapping.paths import Reader
+from connector.core.mapping.reading import Clock
 from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, ColumnType, Row
@@ -161,6 +162,7 @@ class Example(Struct, frozen=True):
         record: the input.
         rows: expected cells by column, one mapping a row; None for "skipped".
         single: ``row = {…}`` rather than ``rows = [{…}]``.
+        today: the day, where the example names one.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Example(Struct, frozen=True):
     record: AffiliateRecord
     rows: Sequence[Table[str, Any]] | None
     single: bool
+    today: date | None = None
 
 
 class Mapping(Struct, frozen=True):
@@ -180,6 +183,8 @@ class Mapping(Struct, frozen=True):
         columns: what is managed, in file order; with ``removed_records = "mark"`` the date column comes last.
         key: the key's column.
         options: an instance of the sink's ``TargetOptions``.
+        uses: every path that the file names, with its line.
+        is_dated: some value depends on the day: rows are made anew every day.
         warnings: what works, but may not be meant; ``check`` shows it.
     """
 
@@ -190,6 +195,9 @@ class Mapping(Struct, frozen=True):
     key: str
     options: TargetOptions
     warnings: tuple[Problem, ...]
+    uses: tuple[tuple[str, int], ...]
+    is_dated: bool
+    _clock: Clock
     _key_field: Field
     _fields: tuple[Field, ...]
     _when: tuple[tuple[str, Passes], ...]
@@ -204,7 +212,7 @@ class Mapping(Struct, frozen=True):
         """The destination that sinks are given."""
         return Target(
             route=route, columns=self.columns, key=self.key, options=self.options, file=self.file,
-            for_each=self._for_each is not None,
+            for_each=self._for_each is not None, is_dated=self.is_dated,
         )  # fmt: skip
 
     def evaluate(self, record: AffiliateRecord) -> Evaluation:
@@ -315,7 +323,9 @@ class Mapping(Struct, frozen=True):
         path: tuple[str | int, ...] = ("examples", example.number)
         title = f'example "{example.name}"' if example.name else f"example {example.number + 1}"
         at = (*path, "row" if example.single else "rows")
+        self._clock.fixed = example.today
         evaluation = self.evaluate(example.record)
+        self._clock.fixed = None
         found = [
             self._example_problem((*path, "record"), f"{title}: {problem.reason} ({problem.where})")
             for problem in evaluation.problems

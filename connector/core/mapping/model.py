@@ -14,10 +14,14 @@ from connector.core.row import ColumnType, Overwrite
 
 Scalar = str | int | float | bool | datetime | date
 Word = Annotated[str, StringConstraints(min_length=1)]
+Operand = Word | int | float
+"""Of a calculation: a number, or a path that holds one."""
 
 _STEP_VALUES = {
     "join": '{ join = ", " }', "split": '{ split = "," }', "replace": '{ replace = ["a", "b"] }',
     "truncate": "{ truncate = 50 }", "prefix": '{ prefix = "…" }', "suffix": '{ suffix = "…" }',
+    "plus": "{ plus = 1 }", "minus": '{ minus = "balances.paid.cash" }', "times": "{ times = 100 }",
+    "divided_by": '{ divided_by = "stats.leads" }', "round": "{ round = 2 }", "days_since": "{ days_since = true }",
 }  # fmt: skip
 
 
@@ -49,6 +53,14 @@ class Step(Part):
     truncate: Annotated[int, Field(ge=1)] | None = Field(None, description="At most so many characters.")
     prefix: str | None = Field(None, description="Text to put before a value that is not empty.")
     suffix: str | None = Field(None, description="Text to put after a value that is not empty.")
+    plus: Operand | None = Field(None, description="Adds a number, or what a path holds.")
+    minus: Operand | None = Field(None, description='Takes away a number, or what a path holds: "balances.paid.cash".')
+    times: Operand | None = Field(None, description="Multiplies by a number, or by what a path holds.")
+    divided_by: Operand | None = Field(None, description="Divides; by 0 it is empty. A missing operand is empty, too.")
+    round: Annotated[int, Field(ge=0, le=10)] | None = Field(None, description="To so many decimals; a half goes up.")
+    days_since: Literal[True] | None = Field(
+        None, description="true: the days from a date until today (UTC). Rows are made anew every day."
+    )
 
 
 def _table_or_name(step: Any) -> str:
@@ -84,6 +96,13 @@ class OptionModel(Part):
     label: str | None = Field(None, description="What people see; the value itself when not given.")
 
 
+class CaseModel(Part):
+    """One of ``cases``."""
+
+    when: When | None = Field(None, description="For which records; all its lines must hold.")
+    value: Scalar = Field(description="The value then.")
+
+
 _AnyStep = Annotated[
     Annotated[StepName, BeforeValidator(_needs_no_value), Tag("name")] | Annotated[Step, Tag("table")],
     Discriminator(_table_or_name),
@@ -93,7 +112,7 @@ _AnyStep = Annotated[
 class FieldModel(Part):
     """One column or property: where its value comes from and how it is shaped.
 
-    Order: when → from | value | template → then → map → type → default → the overwrite rule at the sink.
+    Order: when → from | value | template | cases → then → map → type → format → default → the overwrite rule.
     """
 
     from_: Word | Annotated[list[Word], Field(min_length=1)] | None = Field(
@@ -109,6 +128,12 @@ class FieldModel(Part):
         None,
         description='For a template: "all" leaves it empty when one of its paths is; "any" (default) when all are.',
     )
+    cases: Annotated[list[CaseModel], Field(min_length=1)] | None = Field(
+        None,
+        description="The value of the first case whose when holds; of none: default, and the cell goes back to it.",
+    )
+    where: When | None = Field(None, description='With pick: which entry of the list: { name = "VIP" }; the first.')
+    pick: Word | None = Field(None, description='What to take of one entry of the list that from names: "promo_code".')
     then: list[_AnyStep] | None = Field(
         None, title="step", description="Steps, one after the other. Text steps take each entry of a list."
     )
@@ -121,6 +146,10 @@ class FieldModel(Part):
         None, description='For phone: the country whose numbers lack "+", like "GB"; else the record\'s country.'
     )
     currency: str | None = Field(None, description='For money: "EUR"; when not given, the record\'s currency.')
+    format: Word | None = Field(
+        None, description='Numbers and dates as text: "DD.MM.YYYY", "#,##0.00"; dates also short, medium, long, full.'
+    )
+    locale: Word | None = Field(None, description='The language of format: "de", "en-GB"; en when not given.')
     show: Literal["code", "name"] | None = Field(None, description="For country: GB, or United Kingdom. Default: code.")
     default: Scalar | list[str] | None = Field(None, description="The value when it is still empty.")
     when: When | None = Field(None, description="Only for these records; the cell of others is left untouched.")
@@ -155,6 +184,7 @@ class ExampleModel(Part):
 
     name: str = Field("", description="What the example shows.")
     record: dict[str, Any] = Field(description="A record, or as much of one as matters.")
+    today: date | None = Field(None, description="The day of the example, for days_since.")
     row: dict[str, Any] | Literal["skipped"] | None = Field(None, description='Cells by column, or "skipped".')
     rows: list[dict[str, Any]] | None = Field(None, description="With for_each: one table of cells a row, in order.")
 

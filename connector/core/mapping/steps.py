@@ -50,6 +50,17 @@ def _place(entry: Any) -> tuple[int, Any, str]:
     return 0, entry, ""
 
 
+_CALCULATING = frozenset({"plus", "minus", "times", "divided_by", "round", "days_since"})
+
+
+def calculation(step: Step) -> str | None:
+    """The step's name when it calculates (see arithmetic.py); None for other steps. Raises Misfit."""
+    given = [name for name, value in step if value is not None]
+    if len(given) != 1:
+        raise Misfit("a step has exactly one key; write two steps: { … = … }, { … = … }")
+    return given[0] if given[0] in _CALCULATING else None
+
+
 def compile_step(step: str | Step, kind: Kind) -> tuple[Change, Kind]:
     """The change that *step* makes to what *kind* holds, and what comes out.
 

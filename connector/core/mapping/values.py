@@ -4,36 +4,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from connector.core.keys import text_of
+from connector.core.mapping.arithmetic import check_operand, check_value, compute, result_of
+from connector.core.mapping.conditions import Passes
 from connector.core.mapping.model import FieldModel
-from connector.core.mapping.paths import Holds, Kind, Reader
+from connector.core.mapping.paths import PATHS, Holds, Kind, Reader, UnknownPath
 from connector.core.mapping.reading import Reading, Value
-from connector.core.mapping.steps import Change, Misfit, compile_step
+from connector.core.mapping.steps import Change, Misfit, calculation, compile_step
+from connector.core.mapping.when import condition
 from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.toml import Path
+from connector.core.words import unknown_word
+
+_SOURCES = "from, value, template, cases"
 
 
-def value_of(reading: Reading, model: FieldModel, at: Path, name: str, dropped: set[str]) -> Value | None:
-    """``from``, ``value`` or ``template``: exactly one. None when it is wrong.
+def value_of(reading: Reading, model: FieldModel, at: Path, name: str, raw: Any, dropped: set[str]) -> Value | None:
+    """``from``, ``value``, ``template`` or ``cases``: exactly one. None when it is wrong.
 
     Args:
         name: the column.
+        raw: the field as in the file: its tests are not in *model*.
         dropped: keys of the field that are wrong in themselves; the missing one may be among them.
     """
-    given = [key for key, value in (("from", model.from_), ("value", model.value), ("template", model.template))
-             if value is not None]  # fmt: skip
+    raw = raw if isinstance(raw, dict) else {}
+    given = [key for key, value in (("from", model.from_), ("value", model.value), ("template", model.template),
+                                    ("cases", model.cases)) if value is not None]  # fmt: skip
     if len(given) > 1:
-        reading.say(
-            (*at, given[1]), f"one of from, value, template is enough; here are {' and '.join(given)}", at="key"
-        )
+        reading.say((*at, given[1]), f"one of {_SOURCES} is enough; here are {' and '.join(given)}", at="key")
         return None
     if not given:
         if not dropped:
-            reading.say(at, "one of from, value, template is missing", at="key")
+            reading.say(at, f"one of {_SOURCES} is missing", at="key")
         return None
+    if model.pick is not None or "where" in raw:
+        return _picked(reading, model, at, raw)
+    if model.cases is not None:
+        return _cases(reading, model, at, raw["cases"])
     if model.value is not None:
         constant = model.value
         return Value(lambda *_: constant, Kind(held_by(constant)))
@@ -71,17 +82,111 @@ def _template(reading: Reading, model: FieldModel, field: Path, name: str) -> Va
     return Value(_template_reader(parts, require_all=model.require == "all"), Kind("text")) if right else None
 
 
-def steps_of(reading: Reading, model: FieldModel, kind: Kind, at: Path) -> tuple[list[Change], Kind | None]:
-    """``then``: the changes, and what comes out of the last; None when a step does not fit."""
+def _picked(reading: Reading, model: FieldModel, at: Path, raw: dict[str, Any]) -> Value | None:
+    """What ``pick`` names of the first entry of a list for which ``where`` holds."""
+    lists = [path for path in reading.paths.lists() if PATHS[path].holds == "table"]
+    if not isinstance(model.from_, str) or model.from_.removesuffix("[]") not in lists:
+        about = unknown_word(model.from_, lists) if isinstance(model.from_, str) else f"; lists are: {', '.join(lists)}"
+        key = "where" if model.pick is None else "pick"
+        reading.say((*at, key), f"{key} goes with from = a list whose entries have parts{about}", at="key")
+        return None
+    entries = model.from_.removesuffix("[]")
+    if model.pick is None:
+        reading.say((*at, "where"), 'where needs pick = "…": what to take of the entry', at="key")
+        return None
+    inner = reading.of_list(entries)
+    passes = condition(inner, raw.get("where"), (*at, "where"), "item.")
+    try:
+        kind = inner.paths.kind(f"item.{model.pick}")
+    except UnknownPath as error:
+        reading.say((*at, "pick"), str(error).replace('"item.', '"').replace(" item.", " "))
+        return None
+    inner.use(f"item.{model.pick}", (*at, "pick"))
+    read_entries, read_part = reading.paths.table_reader(entries), inner.paths.reader(f"item.{model.pick}")
+
+    def read(record: AffiliateRecord, _: Any) -> Any:
+        for entry in read_entries(record):
+            if passes is None or passes(record, entry):
+                return read_part(record, entry)
+        return None
+
+    return Value(read, kind)
+
+
+def _cases(reading: Reading, model: FieldModel, at: Path, raw: list[Any]) -> Value | None:
+    """The value of the first case that holds."""
+    compiled: list[tuple[Passes, Any]] = []
+    cases = model.cases or []
+    for number, case in enumerate(cases):
+        place = (*at, "cases", number)
+        tests = raw[number].get("when")
+        passes = condition(reading, tests, (*place, "when"))
+        if tests is None or tests == {}:
+            reading.say(place, 'a case needs when = { … }; what holds otherwise is default = "…"')
+        if passes is not None:
+            compiled.append((passes, case.value))
+    if len(compiled) < len(cases):
+        return None
+    held = {held_by(case.value) for case in cases}
+
+    def read(record: AffiliateRecord, item: Any) -> Any:
+        for passes, value in compiled:
+            if passes(record, item):
+                return value
+        return None
+
+    return Value(read, Kind(held.pop() if len(held) == 1 else "text"))
+
+
+def steps_of(reading: Reading, model: FieldModel, value: Value, at: Path) -> tuple[Reader, list[Change], Kind | None]:
+    """``then``: how the value is read up to the last calculation, the changes after it, and what comes out of the
+    last; None when a step does not fit."""
     changes: list[Change] = []
+    read, kind = value.read, value.kind
     for number, step in enumerate(model.then or ()):
+        place = (*at, "then", number)
         try:
-            change, kind = compile_step(step, kind)
+            name = None if isinstance(step, str) else calculation(step)
+            if name is None:
+                change, kind = compile_step(step, kind)
+                changes.append(change)
+            else:
+                check_value(name, kind, first=number == 0)
+                operand = _operand(reading, name, getattr(step, name), (*place, name))
+                read, changes = _calculated(read, changes, name, operand.read), []
+                kind = result_of(name, kind, operand.kind)
         except Misfit as error:
-            reading.say((*at, "then", number), str(error))
-            return changes, None
-        changes.append(change)
-    return changes, kind
+            reading.say(place, str(error))
+            return read, changes, None
+    return read, changes, kind
+
+
+def _operand(reading: Reading, name: str, given: Any, at: Path) -> Value:
+    """A number, what a path holds, or today. Raises Misfit."""
+    if name == "days_since":
+        reading.is_dated = True
+        clock = reading.clock
+        return Value(lambda *_: clock(), Kind("datetime"))
+    if not isinstance(given, str):
+        number = Decimal(repr(given))
+        return Value(lambda *_: number, Kind(held_by(given)))
+    value = reading.path_value(given, at)
+    if value is None:  # the mistake is reported
+        return Value(lambda *_: None, Kind("any"))
+    check_operand(name, given, value.kind)
+    return value
+
+
+def _calculated(read: Reader, changes: Sequence[Change], name: str, operand: Reader) -> Reader:
+    result = compute(name)
+
+    def calculated(record: AffiliateRecord, item: Any) -> Any:
+        value = read(record, item)
+        for change in changes:
+            value = change(value)
+        return result(value, operand(record, item))
+
+    return calculated
 
 
 def held_by(value: Any) -> Holds:

@@ -18,20 +18,25 @@ from connector.core.words import unknown_word
 _TEST_NAMES = tuple(field.alias or name for name, field in Test.model_fields.items())
 
 
-def conditions(reading: Reading, raw: Any, at: Path) -> list[tuple[str, Passes]]:
-    """The tests of the table *raw* at *at*, each with its path; mistakes are reported to *reading*."""
+def conditions(reading: Reading, raw: Any, at: Path, before: str = "") -> list[tuple[str, Passes]]:
+    """The tests of the table *raw* at *at*, each with its path; mistakes are reported to *reading*.
+
+    Args:
+        before: what is put before each path: ``item.`` where the tests are about an entry of a list.
+    """
     if raw is None:
         return []
     if not isinstance(raw, dict):
-        reading.say(at, '"when" wants a table, like { status = "active" }')
+        reading.say(at, f'"{at[-1]}" wants a table, like {{ status = "active" }}')
         return []
     found: list[tuple[str, Passes]] = []
-    for path, tests, place in _lines(reading, raw, at, ""):
+    for path, tests, place in _lines(reading, raw, at, before):
         try:
             kind = reading.paths.kind(path, table=True)
         except UnknownPath as error:
-            reading.say(place, str(error), at="key")
+            reading.say(place, _without(before, str(error)), at="key")
             continue
+        reading.use(path, place)
         read = reading.paths.reader(path)
         for name, operand, where in _tests(reading, tests, place):
             wrong = False
@@ -41,10 +46,15 @@ def conditions(reading: Reading, raw: Any, at: Path) -> list[tuple[str, Passes]]
                     check_operand(name, entry, path, kind)
                 except Wrong as error:
                     wrong = True
-                    reading.say(where if number is None else (*where, number), str(error))
+                    reading.say(where if number is None else (*where, number), _without(before, str(error)))
             if not wrong:
                 found.append((path, compile_test(name, operand, kind, read)))
     return found
+
+
+def _without(before: str, text: str) -> str:
+    """*text* as the file names the paths."""
+    return text.replace(f'"{before}', '"').replace(f" {before}", " ") if before else text
 
 
 def _lines(reading: Reading, raw: dict[str, Any], at: Path, before: str) -> Iterator[tuple[str, Any, Path]]:
@@ -93,9 +103,9 @@ def _tests(reading: Reading, raw: Any, at: Path) -> list[tuple[str, Any, Path]]:
     return [(name, value, places[name]) for name, value in tests.items() if name not in bad]
 
 
-def condition(reading: Reading, raw: Any, at: Path) -> Passes | None:
+def condition(reading: Reading, raw: Any, at: Path, before: str = "") -> Passes | None:
     """All tests of the table *raw* as one; None when it has none."""
-    tests = [passes for _, passes in conditions(reading, raw, at)]
+    tests = [passes for _, passes in conditions(reading, raw, at, before)]
     if not tests:
         return None
     if len(tests) == 1:
@@ -104,5 +114,10 @@ def condition(reading: Reading, raw: Any, at: Path) -> Passes | None:
 
 
 def without_when(raw: Any) -> Any:
-    """A field without its ``when``, which is read here and not by the model."""
-    return {key: value for key, value in raw.items() if key != "when"} if isinstance(raw, dict) else raw
+    """A field without its tests (``when``, ``where``, those of ``cases``), which are read here and not by the model."""
+    if not isinstance(raw, dict):
+        return raw
+    plain = {key: value for key, value in raw.items() if key not in ("when", "where")}
+    if isinstance(plain.get("cases"), list):
+        plain["cases"] = [without_when(case) for case in plain["cases"]]
+    return plain

@@ -157,7 +157,7 @@ def test_the_record_of_an_example_has_the_source_that_its_id_names() -> None:
         ('record = { id = "a:1" }\nrow = { ▸Nmae = "x" }', '[fields] has no "Nmae"; did you mean "Name"?'),
         ('record = { id = "a:1" }\nrow = ▸"skiped"', '"skiped" is not one of: skipped; did you mean "skipped"?'),
         ('record = { id = "a:1" }\nrow = "skipped"\n▸nmae = "x"',
-         'unknown key "nmae"; did you mean "name"? (name, record, row, rows)'),
+         'unknown key "nmae"; did you mean "name"? (name, record, today, row, rows)'),
     ],
 )  # fmt: skip
 def test_mistakes_in_examples_are_told(example: str, said: str) -> None:

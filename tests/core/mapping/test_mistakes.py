@@ -12,8 +12,8 @@ from connector.core.row import ColumnType
 from tests.core.mapping.support import mapping, sources, told
 
 _keys = (
-    "from, value, template, require, then, map, type, timezone, region, currency, show, default, when, overwrite, "
-    "order, on_error, label, options, group"
+    "from, value, template, require, cases, where, pick, then, map, type, timezone, region, currency, format, locale, "
+    "show, default, when, overwrite, order, on_error, label, options, group"
 )
 
 _types = ", ".join(get_args(ColumnType))
@@ -81,8 +81,9 @@ def test_the_three_messages_of_the_document_come_out_to_the_letter() -> None:
         ('{ ▸form = "id" }', f'unknown key "form"; did you mean "from"? ({_keys})'),
         ("{ from = ▸7 }", '"from" wants text in quotes, like "…"'),
         ("{ from = ▸[] }", '"from" wants at least 1 entry'),
-        ('{ from = "id", ▸value = "x" }', "one of from, value, template is enough; here are from and value"),
-        ('{ from = "id", ▸template = "{id}" }', "one of from, value, template is enough; here are from and template"),
+        ('{ from = "id", ▸value = "x" }', "one of from, value, template, cases is enough; here are from and value"),
+        ('{ from = "id", ▸template = "{id}" }',
+         "one of from, value, template, cases is enough; here are from and template"),
         ('{ template = ▸"{first_nam} x" }', 'no record has "first_nam"; did you mean "first_name"?'),
         ('{ template = ▸"x" }',
          'a template has paths in it, like "{first_name} {last_name}"; for a constant use value'),
@@ -139,7 +140,7 @@ def test_each_mistake_in_a_field_is_told_at_its_place(field: str, said: str) -> 
 
 
 def test_a_field_without_a_value_is_told_at_its_name() -> None:
-    told('▸"X" = { type = "text" }', "one of from, value, template is missing")
+    told('▸"X" = { type = "text" }', "one of from, value, template, cases is missing")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ def test_a_step_is_taken_before_map_and_type() -> None:
         ('{ from = "email", then = [▸{}] }', "a step has exactly one key; write two steps: { … = … }, { … = … }"),
         (
             '{ from = "email", then = [{ ▸trim = true }] }',
-            'unknown key "trim"; right would be: join, split, replace, truncate, prefix, suffix',
+            'unknown key "trim"; right would be: join, split, replace, truncate, prefix, suffix, plus, minus, times, '
+            "divided_by, round, days_since",
         ),
         ('{ from = "email", then = [{ truncate = ▸0 }] }', '"truncate" must be greater than or equal to 1'),
         ('{ from = "email", then = [{ replace = ▸["a"] }] }', '"replace" wants at least 2 entries'),
