@@ -8,7 +8,7 @@ from tests.far_sides.hubspot_server import Mode
 from tests.sinks.hubspot_campaign import colleagues_edit, everything_at_random
 
 
-@pytest.mark.parametrize("rules", ["no rules that read", "rules that read"])
+@pytest.mark.parametrize("rules", ["rules that overwrite", "rules that keep"])
 @pytest.mark.parametrize("mode", ["207", "400"])
 def test_through_every_fault_the_account_ends_as_the_records_have_it(mode: Mode, rules: str) -> None:
     faultless = everything_at_random(mode, seed=1, batches=24, share=0.0, people=300, rules=rules)

@@ -117,6 +117,31 @@ def test_a_value_whose_answer_was_lost_is_ours(server: HubSpotServer, sink: HubS
     assert (contact(server)["firstname"], outcome.overwritten, outcome.kept) == ("Ada 1", (), ())
 
 
+def test_what_a_write_without_an_answer_did_is_told_by_the_next_one(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    written, target = Written(), target_of()
+
+    def lost(made: Row) -> None:
+        server.fault_for = lambda call: Fault("reset_after") if call.path.endswith("upsert") else None
+        with pytest.raises(TryLater):
+            written.write(sink, target, made)
+        server.fault_for = lambda call: None
+
+    lost(row(1))
+    contact(server)["phone"] = "+442071838750"
+    (outcome,) = written.write(sink, target, row(1)).values()
+    assert (outcome.added, outcome.former, outcome.overwritten) == (True, {"email": None, "firstname": None}, ())
+    contact(server)["firstname"] = "typed by a person"
+    lost(row(1, firstname="Grace"))
+    for name in ("Grace", "Ada"):  # the record may have changed by the next try
+        (outcome,) = written.write(sink, target, row(1, firstname=name)).values()
+        if name == "Grace":
+            assert (outcome.former, outcome.overwritten) == ({"firstname": "typed by a person"}, ("firstname",))
+            contact(server)["firstname"] = "typed again"
+            lost(row(1, firstname="Lost"))
+    assert (outcome.former, outcome.overwritten) == ({"firstname": "typed again"}, ("firstname",))
+    assert contact(server)["firstname"] == "Ada"
+
+
 def test_a_merge_is_no_edit_of_the_address_and_an_address_that_people_chose_stays(
     server: HubSpotServer, sink: HubSpotCrm
 ) -> None:

@@ -23,6 +23,7 @@ from connector.sinks.hubspot.records import (
     read_first,
     take_over,
 )
+from connector.sinks.hubspot.unanswered import Unanswered
 from connector.sinks.hubspot.values import (
     Item,
     Refusal,
@@ -50,6 +51,7 @@ class Batch:
         self,
         api: HubSpotApi,
         claims: Claims,
+        unanswered: Unanswered,
         plan: Plan,
         items: Sequence[Item],
         *,
@@ -57,6 +59,7 @@ class Batch:
         create: bool,
     ) -> None:
         self._api, self._claims, self._plan, self._items = api, claims, plan, items
+        self._unanswered = unanswered
         self._replan = replan
         self._create = create
         self._replanned = False
@@ -95,6 +98,8 @@ class Batch:
             self._judge_refusals()
         finally:
             self._claims.release(self._plan.kind, [item.key for item in self._items])
+            refused = {key for key, outcome in self.outcomes.items() if outcome.kind == "refused"}
+            self._unanswered.forget(self._plan, [item.key for item in self._items if item.row.key in refused])
 
     def _judge_refusals(self) -> None:
         """When all of many rows are refused in the same words and for no value of their own, they are not to blame."""
@@ -113,7 +118,7 @@ class Batch:
             self._take_over(unknown)
         for item in self.outcomes.open(unknown):
             if item.there is None:
-                self.outcomes.written(item, "not in HubSpot; left out, because new_records is update_only")
+                self._done(item, "not in HubSpot; left out, because new_records is update_only")
         return self.outcomes.open(items)
 
     # ------------------------------------------------------------ sending
@@ -141,12 +146,14 @@ class Batch:
         inputs: list[dict[str, Any]] = []
         for item in group:
             properties = to_send(plan, item)
+            self._unanswered.recall(plan, item)
             if not properties and not item.adopted and not item.is_new:
-                self.outcomes.written(item)  # everything is there already, or what is there stays
+                self._done(item)  # everything is there already, or what is there stays
                 continue
             if item.adopted or not (by_id or properties):
                 properties[plan.key] = item.key
             made = {"id": self._id_of(item), "objectWriteTraceId": str(len(items)), "properties": properties}
+            self._unanswered.sending(plan, item, properties)
             items.append(item)
             inputs.append(made if by_id else {**made, "idProperty": plan.key})
         if not items:
@@ -219,12 +226,13 @@ class Batch:
             if item.edits is not None and name not in item.left_out:
                 item.edits.holds(name, now)
         stage = instead.get("lifecyclestage")
-        self.outcomes.written(
-            item, *[f"lifecyclestage stayed at {stage}: HubSpot only moves it forward"] * (stage is not None)
-        )
+        self._done(item, *[f"lifecyclestage stayed at {stage}: HubSpot only moves it forward"] * (stage is not None))
 
     def _is_same(self, name: str, there: str, sent: str) -> bool:
         return same(there, sent, self._plan.by_name[name][1])
+
+    def _done(self, item: Item, *notices: str) -> None:
+        self.outcomes[item.row.key] = self._unanswered.answered(self._plan, item, item.written(*notices))
 
     # ------------------------------------------------------------ refused
 

@@ -23,6 +23,7 @@ from connector.sinks.hubspot.options import HubSpotOptions
 from connector.sinks.hubspot.preflight import Preflight, missing_in
 from connector.sinks.hubspot.properties import Plan, Property, expected, troubles
 from connector.sinks.hubspot.records import Claims, Outcomes, look, read_by_key
+from connector.sinks.hubspot.unanswered import Unanswered
 from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
 
 _SECONDS_BETWEEN_LOOKS_AT_OPTIONS = 10.0
@@ -47,6 +48,7 @@ class Crm:
         )
         self._in_flight = InFlight()
         self._claims = Claims()
+        self._unanswered = Unanswered()
         self._preflight = Preflight(self._api, host)
         self._companies = Companies(self._api)
 
@@ -69,7 +71,15 @@ class Crm:
             return self._preflight.plan(target, instead_of=old)
 
         batches = [
-            Batch(self._api, self._claims, plan, items[start : start + MOST_INPUTS], replan=replan, create=create)
+            Batch(
+                self._api,
+                self._claims,
+                self._unanswered,
+                plan,
+                items[start : start + MOST_INPUTS],
+                replan=replan,
+                create=create,
+            )
             for start in range(0, len(items), MOST_INPUTS)
         ]
         failures = self._run(batches)

@@ -134,9 +134,6 @@ class Outcomes(dict[str, Outcome]):
     def open(self, items: Iterable[Item]) -> list[Item]:
         return [item for item in items if item.row.key not in self]
 
-    def written(self, item: Item, *notices: str) -> None:
-        self[item.row.key] = item.written(*notices)
-
     def later(self, item: Item, code: str, reason: str) -> None:
         key = item.row.key
         self[key] = Outcome(key, "later", reason=reason, code=code, after=_SECONDS_BEFORE_ANOTHER_TRY)
