@@ -200,9 +200,12 @@ def test_a_broken_configuration_ends_every_command_with_2_and_all_problems(start
     file.write_text(text, encoding="utf-8")
     for words in (["serve"], ["check"], ["status"], ["drain"], ["urls"], ["sample"], ["dead-letters", "list"]):
         assert started.type(*words) == 2, words
-        assert re.search(r'^config.toml:\d+:1: unknown key "prot"; did you mean "port"\?', started.err, re.MULTILINE)
-        assert re.search(r'^config.toml:\d+:\d+: "cvs" is not a type of sink; did you mean "csv"\?', started.err, re.M)
-        assert "2 problems in the configuration" in started.err
+        assert started.err.startswith(
+            "2 mistakes in config.toml. Nothing was started or changed.\nconfig.toml, line 9\n"
+        )
+        assert '\n   prot = 8080\n   ^^^^\n   Unknown key "prot"; did you mean "port"?' in started.err
+        assert '\n   type = "cvs"\n          ^^^^^\n   "cvs" is not a type of sink; did you mean "csv"?' in started.err
+        assert started.err.endswith("\nNext: correct the 2 lines, then: connector check\n")
     assert not (tmp_path / "data").exists()
 
 
@@ -297,7 +300,7 @@ def test_a_command_needs_no_secret_that_it_does_not_use(started: Shell, tmp_path
     assert "NO_SUCH_VARIABLE" not in started.err
     for other in (["serve"], ["check"], ["drain"], ["provision", "crm/hubspot_contacts"]):
         assert started.type(*other) == 2
-        assert 'the environment has no "NO_SUCH_VARIABLE"' in started.err
+        assert 'The environment has no "NO_SUCH_VARIABLE"' in started.err
 
 
 def test_urls_need_the_tokens_of_their_sources(started: Shell, tmp_path: Path) -> None:
@@ -307,7 +310,7 @@ def test_urls_need_the_tokens_of_their_sources(started: Shell, tmp_path: Path) -
     )
     file.write_text(text, encoding="utf-8")
     assert started.type("urls") == 2
-    assert 'the environment has no "NO_SUCH_VARIABLE"' in started.err
+    assert 'The environment has no "NO_SUCH_VARIABLE"' in started.err
     assert started.type("status") == 0
     (tmp_path / ".env").write_text("NO_SUCH_VARIABLE=k7Qz2mXw9Lr4Tb6Vn8Ys1Dc3\n", encoding="utf-8")
     assert started.type("status") == 0
@@ -336,12 +339,13 @@ def test_the_shell_completes_words(tmp_path: Path, typed: str, offered: list[str
 
 def test_check_runs_the_examples(started: Shell, tmp_path: Path) -> None:
     assert started.type("check") == 0
-    assert "examples hold" in started.out
+    assert started.out == "OK: config.toml, 1 mapping, 3 examples.\nNext: connector check --live\n"
     mapping = tmp_path / "mappings" / "local_csv.toml"
     text = mapping.read_text(encoding="utf-8").replace('active = "Active"', 'active = "Aboard"')
     mapping.write_text(text, encoding="utf-8")
     assert started.type("check") == 1
-    assert re.search(r'^mappings/local_csv.toml:\d+:\d+: example ".*"Status" should be', started.err, re.MULTILINE)
+    assert re.search(r"^mappings/local_csv.toml, line \d+$", started.err, re.MULTILINE)
+    assert re.search(r'^   Example ".*"Status" should be', started.err, re.MULTILINE)
 
 
 def test_a_mistake_in_a_mapping_that_two_sinks_share_is_told_once(started: Shell, tmp_path: Path) -> None:
@@ -354,8 +358,6 @@ def test_a_mistake_in_a_mapping_that_two_sinks_share_is_told_once(started: Shell
         file.write('[sinks.excel]\ntype = "xlsx"\npath = "a.xlsx"\nmappings = ["mappings/local_csv.toml"]\n')
     assert started.type("check") == 1
     assert started.err == told
-    mistakes = re.findall(r"examples with (\d+) mistake", started.out)
-    assert mistakes == [str(len(told.splitlines()))] * 2
 
 
 def test_check_warns_of_a_key_that_need_not_be_unique(started: Shell, tmp_path: Path) -> None:
@@ -364,7 +366,7 @@ def test_check_warns_of_a_key_that_need_not_be_unique(started: Shell, tmp_path: 
     text = mapping.read_text(encoding="utf-8").replace('field = "Affiliate ID"', 'field = "Name"')
     mapping.write_text(text, encoding="utf-8")
     assert started.type("check") == 0
-    assert re.search(r'^warning: mappings/local_csv.toml:14:9: "Name" need not be unique: ', started.out, re.MULTILINE)
+    assert re.search(r'^! mappings/local_csv.toml, line 14: "Name" need not be unique: ', started.out, re.MULTILINE)
 
 
 def test_check_warns_of_a_key_file_that_is_not_there(started: Shell, tmp_path: Path) -> None:
@@ -378,7 +380,7 @@ def test_check_warns_of_a_key_file_that_is_not_there(started: Shell, tmp_path: P
     """
     config.write_text(config.read_text(encoding="utf-8") + sink, encoding="utf-8")
     assert started.type("check") == 0
-    assert "warning: config.toml: [sinks.sheets] credentials_file: there is no file key.json" in started.out
+    assert "! config.toml: [sinks.sheets] credentials_file: there is no file key.json" in started.out
     (tmp_path / "key.json").write_text("{}", encoding="utf-8")
     assert started.type_for_json("check")["warnings"] == []
 
@@ -416,14 +418,16 @@ def test_check_live_shows_what_is_not_ok_and_counts_the_rest(started: Shell, tmp
             )
         assert started.type("provision", "crm/hubspot_contacts") == 0
         assert started.type("check", "--live") == 0
-        assert re.search(r"^\u2713 crm/hubspot_contacts  \d+ (other )?checks OK$", started.out, re.MULTILINE)
+        assert re.fullmatch(r"OK: 2 places, \d\d checks\.\n", started.out)
         few = len(started.out.splitlines())
         assert started.type("check", "--live", "--all") == 0
         assert len(started.out.splitlines()) > few
         with started_over(tmp_path, access_token="wrong-token"):
             assert started.type("check", "--live") == 3
             assert "\u2717 crm/hubspot_contacts  destination" in started.out
-            assert max(map(len, started.out.partition("\n\n")[2].splitlines())) <= 80
+            assert re.match(r"1 of 2 places refuses; \d+ checks? (is|are) OK\.\n", started.out)
+            assert started.out.endswith("\nNext: do what is written above, then: connector check --live\n")
+            assert max(map(len, started.out.splitlines())) <= 80
 
 
 @contextmanager
@@ -482,7 +486,7 @@ def test_check_live_asks_the_platforms_whose_api_key_is_configured(started: Shel
             file.read_text(encoding="utf-8").replace('type = "firstpromoter"\n', table, 1), encoding="utf-8"
         )
         assert started.type("check", "--live") == 0
-        assert "\u2713 firstpromoter  1 check OK" in started.out
+        assert started.out == "OK: 2 places, 2 checks.\n"
         with started_over(tmp_path, api_key="wr0ng"):
             assert started.type("check", "--live") == 3
         assert "FirstPromoter refused the API key" in " ".join(started.out.split())

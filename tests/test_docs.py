@@ -507,7 +507,7 @@ def test_the_source_in_extending_is_a_package_outside_this_repository(tmp_path: 
         '[sinks.local]\ntype = "csv"\npath = "a.csv"\nmappings = ["m.toml"]\n'
     )
     done = subprocess.run(
-        [sys.executable, "-m", "connector", "check"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "connector", "check", "--all"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

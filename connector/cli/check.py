@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from connector import config as configuration
-from connector.cli.common import ConfigOption, JsonOption, load, nearby, now
-from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, Left, WrongWords, complain
+from connector.cli.common import ConfigOption, JsonOption, is_running, load, nearby, now, visited_if_there
+from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WRONG_CONFIGURATION, Left, WrongWords, complain
 from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
-from connector.cli.printing import Report, say, show
-from connector.core.errors import Problem
+from connector.cli.mistakes import mistake_lines
+from connector.cli.printing import Report, many, marked, say, show, wrapped
+from connector.cli.setup import shipped
+from connector.core.errors import ConfigError, Problem
 from connector.settings import Config
 
 
 class Checked(Report):
-    """What ``check`` found. *warnings* are about what works, but may not be meant; with *every*, findings that are OK
-    are shown, too."""
+    """What ``check`` found. *mistakes* are of mapping files and of their examples; *warnings* are about what works, but
+    may not be meant; with *every*, findings that are OK are shown, too."""
 
-    for_people = frozenset({"good", "every"})
+    for_people = frozenset({"every"})
+    summary: str
     sources: list[str]
     routes: list[str]
     examples_failed: list[str]
+    mistakes: list[Problem]
     warnings: list[str]
+    unused: list[str]
     findings: list[RouteFinding]
-    good: list[str]
+    next: str
     every: bool
 
     def lines(self) -> Iterator[str]:
-        yield from self.good
-        yield from (f"warning: {warning}" for warning in self.warnings)
-        if self.findings:
-            yield ""
-            yield from finding_lines(self.findings) if self.every else lines_by_route(self.findings)
+        if not self.mistakes:
+            yield from wrapped(self.summary)
+        if self.every:
+            yield from wrapped(f"From: {', '.join(self.sources)}", indent=2)
+            yield from wrapped(f"To: {', '.join(self.routes)}", indent=2)
+        for warning in self.warnings:
+            yield from marked("waiting", warning)
+        for file in self.unused:
+            yield from marked("notice", f"{file} is used by no sink")
+        yield from finding_lines(self.findings) if self.every else lines_by_route(self.findings)
+        if self.next and not self.mistakes:
+            yield f"Next: {self.next}"
 
     def exit_code(self) -> int:
+        if len(self.mistakes) > len(self.examples_failed):
+            return WRONG_CONFIGURATION
         if any(finding.refused for finding in self.findings):
             return REFUSED
         return FOUND_PROBLEMS if self.examples_failed or has_problem(self.findings) else OK
@@ -47,33 +62,108 @@ def check(
     config: ConfigOption = None,
     live: Annotated[bool, typer.Option("--live", help="Also ask destinations, APIs and the alert URL.")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="With --live: also write into scratch space.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="With --live: also show each check that is OK.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Also show what is OK.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Read the configuration and mappings, and run the examples. Starts and changes nothing."""
     if probe and not live:
         raise WrongWords("--probe goes with --live")
-    settings = configuration.load(configuration.find(config))
+    file = configuration.find(config)
+    try:
+        settings = configuration.load(file, keep_going=True)
+    except ConfigError as error:
+        if not as_json:
+            configuration.load(file)  # raises as well what is wrong in mapping files
+        return show(_only_mistakes(error), as_json=True)
     # Two sinks may share a mapping file: its mistakes are reported once.
     mappings = {route.mapping.file: route.mapping for route in settings.routes}
     failed = [problem for mapping in mappings.values() for problem in mapping.run_examples()]
-    if not as_json:
-        for problem in failed:
-            complain(str(problem))
+    mistakes = sorted({problem for problems in settings.mistaken.values() for problem in problems} | set(failed))
+    if mistakes and not as_json:
+        running = settings.mistaken and is_running(settings)
+        complain("\n".join(mistake_lines(mistakes, "The last good versions continue." if running else "")))
     findings = list(_ask(settings, probe=probe)) if live else []
     report = Checked(
+        summary=_summary(settings, len(mappings), sum(m.example_count for m in mappings.values()), mistakes, findings),
         sources=[source.name for source in settings.sources],
         routes=[route.name for route in settings.routes],
         examples_failed=[str(problem) for problem in failed],
+        mistakes=mistakes,
         warnings=[
-            *(str(warning) for mapping in mappings.values() for warning in mapping.warnings),
+            *(f"{w.file}, line {w.line}: {w.text}" for mapping in mappings.values() for w in mapping.warnings),
             *_missing_files(settings),
+            *_no_longer_kept(settings),
         ],
+        unused=list(_unused(settings)),
         findings=findings,
-        good=list(_what_is_right(settings, failed)),
+        next=_next(mistakes, findings, live=live),
         every=every,
     )
     return show(report, as_json=as_json)
+
+
+def _only_mistakes(error: ConfigError) -> Checked:
+    found = list(error.problems)
+    summary = f"{many(len(found), 'mistake')}. Nothing was started or changed."
+    return Checked(summary, [], [], [], found, [], [], [], _next(found, [], live=False), every=False)
+
+
+def _summary(
+    settings: Config, mappings: int, examples: int, mistakes: Sequence[Problem], findings: Sequence[RouteFinding]
+) -> str:
+    """``OK: config.toml, 3 mappings, 9 examples.``, or how many mistakes or refusals there are."""
+    if mistakes:
+        return f"{many(len(mistakes), 'mistake')} in {many(len({mistake.file for mistake in mistakes}), 'file')}."
+    if findings:
+        places = dict.fromkeys(finding.route for finding in findings)
+        good = sum(finding.level == "ok" for finding in findings)
+        refusing = {finding.route for finding in findings if finding.refused}
+        wrong = refusing or {finding.route for finding in findings if finding.level == "problem"}
+        if wrong:
+            verb = "refuse" if refusing else "need"
+            does = f"{verb}{'s' if len(wrong) == 1 else ''}{'' if refusing else ' you'}"
+            are = "check is" if good == 1 else "checks are"
+            return f"{len(wrong)} of {many(len(places), 'place')} {does}; {good} {are} OK."
+        return f"OK: {many(len(places), 'place')}, {many(good, 'check')}."
+    return f"OK: {nearby(settings.file)}, {many(mappings, 'mapping')}, {many(examples, 'example')}."
+
+
+def _next(mistakes: Sequence[Problem], findings: Sequence[RouteFinding], *, live: bool) -> str:
+    if mistakes:
+        return "correct the lines, then: connector check"
+    if not live:
+        return "connector check --live"
+    return "do what is written above, then: connector check --live" if has_problem(findings) else ""
+
+
+def _no_longer_kept(settings: Config) -> Iterator[str]:
+    """Columns that an edited mapping names no more: they stay in the table with their last values."""
+    with visited_if_there(settings) as store:
+        known = {} if store is None else store.mappings()
+    for route in settings.routes:
+        text = known[route.name].text if route.name in known else ""
+        if text in ("", route.text):
+            continue
+        try:
+            before = configuration.compile_route(settings, route.name, text)
+        except ConfigError:
+            continue  # of an earlier configuration
+        now_kept = {column.name for column in route.target.columns}
+        gone = [f'"{column.name}"' for column in before.target.columns if column.name not in now_kept]
+        if gone:
+            names = gone[0] if len(gone) == 1 else f"{', '.join(gone[:-1])} and {gone[-1]}"
+            is_kept, values = ("is", "its values stay") if len(gone) == 1 else ("are", "their values stay")
+            yield f"{route.name}: {names} {is_kept} no longer kept; {values}. See: connector plan {route.name}"
+
+
+def _unused(settings: Config) -> Iterator[str]:
+    """Mapping files beside those in use that no sink names, but for those that `init` wrote."""
+    used = {Path(os.path.abspath(file)) for sink in settings.sinks for file in sink.files.values()}
+    originals = {path.name: path.read_bytes() for path in (shipped() / "mappings").glob("*.toml")}
+    for folder in sorted({file.parent for file in used} - {settings.file.parent}):
+        for file in sorted(folder.glob("*.toml")):
+            if file not in used and file.read_bytes() != originals.get(file.name):
+                yield nearby(file)
 
 
 def _missing_files(settings: Config) -> Iterator[str]:
@@ -82,15 +172,6 @@ def _missing_files(settings: Config) -> Iterator[str]:
         for name, value in sink.options:
             if name.endswith("_file") and isinstance(value, Path) and not value.is_file():
                 yield f"{nearby(settings.file)}: [sinks.{sink.name}] {name}: there is no file {nearby(value)}"
-
-
-def _what_is_right(settings: Config, failed: list[Problem]) -> Iterator[str]:
-    names = ", ".join(source.name for source in settings.sources)
-    yield f"{nearby(settings.file)}: OK (sources: {names})"
-    for route in settings.routes:
-        wrong = sum(problem.file == route.mapping.file for problem in failed)
-        hold = f"with {wrong} mistake{'s' if wrong > 1 else ''}" if wrong else "hold"
-        yield f"{route.name}: {route.mapping.file}, {len(route.target.columns)} columns, examples {hold}"
 
 
 def _ask(settings: Config, *, probe: bool) -> Iterator[RouteFinding]:

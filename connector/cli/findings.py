@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from connector.cli.printing import many, mark, table, wrapped
+from connector.cli.printing import marked, table
 from connector.core.sink import Finding
 
 
@@ -40,14 +40,7 @@ def finding_lines(findings: Sequence[RouteFinding]) -> list[str]:
 
 
 def lines_by_route(findings: Sequence[RouteFinding]) -> Iterator[str]:
-    """What is not OK; what is OK only as a count."""
-    for route in dict.fromkeys(finding.route for finding in findings):
-        mine = [finding for finding in findings if finding.route == route]
-        good = sum(finding.level == "ok" for finding in mine)
-        for finding in mine:
-            if finding.level != "ok":
-                yield f"{mark(finding.level)} {route}  {finding.subject}"
-                yield from wrapped(finding.text, indent=2)
-        if good:
-            others = "" if good == len(mine) else "other "
-            yield f"{mark('ok')} {route}  {many(good, f'{others}check')} OK"
+    """What is not OK; what is OK counts in the first line of the whole."""
+    for finding in findings:
+        if finding.level != "ok":
+            yield from marked(finding.level, f"{finding.route}  {finding.subject}", finding.text)

@@ -37,10 +37,12 @@ def run(words: Sequence[str]) -> int:
 
         return commands.run(words)
     except ConfigError as error:
-        for problem in error.problems:
-            complain(str(problem))
-        many = len(error.problems)
-        complain(f"\n{many} problem{'s' if many > 1 else ''} in the configuration; nothing was started or changed.")
+        from connector.cli.mistakes import mistake_lines
+
+        if len(error.problems) == 1 and not error.problems[0].line:  # there is no such file, most often
+            complain(str(error.problems[0]))
+        else:
+            complain("\n".join(mistake_lines(error.problems, "Nothing was started or changed.")))
         return WRONG_CONFIGURATION
     except Left as left:
         complain(str(left))

@@ -72,10 +72,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
     shown = [i for i in range(len(headings)) if not cells or any(row[i] for row in cells)]
     numeric = {i: all(isinstance(row[i], int) for row in rows) for i in shown}
     lines = [list(headings), *cells]
-    widths = {i: max(_width(line[i]) for line in lines) for i in shown}
+    widths = {i: max(cells_wide(line[i]) for line in lines) for i in shown}
 
     def padded(text: str, i: int) -> str:
-        blanks = " " * (widths[i] - _width(text))
+        blanks = " " * (widths[i] - cells_wide(text))
         return blanks + text if numeric[i] else text + blanks
 
     return ["  ".join(padded(line[i], i) for i in shown).rstrip() for line in lines]
@@ -86,13 +86,19 @@ def width() -> int:
     return min(120, max(60, get_terminal_size().columns)) if sys.stdout.isatty() else 80
 
 
+_COMMAND = re.compile(r"(?<=: )connector [^.;,]+|--[a-z-]+ [A-Z]+")
+_JOINED = "\ue000"  # of a private use: no text has it
+
+
 def wrapped(text: str, *, indent: int = 0, first: int | None = None) -> list[str]:
-    """*text* in lines of the terminal's width, the *first* indented otherwise; words and paths stay whole."""
-    return textwrap.wrap(
-        harmless(text).replace("\n", " "), width(), initial_indent=" " * (indent if first is None else first),
-        subsequent_indent=" " * indent,
+    """*text* in lines of the terminal's width, the *first* indented otherwise; words, paths and commands stay whole."""
+    text = harmless(text).replace("\n", " ")
+    text = _COMMAND.sub(lambda found: found[0].replace(" ", _JOINED), text)
+    lines = textwrap.wrap(
+        text, width(), initial_indent=" " * (indent if first is None else first), subsequent_indent=" " * indent,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+    return [line.replace(_JOINED, " ") for line in lines]
 
 
 def marked(level: str, text: str, *below: str) -> Iterator[str]:
@@ -116,7 +122,7 @@ def _is_plain(stream: TextIO) -> bool:
 def beside(text: str, place: str) -> str:
     """*text* with *place* at the right edge."""
     text = harmless(text)
-    return f"{text}  {harmless(place).rjust(width() - _width(text) - 2)}".rstrip()
+    return f"{text}  {harmless(place).rjust(width() - cells_wide(text) - 2)}".rstrip()
 
 
 class Progress:
@@ -153,10 +159,10 @@ def arrow() -> str:
 
 def shortened(text: str, most: int) -> str:
     """*text* in at most *most* cells of the terminal; what is cut ends with three dots."""
-    if _width(text) <= most:
+    if cells_wide(text) <= most:
         return text
     dots = "..." if _is_plain(sys.stdout) else "\u2026"
-    while _width(text) > most - len(dots):
+    while cells_wide(text) > most - len(dots):
         text = text[:-1]
     return text + dots
 
@@ -177,7 +183,7 @@ def cell_text(cell: object) -> str:
     return harmless(str(cell)).replace("\n", "\\n")
 
 
-def _width(text: str) -> int:
+def cells_wide(text: str) -> int:
     """How many cells of a terminal *text* takes."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)

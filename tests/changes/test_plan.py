@@ -173,7 +173,7 @@ def test_as_json_the_words_are_the_same(place: Place, capsys: pytest.CaptureFixt
 def test_a_mapping_with_mistakes_has_no_plan(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.edit('"email"', '"emial"')
     assert run(["plan", ROUTE, "--config", str(place.folder / "config.toml")]) == 2
-    assert "people.toml:6:11" in capsys.readouterr().err
+    assert "people.toml, line 6" in capsys.readouterr().err
     code, out = typed(capsys, place, "plan")
     assert code == 1
     assert "people.toml:6:11" in out

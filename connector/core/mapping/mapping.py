@@ -312,6 +312,11 @@ class Mapping(Struct, frozen=True):
         extras = {name: word_of(read(record, item)).strip() for name, read in self._extras}
         return Row(record.id, key, cells, extras={name: text for name, text in extras.items() if text})
 
+    @property
+    def example_count(self) -> int:
+        """How many examples the file has."""
+        return len(self._examples)
+
     def run_examples(self) -> Sequence[Problem]:
         """The examples that don't hold, each with its place, column, what was expected and what came."""
         found: list[Problem] = []
