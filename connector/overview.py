@@ -71,6 +71,7 @@ class RouteLine(Struct):
         waiting: affiliates that lack a value without which no new row is made; beside those *pending*.
         why: what stopped it or what it waits for, with what to do; "" when nothing.
         overwritten_edits: cells in which a person's entry was overwritten, of the deliveries that are still kept.
+        left_empty: cells that are empty because their values do not fit.
         mistake: where the mapping file has its first mistake; "" when it has none.
     """
 
@@ -89,6 +90,7 @@ class RouteLine(Struct):
     dead_letters: int = 0
     last_write: datetime | None = None
     overwritten_edits: int = 0
+    left_empty: int = 0
     waits_for_you: bool = False
     mistake: str = ""
 
@@ -207,6 +209,7 @@ def _route_lines(
         mistakes = problems_of(mappings.get(name)) if running else settings.mistaken.get(name, ())
         line.mistake = "" if not mistakes else f"{mistakes[0].file}, line {mistakes[0].line}"
         if store is not None and found is not None and name in known:
+            line.left_empty = sum(store.left_empty(name).values())
             line.left_out = _left_out(store, known[name], subjects, found.records)
         lines.append(line)
     return lines
@@ -318,6 +321,10 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
         yield Trouble("stopped", route.route, f"stopped{pending}", f"{why} It continues by itself.".strip())
     elif route.state == "waiting":
         yield Trouble("note", route.route, f"waits for its destination{pending}", why)
+    if route.left_empty:
+        does = "its value does" if route.left_empty == 1 else "their values do"
+        text = f"{many(route.left_empty, 'cell')} left empty: {does} not fit"
+        yield Trouble("note", route.route, text, command=f"connector explain --left-empty {route.route}")
     if route.overwritten_edits:
         text = f"{many(route.overwritten_edits, 'edit')} by people {_was(route.overwritten_edits)} overwritten"
         yield Trouble("note", route.route, text, command=f"connector explain --overwritten {route.route}")

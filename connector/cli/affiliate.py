@@ -30,9 +30,11 @@ from connector.cli.common import (
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
 from connector.cli.printing import Report, ago, cell_text, local_time, many, mark, show
+from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
-from connector.settings import Config
+from connector.core.view import view
+from connector.settings import Config, RouteConfig
 from connector.store import Store
 from connector.store.model import StoreInUse
 
@@ -84,20 +86,41 @@ class Overwrites(Report):
             yield f"{mark('notice')} only the latest are shown; for all of them: --json"
 
 
+class LeftEmpty(Report):
+    """What ``explain --left-empty`` prints: by record, the values that do not fit, with the lines of their fields."""
+
+    summary: str
+    route: str
+    values: dict[str, list[str]]
+
+    def lines(self) -> Iterator[str]:
+        yield self.summary
+        for record_id, reasons in islice(self.values.items(), _MOST_ROWS_SHOWN):
+            yield cell_text(f"  {record_id}")
+            yield from (cell_text(f"    {reason}") for reason in reasons)
+        if len(self.values) > _MOST_ROWS_SHOWN:
+            yield f"{mark('notice')} {len(self.values) - _MOST_ROWS_SHOWN:,} more affiliates: --json"
+
+
 def explain(
     affiliate: AnyAffiliate = "",
     overwritten: Annotated[
         str, typer.Option(metavar="ROUTE", help="Instead: what that route overwrote of what people had typed.")
+    ] = "",
+    left_empty: Annotated[
+        str, typer.Option(metavar="ROUTE", help="Instead: the values that do not fit, whose cells are left empty.")
     ] = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
     settings = load(config)
-    if overwritten and not affiliate:
+    if overwritten and not affiliate and not left_empty:
         return _explain_overwritten(settings, named_route(settings, overwritten).name, as_json=as_json)
-    if not affiliate or overwritten:
-        raise WrongWords("name an affiliate, or a route with --overwritten")
+    if left_empty and not affiliate and not overwritten:
+        return _explain_left_empty(settings, named_route(settings, left_empty), as_json=as_json)
+    if not affiliate or overwritten or left_empty:
+        raise WrongWords("name an affiliate, or a route with --overwritten or --left-empty")
     expect_a_store(settings, f'no affiliate has the ID "{affiliate}"')
     with visited(settings) as store:
         meant = _meant(store, settings, affiliate)
@@ -127,6 +150,23 @@ def _explain_overwritten(settings: Config, route: str, *, as_json: bool) -> int:
         count = f"{many(len(edits), 'cell')}{' or more' * (len(edits) == _MOST_EDITS)}"
         summary = f"{count} typed by people {'was' if len(edits) == 1 else 'were'} overwritten in {route}."
     return show(Overwrites(summary, route, len(edits), edits), as_json=as_json)
+
+
+def _explain_left_empty(settings: Config, route: RouteConfig, *, as_json: bool) -> int:
+    values: dict[str, list[str]] = {}
+    with visited_if_there(settings) as store:
+        found = {} if store is None else store.load(list(store.left_empty(route.name)))
+    for record_id, known in found.items():
+        unfit = route.mapping.evaluate(view(record_id, load_facts(known.facts))).left_empty
+        values[record_id] = [f"{each.reason} ({each.where})" for each in unfit]
+    count = sum(map(len, values.values()))
+    summary = f"Every value fits its cell in {route.name}."
+    if count:
+        whose = many(len(values), "affiliate")
+        summary = (
+            f"{many(count, 'value')} of {whose} {'does' if count == 1 else 'do'} not fit: the cells are left empty."
+        )
+    return show(LeftEmpty(summary, route.name, values), as_json=as_json)
 
 
 def _meant(store: Store, settings: Config, affiliate: str) -> Meant:

@@ -45,11 +45,13 @@ class Route(Struct, frozen=True):
 
 
 class Job(Struct):
-    """A leased record on its way: the rows that have to be sent for it, and its dead letters so far."""
+    """A leased record on its way: the rows that have to be sent for it, its dead letters so far, and how many cells are
+    left empty because their values do not fit."""
 
     pending: Pending
     rows: list[Row]
     letters: list[Letter]
+    left_empty: int = 0
 
     @property
     def record_id(self) -> str:
@@ -188,7 +190,7 @@ def jobs_of(
             room -= len(keys)
             jobs.append(job)
         else:
-            settled.append(Result(one.record_id, one.version, one.token))
+            settled.append(Result(one.record_id, one.version, one.token, left_empty=job.left_empty))
     return jobs, settled
 
 
@@ -220,7 +222,7 @@ def job_of(
     holders: Mapping[str, str] = MappingProxyType({}),
 ) -> Job:
     """The rows that the destination does not hold yet, and the letters of those that can't be made."""
-    job = Job(pending, [], [])
+    job = Job(pending, [], [], len(shape.left_empty))
     moved_from = _moved_from(route, pending, shape, written)
     rows = [replace(row, moved_from=moved_from) for row in shape.rows] if moved_from else list(shape.rows)
     for row in [*rows, *_left_over(route.target, pending, shape, written, now, moved_from)]:

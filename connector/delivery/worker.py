@@ -320,7 +320,9 @@ class RouteWorker:
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
         written, held, removed = sent.holdings(job)
-        return Result(pending.record_id, pending.version, pending.token, written, removed, held, tuple(log), later)
+        return Result(
+            pending.record_id, pending.version, pending.token, written, removed, held, tuple(log), later, job.left_empty
+        )
 
     def _given_back(self, job: Job, sent: Sent, failure: Failure, later: Later, state: RouteState) -> Result:
         """A record of a failing call; it is given up when it has failed alone for too long."""

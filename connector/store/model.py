@@ -167,6 +167,7 @@ class Result(Struct, frozen=True):
         held: by row key: see ``Row.held``, dumped; rows that have none may be absent.
         removed: keys of rows that are no longer there.
         log: for ``explain``.
+        left_empty: how many cells are empty because their values do not fit; None: not known, it stays as it was.
         later: None when all of this version's rows are settled, else why it stays pending.
     """
 
@@ -178,6 +179,7 @@ class Result(Struct, frozen=True):
     held: Mapping[str, str] = field(default_factory=dict)
     log: Sequence[LogLine] = ()
     later: Later | None = None
+    left_empty: int | None = None
 
 
 class Written(Struct, frozen=True):

@@ -48,7 +48,7 @@ class PendingRecords(Part):
         with self._engine.writing() as sql:
             known = {route for (route,) in sql.execute("SELECT route FROM routes").fetchall()}
             for route in sorted(known - set(routes)):
-                for table in ("pending", "written", "deliveries", "mappings", "routes"):
+                for table in ("pending", "written", "left_empty", "deliveries", "mappings", "routes"):
                     sql.execute(f"DELETE FROM {table} WHERE route = ?", (route,))
             new = [route for route in routes if route not in known]
             for route in sorted(new):
@@ -188,6 +188,7 @@ class PendingRecords(Part):
             change(sql, "DELETE FROM written WHERE route = ? AND key", sorted(gone), route)
             self._note_tries(sql, route, {key: cells for one in lost for key, cells in one.written.items()}, again=True)
             self._note_written(sql, route, mine)
+            self._note_left_empty(sql, route, mine)
             self._settle(sql, mine, held)
             # Settled by the other call, or forgotten: then there is no such record.
             for some in slices([result.record_id for result in lost if result.record_id not in held]):
@@ -256,6 +257,19 @@ class PendingRecords(Part):
                 for line in result.log
             ],
         )  # fmt: skip
+
+    @staticmethod
+    def _note_left_empty(sql: Session, route: str, results: Sequence[Result]) -> None:
+        known = {result.record_id: result.left_empty for result in results if result.left_empty is not None}
+        change(sql, "DELETE FROM left_empty WHERE route = ? AND record_id", list(known), route)
+        rows = [(record_id, route, cells) for record_id, cells in known.items() if cells]
+        insert(sql, "INSERT INTO left_empty (record_id, route, cells)", rows)
+
+    def left_empty(self, route: str) -> dict[str, int]:
+        """By record: how many cells are empty in *route* because their values do not fit."""
+        with self._engine.reading() as sql:
+            text = "SELECT record_id, cells FROM left_empty WHERE route = ? ORDER BY record_id"
+            return {record_id: int(cells) for record_id, cells in sql.execute(text, (route,)).fetchall()}
 
     def _settle(self, sql: Session, results: Sequence[Result], held: Mapping[str, _Held]) -> None:
         done: list[int] = []
