@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from connector import topics
 from connector.backfill import notes
-from connector.changes.mistakes import problems_of
+from connector.changes.notes import held_of, problems_of
 from connector.core.platform_api import Repair
 from connector.dead_letters import Letter
 from connector.phrases import ago, clock, duration, many
@@ -73,6 +73,7 @@ class RouteLine(Struct):
         overwritten_edits: cells in which a person's entry was overwritten, of the deliveries that are still kept.
         left_empty: cells that are empty because their values do not fit.
         mistake: where the mapping file has its first mistake; "" when it has none.
+        held: what an edited mapping would change that waits for ``connector apply``; "" when none does.
     """
 
     route: str
@@ -93,6 +94,7 @@ class RouteLine(Struct):
     left_empty: int = 0
     waits_for_you: bool = False
     mistake: str = ""
+    held: str = ""
 
 
 class ReadingLine(Struct):
@@ -208,6 +210,8 @@ def _route_lines(
         line.dead_letters = len(subjects)
         mistakes = problems_of(mappings.get(name)) if running else settings.mistaken.get(name, ())
         line.mistake = "" if not mistakes else f"{mistakes[0].file}, line {mistakes[0].line}"
+        if (held := held_of(mappings.get(name))) is not None:
+            line.held, line.waits_for_you = held.text, True
         if store is not None and found is not None and name in known:
             line.left_empty = sum(store.left_empty(name).values())
             line.left_out = _left_out(store, known[name], subjects, found.records)
@@ -325,6 +329,11 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
         does = "its value does" if route.left_empty == 1 else "their values do"
         text = f"{many(route.left_empty, 'cell')} left empty: {does} not fit"
         yield Trouble("note", route.route, text, command=f"connector explain --left-empty {route.route}")
+    if route.held:
+        yield Trouble(
+            "waits", route.route, f"waits for you: {route.held}", "The old version continues. To see them",
+            f"connector plan {route.route}",
+        )  # fmt: skip
     if route.overwritten_edits:
         text = f"{many(route.overwritten_edits, 'edit')} by people {_was(route.overwritten_edits)} overwritten"
         yield Trouble("note", route.route, text, command=f"connector explain --overwritten {route.route}")

@@ -92,7 +92,7 @@ class Program:
             self.versions = Versions(config, self.store, self.sinks, utc_now)
             self.versions.start()
             self.edits = Watch(config, self.store, stop=self.stop)
-            self.edits.look(at_once=True)
+            self.edits.begin()
             self.workers = [
                 RouteWorker(
                     self.versions.first(found, name),
@@ -315,6 +315,7 @@ def drain(config: Config) -> dict[str, int]:
     program = Program(config)
     try:
         program.projector.catch_up()
+        program.edits.look(at_once=True)
         program.drain_routes()
         return {route.route: route.pending for route in program.store.status().routes}
     finally:

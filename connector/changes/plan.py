@@ -18,7 +18,7 @@ from connector.core.mapping import Evaluation, Unshaped
 from connector.core.overwrite import decide, is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, Row, remembered, same_cell
-from connector.core.sink import Change, Sink
+from connector.core.sink import Change, Sink, Target
 from connector.core.view import view
 from connector.delivery.batch import Job, Route, WrittenRows, holders_of, job_of
 from connector.phrases import many
@@ -143,10 +143,8 @@ class _Planner:
 
     def __init__(self, route: Route, store: Store, now: datetime, running: Route | None, live: Sink | None) -> None:
         self._route, self._store, self._now, self._running, self._live = route, store, now, running, live
-        options = route.target.options
-        noun = {"contacts": "contact", "companies": "company"}.get(getattr(options, "object", ""), "row")
-        leaving = getattr(options, "removed_records", "leave_alone")
-        self._plan = Plan(route.name, noun, leaving=leaving, live=live is not None)
+        leaving = getattr(route.target.options, "removed_records", "leave_alone")
+        self._plan = Plan(route.name, noun_of(route.target), leaving=leaving, live=live is not None)
         self._columns = {column.name: column for column in route.target.columns}
         self._changes = {name: ColumnChange(name, column.where) for name, column in self._columns.items()}
         self._before = {column.name for column in running.target.columns} if running is not None else set[str]()
@@ -340,6 +338,11 @@ def sentence_of(plan: Plan) -> str:
     if not parts:
         parts.append("Some rows would be completed" if plan.rows_extended else "Some affiliates would be refused")
     return f"{', and '.join(parts)}."
+
+
+def noun_of(target: Target) -> str:
+    """What the destination calls one of its rows."""
+    return {"contacts": "contact", "companies": "company"}.get(getattr(target.options, "object", ""), "row")
 
 
 def nouns(count: int, noun: str) -> str:

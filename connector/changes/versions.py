@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from connector import config as configuration
 from connector import logs
 from connector.assembly import evaluation
-from connector.changes.mistakes import problems_of
+from connector.changes.notes import problems_of
 from connector.core.errors import ConfigError
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
@@ -27,6 +27,11 @@ from connector.store.model import RouteState, StoredMapping
 _log = logs.get("changes")
 
 _NO_VERSION = "no version of its mapping is known that can be used"
+
+
+def confirms(sink: SinkConfig) -> bool:
+    """Whether what changes or removes cells that are there waits for a person."""
+    return (sink.options.apply or ("automatic" if getattr(sink.sink_class, "local", False) else "confirm")) == "confirm"
 
 
 def compiled(config: Config, route: str, text: str) -> RouteConfig | None:
@@ -61,10 +66,10 @@ class Versions:
     def __init__(self, config: Config, store: Store, sinks: Mapping[str, Sink], now: Callable[[], datetime]) -> None:
         self._config, self._store, self._sinks, self._now = config, store, sinks, now
         self._sink_of = {name: sink for sink in config.sinks for name in sink.files}
-        self._used: dict[str, str] = {}
-        """By route, the text that its worker has."""
+        self._used: dict[str, RouteConfig] = {}
         self._unusable: dict[str, str] = {}
-        self._waits: set[str] = set()
+        self._waits = set(self._sink_of)
+        """Routes that had no version that can be used when they were last looked at, in this run or another."""
 
     def start(self) -> None:
         """Before the first batch: a route that never ran begins with its file as it is."""
@@ -86,7 +91,7 @@ class Versions:
         stored = self._store.mapping_of(name)
         found = compiled(self._config, name, stored.text)
         if found is not None:
-            self._used[name] = stored.text
+            self._used[name] = found
             return self._route(found)
         target = Target(name, (), "", TargetOptions(), sink.files[name])
         return Route(name, self._sinks[sink.name], target, _no_rows, self._config.secrets)
@@ -95,35 +100,47 @@ class Versions:
         """Called by the thread of a route before each batch; False: the route waits."""
         name = worker.route.name
         stored = self._store.mapping_of(name)
-        if stored.wanted and (found := self._use(worker, stored.wanted)) is not None:
+        found = self._use(worker, stored.wanted)
+        if found is not None:
             count = self._store.adopt_mapping(name, found.mapping.digest, found.text)
             logs.say(_log, "mapping.changed", route=name, pending=count)
-        elif not self._use(worker, stored.text):
+        elif self._use(worker, stored.text) is None:
             self._wait(name, stored)
             return False
-        if name in self._waits or self._store.route_state(name).reason.startswith(_NO_VERSION):
+        elif stored.delivery and self._is_done(name):
+            self._store.end_delivery(name)
+            stored = replace(stored, delivery="")
+        worker.delivery = stored.delivery
+        if name in self._waits:
             self._waits.discard(name)
-            self._store.set_route_state(name, RouteState())
+            if self._store.route_state(name).reason.startswith(_NO_VERSION):
+                self._store.set_route_state(name, RouteState())
         return True
 
+    def _is_done(self, name: str) -> bool:
+        """Whether nothing is due now."""
+        due = self._store.next_due(name)
+        return due is None or due > self._now()
+
     def _use(self, worker: RouteWorker, text: str) -> RouteConfig | None:
-        """Let *worker* deliver that version from now on; None where it can't be used."""
+        """Let *worker* deliver that version from now on; None where there is none, or it can't be used."""
         name = worker.route.name
-        if self._unusable.get(name) == text:
-            return None
+        used = self._used.get(name)
+        if not text or self._unusable.get(name) == text or (used is not None and used.text == text):
+            return used if used is not None and used.text == text else None
         found = compiled(self._config, name, text)
         if found is None:
             self._unusable[name] = text
-        elif self._used.get(name) != text:
+        else:
             worker.use(self._route(found))
-            self._used[name] = text
+            self._used[name] = found
         return found
 
     def _wait(self, name: str, stored: StoredMapping) -> None:
         problems = problems_of(stored) or self._config.mistaken.get(name, ())
         reason = f"{_NO_VERSION}: {problems[0]}" if problems else _NO_VERSION
-        if name not in self._waits or self._store.route_state(name).reason != reason:
-            self._waits.add(name)
+        self._waits.add(name)
+        if self._store.route_state(name).reason != reason:
             self._store.set_route_state(name, RouteState("needs_action", reason, since=self._now()))
             logs.warn(_log, "route.waits_for_mapping", route=name)
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from connector import config as configuration
 from connector import logs
-from connector.changes.mistakes import dumped
+from connector.assembly import utc_now
+from connector.changes.notes import Held, dumped
+from connector.changes.proposal import plan_for
+from connector.changes.versions import confirms
 from connector.core.errors import ConfigError, Problem, StoreUnavailable
 from connector.settings import Config, RouteConfig
 from connector.store import Store
@@ -25,8 +30,11 @@ class Watch:
     A file is read when it has not changed between two looks: an editor may write it in parts.
     """
 
-    def __init__(self, config: Config, store: Store, *, stop: threading.Event) -> None:
-        self._config, self._store, self._stop = config, store, stop
+    def __init__(
+        self, config: Config, store: Store, *, stop: threading.Event, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._config, self._store, self._stop, self._now = config, store, stop, now
+        self._sink_of = {name: sink for sink in config.sinks for name in sink.files}
         self._files = {name: file for sink in config.sinks for name, file in sink.files.items()}
         self._met: dict[str, object] = {}
         self._read: dict[str, object] = {}
@@ -37,9 +45,14 @@ class Watch:
             with suppress(StoreUnavailable):  # the next look does it
                 self.look()
 
-    def look(self, *, at_once: bool = False) -> None:
-        """Look at every file; *at_once*: read those that were just changed, too."""
-        for name, file in self._files.items():
+    def begin(self) -> None:
+        """At the program's start: files that need no plan, which takes seconds."""
+        self.look(at_once=True, only=[name for name, sink in self._sink_of.items() if not confirms(sink)])
+
+    def look(self, *, at_once: bool = False, only: Collection[str] | None = None) -> None:
+        """Look at every file (or those of the routes *only*); *at_once*: read those that were just changed, too."""
+        for name in self._files if only is None else only:
+            file = self._files[name]
             state = _state(file)
             rests = at_once or self._met.get(name, state) == state
             self._met[name] = state
@@ -73,7 +86,19 @@ class Watch:
             logs.say(_log, "mapping.ok", route=name)
 
     def _change(self, found: RouteConfig) -> None:
-        self._store.want_mapping(found.name, found.text)
+        """A version that only adds is applied at once; so is each in a destination that is nobody else's."""
+        name, sink = found.name, self._sink_of[found.name]
+        stored = self._store.mapping_of(name)
+        if not stored.text or not confirms(sink):
+            self._store.want_mapping(name, found.text)
+            return
+        plan = plan_for(self._config, self._store, found, now=self._now(), stop=self._stop)
+        if plan.adds_only:
+            self._store.want_mapping(name, found.text)
+            return
+        held = Held("edit", plan.sentence.rstrip("."), plan.cells, plan.rows_changed + plan.rows_leaving)
+        if self._store.hold_mapping(name, found.text, held.dumped()):
+            logs.say(_log, "mapping.held", route=name, cells=held.cells, rows=held.rows)
 
 
 def _state(file: str) -> object:

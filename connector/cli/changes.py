@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Annotated
 
 import typer
 
-from connector.changes.plan import ColumnChange, Plan, nouns
+from connector.changes import decisions
+from connector.changes.decisions import Done
+from connector.changes.plan import ColumnChange, Plan, noun_of, nouns
 from connector.changes.proposal import plan_for
 from connector.cli.common import (
     ConfigOption,
     JsonOption,
     built_sink,
     expect_a_store,
+    is_running,
     load,
     named_route,
     now,
     sink_of,
     visited,
+    visited_if_there,
 )
-from connector.cli.exits import FOUND_PROBLEMS, OK
+from connector.cli.exits import FOUND_PROBLEMS, OK, Left
 from connector.cli.printing import (
+    Progress,
     Report,
     arrow,
     beside,
@@ -36,9 +42,14 @@ from connector.cli.printing import (
     width,
     wrapped,
 )
+from connector.cli.route import RouteArgument
 from connector.core.errors import ConfigError
 from connector.core.row import Cell
 from connector.settings import Config, RouteConfig
+from connector.store import Store
+
+_FOLLOWED_SECONDS = 600.0
+_LOOK_EVERY_SECONDS = 0.1
 
 RouteOption = Annotated[str | None, typer.Argument(metavar="[ROUTE]", help="Its name, as in `connector status`.")]
 
@@ -100,6 +111,84 @@ def _planned(plans: list[Plan], mistakes: list[str]) -> Planned:
         summary = "Nothing would change." if not changes else f"{len(changes)} of {len(plans)} routes would change."
     following = f"connector apply {changes[0].route}" if changes else "connector check" if mistakes else ""
     return Planned(summary, plans, mistakes, following)
+
+
+# ---------------------------------------------------------------- apply
+
+
+class Applied(Report):
+    """What ``apply`` came to, or that it is still to be done; *delivery* is what ``undo`` takes."""
+
+    summary: str
+    route: str
+    delivery: str
+    done: Done | None
+    next: str
+    undo: str
+
+    def lines(self) -> Iterator[str]:
+        yield from marked("ok" if self.done is not None else "notice", self.summary)
+        if self.undo:
+            yield self.undo
+        if self.next:
+            yield f"Next: {self.next}"
+
+
+def apply(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Let an edited mapping run, and write what waits for you."""
+    settings = load(config)
+    named_route(settings, route)
+    with visited_if_there(settings) as store:
+        if store is None:
+            raise Left("Nothing waits: nothing was received yet.")
+        try:
+            delivery = decisions.apply(settings, store, route)
+        except decisions.Undecided as error:
+            raise Left(str(error)) from None
+        return show(_applied(settings, store, route, delivery), as_json=as_json)
+
+
+def _applied(settings: Config, store: Store, route: str, delivery: str) -> Applied:
+    if not is_running(settings):
+        text = f"{route}: what waits will be written by the next start."
+        return Applied(text, route, delivery, None, "connector serve", "")
+    if not _is_over(store, route):
+        text = f"{route}: applied, and being written."
+        return Applied(text, route, delivery, None, "connector status", _undo_line(settings, route, delivery))
+    noun = _noun_of(settings, route)
+    found = decisions.done(store, route, delivery)
+    parts = [f"{many(found.cells, 'cell')} written in {nouns(found.rows, noun)}"]
+    more = (found.added, "added"), (found.removed, "removed")
+    parts += [f"{nouns(count, noun)} {what}" for count, what in more if count]
+    parts += [f"{many(found.refused, 'affiliate')} refused"] if found.refused else []
+    undo = _undo_line(settings, route, delivery) if found.cells or found.added or found.removed else ""
+    following = "connector dead-letters list" if found.refused else ""
+    return Applied(f"{route}: {', '.join(parts)}.", route, delivery, found, following, undo)
+
+
+def _is_over(store: Store, route: str) -> bool:
+    """Wait until all that was applied is settled; False when it takes longer, or the destination is away."""
+    ends = time.monotonic() + _FOLLOWED_SECONDS
+    with Progress() as progress:
+        while time.monotonic() < ends:
+            stored = store.mapping_of(route)
+            if not stored.wanted and not stored.delivery:
+                return True
+            if not stored.wanted and store.route_state(route).kind in ("bug", "needs_action"):
+                return False
+            pending = next((found.pending for found in store.status().routes if found.route == route), 0)
+            progress.show(f"  {many(pending, 'affiliate')} pending")
+            time.sleep(_LOOK_EVERY_SECONDS)
+    return False
+
+
+def _undo_line(settings: Config, route: str, delivery: str) -> str:
+    days = settings.store.keep_deliveries_days
+    return f"To undo within {many(days, 'day')}: connector undo {route} --delivery {delivery}"
+
+
+def _noun_of(settings: Config, route: str) -> str:
+    return noun_of(named_route(settings, route).target)
 
 
 # ---------------------------------------------------------------- one plan, for people

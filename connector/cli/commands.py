@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "check": "check.check",
     "preview": "preview.preview",
     "plan": "changes.plan",
+    "apply": "changes.apply",
     "alerts test": "check.send_test",
     "dead-letters list": "dead_letters.list_letters",
     "dead-letters show": "dead_letters.show_letter",

@@ -189,6 +189,9 @@ class SinkOptions(BaseModel):
     type: str
     mappings: tuple[str, ...]
     """Mapping files, relative to the configuration file; one route each."""
+    apply: Literal["confirm", "automatic"] | None = None
+    """Whether an edited mapping that changes or removes cells which are there waits for `connector apply`. Without it,
+    `automatic` for files of this machine, and `confirm` for what people share."""
 
 
 class Sink(Protocol):

@@ -79,6 +79,9 @@ class RouteWorker:
         lease: longer than twice any sink's time-out, retries included.
         report: called after each step that delivered or failed, in this thread; quick, must not raise.
         begin: called before each batch, in this thread; it may call ``use``. False: the route waits.
+
+    Attributes:
+        delivery: shared by all rows that are sent in the log; "": by those of one batch.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class RouteWorker:
         begin: Callable[[RouteWorker], bool] | None = None,
     ) -> None:
         self.route = route
+        self.delivery = ""
         self._begin = begin
         self.bell = threading.Event()
         self._name, self._sink, self._target = route.name, route.sink, route.target
@@ -273,7 +277,7 @@ class RouteWorker:
     def _conclude(self, jobs: Sequence[Job], sent: Sent, state: RouteState) -> None:
         answered = [job for job in jobs if sent.is_answered(job)]
         unanswered = [job for job in jobs if not sent.is_answered(job)]
-        delivery = new_delivery_id()
+        delivery = self.delivery or new_delivery_id()
         results = [self._result(job, sent, state, delivery) for job in answered]
         if sent.answered and not isinstance(sent.error, NeedsAction):
             self._blame.succeeded([job.record_id for job in answered], state)

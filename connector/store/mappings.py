@@ -8,7 +8,7 @@ from connector.store.engine import Session
 from connector.store.model import StoredMapping, moment
 from connector.store.pending import PendingRecords
 
-_COLUMNS = "route, digest, text, at, wanted, held, plan, undo, mistake"
+_COLUMNS = "route, digest, text, at, wanted, held, plan, undo, mistake, delivery, first"
 
 
 class Mappings(PendingRecords):
@@ -49,10 +49,20 @@ class Mappings(PendingRecords):
         self._ring(self._on_pending)
         return count
 
-    def want_mapping(self, route: str, text: str) -> None:
-        """Let *route* run *text* as soon as the process that delivers it sees this; a held version is held no more."""
-        self._change(route, "wanted = ?, held = '', plan = '', undo = ''", text)
+    def want_mapping(self, route: str, text: str, *, delivery: str = "") -> None:
+        """Let *route* run *text* as soon as the process that delivers it sees this. What waited for a person, a held
+        version, an undo or held records, waits no more.
+
+        Args:
+            delivery: see ``StoredMapping``.
+        """
+        sets = "wanted = ?, held = '', plan = '', undo = '', first = '', delivery = ?"
+        self._change(route, sets, text, delivery)
         self._ring(self._on_pending)
+
+    def end_delivery(self, route: str) -> None:
+        """All that ``apply`` or an undo sent is settled: what is sent from now on is something else."""
+        self._change(route, "delivery = ''")
 
     def hold_mapping(self, route: str, text: str, plan: str) -> bool:
         """Let *text* wait for a person, unless it runs already or one has just applied it.

@@ -133,6 +133,8 @@ class Later(Struct, frozen=True):
 
 WAITS_FOR = "waits_for_"
 """How the reason of a record begins that waits for a value which it lacks, before the column's name."""
+WAITS_FOR_YOU = f"{WAITS_FOR}you"
+"""The reason of a record of a first sync or backfill that waits for ``connector apply``; a webhook ends it."""
 
 
 RowChange = Literal["", "added", "removed"]
@@ -241,6 +243,8 @@ class StoredMapping(Struct, frozen=True):
         plan: counts of what *held* would change, as JSON.
         undo: an undo that is on its way or waits for ``connector resume``, as JSON.
         mistake: what is wrong with the file as it is now, as JSON; "": nothing.
+        delivery: shared by all rows that are sent for an ``apply`` or an undo, until nothing is pending.
+        first: why the records of a first sync or a first backfill wait for ``connector apply``, as JSON; "": none do.
     """
 
     route: str
@@ -252,6 +256,8 @@ class StoredMapping(Struct, frozen=True):
     plan: str = ""
     undo: str = ""
     mistake: str = ""
+    delivery: str = ""
+    first: str = ""
 
 
 class SourceStatus(Struct, frozen=True):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from connector import config
-from connector.app import drain
+from connector.app import Program, drain
 from connector.assembly import build_sources, utc_now
 from connector.core.source import InboundRequest
 from connector.settings import Config
 from connector.store import Store
 from connector.store.model import StoredMapping
+from tests.far_sides.sheets_server import SheetsServer
 
 CONFIG = """
 [sources.fp]
@@ -41,6 +41,8 @@ ROUTE = "local/people"
 class Place:
     """One folder with config.toml and people.toml."""
 
+    route = ROUTE
+
     def __init__(self, folder: Path, configuration: str = CONFIG, mapping: str = PEOPLE) -> None:
         self.folder = folder
         self.file = folder / "people.toml"
@@ -58,9 +60,9 @@ class Place:
         with closing(Store(self.settings.store.url, worker=False, now=utc_now)) as store:
             yield store
 
-    def stored(self, route: str = ROUTE) -> StoredMapping:
+    def stored(self) -> StoredMapping:
         with self.store() as store:
-            return store.mapping_of(route)
+            return store.mapping_of(self.route)
 
     def edit(self, old: str, new: str) -> None:
         text = self.file.read_text(encoding="utf-8")
@@ -87,5 +89,42 @@ class Place:
         return sorted(self.table.read_text(encoding="utf-8-sig").splitlines()[1:])
 
 
-def as_json(value: object) -> Any:
-    return msgspec.to_builtins(value, enc_hook=str)
+@contextmanager
+def running(place: Place) -> Iterator[Program]:
+    """The program's threads, in this process."""
+    program = Program(place.settings)
+    program.start()
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+class Sheets(Place):
+    """The same with a Google Sheets file, which people share."""
+
+    route = "sheets/people"
+
+    def __init__(self, folder: Path, server: SheetsServer) -> None:
+        (folder / "key.json").write_text(json.dumps(server.credentials()), encoding="utf-8")
+        self.server = server
+        server.book.add("Sheet1")
+        sink = (
+            f'[sinks.sheets]\ntype = "google_sheets"\nspreadsheet = "{server.book.id}"\ncredentials_file = "key.json"\n'
+            f'base_url = "{server.url}"\nmappings = ["people.toml"]\nreads_per_minute = 48000\n'
+            "writes_per_minute = 48000\n"
+        )
+        super().__init__(folder, CONFIG.partition("[sinks")[0] + sink, f'[target]\ntab = "Affiliates"\n{PEOPLE}')
+
+    def cells(self) -> list[list[object]]:
+        """The tab's rows, each in the mapping's order of columns, sorted."""
+        header, *rows = self.server.book.tab("Affiliates").grid(100)
+        order = [header.index(name) for name in ("ID", "Email", "Status")]
+        return sorted([row[place] for place in order] for row in rows if any(row))

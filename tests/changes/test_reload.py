@@ -86,10 +86,10 @@ def test_without_a_good_version_only_that_route_waits(connector: Connector) -> N
     connector.start()
     signs_up(connector, 1)
     connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
-    routes = {route.route: route for route in connector.status().routes}
-    assert routes["other/other"].pending == 1
-    assert routes["other/other"].state.kind == "needs_action"
-    assert "mappings/other.toml:" in routes["other/other"].state.reason
+    connector.wait_until(lambda: connector.status().routes[1].state.kind == "needs_action")
+    other_route = connector.status().routes[1]
+    assert (other_route.route, other_route.pending) == ("other/other", 1)
+    assert "mappings/other.toml:" in other_route.state.reason
     other.write_text(right, encoding="utf-8")
     connector.wait_until(lambda: (connector.folder / "data" / "other.csv").exists())
     connector.wait_until(lambda: all(route.state.kind == "ok" for route in connector.status().routes))

@@ -1,0 +1,76 @@
+"""What a person decides about a route: let an edited mapping run. For the command line and the page."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from connector import config as configuration
+from connector.core.errors import ConfigError
+from connector.core.row import load_cells
+from connector.settings import Config
+from connector.store import Store
+from connector.store.model import DeliveryLine
+
+
+class Undecided(Exception):
+    """There is nothing to decide, or something else comes first; the text says what, for people."""
+
+
+def apply(config: Config, store: Store, route: str) -> str:
+    """Let *route* run its mapping file as it is now; what waited for a person is written. Acts at once where a server
+    runs: the thread that delivers the route sees it within a second.
+
+    Returns:
+        The id that the rows have in common in the delivery log.
+
+    Raises:
+        Undecided: nothing waits, or the route was undone.
+        ConfigError: the file has mistakes.
+    """
+    stored = store.mapping_of(route)
+    if stored.undo:
+        raise Undecided(f"{route} was undone. Edit its mapping, then: connector resume {route}")
+    if stored.wanted and stored.delivery:
+        return stored.delivery  # applied a moment ago
+    try:
+        text = configuration.read_route(config, route).text
+    except ConfigError:
+        if not stored.held:
+            raise
+        text = stored.held
+    if text == stored.text and not stored.held and not stored.first:
+        raise Undecided(f"Nothing waits: {route} runs its mapping as it is.")
+    delivery = uuid.uuid4().hex[:12]
+    store.want_mapping(route, text, delivery=delivery)
+    return delivery
+
+
+class Done(Struct, frozen=True):
+    """What the rows of one delivery id came to."""
+
+    cells: int
+    rows: int
+    added: int
+    removed: int
+    refused: int
+
+
+def done(store: Store, route: str, delivery: str) -> Done:
+    """What was sent for *delivery* so far."""
+    lines = all_lines(store, route, delivery)
+    counts: Counter[str] = Counter(line.row_change or line.kind for line in lines)
+    changed = [line for line in lines if line.kind == "written" and not line.row_change and line.cells != "{}"]
+    cells = sum(len(load_cells(line.former or line.cells)) for line in changed)
+    return Done(cells, len(changed), counts["added"], counts["removed"], counts["refused"])
+
+
+def all_lines(store: Store, route: str, delivery: str) -> Sequence[DeliveryLine]:
+    """The rows that were sent for *delivery*, the newest first."""
+    lines: list[DeliveryLine] = []
+    while page := store.delivery(route, delivery, before=lines[-1] if lines else None):
+        lines += page
+    return lines

@@ -1,0 +1,45 @@
+"""What the store keeps about a route's mapping, as values; apart from what delivers, which few commands need."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from connector.core.errors import Problem
+from connector.store.model import StoredMapping
+
+
+def problems_of(stored: StoredMapping | None) -> tuple[Problem, ...]:
+    """What is wrong with the route's mapping file, as it was last looked at."""
+    return msgspec.json.decode(stored.mistake, type=tuple[Problem, ...]) if stored and stored.mistake else ()
+
+
+def dumped(problems: tuple[Problem, ...]) -> str:
+    """What ``problems_of`` reads."""
+    return msgspec.json.encode(problems).decode() if problems else ""
+
+
+class Held(Struct, frozen=True):
+    """What a held version, or held records, would change: counts only, nothing of people.
+
+    Args:
+        kind: an edited mapping; the first sync of a new route; the first backfill into one.
+        text: ``212 cells in 198 rows would change``.
+    """
+
+    kind: Literal["edit", "sync", "backfill"]
+    text: str
+    cells: int = 0
+    rows: int = 0
+
+    def dumped(self) -> str:
+        """What ``held_of`` reads."""
+        return msgspec.json.encode(self).decode()
+
+
+def held_of(stored: StoredMapping | None) -> Held | None:
+    """What waits for `connector apply` in a route; None: nothing."""
+    text = (stored.plan or stored.first) if stored else ""
+    return msgspec.json.decode(text, type=Held) if text else None
