@@ -345,6 +345,68 @@ def test_an_overwritten_edit_is_reported_without_its_value(file: SheetsFile) -> 
     assert file.table()[0]["Status"] == "Active"
 
 
+def test_what_a_lost_answer_hid_is_in_the_outcome_all_the_same(file: SheetsFile) -> None:
+    sink, target = file.sink(), file.target()
+    sink.write(target, [record("a:1"), record("a:2")])
+    file.tab.put(1, 1, "theirs")
+    before = file.server.kinds()
+    file.server.faults.extend([None, Fault("reset_after")])
+    changed = replace(record("a:1", "New", "Newer"), last=record("a:1").cells)
+    (one, other) = sink.write(target, [changed, record("a:3")])
+    assert file.server.kinds()[len(before) :] == "wwr"
+    outcome, new = (one, other) if one.key == "a:1" else (other, one)
+    assert (outcome.former, outcome.overwritten) == ({"Name": "Ada", "Status": "theirs"}, ("Status",))
+    assert (new.added, outcome.added) == (True, False)
+
+
+def test_a_big_tab_is_undone_by_its_whole_rows(file: SheetsFile) -> None:
+    class Small(GoogleSheets):
+        limits = Limits(whole_tab_cells=50)
+
+    file.book.add("Affiliates", [["Own", "ID", "Name", "Status", "Balance", "Joined"]], rows=60, columns=9)
+    sink, target = file.sink(kind=Small), file.target()
+    rows = [record("a:1"), record("a:2")]
+    assert all(outcome.added for outcome in sink.write(target, rows))
+    file.tab.put(1, 0, "a remark")
+    back = [replace(row, cells={"ID": row.key}, last=row.cells, remove=True, restore=True) for row in rows]
+    sink.close()
+    assert {outcome.kind for outcome in sink.write(target, back)} == {"written"}
+    assert [line[:3] for line in file.tab.grid(3)[1:]] == [["a remark", "a:1", None], [None, None, None]]
+
+
+def test_a_formula_that_we_overwrote_is_put_back_as_a_formula_and_no_other_text_is(file: SheetsFile) -> None:
+    sink, target = file.sink(), file.target()
+    first = record("a:1", status="=A1")
+    sink.write(target, [first])
+    file.tab.put(1, 0, '="By " & "hand"')
+    (outcome,) = sink.write(target, [replace(record("a:1", "New"), last=first.cells)])
+    assert outcome.former == {"Name": ('="By " & "hand"',), "Status": "=A1"}
+    cells = {"ID": "a:1", **outcome.former}
+    sink.write(target, [Row("a:1", "a:1", cells, last=record("a:1", "New").cells, restore=True)])
+    assert file.tab.grid(2)[1][:2] == [("formula", '="By " & "hand"'), "=A1"]
+
+
+def test_a_resync_that_keeps_edits_looks_and_locks_nothing(file: SheetsFile) -> None:
+    columns = (Column("ID"), Column("Name"), Column("Status"))
+    sink, target = file.sink(), file.target(columns)
+    rows = [Row(f"a:{n}", f"a:{n}", {"ID": f"a:{n}", "Name": "Ada", "Status": "Active"}) for n in range(5)]
+    sink.write(target, rows)
+    file.tab.put(2, 1, "theirs")
+    again = [replace(row, last=row.cells) for row in rows]
+    outcomes: list[Outcome] = []
+    assert file.calls_of(lambda: outcomes.extend(sink.write(target, again))) == "r"
+    assert [outcome.kept for outcome in outcomes] == [("Status",) if n == 1 else () for n in range(5)]
+
+
+def test_an_address_that_was_written_as_text_before_is_nobodys_edit(file: SheetsFile) -> None:
+    columns = (Column("ID"), Column("Link", type="url"))
+    file.book.add("Affiliates", [["ID", "Link"], ["a:1", "https://example.com/?via=ada"]])
+    old: dict[str, Cell] = {"ID": "a:1", "Link": "https://example.com/?via=ada"}
+    new = Row("a:1", "a:1", {"ID": "a:1", "Link": "https://example.com/?via=eve"}, last=old)
+    (outcome,) = file.sink().write(file.target(columns), [new])
+    assert (outcome.overwritten, file.tab.value(1, 1)) == ((), "example.com/?via=eve")
+
+
 def test_an_edit_between_read_and_write_counts_for_only_if_empty(file: SheetsFile) -> None:
     columns = (Column("ID"), Column("Name", overwrite="always"), Column("Manager", overwrite="only_if_empty"))
     sink, target = file.sink(), file.target(columns)

@@ -13,6 +13,7 @@ from datetime import datetime
 import msgspec
 
 from connector.core.look import ACCENT, arranged
+from connector.core.overwrite import Edits
 from connector.core.row import Column, Row
 from connector.core.sink import Target
 from connector.sinks.google_sheets.answers import Json, SpreadsheetProperties
@@ -82,6 +83,7 @@ class Step:
     Args:
         nonce: the fence's value once the batch has landed.
         updates, appends, deletes: what it writes.
+        deleted: what the rows hold that it deletes.
         unfinished: keys of which it writes some rows only.
         grown: how many requests make what people put around the rows grow with them.
         notices: what does not grow, in words.
@@ -93,6 +95,7 @@ class Step:
     updates: list[Update] = field(default_factory=list)
     appends: list[Append] = field(default_factory=list)
     deletes: dict[int, Row] = field(default_factory=dict)
+    deleted: list[Edits] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     grown: int = 0
     notices: tuple[str, ...] = ()
@@ -346,6 +349,7 @@ def _take(
         if room < 0:
             return room
         step.deletes[place] = row
+        step.deleted.append(plan.deleted[row.key])
         room -= GUARD_BYTES + DELETE_BYTES
     currency: str | None = None
     linked: frozenset[int] = frozenset()

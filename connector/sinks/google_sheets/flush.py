@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.keys import tidy
+from connector.core.overwrite import Edits
 from connector.core.row import Row
 from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets import batches, guards
@@ -16,8 +17,9 @@ from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Full, Rejected, Unclear
 from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.batches import Step
+from connector.sinks.google_sheets.key_shape import KeyShape
 from connector.sinks.google_sheets.layout import Layout
-from connector.sinks.google_sheets.plan import Append, KeyShape, Plan, Update, column_notices
+from connector.sinks.google_sheets.plan import Append, Plan, Update, column_notices
 from connector.sinks.google_sheets.preparing import Preparing
 from connector.sinks.google_sheets.reading import (
     Route,
@@ -34,11 +36,18 @@ _MOST_REFUSED_ROWS = 10
 """Rows of one flush that Google refuses before the rest waits, too: it may be every row."""
 
 
+def _differs(row: Row) -> bool:
+    """Whether the row must be written for all that is known; after a resync, and in an undo, it perhaps need not."""
+    last = row.last
+    return last is not None and not row.restore and any(last.get(name) != cell for name, cell in row.cells.items())
+
+
 class Flush(Preparing):
     """One ``write``: rounds of reading, locking and writing until each row has its outcome.
 
     Attributes:
         held: why a row can't be written until a person acts, by its key.
+        landed: what batches have done to a row until now, by its key: it may need several, and answers may be lost.
         idle: batches since a row was last settled.
         refusals: batches that Google refused although nobody had edited anything.
         most_rows: rows a batch may have while a row that Google refuses is being looked for.
@@ -50,6 +59,7 @@ class Flush(Preparing):
         self.outcomes: dict[str, Outcome] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
         self.held: dict[str, str] = {}
+        self.landed: dict[str, list[Edits]] = {}
         self.idle = 0
         self.refusals = 0
         self.most_rows: int | None = None
@@ -130,9 +140,9 @@ class Flush(Preparing):
         sheet_id = self.route.sheet_id
         keys = {key for row in self.pending.values() for key in (row.key, row.moved_from) if key is not None}
         places = [] if last is None else last.places(keys)
-        differ = any(row.last is not None for row in self.pending.values())
+        differ = any(_differs(row) for row in self.pending.values())
         if sheet_id is None or (not differ and (places or last is None)):
-            return self.prepare()  # perhaps nothing differs, as after a resync: looking is cheaper than locking
+            return self.prepare()  # perhaps nothing differs in the tab: looking is cheaper than locking
         if last is not None and places:
             layout = self.layout(last.frame)
             return self.send(last.frame, layout, self._lock_step(last.frame, layout, places, last.last_row))
@@ -194,6 +204,8 @@ class Flush(Preparing):
 
     def _landed(self, step: Step) -> None:
         landed: list[Update | Append] = [*step.updates, *step.appends]
+        for edits in (*(written.edits for written in landed), *step.deleted):
+            self.landed.setdefault(edits.row.key, []).append(edits)
         for written in landed:
             self.notes[written.row.key] = (*self.notes.get(written.row.key, ()), *written.notices)
         new = set(step.notices) - self.route.reported_ranges
@@ -216,12 +228,12 @@ class Flush(Preparing):
         for update in step.updates:
             key = after.texts(step.lands(update.at)).get(place)
             if key == tidy(update.row.key) and update.row.key not in step.unfinished:
-                self._settle(Outcome(update.row.key, "written", waiting=update.waiting))
+                self._settle(update.edits.told(Outcome(update.row.key, "written", waiting=update.waiting)))
         if step.appends:
             count = Counter(key for _, key in after.keys(place, layout.header))
             for append in step.appends:
                 if count[tidy(append.row.key)] == 1:
-                    self._settle(Outcome(append.row.key, "written", waiting=append.waiting))
+                    self._settle(append.edits.told(Outcome(append.row.key, "written", waiting=append.waiting)))
 
     def _settle(self, outcome: Outcome) -> None:
         key = outcome.key
@@ -233,7 +245,13 @@ class Flush(Preparing):
         known = self.route.reported
         notices = tuple(note for note in dict.fromkeys(self.notes.get(key, ()) + outcome.notices) if note not in known)
         known |= self._about_columns.intersection(notices)
-        self.outcomes[key] = replace(outcome, notices=notices)
+        landed = [edits.told(outcome) for edits in self.landed.get(key, ())]
+        former = {name: cell for step in (outcome, *reversed(landed)) for name, cell in step.former.items()}
+        overwritten = dict.fromkeys(name for step in (*landed, outcome) for name in step.overwritten)
+        added = outcome.added or any(step.added for step in landed)
+        self.outcomes[key] = replace(
+            outcome, notices=notices, former=former, overwritten=tuple(overwritten), added=added
+        )
 
     def _refused_for_no_edit(self, error: Rejected, snapshot: Snapshot, step: Step) -> None:
         """Nobody changed anything, and still Google refuses the batch: find the row that it refuses, by halves."""

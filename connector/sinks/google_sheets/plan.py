@@ -1,46 +1,48 @@
-"""Which cells of a tab must change so that it holds the rows (the diff, by the overwrite rules), and where new rows go.
+"""Which cells of a tab must change so that it holds the rows: the diff, by overwrite rules and people's edits. Pure.
 
-Pure. An insert right below the header pushes down what people prepared for the first rows (``=SUM(E2:E)`` begins at
-row 3 then), so while none of our rows is there, new ones take the blank rows below the header. Later ones are inserted:
-nothing that a person types in that second is written over. Where people have prepared rows with formulas or tick boxes,
-these are taken. Where a protected range forbids inserting, and where the
-file has no cells left, they take blank rows, too.
+Where new rows go is decided in ``new_rows.py``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from connector.core.errors import NeedsAction
 from connector.core.keys import is_of_row, tidy
-from connector.core.overwrite import decide
+from connector.core.overwrite import Edits, emptied
 from connector.core.row import Column, Row
 from connector.core.sink import Outcome
+from connector.sinks.google_sheets.key_shape import KeyShape
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.places import letters, place_words
 from connector.sinks.google_sheets.snapshot import (
     Formula,
     Link,
-    Protection,
     Rect,
     Snapshot,
     Value,
-    as_cell,
+    former,
     key_of,
+    read_back,
+    restored,
     same,
+    shows,
     value_of,
 )
 
 
 @dataclass(slots=True)
 class Update:
-    """Cells of one row that is there (or, *fresh*, of a blank row that a new record takes)."""
+    """Cells of one row that is there (or, *fresh*, of a blank row that a new record takes).
 
-    row: Row
+    Args:
+        edits: what the write does to each cell, and what becomes of people's edits.
+    """
+
+    edits: Edits
     at: int
     cells: dict[int, Value]
     notices: tuple[str, ...] = ()
@@ -48,13 +50,21 @@ class Update:
     before: dict[int, Value] = field(default_factory=dict)
     fresh: bool = False
 
+    @property
+    def row(self) -> Row:
+        return self.edits.row
+
 
 @dataclass(slots=True)
 class Append:
-    row: Row
+    edits: Edits
     cells: dict[int, Value]
     notices: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> Row:
+        return self.edits.row
 
 
 @dataclass(slots=True)
@@ -66,6 +76,7 @@ class Plan:
         updates: in the order of their rows.
         unseen: rows (by place) whose cells the snapshot does not cover; the lock's answer will.
         deletes: rows to delete, by place.
+        deleted: by their keys, what such rows hold.
         held: new rows that wait for a person.
         why_held: what that person must do; "" where the file has no cells left for them.
         last: our last row, or the header row when there is none.
@@ -79,6 +90,7 @@ class Plan:
     appends: list[Append] = field(default_factory=list)
     unseen: dict[int, Row] = field(default_factory=dict)
     deletes: dict[int, Row] = field(default_factory=dict)
+    deleted: dict[str, Edits] = field(default_factory=dict)
     held: list[Append] = field(default_factory=list)
     why_held: str = ""
     last: int = 0
@@ -103,15 +115,11 @@ def make_plan(
     *,
     duplicates: Literal["first", "all", "stop"],
     limits: Limits,
-    room: int,
-    is_new: bool = False,
 ) -> Plan:
     """Diff *rows* against *snapshot* by key and decide each cell by its column's overwrite rule.
 
     Args:
         duplicates: what to do with a record that has several rows.
-        room: cells that the file still has room for.
-        is_new: the tab was made just now, so that nobody can have prepared anything for its first rows.
 
     Raises:
         NeedsAction: the key column is gone, or this account may not edit the tab at all.
@@ -128,7 +136,6 @@ def make_plan(
         planner.add(row)
     plan = planner.plan
     plan.updates.sort(key=lambda update: update.at)
-    place_new_rows(plan, snapshot, key, first_rows=0 if is_new else limits.first_rows, room=room)
     return plan
 
 
@@ -177,10 +184,12 @@ class _Planner:
                 return
             notices += (f"the same key is in {where}",)
             at = at if self._duplicates == "all" else at[:1]
-        if row.remove:
-            plan.deletes.update(dict.fromkeys(at, row))
-            if not at:
-                plan.done.append(Outcome(row.key, "written", notices=notices))
+        if row.remove and not at:
+            plan.done.append(Outcome(row.key, "written", notices=notices))
+        elif row.remove and row.restore:
+            self._take_back(row, at[0], notices)
+        elif row.remove:
+            self._delete(row, at)
         elif not at:
             if len(plan.appends) < self._limits.new_rows:
                 self._add_new(row, notices)
@@ -189,21 +198,57 @@ class _Planner:
         else:
             self._add_changed(row, at, notices)
 
+    def _delete(self, row: Row, at: Sequence[int]) -> None:
+        self.plan.deletes.update(dict.fromkeys(at, row))
+        edits = self.plan.deleted[row.key] = Edits(row, created=False)
+        edits.former = {
+            column.name: former(self._snapshot.value(at[0], place), column.type) for column, place in self._columns
+        }
+
+    def _take_back(self, row: Row, at: int, notices: tuple[str, ...]) -> None:
+        """Delete the row that an earlier write added, if nobody else has put anything into it; else empty our cells."""
+        if not self._snapshot.shows_row(at):
+            self.plan.unseen[at] = row  # what else is in it, the lock's answer will show
+        elif self._has_other_values(row, at):
+            self._add_changed(emptied(row, self._key), [at], notices)
+        else:
+            self._delete(row, [at])
+
+    def _has_other_values(self, row: Row, at: int) -> bool:
+        edits, columns = Edits(row, created=False), {place: column for column, place in self._columns}
+        for place, value in self._snapshot.line(at).items():
+            column = columns.get(place)
+            if place == self._layout.columns[self._key] or value is False:
+                continue
+            if isinstance(value, Formula) and is_of_row(value.text, at + 1):
+                continue
+            if column is None or not edits.is_ours(column.name, shows(value, column.type)):
+                return True
+        return False
+
     def _add_new(self, row: Row, notices: tuple[str, ...]) -> None:
         cells: dict[int, Value] = {}
+        edits = Edits(row, created=True)
         for column, place in self._columns:
-            if column.name not in row.cells:
+            if column.name not in row.cells or column.name == self._key:
                 continue
-            new = row.cells[column.name]
-            if column.name == self._key or decide(column, None, new, created=True) == "write":
-                value = value_of(new, column.type)
+            if edits.writes(column, None, shows(None, column.type)):
+                value = self._wanted(row, column)
                 if (problem := self._too_much(row, column, value)) is not None:
                     self.plan.done.append(problem)
                     return
                 if value is not None:
                     cells[place] = value
+        if not cells and row.restore and row.last is not None:
+            self.plan.done.append(edits.told(Outcome(row.key, "written", notices=notices)))  # people deleted the row
+            return
         cells[self._layout.columns[self._key]] = self._key_cell(row)
-        self.plan.appends.append(Append(row, cells, notices, self._waiting(row)))
+        self.plan.appends.append(Append(edits, cells, notices, self._waiting(row)))
+
+    def _wanted(self, row: Row, column: Column) -> Value:
+        """What the row's cell is typed as."""
+        new = row.cells[column.name]
+        return restored(new, column.type) if row.restore else value_of(new, column.type)
 
     def _key_cell(self, row: Row) -> Value:
         """The key as it is typed; one whose typed form would read back otherwise (1.10) as text."""
@@ -220,33 +265,40 @@ class _Planner:
         else:
             waiting = tuple(dict.fromkeys(name for update in updates for name in update.waiting))
             notes = tuple(dict.fromkeys(note for update in updates for note in update.notices))
-            self.plan.done.append(Outcome(row.key, "written", waiting=waiting, notices=notes))
+            outcome = Outcome(row.key, "written", waiting=waiting, notices=notes)
+            self.plan.done.append(updates[0].edits.told(outcome))
 
     def _changes(self, row: Row, at: int, notices: tuple[str, ...]) -> Update:
         """The cells of the row at *at* that must change; a key that is the same is left as people wrote it."""
-        update = Update(row, at, {}, notices, self._waiting(row))
+        edits = Edits(row, created=False)
+        update = Update(edits, at, {}, notices, self._waiting(row))
         for column, place in self._columns:
             if column.name not in row.cells:
                 continue
+            there = self._snapshot.value(at, place)
+            was = former(there, column.type)
             if column.name == self._key:
-                there = self._snapshot.value(at, place)
                 if row.moved_from is not None and key_of(there) == tidy(row.moved_from):
                     update.cells[place], update.before[place] = self._key_cell(row), there
+                    edits.former[column.name] = was
                 continue
-            there = self._snapshot.value(at, place)
-            if decide(column, as_cell(there), row.cells[column.name], created=False) != "write":
-                continue
-            wanted = value_of(row.cells[column.name], column.type)
-            if same(there, wanted):
+            wanted = self._wanted(row, column)
+            if not edits.writes(
+                column,
+                read_back(there, column.type),
+                shows(there, column.type),
+                exactly=same(there, wanted),
+                former=was,
+            ):
                 continue
             if (obstacle := self._obstacle(column.name, at, place)) is not None:
                 update.waiting += (column.name,)
                 update.notices += (obstacle,)
+                edits.leaves(column.name)
                 continue
-            if row.last is not None and not same(there, value_of(row.last.get(column.name), column.type)):
-                update.notices += (f'somebody\'s edit in "{column.name}" was overwritten',)
             update.cells[place] = wanted
             update.before[place] = there
+        update.notices += tuple(f'somebody\'s edit in "{name}" was overwritten' for name in edits.overwritten)
         return update
 
     def _obstacle(self, name: str, row: int, column: int) -> str | None:
@@ -315,162 +367,3 @@ def _refuse_protected_tab(snapshot: Snapshot) -> None:
                 f'The whole tab "{snapshot.title}" is protected ({protection.name}): Data > Protect sheets and ranges '
                 "> this sheet > Set permissions, and add the connector's account as an editor."
             )
-
-
-# ---------------------------------------------------------------- new rows
-
-
-_OF_A_PLATFORM = re.compile(r"[a-z][a-z0-9_.-]*:(?!//)\S+")
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
-
-
-class KeyShape:
-    """What keys of one mapping have in common, which sets them apart from a word such as TOTAL in the key's column."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._keys = set(map(tidy, keys))
-        signs = [_signs(key) for key in self._keys]
-        self._common = set.intersection(*signs) if signs else set()
-
-    def fits(self, text: str) -> bool:
-        """Whether *text* may be the key of a row of ours."""
-        return text in self._keys or self._common <= _signs(text)
-
-
-def _signs(text: str) -> set[str]:
-    if _OF_A_PLATFORM.fullmatch(text):
-        return {"of a platform"}
-    if _ADDRESS.fullmatch(text):
-        return {"address"}
-    found = {"digits"} if any(character.isdigit() for character in text) else set()
-    return found if any(character.isspace() for character in text) else found | {"one word"}
-
-
-def place_new_rows(plan: Plan, snapshot: Snapshot, key: str, *, first_rows: int, room: int) -> None:
-    """Decide where each of the plan's new rows goes; those that can't go anywhere are held.
-
-    Args:
-        first_rows: how many blank rows below the header may be taken while none of our rows is there.
-        room: cells that the file still has room for.
-    """
-    if not plan.appends:
-        return
-    table = _Table(plan, snapshot)
-    plan.why_held = table.obstacle(key)
-    if plan.why_held:
-        plan.held, plan.appends = plan.appends, []
-        return
-    fits = max(0, room // max(1, snapshot.column_count))
-    if any(_forbids_insert(range_, plan.last + 1) for range_ in snapshot.protections):
-        table.fill(table.blank_rows(grow=max(0, fits - 1)), len(plan.appends))
-    elif plan.last == plan.layout.header:
-        table.fill(table.first_rows(), min(first_rows, len(plan.appends)))
-    else:
-        table.fill(table.prepared_rows(), len(plan.appends))
-    plan.insert_at = _beyond_merges(snapshot, max([plan.last, *table.filled]) + 1)
-    # Rows can be inserted before a row only: below the last one a row more is needed.
-    fits -= plan.insert_at >= snapshot.row_count
-    if len(plan.appends) > fits and not table.filled:
-        table.fill(table.blank_rows(grow=0), len(plan.appends) - max(0, fits))
-        plan.insert_at = _beyond_merges(snapshot, max([plan.last, *table.filled]) + 1)
-    if any(_forbids_insert(range_, plan.insert_at) for range_ in snapshot.protections):
-        fits = 0
-    plan.held = plan.appends[max(0, fits) :]
-    del plan.appends[max(0, fits) :]
-
-
-def _forbids_insert(protection: Protection, at: int) -> bool:
-    return protection.whole_height or protection.rect.top < at < protection.rect.bottom
-
-
-def _beyond_merges(snapshot: Snapshot, at: int) -> int:
-    """*at*, or the first row below where an insert would not stretch a merged cell over the new rows."""
-    while inside := [merge.bottom for merge in snapshot.merges if merge.top < at < merge.bottom]:
-        at = max(inside)
-    return at
-
-
-class _Table:
-    """Blank rows of a tab, and the plan's new rows on their way into them.
-
-    Attributes:
-        filled: the rows that were taken.
-    """
-
-    def __init__(self, plan: Plan, snapshot: Snapshot) -> None:
-        self._plan = plan
-        self._snapshot = snapshot
-        self._managed: Collection[int] = set(plan.layout.columns.values())
-        header, last = plan.layout.header, plan.last
-        self._columns = [range_ for range_ in snapshot.protections if range_.spans_rows(header, last)]
-        self._others = [range_ for range_ in snapshot.protections if range_ not in self._columns]
-        self.filled: list[int] = []
-
-    def obstacle(self, key: str) -> str:
-        """Why no row can be added at all, and what to do; "" when one can."""
-        title, place = self._snapshot.title, self._plan.layout.columns[key]
-        if self._snapshot.spills_from_the_top(place, self._plan.layout.header):
-            return (
-                f'The column "{key}" of "{title}" is made by a formula, which a new row\'s key would break: type the '
-                "header over the formula, or let the mapping use another tab."
-            )
-        for range_ in self._columns:
-            if range_.forbids(self._plan.last + 1, place):
-                return (
-                    f'The column "{key}" of "{title}" is protected ({range_.name}), so no row can be added: Data > '
-                    "Protect sheets and ranges > this range > Set permissions, and add the connector's account."
-                )
-        return ""
-
-    def blank_rows(self, *, grow: int) -> Iterator[int]:
-        """Rows below our last one that are known to be blank, nearest first; then *grow* rows below the grid."""
-        maybe = self._plan.last == self._plan.layout.header  # the lock's answer shows these few
-        for row in range(self._plan.last + 1, self._snapshot.row_count + grow):
-            is_known = maybe or row >= self._snapshot.row_count or self._snapshot.shows_row(row)
-            if is_known and self._is_free(row):
-                yield row
-
-    def first_rows(self) -> Iterator[int]:
-        """The blank rows right below the header; beyond the first, the one above somebody's row stays blank."""
-        first = self._plan.last + 1
-        for row in range(first, self._snapshot.row_count):
-            below = row + 1 == self._snapshot.row_count or self._snapshot.is_blank(row + 1, self._managed)
-            if not self._is_free(row) or not (row == first or below):
-                return
-            yield row
-
-    def prepared_rows(self) -> Iterator[int]:
-        """The rows right below our last one in which people have prepared formulas and tick boxes for new rows: an
-        inserted row would have none of them."""
-        for row in range(self._plan.last + 1, self._snapshot.row_count):
-            line = self._snapshot.line(row)
-            formulas = (value.text for value in line.values() if isinstance(value, Formula))
-            if not line or not self._is_free(row) or not all(is_of_row(text, row + 1) for text in formulas):
-                return
-            yield row
-
-    def _is_free(self, row: int) -> bool:
-        return (
-            self._snapshot.is_blank(row, self._managed)
-            and not any(merge.top <= row < merge.bottom for merge in self._snapshot.merges)
-            and not any(range_.forbids(row, column) for range_ in self._others for column in self._managed)
-        )
-
-    def fill(self, rows: Iterator[int], count: int) -> None:
-        """Let the plan's first new rows take *rows*, *count* at most."""
-        plan = self._plan
-        for append, row in zip(plan.appends[:count], rows, strict=False):
-            plan.updates.append(self._filling(append, row))
-            self.filled.append(row)
-        del plan.appends[: len(self.filled)]
-        plan.updates.sort(key=lambda update: update.at)
-        if self.filled and self.filled[-1] >= self._snapshot.row_count:
-            # One row stays below: the lock's sentinel must not be a row that is filled.
-            plan.grow = self.filled[-1] + 2 - self._snapshot.row_count
-
-    def _filling(self, append: Append, row: int) -> Update:
-        """*append* as the update of a blank row; its protected cells wait."""
-        blocked = {column for column in append.cells if any(range_.forbids(row, column) for range_ in self._columns)}
-        cells = {column: value for column, value in append.cells.items() if column not in blocked}
-        names = tuple(name for name, column in self._plan.layout.columns.items() if column in blocked)
-        return Update(append.row, row, cells, append.notices, append.waiting + names, fresh=True)

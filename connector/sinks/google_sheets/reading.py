@@ -16,10 +16,12 @@ from connector.sinks.google_sheets import batches, guards
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Full, Json, Rejected, SpreadsheetProperties
 from connector.sinks.google_sheets.around import Growth
+from connector.sinks.google_sheets.key_shape import KeyShape
 from connector.sinks.google_sheets.layout import Layout, find_layout
 from connector.sinks.google_sheets.limits import Limits
+from connector.sinks.google_sheets.new_rows import place_new_rows
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets.plan import KeyShape, Plan, make_plan
+from connector.sinks.google_sheets.plan import Plan, make_plan
 from connector.sinks.google_sheets.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -325,14 +327,16 @@ class Reading:
     def plan(
         self, snapshot: Snapshot, layout: Layout, rows: Sequence[Row], *, is_full: bool = False, is_new: bool = False
     ) -> Plan:
-        return make_plan(
-            snapshot,
-            layout,
-            self.target.columns,
-            self.target.key,
-            rows,
-            duplicates=self.options.on_duplicate_key,
-            limits=self.limits,
-            room=0 if is_full else self.room(snapshot),
-            is_new=is_new,
+        """What *snapshot* lacks.
+
+        Args:
+            is_full: Google has said that the file has no cells left.
+            is_new: the tab was made just now, so that nobody can have prepared anything for its first rows.
+        """
+        key, limits = self.target.key, self.limits
+        plan = make_plan(
+            snapshot, layout, self.target.columns, key, rows, duplicates=self.options.on_duplicate_key, limits=limits
         )
+        room = 0 if is_full else self.room(snapshot)
+        place_new_rows(plan, snapshot, key, first_rows=0 if is_new else limits.first_rows, room=room)
+        return plan

@@ -15,7 +15,7 @@ Developer metadata ("tags") is attached to lines of the grid and moves with them
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -401,6 +401,8 @@ def same(there: Value, wanted: Value) -> bool:
         there = there.text  # what looks like an address is made a link by Google
     if isinstance(there, bool) or isinstance(wanted, bool):
         return there is wanted
+    if isinstance(wanted, Formula):
+        return isinstance(there, Formula) and there.text == wanted.text
     if isinstance(there, float) and isinstance(wanted, float):
         return there == wanted or math.isclose(there, wanted, rel_tol=0, abs_tol=1e-6 if abs(wanted) > 1 else 0)
     return there == wanted
@@ -430,8 +432,32 @@ def read_back(value: Value, kind: ColumnType) -> Cell:
     return as_cell(value)
 
 
+def shows(there: Value, kind: ColumnType) -> Callable[[Cell], bool]:
+    """Whether a cell of a column of that kind would look like what is *there*. An address does as text as well: before
+    addresses were links, they were written so."""
+
+    def shown(cell: Cell) -> bool:
+        wanted = value_of(cell, kind)
+        return same(there, wanted) or (isinstance(wanted, Link) and there == wanted.address)
+
+    return shown
+
+
+def former(value: Value, kind: ColumnType) -> Cell:
+    """What is there, as ``restored`` makes it again: a person's formula is a list of its own text."""
+    return (value.text,) if isinstance(value, Formula) else read_back(value, kind)
+
+
+def restored(cell: Cell, kind: ColumnType) -> Value:
+    """What ``former`` was made of."""
+    if isinstance(cell, tuple) and len(cell) == 1 and cell[0].startswith("="):
+        return Formula(cell[0])
+    return value_of(cell, kind)
+
+
 def typed_value(value: Value) -> Json:
-    """One CellData that holds *value* literally; ``{}`` clears. A formula is never written."""
+    """One CellData that holds *value* literally; ``{}`` clears. The only formula that is ever written is a person's own
+    that we had overwritten, when that is taken back."""
     if value is None:
         return {}
     if isinstance(value, bool):
@@ -441,7 +467,8 @@ def typed_value(value: Value) -> Json:
     if isinstance(value, Link):
         look = {"textFormat": {"link": {"uri": value.address}}}
         return {"userEnteredValue": {"stringValue": value.text}, "userEnteredFormat": look}
-    assert isinstance(value, str), "formulas are people's"
+    if isinstance(value, Formula):
+        return {"userEnteredValue": {"formulaValue": value.text}}
     return {"userEnteredValue": {"stringValue": value}}
 
 
