@@ -411,7 +411,11 @@ class _Loader:
         try:
             return _compiled(name, _text_of(shown), shown, sink_class, sources, examples=self._examples)
         except (OSError, UnicodeDecodeError) as error:
-            problem = self._document.problem(path, f"{shown} can't be read: {credentials.why_unreadable(error)}")
+            others = [file.name for file in Path(shown).parent.glob("*.toml")] if Path(shown).parent.is_dir() else []
+            guess = did_you_mean(PurePath(shown).name, others)
+            hint = f'; did you mean "{guess}"?' if guess else ""
+            text = f"{shown} can't be read: {credentials.why_unreadable(error)}{hint}"
+            problem = self._document.problem(path, text)
             problems: tuple[Problem, ...] = (problem,)
         except ConfigError as error:
             problems = error.problems

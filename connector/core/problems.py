@@ -75,7 +75,7 @@ def _plain_words(details: Any, model: type[BaseModel], inner: Path) -> tuple[str
     if kind == "extra_forbidden":
         return kind, f'unknown key "{name}"' + _known_keys(name, keys_at(model, inner[:-1])), "key"
     if kind == "missing":
-        return kind, f'"{name}" is missing', "key"
+        return kind, f'"{name}" is missing{_example(model, inner)}', "key"
     if kind in ("literal_error", "enum"):
         words = re.findall(r"'([^']*)'", str(details["ctx"]["expected"]))
         given = details["input"]
@@ -111,8 +111,17 @@ def _listed(words: Sequence[str]) -> str:
     return ", ".join(words if all(word[:1].isalnum() for word in words) else [f'"{word}"' for word in words])
 
 
+_MEANT: Mapping[str, str] = {
+    "if": "when", "filter": "when", "else": "default", "formula": "template", "text": "value", "constant": "value",
+    "fixed": "value", "lookup": "map", "source": "from", "path": "from", "service_account_file": "credentials_file",
+    "service_account": "credentials_file", "credentials_path": "credentials_file", "api_token": "access_token",
+}  # fmt: skip
+"""Keys as other tools call them, and ours."""
+
+
 def _known_keys(name: str, known: Sequence[str]) -> str:
-    guess = did_you_mean(name, known)
+    other = _MEANT.get(name.casefold())
+    guess = other if other in known else did_you_mean(name, known)
     listed = f"; right would be: {', '.join(known)}" if known else ""
     return f'; did you mean "{guess}"?' + (f" ({', '.join(known)})" if len(known) > 1 else "") if guess else listed
 
@@ -128,6 +137,21 @@ def _article(noun: str) -> str:
 def keys_at(model: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model allows in the table at *path* under it, in the model's order."""
     return list(dict.fromkeys(key for inner in _models_at(model, path) for key in _fields(inner)))
+
+
+def _example(model: type[BaseModel], path: Path) -> str:
+    """What to add where the key at *path* is missing: a table, or a text; "" where it is something else."""
+    name = str(path[-1])
+    for inner in _models_at(model, path[:-1]):
+        field = _fields(inner).get(name)
+        kinds = list(_unwrapped([field.annotation])) if field is not None else []
+        if str in kinds:
+            return f'; add: {name} = "…"'
+        if any(kind in (dict, Mapping) or get_origin(kind) in (dict, Mapping) for kind in kinds) or (
+            len(path) == 1 and _models_at(inner, (name,))
+        ):
+            return f"; add: [{name}]"
+    return ""
 
 
 def _title_at(model: type[BaseModel], path: Path) -> str | None:

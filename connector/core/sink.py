@@ -29,6 +29,9 @@ class TargetOptions(BaseModel):
     needed_columns: ClassVar[frozenset[str]] = frozenset()
     """Columns in which a value that does not fit makes its row a dead letter, where the field has no ``on_error``."""
 
+    has_properties: ClassVar[bool] = False
+    """Whether a column is a property with a name and a ``label`` (``options``, ``group``); else it is a header."""
+
     overwrite: Overwrite = "never_clear"
     """The rule of every field that sets none."""
     missing_columns: Literal["create", "stop"] = "create"

@@ -260,9 +260,23 @@ def _syntax_problem(message: str, text: str, file: str) -> Problem:
         place = walk.place(broken) if broken is not None else Place(text.count("\n") + 1, 1)
         line, column = place.line, place.column
     lines = text.split("\n")
+    if line <= len(lines) and (moved := _where_it_begins(plain, lines[line - 1], column)) is not None:
+        column = moved
     there = lines[line - 1].rstrip("\r")[column - 1 :] if line <= len(lines) else ""
     before = "\n".join([*lines[: line - 1], lines[line - 1][: column - 1]]) if line <= len(lines) else text
     return Problem(file, line, column, f"not TOML: {_in_words(plain, before, there)}")
+
+
+def _where_it_begins(plain: str, line: str, column: int) -> int | None:
+    """Where a person looks: the backslash, not a sign behind it; the opening quote, not the end of the line."""
+    if plain in ("Invalid hex value", "Unescaped '\\' in a string"):
+        back = line.rfind("\\", 0, column)
+        return back + 1 if back >= 0 else None
+    if plain.startswith("Illegal character") and column > len(line.rstrip("\r")):
+        opened = re.sub(_TOKEN, lambda found: " " * len(found[0]), line)
+        quote = max(opened.rfind('"'), opened.rfind("'"))
+        return quote + 1 if quote >= 0 else None
+    return None
 
 
 def _in_words(plain: str, before: str, there: str) -> str:
@@ -277,21 +291,32 @@ def _in_words(plain: str, before: str, there: str) -> str:
     if there[:1] in _SLANTED_QUOTES and there:  # a word processor makes them
         return 'quotes are straight here: write "…"'
     if plain in ("Invalid hex value", "Unescaped '\\' in a string"):
-        if _DRIVE_OR_SERVER.search(before.rpartition("\n")[2]):
+        if _DRIVE_OR_SERVER.search(before.rpartition("\n")[2] + there[:1]):
             return _PATH_ADVICE
         return _ADVICE["Unescaped '\\' in a string"]
+    if there.startswith("//"):
+        return "a remark begins with #"
+    if there.lstrip().startswith(":"):
+        return "write = instead of :"
+    if word := re.match(r"(True|False)\b", there):
+        return f"write {word[1].lower()}, in small letters"
+    inside = _innermost_bracket(before)
+    if inside == "{" and (key := re.match(r'("[^"]*"|[\w-]+)\s*=', there)):
+        return f"a comma is missing before {key[1] if key[1].startswith(chr(34)) else chr(34) + key[1] + chr(34)}"
+    if inside == "[" and there.startswith("}"):
+        return "a ] is missing before the }"
     if there.lstrip().startswith("+"):
         return 'texts are not joined by +; for several values in one cell: template = "{first_name} {last_name}"'
-    if ends_here and _innermost_bracket(before) == "{":
+    if ends_here and inside == "{":
         return "what is in { } is on one line here; a longer table has a header of its own, like [fields.Status]"
     if there.startswith("}") and before.rstrip().endswith(","):
         return "no comma before the }"
-    if plain.startswith("Illegal character") and not there:
+    if plain.startswith("Illegal character") and (not there or there[0] in "\"'"):
         plain = "Illegal character '\\n'"
     return _ADVICE.get(plain, plain[:1].lower() + plain[1:])
 
 
-_PATH_ADVICE = "a path of Windows is written with / or with \\\\ (C:/Users/ada, C:\\\\Users\\\\ada), or in '…' as it is"
+_PATH_ADVICE = "a backslash means something special inside \"…\": write the path with / (C:/Users/ada), or use '…'"
 _DRIVE_OR_SERVER = re.compile(r'"(?:[A-Za-z]:\\|\\\\)[^"]*$')
 _TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[][{}]', re.DOTALL)
 _OPENS = {"]": "[", "}": "{"}

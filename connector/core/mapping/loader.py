@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Table
 from datetime import date
@@ -12,6 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from connector.core.errors import ConfigError
+from connector.core.keys import tidy
 from connector.core.mapping.examples import examples_of
 from connector.core.mapping.fields import FieldReader
 from connector.core.mapping.mapping import Field, Mapping
@@ -57,6 +59,7 @@ def load(
     options, extras = _options(reading, target_options)
     raw_fields = reading.table("fields")
     columns, fields = _fields(reading, whole, options)
+    _look_at_names(reading, raw_fields, has_properties=target_options.has_properties)
     key = _key(reading, raw_fields, {column.name: column.type for column in columns})
     _warn_unless_unique(reading, next((column for column in columns if column.name == key), None), source_names)
     if options is not None and options.removed_records == "mark":
@@ -143,6 +146,29 @@ def _fields(
         if field is not None:
             fields.append(field)
     return columns, fields
+
+
+def _look_at_names(reading: Reading, raw_fields: Table[str, Any], *, has_properties: bool) -> None:
+    """Columns that people can't tell apart, names that a destination does not take, and names that it ignores."""
+    first: dict[str, str] = {}
+    for name, raw in raw_fields.items():
+        at, other = ("fields", name), first.setdefault(tidy(name).casefold(), name)
+        if other != name and tidy(other) == tidy(name):
+            reading.say(at, f'"{name}" and "{other}" differ by a blank only, and are one column: remove one', at="key")
+        elif other != name:
+            reading.warn(at, f'"{name}" and "{other}" differ by letter case only, and are two columns', at="key")
+        if has_properties and not _PROPERTY_NAME.fullmatch(name):
+            text = (
+                f'"{name}" has to be a property\'s name: small letters, digits and _, a letter first; label = "{name}"'
+            )
+            reading.warn(at, text, at="key")
+        for key in ("label", "options", "group"):
+            if not has_properties and isinstance(raw, dict) and key in raw:
+                text = f'"{key}" does nothing here: the column\'s header is what is left of =, "{name}"'
+                reading.warn((*at, key), text, at="key")
+
+
+_PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 # ---------------------------------------------------------------- [target] and [key]

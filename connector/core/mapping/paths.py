@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -167,10 +168,22 @@ class Paths:
         if kind is None and plain.startswith("custom.") and len(plain) > len("custom."):
             return Kind("any")
         if kind is None or plain.endswith(".*"):
-            raise UnknownPath(f'no record has "{path}"' + self.guess(plain))
+            raise UnknownPath(f'no record has "{path}"' + (self._other_tools(path) or self.guess(plain)))
         if kind.holds == "table" and not table:
             raise UnknownPath(f'"{path}" has parts: {", ".join(self._parts(plain))}; name one of them')
         return kind
+
+    def _other_tools(self, path: str) -> str:
+        """What a person means who writes a path as other tools want it, or no path at all; "" for a slip."""
+        if braces := re.fullmatch(r"\s*(?:\{\{|\$\{|\{|<)\s*([\w.\[\]]+)\s*(?:\}\}|\}|>)\s*", path):
+            return f'; write the path without braces: "{braces[1]}"'
+        named = list(dict.fromkeys(word for word in re.findall(r"[a-z][\w.]*", path) if word in self._known))
+        if len(named) > 1 or (named and re.search(r"[+&=(]", path)):
+            parts = " ".join(f"{{{word}}}" for word in named)
+            return f'; to join values: {{ template = "{parts}" }}'
+        if re.search(r"[A-Z\s]", path) and did_you_mean(path, self._known) is None:
+            return f'; a fixed text is {{ value = "{path}" }}'
+        return ""
 
     def _item_kind(self, path: str, plain: str) -> Kind:
         if self._for_each is None:

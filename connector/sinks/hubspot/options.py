@@ -42,6 +42,7 @@ class HubSpotOptions(SinkOptions):
 class HubSpotTargetOptions(TargetOptions):
     """``[target]`` of a mapping for HubSpot; ``also_match`` and ``if_several`` stand under ``[key]``."""
 
+    has_properties: ClassVar[bool] = True
     in_key_table: ClassVar[frozenset[str]] = frozenset({"also_match", "if_several", "wait_for"})
     needed_columns: ClassVar[frozenset[str]] = frozenset({"email"})
 
