@@ -10,6 +10,7 @@ import math
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from benchmarks import destinations, measure, stores
 from benchmarks.destinations import Destination
 from benchmarks.measure import Goal, percentile
-from connector.core.row import Row
+from connector.core.row import Cell, Row
 from connector.core.sink import Outcome, Sink, Target
 from connector.dead_letters import LetterFile
 from connector.delivery import Retry, Route, RouteWorker
@@ -61,6 +62,9 @@ class ScaledHost:
             self._notes.pop(key, None)
         else:
             self._notes[key] = value
+
+    def overwriting(self, route: str, typed: Mapping[str, Mapping[str, Cell]]) -> None:
+        pass
 
     def metric(self, name: str, value: float) -> None:
         pass

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.core.errors import Stopping
+from connector.core.row import Cell, dump_cells
 from connector.core.sink import Sink
 from connector.core.source import Source
 from connector.dead_letters import DeadLetters, LetterFile, LetterTable
@@ -88,6 +89,10 @@ class LiveHost:
             self._notes.pop(key, None)
         else:
             self._notes[key] = value
+
+    def overwriting(self, route: str, typed: Mapping[str, Mapping[str, Cell]]) -> None:
+        if self._store is not None:
+            self._store.note_typed(route, {key: dump_cells(cells) for key, cells in typed.items()})
 
     def metric(self, name: str, value: float) -> None:
         if self._measured is not None:

@@ -372,11 +372,14 @@ def test_what_was_tried_is_known_until_the_row_is_settled(place: Place) -> None:
     store.note_tries("a/b", {"plain:1": "x" * 200_000})
     store.note_tries("a/b", {"plain:1": "{}"})
     assert store.written("a/b", ["plain:1"])[0].tried == "{}\n"  # bounded
+    for name in ("theirs", "mine"):
+        store.note_typed("a/b", {"plain:1": f'{{"Name":"{name}"}}', "other": "{}"})
+    assert store.written("a/b", ["plain:1"])[0].typed == '{"Name":"mine"}\n{"Name":"theirs"}\n'
     store.enqueue("a/b")
     (one,) = store.take("a/b", 9, lease=LEASE)
     store.finish("a/b", [Result("plain:1", 1, one.token, {"plain:1": '{"Name":"C"}'})])
     (row,) = store.written("a/b", ["plain:1"])
-    assert (row.cells, row.held, row.tried) == ('{"Name":"C"}', "", "")
+    assert (row.cells, row.held, row.tried, row.typed) == ('{"Name":"C"}', "", "", "")
 
 
 def test_a_resync_that_keeps_edits_keeps_what_was_written(place: Place) -> None:

@@ -12,7 +12,7 @@ Theirs is never a person's when it shows what we would write, or what an earlier
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -21,7 +21,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from connector.core.row import Cell, Column, Row, same_cell
-from connector.core.sink import Outcome
+from connector.core.sink import Host, Outcome
 
 Decision = Literal["keep", "write"]
 
@@ -75,8 +75,8 @@ class Edits:
     """What one row's write does to each of its cells, and what its outcome says about people's edits.
 
     A sink asks ``writes`` once for each column that the row names (an absent column is left untouched), but the key's,
-    on what is there right before it writes; ``told`` puts the findings into the row's outcome. A sink that learns only
-    from the answer what the destination made of a cell says so with ``holds``.
+    on what is there right before it writes, and calls ``note_overwrites``; ``told`` puts the findings into the row's
+    outcome. A sink that learns only from the answer what the destination made of a cell says so with ``holds``.
 
     Args:
         created: the row is not there yet, this write makes it.
@@ -88,6 +88,7 @@ class Edits:
         self.held: dict[str, Cell] = {}
         self.overwritten: list[str] = []
         self.kept: list[str] = []
+        self.recovered: dict[str, Cell] = {}  # of *former*: our own values, as they were sent
         self._base: dict[str, Cell] = {}
         self._there: dict[str, Cell] = {}
 
@@ -107,6 +108,7 @@ class Edits:
         if self.created:
             return self._adds(column, new)
         if shows(new) if exactly is None else exactly:
+            self._find_own_write(name, new)
             return False
         has_base = row.last is not None and name in row.last
         ours = has_base and self.is_ours(name, shows)
@@ -136,6 +138,15 @@ class Edits:
                 self._base[name] = known
                 return True
         return False
+
+    def _find_own_write(self, name: str, new: Cell) -> None:
+        """What is there was perhaps written by us, without an answer: then the base is what it has changed."""
+        row = self.row
+        if row.last is None or name not in row.last or row.restore:
+            return
+        base = row.held.get(name, row.last[name])
+        if not same_cell(base, new) and any(name in cells and same_cell(cells[name], new) for cells in row.tried):
+            self.former[name] = self.recovered[name] = base
 
     def leaves(self, name: str) -> None:
         """A cell that ``writes`` would have written stays as it is: the destination does not take the value."""
@@ -176,6 +187,17 @@ class Edits:
         if row.last is not None and has_base:
             self.holds(name, self._base.get(name, row.held.get(name, row.last[name])))
         return has_base
+
+
+def note_overwrites(host: Host, route: str, found: Iterable[tuple[Row, Edits | Outcome]]) -> None:
+    """Let *host* keep what people typed and these rows are about to overwrite. Called right before every write."""
+    typed = {
+        row.moved_from or row.key: {name: edits.former[name] for name in edits.overwritten}
+        for row, edits in found
+        if edits.overwritten
+    }
+    if typed:
+        host.overwriting(route, typed)
 
 
 def emptied(row: Row, key: str) -> Row:

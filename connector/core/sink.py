@@ -175,6 +175,12 @@ class Host(Protocol):
         """Keep a small note (a tab's sheetId) durably; None forgets it."""
         ...
 
+    def overwriting(self, route: str, typed: Mapping[str, Mapping[str, Cell]]) -> None:
+        """Note durably, right before a write, what people typed that it will overwrite: by the key under which the row
+        was written until now, the cells' former values. So nothing is lost without a trace when the answer is lost.
+        ``core.overwrite.note_overwrites`` calls it."""
+        ...
+
     def metric(self, name: str, value: float) -> None:
         """Report a measurement: ``calls`` (1 each call), ``quota_wait_seconds``, ``call_seconds``."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -46,12 +46,14 @@ class Route(Struct, frozen=True):
 
 class Job(Struct):
     """A leased record on its way: the rows that have to be sent for it, its dead letters so far, and how many cells are
-    left empty because their values do not fit."""
+    left empty because their values do not fit. *typed*: by row key, what earlier writes of unknown end may have
+    overwritten of what people typed."""
 
     pending: Pending
     rows: list[Row]
     letters: list[Letter]
     left_empty: int = 0
+    typed: dict[str, Sequence[Mapping[str, Cell]]] = field(default_factory=dict)
 
     @property
     def record_id(self) -> str:
@@ -94,10 +96,12 @@ class WrittenRows:
         before = self._by_key.get(row.moved_from or row.key)
         if before is None:
             return row
-        tried = tuple(load_cells(line) for line in before.tried.splitlines())
-        return replace(
-            row, last=load_cells(before.cells), held=load_cells(before.held) if before.held else {}, tried=tried
-        )
+        held = load_cells(before.held) if before.held else {}
+        return replace(row, last=load_cells(before.cells), held=held, tried=_lines(before.tried))
+
+    def typed(self, row: Row) -> Sequence[Mapping[str, Cell]]:
+        before = self._by_key.get(row.moved_from or row.key)
+        return _lines(before.typed) if before is not None else ()
 
     def is_wanted_again(self, key: str) -> bool:
         row = self._by_key.get(key)
@@ -105,6 +109,10 @@ class WrittenRows:
 
     def keys_of(self, record_id: str) -> Sequence[str]:
         return self._keys_of.get(record_id, ())
+
+
+def _lines(dumped: str) -> Sequence[Mapping[str, Cell]]:
+    return tuple(load_cells(line) for line in dumped.split("\n") if line)
 
 
 def shape_of(route: Route, record_id: str, facts: bytes) -> Evaluation:
@@ -236,6 +244,8 @@ def job_of(
             continue
         if row.remove or last is None or written.is_wanted_again(row.key) or _differs(remembered(row), last):
             job.rows.append(row)
+            if typed := written.typed(row):
+                job.typed[row.key] = typed
     for problem in shape.problems:
         row = Row(pending.record_id, problem.key, problem.cells)
         job.letter(route, row, problem.reason, problem.code, where=problem.where)
@@ -331,18 +341,31 @@ def tries_of(jobs: Sequence[Job]) -> dict[str, str]:
     return tries
 
 
-def line_of(row: Row, outcome: Outcome, delivery: str) -> LogLine:
-    """What the delivery log keeps of a row."""
-    row_change: RowChange = ""
-    if outcome.kind == "written":
-        row_change = "removed" if row.remove else "added" if outcome.added else ""
+def lines_of(row: Row, outcome: Outcome, delivery: str, typed: Sequence[Mapping[str, Cell]] = ()) -> Iterator[LogLine]:
+    """What the delivery log keeps of a row.
+
+    Args:
+        typed: what people had typed when earlier writes, whose end is not known, were about to overwrite it. What is
+            not there any more was overwritten by them.
+    """
     cells = changed_cells(row)
-    if outcome.kind == "written":
-        stays = {*outcome.kept, *outcome.held} - set(outcome.former)
-        cells = {n: cell for n, cell in row.cells.items() if (n in cells or n in outcome.former) and n not in stays}
+    if outcome.kind != "written":
+        yield LogLine(row.key, outcome.kind, outcome.code, dump_cells(cells), delivery=delivery)
+        return
+    for before in typed:
+        lost = {
+            name: cell
+            for name, cell in before.items()
+            if name not in outcome.kept and not (name in outcome.overwritten and outcome.former[name] == cell)
+        }
+        if lost:
+            yield LogLine(row.key, "written", "", "{}", dump_cells(lost), tuple(lost), delivery)
+    stays = {*outcome.kept, *outcome.held} - set(outcome.former)
+    cells = {n: cell for n, cell in row.cells.items() if (n in cells or n in outcome.former) and n not in stays}
+    row_change: RowChange = "removed" if row.remove else "added" if outcome.added else ""
     former = dump_cells(outcome.former) if outcome.former else ""
-    return LogLine(
-        row.key, outcome.kind, outcome.code, dump_cells(cells), former, outcome.overwritten, delivery, row_change
+    yield LogLine(
+        row.key, "written", outcome.code, dump_cells(cells), former, outcome.overwritten, delivery, row_change
     )
 
 

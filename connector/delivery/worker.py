@@ -21,7 +21,7 @@ from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLa
 from connector.core.row import Row
 from connector.core.sink import Outcome
 from connector.dead_letters import DeadLetters, Letter
-from connector.delivery.batch import Job, Route, Sent, freed, jobs_of, line_of, put_back, tries_of
+from connector.delivery.batch import Job, Route, Sent, freed, jobs_of, lines_of, put_back, tries_of
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
 from connector.rest import rest
@@ -320,7 +320,7 @@ class RouteWorker:
                 due = self._now() + timedelta(seconds=_SECONDS_BETWEEN_LOOKS_AT_INCOMPLETE)
                 later = later or Later(due, f"{WAITS_FOR}{outcome.column}", failed=False)
             else:
-                log.append(line_of(row, outcome, delivery))
+                log += lines_of(row, outcome, delivery, job.typed.get(row.key, ()))
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
         written, held, removed = sent.holdings(job)

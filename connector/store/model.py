@@ -188,7 +188,8 @@ class Written(Struct, frozen=True):
     """A row that a route has written.
 
     Args:
-        cells: that were written last; *held* and *tried* as in Row (a line each); all dumped.
+        cells: that were written last; *held* and *tried* as in Row; all dumped, *tried* a line each, the newest first.
+        typed: in the same form, what people had typed and writes of unknown end were about to overwrite.
         again: the row is to be sent although it is equal.
     """
 
@@ -197,6 +198,7 @@ class Written(Struct, frozen=True):
     cells: str
     held: str = ""
     tried: str = ""
+    typed: str = ""
     again: bool = False
 
 

@@ -21,7 +21,7 @@ from connector.store.model import (
 )
 
 STATE_COLUMNS = "kind, reason, paused_until, failures, since, delivered_at"
-_LONGEST_TRIED_CHARACTERS = 100_000  # then only the newest try is kept
+_LONGEST_NOTES_CHARACTERS = 100_000  # of a row; then only the newest is kept
 _LAST_ID = "\U0010ffff"
 # With the signs no index but the one that has the order of the ids can be chosen, and none needs sorting.
 _IN_ORDER = "p.record_id > ? AND p.record_id <= ? AND +p.isolated = 0 AND +p.due_at <= ?"
@@ -242,7 +242,7 @@ class PendingRecords(Part):
             "INSERT INTO written (route, key, record_id, version, at, cells, held)",
             sorted(rows.values()),
             " ON CONFLICT (key, route) DO UPDATE SET record_id = excluded.record_id, version = excluded.version,"
-            " at = excluded.at, cells = excluded.cells, held = excluded.held, tried = '', again = 0",
+            " at = excluded.at, cells = excluded.cells, held = excluded.held, tried = '', typed = '', again = 0",
         )
         insert(
             sql,
@@ -304,16 +304,25 @@ class PendingRecords(Part):
             with self._engine.writing() as sql:
                 self._note_tries(sql, route, tries)
 
+    def note_typed(self, route: str, typed: Mapping[str, str]) -> None:
+        """Right before a write: by row key, the dumped cells that people typed and that it will overwrite. They are
+        noted until ``finish`` has them in the delivery log."""
+        if typed:
+            with self._engine.writing() as sql:
+                self._add_lines(sql, route, "typed", typed)
+
+    def _note_tries(self, sql: Session, route: str, tries: Mapping[str, str], *, again: bool = False) -> None:
+        self._add_lines(sql, route, "tried", tries, ", again = 1" if again else "")
+
     @staticmethod
-    def _note_tries(sql: Session, route: str, tries: Mapping[str, str], *, again: bool = False) -> None:
-        set_again = "again = 1, " if again else ""
-        for some in slices(sorted(tries.items()), 64):
+    def _add_lines(sql: Session, route: str, column: str, lines: Mapping[str, str], and_set: str = "") -> None:
+        for some in slices(sorted(lines.items()), 64):
             new = ",".join(["(?,?)"] * len(some))
             sql.execute(
-                f"UPDATE written SET {set_again}tried ="
-                " new.column2 || CASE WHEN length(tried) < ? THEN tried ELSE '' END"
+                f"UPDATE written SET {column} ="
+                f" new.column2 || CASE WHEN length({column}) < ? THEN {column} ELSE '' END{and_set}"
                 f" FROM (VALUES {new}) AS new WHERE route = ? AND key = new.column1",
-                (_LONGEST_TRIED_CHARACTERS, *(value for key, cells in some for value in (key, f"{cells}\n")), route),
+                (_LONGEST_NOTES_CHARACTERS, *(value for key, cells in some for value in (key, f"{cells}\n")), route),
             )
 
     def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
@@ -332,9 +341,12 @@ class PendingRecords(Part):
         found: dict[str, Written] = {}
         with self._engine.reading() as sql:
             for column, wanted in (("record_id", record_ids), ("key", keys)):
-                text = f"SELECT key, record_id, cells, held, tried, again FROM written WHERE route = ? AND {column}"
-                for key, record_id, cells, held, tried, again in select(sql, text, sorted(set(wanted)), route):
-                    found[key] = Written(key, record_id, cells, held, tried, bool(again))
+                text = (
+                    f"SELECT again, key, record_id, cells, held, tried, typed FROM written WHERE route = ? AND {column}"
+                )
+                for again, *columns in select(sql, text, sorted(set(wanted)), route):
+                    key, record_id, cells, held, tried, typed = columns
+                    found[key] = Written(key, record_id, cells, held, tried, typed, bool(again))
         return list(found.values())
 
 

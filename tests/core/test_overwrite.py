@@ -173,6 +173,13 @@ def test_what_the_destination_made_of_our_value_is_no_persons_edit() -> None:
     assert edits.held == {}
 
 
+def test_what_a_lost_write_changed_is_known_when_it_is_written_again() -> None:
+    written, edits = edits_of("A", "B", "B", tried=({"Name": "B"},))
+    assert (written, edits.former, edits.recovered) == (False, {"Name": "A"}, {"Name": "A"})
+    assert edits_of("A", "B", "B", tried=({"Name": "C"},))[1].former == {}  # people typed it
+    assert edits_of("B", "B", "B", tried=({"Name": "B"},))[1].former == {}
+
+
 @pytest.mark.parametrize("new", ["A", "B"])
 def test_what_a_lost_write_may_have_written_is_ours(new: str) -> None:
     tried = ({"Name": "lost"}, {"Other": "x"})
@@ -239,7 +246,8 @@ class OneCell:
         before, typed = self.there, self.typed
         if self.last is not None and row.cells != self.last:
             self.tried.append({"X": new})
-        if edits.writes(self.column, before or None, lambda cell: self.shown(cell) == before):
+        writes = edits.writes(self.column, before or None, lambda cell: self.shown(cell) == before)
+        if writes:
             assert edits.former == ({} if self.last is None else {"X": before or None})
             self.there, self.typed = self.shown(new), None
             edits.holds("X", self.there or None)

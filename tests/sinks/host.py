@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from connector.core.errors import Stopping
+from connector.core.row import Cell
 
 
 class TestHost:
@@ -19,6 +21,7 @@ class TestHost:
         notes: what the sink remembers; give the same dict to a second host to play a restart.
         waits: every nap, in seconds.
         metrics: by name, every value reported.
+        typed: what people had typed and a write was about to overwrite.
         stop: set it True, and the next ``wait`` raises Stopping.
     """
 
@@ -32,6 +35,7 @@ class TestHost:
         self.notes: dict[str, str] = {} if notes is None else notes
         self.waits: list[float] = []
         self.metrics: defaultdict[str, list[float]] = defaultdict(list)
+        self.typed: list[Mapping[str, Mapping[str, Cell]]] = []
         self.stop = False
 
     def now(self) -> datetime:
@@ -58,6 +62,9 @@ class TestHost:
             self.notes.pop(key, None)
         else:
             self.notes[key] = value
+
+    def overwriting(self, route: str, typed: Mapping[str, Mapping[str, Cell]]) -> None:
+        self.typed.append(typed)
 
     def metric(self, name: str, value: float) -> None:
         self.metrics[name].append(value)

@@ -459,6 +459,9 @@ class SinkPromises:
         assert outcome.former == ({"Phone": "1", "Name": typed or None} if wrote else {"Phone": "1"})
         assert outcome.kept == (("Name",) if not wrote and typed != new else ())
         assert not outcome.added
+        # What is overwritten was noted before the write, whose answer may be lost.
+        noted = [{"a:1": {"Name": typed}}] if overwritten else []
+        assert harness.host.typed == noted
         # Later it is still known which value is whose.
         later = memory.send(harness.sink(), target, Name="three", Phone="2")
         if rule in {"never_clear", "always"}:
@@ -476,6 +479,19 @@ class SinkPromises:
         outcome = memory.send(harness.sink(), target, Name=then)
         assert harness.row("a:1")["Name"] == then
         assert (outcome.overwritten, outcome.kept) == ((), ())
+
+    def test_what_a_write_without_an_answer_changed_is_known_afterwards(self, harness: Harness) -> None:
+        if not harness.protects_edits:
+            pytest.skip("this sink does not decide by three values yet")
+        sink, target, memory = harness.sink(), harness.target(columns), Memory("a:1")
+        sink.write(target, [full_row("a:2")])
+        memory.send(sink, target, full_row("a:1"))
+        before = harness.rows()
+        memory.send(sink, target, changed_row("a:1"), answered=False)
+        outcome = memory.send(harness.sink(), target, changed_row("a:1"))
+        assert set(outcome.former) == {column.name for column in columns} - {"Key"}
+        memory.take_back(sink, target, outcome.former)
+        assert harness.rows() == before
 
     def test_our_own_values_are_nobodys_edit_in_whatever_way_the_destination_keeps_them(self, harness: Harness) -> None:
         if not harness.protects_edits:

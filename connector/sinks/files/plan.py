@@ -272,6 +272,9 @@ def _plan_row(
         if is_key and place is not None:
             edits.former[name] = there.former(column)
         cells[name] = PlannedCell(old, new, raw)
+    for name, cell in edits.recovered.items():
+        with suppress(CellRefused):
+            edits.former[name] = table.former(columns[name], table.encode(columns[name], cell))
     if place is None and set(cells) <= {key_name} and row.restore and row.last is not None:
         cells.clear()  # a person deleted the row that would be put back
     notices += [f"{name}: a person's edit was overwritten" for name in edits.overwritten]

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.headers import look_alike
+from connector.core.overwrite import note_overwrites
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
 from connector.sinks.files.plan import Document, Table, carry_out, locate, make_plan, missing_columns
@@ -167,6 +168,7 @@ class TableFile:
             self._start_over(target)
         plan = make_plan(table, target, rows, str(self._path))
         if missing_columns(table, target) or any(item.cells or item.remove for item in plan):
+            note_overwrites(self._host, target.route, ((item.row, item.outcome) for item in plan))
             self._document = None  # until it is saved, it is ahead of the file
             carry_out(table, target, plan)
             self._save(document)

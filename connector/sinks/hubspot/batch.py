@@ -7,11 +7,13 @@ refused as a whole is halved until each bad row is by itself, so one bad row nev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from connector.core.errors import NeedsAction
+from connector.core.overwrite import Edits
 from connector.core.quoting import quoted
+from connector.core.row import Row
 from connector.sinks.hubspot.client import HubSpotApi
 from connector.sinks.hubspot.errors import Failure, failure_of, failures_in
 from connector.sinks.hubspot.properties import Plan
@@ -45,6 +47,7 @@ class Batch:
     Args:
         replan: gives the plan anew when the account's properties turned out to be others.
         create: False for ``new_records = "update_only"``.
+        note: keeps what people typed and a call is about to overwrite.
     """
 
     def __init__(
@@ -57,11 +60,13 @@ class Batch:
         *,
         replan: Callable[[Plan], Plan],
         create: bool,
+        note: Callable[[Iterable[tuple[Row, Edits]]], None],
     ) -> None:
         self._api, self._claims, self._plan, self._items = api, claims, plan, items
         self._unanswered = unanswered
         self._replan = replan
         self._create = create
+        self._note = note
         self._replanned = False
         self._groups: deque[Sequence[Item]] = deque()
         self._holders_read: set[str] = set()
@@ -158,6 +163,7 @@ class Batch:
             inputs.append(made if by_id else {**made, "idProperty": plan.key})
         if not items:
             return
+        self._note((item.row, item.edits) for item in items if item.edits is not None)
         answer = (self._api.update if by_id else self._api.upsert)(plan.kind, inputs)
         if answer.ok:
             self._account(items, [each["properties"] for each in inputs], answer.body)

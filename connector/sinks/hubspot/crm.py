@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
 from connector.core.errors import NeedsAction, Stopping, TryLater
-from connector.core.overwrite import emptied
+from connector.core.overwrite import emptied, note_overwrites
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Finding, Host, Outcome, Target
 from connector.sinks.hubspot.batch import Batch
@@ -72,16 +73,11 @@ class Crm:
 
         batches = [
             Batch(
-                self._api,
-                self._claims,
-                self._unanswered,
-                plan,
-                items[start : start + MOST_INPUTS],
-                replan=replan,
-                create=create,
+                self._api, self._claims, self._unanswered, plan, items[start : start + MOST_INPUTS],
+                replan=replan, create=create, note=partial(note_overwrites, self._host, target.route),
             )
             for start in range(0, len(items), MOST_INPUTS)
-        ]
+        ]  # fmt: skip
         failures = self._run(batches)
         for batch in batches:
             outcomes.update(batch.outcomes)
