@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from connector.page import affiliates
 from connector.page.asking import Answer, Ask, Way
 from connector.page.today import today
 
@@ -26,4 +27,8 @@ WAYS: Final = (
     Way("POST", "/logout", _logout),
     Way("POST", "/appearance", _appearance),
     Way("GET", "/", today),
+    Way("GET", "/affiliates", affiliates.affiliates),
+    Way("GET", "/affiliates/{record_id}", affiliates.affiliate),
+    Way("POST", "/affiliates/{record_id}/again", affiliates.write_again, "change"),
+    Way("POST", "/affiliates/{record_id}/forget", affiliates.forget_one, "change"),
 )
