@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from connector.affiliates.find import match_of
 from connector.core.errors import StoreUnavailable
 from connector.core.facts import load_facts
+from connector.core.source import Event
 from connector.dead_letters import DeadLetters
 from connector.recent import Incoming, Recent, Saying
 from connector.store import Store
@@ -121,6 +122,10 @@ class Live:
         if not about and self._letters.ids_about(source, [request.key]):
             return Line(request.at, source, request.topic, "Unread", ())
         return Line(request.at, source, request.topic, "Accepted", about)
+
+    def taken(self, event: Event) -> None:
+        """An event came in that no request brought."""
+        self._recent.accepted(event.received_at, event.source, event.topic, event.key, 202)
 
     # ------------------------------------------------ who watches
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.page import affiliates
+from connector.page import affiliates, mappings, problems, webhooks
 from connector.page.asking import Answer, Ask, Way
 from connector.page.today import today
 
@@ -28,7 +28,17 @@ WAYS: Final = (
     Way("POST", "/appearance", _appearance),
     Way("GET", "/", today),
     Way("GET", "/affiliates", affiliates.affiliates),
-    Way("GET", "/affiliates/{record_id}", affiliates.affiliate),
-    Way("POST", "/affiliates/{record_id}/again", affiliates.write_again, "change"),
-    Way("POST", "/affiliates/{record_id}/forget", affiliates.forget_one, "change"),
+    Way("POST", "/affiliates/{record_id:path}/again", affiliates.write_again, "change"),
+    Way("POST", "/affiliates/{record_id:path}/forget", affiliates.forget_one, "change"),
+    Way("GET", "/affiliates/{record_id:path}", affiliates.affiliate),
+    Way("GET", "/problems", problems.problems),
+    Way("POST", "/problems/retry", problems.retry, "change"),
+    Way("POST", "/problems/drop", problems.drop, "change"),
+    Way("GET", "/webhooks", webhooks.webhooks),
+    Way("POST", "/webhooks/address", webhooks.address, "change"),
+    Way("POST", "/webhooks/sample", webhooks.sample, "change"),
+    Way("GET", "/mappings", mappings.mappings),
+    Way("GET", "/mappings/{route:path}/plan", mappings.plan),
+    Way("POST", "/mappings/{route:path}/try", mappings.try_it),
+    Way("GET", "/mappings/{route:path}", mappings.mappings),
 )

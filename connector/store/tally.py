@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, insert
+from connector.store.model import moment
 
 HOUR_MICROS = 3_600_000_000
 _KEPT_HOURS = 14 * 24
@@ -32,6 +33,12 @@ class Hours(Part):
         text = "SELECT source, hour, received, duplicates, refused FROM hours WHERE hour >= ? ORDER BY source, hour"
         with self._engine.reading() as sql:
             return [Hour(*row) for row in sql.execute(text, (micros_of(since) // HOUR_MICROS,)).fetchall()]
+
+    def last_webhooks(self) -> dict[str, datetime]:
+        """By source, when its last webhook came in."""
+        text = "SELECT source, last_received_at FROM sources WHERE last_received_at > 0"
+        with self._engine.reading() as sql:
+            return {source: moment(at) for source, at in sql.execute(text).fetchall()}
 
     def note_refused(self, counts: Mapping[tuple[str, int], int]) -> None:
         """Add requests that were refused, by source and hour; forget hours that nobody shows any more."""

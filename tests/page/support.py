@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from connector import assembly, config
+from connector.actions import signed
 from connector.core.source import Event
 from connector.page.asking import Inside
 from connector.page.live import Live
@@ -19,7 +21,7 @@ from connector.page.site import Site
 from connector.projector import Projector
 from connector.recent import Recent
 from connector.store import Store
-from tests.doubles import Clock
+from tests.doubles import START, Clock
 from tests.running import root, tokens
 
 PASSWORD = "a-password-of-the-tests"
@@ -55,6 +57,7 @@ class House:
 
     def __init__(self, folder: Path, *, page: str = USERS, server: str = "") -> None:
         self.folder, self.clock = folder, Clock()
+        self.clock.seconds = (assembly.utc_now() - START).total_seconds()  # webhooks are signed as of now
         (folder / "mappings").mkdir(exist_ok=True)
         (folder / "mappings" / "local_csv.toml").write_bytes((root / "mappings" / "local_csv.toml").read_bytes())
         file = folder / "config.toml"
@@ -62,6 +65,8 @@ class House:
         self.settings = config.load(file, {})
         self.store = Store(self.settings.store.url, worker=True, now=self.clock)
         self.store.enroll([route.name for route in self.settings.routes])
+        for route in self.settings.routes:
+            self.store.adopt_mapping(route.name, route.mapping.digest, route.text)
         self.letters = assembly.dead_letters(self.settings, lambda: nullcontext(self.store))
         self.sources = assembly.build_sources(self.settings)
         self.recent = Recent()
@@ -91,6 +96,14 @@ class House:
         """Events come in and are projected."""
         self.store.append(events)
         self.projector.catch_up()
+
+    def sign_up(self, number: int, **profile: str) -> None:
+        """An affiliate signs up at FirstPromoter."""
+        person = {"id": number, "email": f"p{number}@example.com", "status": "active", "profile": profile}
+        head = {"id": number, "type": "promoter_signed_up", "created_at": "2026-11-20T10:00:00Z"}
+        body = json.dumps({"event": head, "data": {"promoter": person}}).encode()
+        source = self.settings.sources[0]
+        self.say(self.sources["firstpromoter"].accept(signed(source, body, None)))
 
     def close(self) -> None:
         self.store.close()

@@ -1,0 +1,192 @@
+"""What the views show, and what their buttons do: read as text, without a browser."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from connector.dead_letters import Letter
+from connector.page.door import csrf_of
+from tests.page.support import House
+from tests.running import tokens
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    yield house
+    house.close()
+
+
+def text_of(client: TestClient, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.text) < 60_000
+    bare = re.sub(r"<[^>]*>", " ", re.sub(r"<(head|svg|script).*?</\1>", "", answer.text, flags=re.DOTALL))
+    return " ".join(html.unescape(bare).split())
+
+
+def post(client: TestClient, path: str, **fields: str) -> str:
+    """Where the browser is sent, or the page."""
+    answer = client.post(path, data={"csrf": csrf_of(str(client.cookies["connector_session"])), **fields})
+    return answer.headers.get("location") or answer.text
+
+
+def test_today_begins_with_the_answer_and_shows_the_hours(house: House) -> None:
+    client = house.signed_in()
+    assert "nothing was received yet" in text_of(client, "/")
+    house.sign_up(41)
+    shown = text_of(client, "/")
+    assert "1 affiliate is pending" in shown
+    assert "local/local_csv csv Delivering 1" in shown
+    page = client.get("/").text
+    assert 'aria-label="firstpromoter: 1 webhook in 48 hours, at most 1 in an hour"' in page
+    assert page.count("<rect ") >= 1
+
+
+def test_an_affiliate_is_found_and_it_says_where_it_is_not(house: House) -> None:
+    house.sign_up(41, first_name="Ada", last_name="Byron")
+    client = house.signed_in("reader")
+    assert "1 affiliate for" in text_of(client, "/affiliates?q=byr")
+    assert "Did you mean" in text_of(client, "/affiliates?q=byrom")
+    assert "Pending for local/local_csv" in text_of(client, "/affiliates")
+    one = text_of(client, "/affiliates/firstpromoter:41")
+    assert "Pending for local/local_csv" in one
+    assert "local_csv.toml:" in one
+    assert "changed" in one
+    assert "Forget this affiliate" not in one
+    assert client.get("/affiliates/firstpromoter:99").status_code == 404
+
+
+def test_an_affiliate_is_left_out_by_a_line_that_is_named(house: House) -> None:
+    (route,) = house.settings.routes
+    text = route.text.replace("[fields]", '[when]\nstatus = "blocked"\n\n[fields]', 1)
+    house.store.adopt_mapping(route.name, "another", text)
+    house.sign_up(41)
+    line = 1 + text.split("\n").index('status = "blocked"')
+    client = house.signed_in()
+    shown = text_of(client, "/affiliates/firstpromoter:41")
+    assert "Not in local/local_csv" in shown
+    assert f'local_csv.toml:{line} takes only affiliates with status = "blocked" ; here it is active' in shown
+    assert f"left out by local_csv.toml:{line}" in text_of(client, "/affiliates")
+
+
+def test_write_again_makes_it_pending(house: House) -> None:
+    house.sign_up(41)
+    client = house.signed_in()
+    assert post(client, "/affiliates/firstpromoter:41/again") == "/affiliates/firstpromoter:41?done=again"
+    assert "It is being written again" in text_of(client, "/affiliates/firstpromoter:41?done=again")
+
+
+def test_forgetting_wants_the_address_typed(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.sign_up(41)
+    client = house.signed_in()
+    assert "mistyped" in post(client, "/affiliates/firstpromoter:41/forget", typed="p42@example.com")
+    assert "nothing was forgotten" in text_of(client, "/affiliates/firstpromoter:41?done=mistyped")
+    assert "Forgotten" in post(client, "/affiliates/firstpromoter:41/forget", typed="P41@example.com")
+    assert client.get("/affiliates/firstpromoter:41").status_code == 404
+    for path in ("/", "/affiliates", "/affiliates?q=p41", "/webhooks", "/problems", "/mappings"):
+        assert "p41@example.com" not in client.get(path).text.replace("q=p41", "")
+    assert "p41" not in caplog.text
+
+
+def letter(number: int) -> Letter:
+    return Letter(
+        "deliver", "local/local_csv", f"firstpromoter:{number}", f'E-mail: "x{number}" is no address', "bad_email",
+        f"firstpromoter:{number}", "mappings/local_csv.toml:12", content={"E-mail": f"x{number}"},
+    )  # fmt: skip
+
+
+def test_problems_are_shown_by_cause_and_retried(house: House) -> None:
+    client = house.signed_in()
+    assert "No problems" in text_of(client, "/problems")
+    house.sign_up(41)
+    house.letters.add([letter(41), letter(42)])
+    shown = text_of(client, "/problems")
+    assert "2 problems, 1 cause" in shown
+    assert "Correct the mapping at mappings/local_csv.toml:12" in shown
+    cause = re.search(r'name="cause" value="(\w+)"', client.get("/problems").text)
+    assert cause is not None
+    where = post(client, "/problems/retry", cause=cause[1])
+    assert where == f"/problems?cause={cause[1]}&put=2&refused=0&pending=1#outcome"
+    assert "Retried 2: 1 done, 1 on their way" in text_of(client, where)
+    house.letters.add([letter(41), letter(42)])
+    post(client, "/problems/drop", cause=cause[1], letter=letter(41).id)
+    assert [left.subject for left in house.letters.list()] == ["firstpromoter:42"]
+    post(client, "/problems/drop", cause=cause[1])
+    assert list(house.letters.list()) == []
+
+
+def test_webhooks_show_what_came_and_never_a_token(house: House) -> None:
+    client = house.signed_in()
+    house.recent.refused(house.clock(), "everflow", 401, "credential", None)
+    where = post(client, "/webhooks/sample", source="firstpromoter")
+    house.projector.catch_up()
+    shown = text_of(client, where)
+    assert "A sample came in from firstpromoter" in shown
+    assert "The token in the address is not the one in config.toml" in shown
+    assert "New: " in shown
+    for user in ("reader", "changer"):
+        page = house.signed_in(user).get("/webhooks").text
+        assert not [token for token in tokens.values() if token in page]
+    whole = post(client, "/webhooks/address", source="everflow", topic="partner_created")
+    assert f"token={tokens['everflow']}&amp;topic=partner_created" in whole
+    assert client.post("/webhooks/address", data={"source": "x"}).status_code == 403
+
+
+def test_a_duplicate_and_what_cannot_be_read_are_told(house: House) -> None:
+    house.sign_up(41)
+    house.recent.accepted(house.clock(), "firstpromoter", "promoter_signed_up", "no-such-key", 202)
+    (event,) = [stored.event for stored in house.store.read_events(0, 10)]
+    house.recent.accepted(event.received_at, "firstpromoter", event.topic, event.key, 202)
+    house.clock.seconds += 60
+    house.recent.accepted(house.clock(), "firstpromoter", event.topic, event.key, 202)
+    answers = [line.answer for line in house.site.inside.live.latest()]
+    assert answers == ["Duplicate", "Accepted", "Accepted"]
+
+
+def test_a_mapping_shows_its_columns_and_a_body_can_be_tried(house: House) -> None:
+    house.sign_up(41)
+    client = house.signed_in("reader")
+    shown = text_of(client, "/mappings")
+    assert "finds the row" in shown
+    assert "firstpromoter:41" in shown
+    body = '{"event": {"id": 9, "type": "promoter_signed_up", "created_at": "2026-11-20T10:00:00Z"}, "data": '
+    body += '{"promoter": {"id": 77, "email": "new@example.com", "status": "active"}}}'
+    tried = post(client, "/mappings/local/local_csv/try", source="firstpromoter", body=body)
+    assert "firstpromoter:77 in local/local_csv" in tried
+    assert "new@example.com" in tried
+    assert 'class="error"' in post(client, "/mappings/local/local_csv/try", source="firstpromoter", body="{")
+    assert not house.store.load(["firstpromoter:77"])
+    assert client.get("/mappings/no/route").status_code == 404
+
+
+def test_a_mistake_is_shown_with_its_line(house: House) -> None:
+    (route,) = house.settings.routes
+    problem = '[{"file": "mappings/local_csv.toml", "line": 3, "column": 1, "text": "no record has emial"}]'
+    house.store.note_mistake(route.name, problem)
+    shown = text_of(house.signed_in(), "/mappings")
+    assert "local_csv.toml has a mistake in line 3" in shown
+    assert "no record has emial" in shown
+
+
+hostile = ["<script>alert(1)</script>", "x" * 10_000, "\u202egnp.exe", "\u0646\u0648\u0631", '"><img src=x onerror=y>']
+
+
+@pytest.mark.parametrize("name", hostile, ids=range(len(hostile)))
+def test_hostile_names_are_harmless_everywhere(house: House, name: str) -> None:
+    house.sign_up(41, first_name=name, last_name=name, company_name=name)
+    client = house.signed_in()
+    for path in ("/", "/affiliates", "/affiliates/firstpromoter:41", "/webhooks", "/mappings"):
+        page = client.get(path).text
+        assert "<script>alert" not in page
+        assert "<img" not in page
+        assert len(page) < 60_000, path
+    assert client.get("/affiliates", params={"q": name}).status_code == 200
+    assert "<script>alert" not in client.get("/affiliates", params={"q": name}).text
+    assert client.get(f"/affiliates/{name[:500]}").status_code == 404
