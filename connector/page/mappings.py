@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import json
 import threading
+from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from msgspec import Struct
 
 from connector.actions import signed
 from connector.assembly import evaluation
-from connector.changes.mistakes import problems_of
+from connector.changes import decisions
+from connector.changes.notes import held_of, problems_of
 from connector.changes.plan import Plan
 from connector.changes.proposal import plan_for
 from connector.changes.versions import compiled
-from connector.core.errors import Problem, UnknownShape, Unreadable
+from connector.core.errors import ConfigError, Problem, UnknownShape, Unreadable
 from connector.core.facts import Fact, load_facts
 from connector.core.mapping import Evaluation
 from connector.core.merge import join
@@ -97,7 +99,9 @@ def _values(ask: Ask) -> dict[str, Any]:
         "file": PurePath(route.sink.files[named]).name,
         "stored": mine,
         "mistakes": [_marked(inside, problem) for problem in problems_of(mine)[:5]],
-        "held": json.loads(mine.plan) if mine.held and mine.plan else None,
+        "held": held_of(mine),
+        "done": _done(inside, mine, ask.query.get("applied", "")),
+        "told": ask.query.get("told", ""),
         "rules": _RULES,
         "example": _example(inside, route),
         "sources": inside.settings.sources,
@@ -113,7 +117,8 @@ def _waits(stored: StoredMapping | None) -> str:
     mistakes = problems_of(stored)
     if mistakes:
         return f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
-    return "undone" if stored.undo else "changes" if stored.held else ""
+    held = held_of(stored)
+    return "undone" if stored.undo else "" if held is None else f"{held.cells:,} changes" if held.cells else "waits"
 
 
 def _marked(inside: Inside, problem: Problem) -> Marked:
@@ -149,11 +154,38 @@ def plan(ask: Ask) -> Answer:
     """What the version that waits would change; computed when the page's script, or the reader, asks for it."""
     values = _values(ask)
     stored: StoredMapping = values["stored"]
-    if not stored.held:
+    if held_of(stored) is None:
         return Answer(to=f"/mappings/{stored.route}")
-    values["plan"] = _plans.of(ask.inside, stored.route, stored.held) if ask.part or "now" in ask.query else None
-    values["edited"] = _edited(stored.text, stored.held)
+    text = stored.held or stored.text
+    values["plan"] = _plans.of(ask.inside, stored.route, text) if ask.part or "now" in ask.query else None
+    values["edited"] = _edited(stored.text, text)
+    values["seen"] = _digest(text)
     return Answer("plan.html", values)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def apply(ask: Ask) -> Answer:
+    """Let the version run that the person has seen."""
+    inside, route = ask.inside, ask.path["route"]
+    stored = inside.store.mapping_of(route)
+    if ask.form.get("seen") != _digest(stored.held or stored.text):
+        return Answer(to=f"/mappings/{quote(route)}?told=edited-again")
+    try:
+        delivery = decisions.apply(inside.settings, inside.store, route)
+    except (decisions.Undecided, ConfigError):
+        return Answer(to=f"/mappings/{quote(route)}?told=nothing-waits")
+    return Answer(to=f"/mappings/{quote(route)}?applied={delivery}", done="apply", about=f"{route} {delivery}")
+
+
+def _done(inside: Inside, stored: StoredMapping, delivery: str) -> dict[str, Any] | None:
+    """What came of applying, as far as it is."""
+    if not delivery.isalnum() or len(delivery) > 32:
+        return None
+    ready = not stored.wanted and not stored.delivery
+    return {"ready": ready, "counts": decisions.done(inside.store, stored.route, delivery)}
 
 
 def _edited(old: str, new: str) -> list[Edited]:

@@ -39,6 +39,7 @@ WAYS: Final = (
     Way("POST", "/webhooks/sample", webhooks.sample, "change"),
     Way("GET", "/mappings", mappings.mappings),
     Way("GET", "/mappings/{route:path}/plan", mappings.plan),
+    Way("POST", "/mappings/{route:path}/apply", mappings.apply, "change"),
     Way("POST", "/mappings/{route:path}/try", mappings.try_it),
     Way("GET", "/mappings/{route:path}", mappings.mappings),
 )

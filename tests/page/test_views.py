@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from connector.changes.notes import Held
 from connector.dead_letters import Letter
 from connector.page.door import csrf_of
 from tests.page.support import House
@@ -173,6 +174,32 @@ def test_a_mistake_is_shown_with_its_line(house: House) -> None:
     shown = text_of(house.signed_in(), "/mappings")
     assert "local_csv.toml has a mistake in line 3" in shown
     assert "no record has emial" in shown
+
+
+def test_an_edited_mapping_waits_is_seen_and_applied(house: House) -> None:
+    (route,) = house.settings.routes
+    house.sign_up(41)
+    client, reader = house.signed_in(), house.signed_in("reader")
+    assert client.get("/mappings/local/local_csv/plan").headers["location"] == "/mappings/local/local_csv"
+    text = route.text.replace("[fields]", '[fields]\n"Tier" = "custom.tier"', 1)
+    file = house.folder / "mappings" / "local_csv.toml"
+    file.write_text(text, encoding="utf-8")
+    house.store.hold_mapping(route.name, text, Held("edit", "7 cells in 1 row would change", 7, 1).dumped())
+    assert "local_csv.toml was edited: 7 cells in 1 row would change" in text_of(client, "/mappings")
+    bones = client.get("/mappings/local/local_csv/plan").text
+    assert 'aria-busy="true"' in bones
+    shown = client.get("/mappings/local/local_csv/plan?now").text
+    assert "Tier" in shown
+    assert "&#34;custom.tier&#34;" in shown
+    assert 'action="/mappings/local/local_csv/apply"' in shown
+    assert 'action="/mappings/local/local_csv/apply"' not in reader.get("/mappings/local/local_csv/plan").text
+    seen = re.search(r'name="seen" value="(\w+)"', shown)
+    assert seen is not None
+    assert "edited-again" in post(client, "/mappings/local/local_csv/apply", seen="0" * 16)
+    where = post(client, "/mappings/local/local_csv/apply", seen=seen[1])
+    assert "?applied=" in where
+    assert house.store.mapping_of(route.name).wanted == text
+    assert "Being written" in text_of(client, where)
 
 
 hostile = ["<script>alert(1)</script>", "x" * 10_000, "\u202egnp.exe", "\u0646\u0648\u0631", '"><img src=x onerror=y>']

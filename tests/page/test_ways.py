@@ -32,6 +32,7 @@ table: dict[tuple[str, str], tuple[str, str]] = {
     ("POST", "/webhooks/sample"): ("change", "/webhooks/sample"),
     ("GET", "/mappings"): ("read", "/mappings"),
     ("GET", "/mappings/{route:path}/plan"): ("read", "/mappings/local/local_csv/plan"),
+    ("POST", "/mappings/{route:path}/apply"): ("change", "/mappings/local/local_csv/apply"),
     ("POST", "/mappings/{route:path}/try"): ("read", "/mappings/local/local_csv/try"),
     ("GET", "/mappings/{route:path}"): ("read", "/mappings/local/local_csv"),
 }
