@@ -53,7 +53,8 @@ def main(words: list[str]) -> None:
         seconds, cpu = time.perf_counter() - began, time.process_time() - spent
         more = measure.most_resident_mib(os.getpid()) - before
     found = {"plan": {
-        "seconds": seconds, "cpu_seconds": cpu, "more_mib": more, "columns": len(edited.target.columns), "cells": plan.cells,
+        "seconds": seconds, "cpu_seconds": cpu, "more_mib": more, "columns": len(edited.target.columns),
+        "cells": plan.cells,
         "rows_changed": plan.rows_changed,
     }}  # fmt: skip
     size = f"{given.affiliates:,} records, {len(edited.target.columns)} columns"

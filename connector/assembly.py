@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.core.errors import Stopping
@@ -18,6 +18,8 @@ from connector.dead_letters import DeadLetters, LetterFile, LetterTable
 from connector.file_lock import FileLock
 from connector.settings import Config, RouteConfig, SinkConfig
 from connector.store import Store, is_postgres
+from connector.store.url import path_of
+from connector.store.worker import LeaseLock, Lock
 
 if TYPE_CHECKING:
     from connector.core.mapping import Evaluation
@@ -112,11 +114,18 @@ def dead_letters(config: Config, store: Callable[[], AbstractContextManager[Stor
     return LetterTable(store, now=utc_now, copy=LetterFile(config.dead_letters.path, now=utc_now) if named else None)
 
 
-def reading_lock(config: Config, source: str) -> FileLock:
+def reading_lock(config: Config, store: Store, source: str) -> Lock:
     """What a process holds while it reads that source's API."""
-    url = config.store.url
-    file = config.dead_letters.path if is_postgres(url) else Path(url.removeprefix("sqlite:///"))
+    if is_postgres(config.store.url):
+        return LeaseLock(store, f"reading {source}")
+    file = path_of(config.store.url)
     return FileLock(file.with_name(f"{file.name}.{source}.lock"))
+
+
+def is_here(found: SinkConfig) -> bool:
+    """Whether this machine may write that sink: a file belongs to one machine."""
+    only_on = getattr(found.options, "only_on", None)
+    return only_on is None or only_on == socket.gethostname()
 
 
 # ---------------------------------------------------------------- the affiliates of `connector sample`

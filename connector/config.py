@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar
@@ -34,8 +35,9 @@ from connector.settings import (
     RouteConfig,
     SinkConfig,
     SourceConfig,
+    StoreSettings,
 )
-from connector.store.url import located, secrets_in
+from connector.store.url import is_postgres, located, secrets_in
 
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[str | int, ...]
@@ -177,6 +179,8 @@ class _Loader:
         for kind, tables in (("source", sources), ("sink", sinks)):
             if not tables and isinstance(data.get(f"{kind}s", {}), dict):
                 self._add((f"{kind}s",), f"no {kind} is configured; add a table like [{kind}s.NAME]", at="key")
+        if root is not None:
+            self._check_machines(root, found_sinks)
         if self._problems or root is None:
             raise ConfigError(sorted(set(self._problems)))
         return Config(
@@ -215,6 +219,10 @@ class _Loader:
         return Path(os.path.normpath(self._folder / path))
 
     def _root(self, data: dict[str, Any]) -> Root | None:
+        store = data.get("store")
+        if isinstance(store, dict) and isinstance(store.get("url_file"), str) and "url" not in store:
+            content = self._file_content(store["url_file"], StoreSettings, ("store", "url"))
+            data["store"] = {key: value for key, value in store.items() if key != "url_file"} | {"url": content}
         models: tuple[tuple[str, type[BaseModel]], ...] = (
             ("metrics", MetricsSettings), ("alerts", AlertSettings), ("page", PageSettings),
         )  # fmt: skip
@@ -257,6 +265,22 @@ class _Loader:
                     f'"password" has fewer than {_SHORTEST_PASSWORD} characters; make one with: connector page-password'
                 )
                 self._add((*path, "password" if "password" in table else "password_file"), text)
+
+    def _check_machines(self, root: Root, sinks: Sequence[SinkConfig]) -> None:
+        """A file is on one machine; a database on a server is shared by several."""
+        if not is_postgres(root.store.url):
+            if len(set(root.server.roles)) == 1:
+                text = "one process does everything with an SQLite file; roles are for a PostgreSQL database"
+                self._add(("server", "roles"), text)
+            return
+        for sink in sinks:
+            if getattr(sink.sink_class, "local", False) and getattr(sink.options, "only_on", None) is None:
+                self._add(
+                    ("sinks", sink.name),
+                    f"[sinks.{sink.name}] writes a file of one machine, and with PostgreSQL any machine may have to "
+                    f'write it; name the one that has the file: only_on = "{socket.gethostname()}"',
+                    at="key",
+                )
 
     def _section(self, model: type[Model], data: Mapping[str, Any], path: Steps) -> Model | None:
         """*data* as *model*; None with its problems added, but for those at places that are broken anyway."""

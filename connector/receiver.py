@@ -31,6 +31,7 @@ from connector.recent import Recent
 _log = logs.get("receiver")
 _GZIP, _EITHER_HEADER = b"\x1f\x8b", 32  # how such data begins; zlib's flag to take either header
 _MOST_MEMBERS: Final = 64  # of gzip, one after the other: opening each copies what is behind it
+_KEEPING_SECONDS: Final = 10.0  # most platforms wait that long for an answer
 _encode: Final = msgspec.json.encode
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
@@ -158,6 +159,8 @@ class Receiver(Endpoint):
         self._gathered: list[tuple[Event, _Ticket]] = []
         self.keeps = True
         """False from when an event could not be kept until one is kept, or a probe of the store succeeds."""
+        self.words = ""
+        """What was wrong with the store then, in words that name nothing."""
         self.failed_at = float("-inf")
         """When an event could not be kept last, in seconds of ``time.monotonic``."""
 
@@ -218,11 +221,15 @@ class Receiver(Endpoint):
         if not self._gathered:
             loop.call_soon(self._hand_over)  # what comes in one turn of the loop is one group
         self._gathered.append((event, ticket))
+        # A database that is slow may keep the event still; the sender's next try is a duplicate then.
+        patience = loop.call_later(_KEEPING_SECONDS, _settle, (ticket,), StoreUnavailable("the store is too slow"))
         try:
             error = await ticket
         except asyncio.CancelledError:
             # The program stops and the disk did not answer in time. Nothing is acknowledged then.
             raise _Refusal(unavailable, "store") from None
+        finally:
+            patience.cancel()
         if isinstance(error, StoreUnavailable):
             raise _Refusal(unavailable, "store")
         if error is not None:
@@ -248,6 +255,7 @@ class Receiver(Endpoint):
         """What became of the last group, for readiness."""
         if error is not None:
             self.failed_at = time.monotonic()
+            self.words = error.short if isinstance(error, StoreUnavailable) else ""
             if self.keeps and isinstance(error, StoreUnavailable):  # once, not for every sender that is refused
                 logs.warn(_log, "store.fails", reason=str(error))
         self.keeps = error is None
@@ -403,6 +411,14 @@ class Page(Endpoint):
             return self._fresh[form]
 
 
+class _Elsewhere(Endpoint):
+    """Webhooks that came to a process which only delivers."""
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response:  # noqa: ARG002 - ASGI's signature
+        logs.say(_log, "request.refused", level=logging.WARNING, status=503, reason="role")
+        return unavailable
+
+
 class _Nothing(Endpoint):
     """Every path that is no other route's."""
 
@@ -412,26 +428,36 @@ class _Nothing(Endpoint):
 
 
 def application(
-    receiver: Receiver, reasons: Callable[[], Sequence[str]], more: Mapping[str, ASGIApp] | None = None
+    receiver: Receiver | None,
+    reasons: Callable[[], Sequence[str]],
+    more: Mapping[str, ASGIApp] | None = None,
+    words: Callable[[], str] = lambda: "",
 ) -> Starlette:
     """The ASGI application of the whole program.
 
     Args:
-        receiver: answers ``POST /hooks/{source}``.
+        receiver: answers ``POST /hooks/{source}``; None: other processes do, and the sender is asked to try again.
+        words: what is wrong with the store when it is one of the reasons; names nothing.
         reasons: why the program is not ready, by name only (``store``, ``projector``, ``route:NAME``, ``stale``); ()
             when it is. Must be quick: it is asked in the event loop.
         more: ASGI applications by path (``/metrics``).
     """
 
-    def readiness() -> Response:
-        found = list(reasons())
-        return JSONResponse({"status": "not ready", "reasons": found}, 503, {"retry-after": "5"}) if found else ready
+    def answer(found: list[str]) -> Response:
+        if not found:
+            return ready
+        store = {"store": words()} if "store" in found and words() else {}
+        return JSONResponse({"status": "not ready", "reasons": found} | store, 503, {"retry-after": "5"})
+
+    def receives() -> Response:
+        return answer([reason for reason in reasons() if reason == "store"] if receiver is not None else ["role"])
 
     return Starlette(
         routes=[
-            Route("/hooks/{source}", receiver),
+            Route("/hooks/{source}", receiver or _Elsewhere()),
             Route("/healthz", _Readable(lambda: alive)),
-            Route("/readyz", _Readable(readiness)),
+            Route("/readyz", _Readable(lambda: answer(list(reasons())))),
+            Route("/readyz/receive", _Readable(receives)),
             *(Route(path, app) for path, app in (more or {}).items()),
             Route("/{path:path}", _Nothing()),
         ]

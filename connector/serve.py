@@ -81,7 +81,9 @@ def serve(config: Config) -> int:
     program.readiness.receiver = receiver
     program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
     answering = uvicorn_config(
-        application(receiver, program.reasons, pages),
+        application(
+            receiver if program.receives else None, program.reasons, pages, words=lambda: program.readiness.words
+        ),
         keep_alive_seconds=config.server.keep_alive_seconds,
         request_timeout_seconds=config.server.request_timeout_seconds,
     )

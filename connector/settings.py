@@ -51,6 +51,9 @@ class ServerSettings(Section):
     keep_alive_seconds: Whole = Field(30, ge=1, le=600)
     max_waiting_events: Whole = Field(10_000, ge=1)
     stale_after_seconds: Number = Field(900.0, gt=0)
+    roles: tuple[Literal["receive", "deliver"], ...] = Field(("receive", "deliver"), min_length=1)
+    """What this process does, where several share a PostgreSQL database; "deliver" includes projecting, reading the
+    platforms' APIs and upkeep."""
 
     @field_validator("public_url")
     @classmethod
@@ -68,6 +71,8 @@ class StoreSettings(Section):
 
     url: Annotated[str, AfterValidator(named_store)] = Field("sqlite:///data/connector.db", repr=False)
     """It may have a password in it."""
+    connections: Whole = Field(10, ge=3, le=1000)
+    """To a PostgreSQL server: how many this process opens at most."""
     keep_events_days: Whole = Field(90, ge=1, le=36_500)
     keep_deliveries_days: Whole = Field(30, ge=1, le=36_500)
     """Of the log of deliveries, which ``explain`` and ``undo`` read: it has what our cells held before."""

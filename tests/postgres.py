@@ -58,7 +58,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", "fsync=off", "max_connections=100")
+        settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", "max_connections=100")
         log = (self._folder / "log").open("ab")
         self._server = subprocess.Popen(
             [str(self._bin / "postgres"), "-D", str(self._folder / "data"), *[f"-c{each}" for each in settings]],

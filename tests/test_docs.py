@@ -85,7 +85,7 @@ toml_blocks = [block for block in every_block if block.language == "toml"]
 
 def test_every_block_says_what_it_is() -> None:
     languages = {block.language for block in every_block}
-    assert languages <= {"toml", "sh", "text", "ini", "caddy", "python"}
+    assert languages <= {"toml", "sh", "text", "ini", "caddy", "python", "yaml", "sql"}
     assert len(toml_blocks) > 8
 
 
@@ -103,6 +103,9 @@ base = {
 def whole_config(text: str, more: str = "") -> str:
     """A configuration that is *text* and what every configuration needs besides."""
     tables = set(re.findall(r"^\[([a-z_.]+)\]", text, re.MULTILINE))
+    if "postgresql" in text and "sinks.local" not in tables:  # a file belongs to one machine
+        more = f'{more}\n{base["sinks.local"]}only_on = "files"\n'
+        tables.add("sinks.local")
     rest = "".join(table for name, table in base.items() if name not in tables)
     return f"{text}\n{more}\n{rest}"
 

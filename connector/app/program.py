@@ -2,6 +2,7 @@
 
     main thread    serve.py: receives, answers
     store-intake   commits events in groups
+    leases         which duties this process has (PostgreSQL only)
     projector      inbox -> records
     route NAME     one each: records -> a sink
     watch          readiness, deleting old events
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
@@ -24,6 +25,8 @@ from hashlib import blake2b
 from typing import Final
 
 from connector import alerts, logs
+from connector.app.delivering import SinkDuty
+from connector.app.duties import Duty, Run, Sharing
 from connector.app.readiness import Readiness
 from connector.app.threads import Threads
 from connector.app.upkeep import Upkeep
@@ -31,6 +34,7 @@ from connector.assembly import (
     build_sink,
     build_sources,
     dead_letters,
+    is_here,
     reading_lock,
     utc_now,
 )
@@ -40,6 +44,7 @@ from connector.core.errors import Stopping, StoreUnavailable
 from connector.core.json_body import open_body
 from connector.core.lenient import micros_of
 from connector.core.platform_api import Repair
+from connector.core.sink import Sink
 from connector.core.source import Event, InboundRequest
 from connector.core.verify import HEX_OF_BODY, Credentials
 from connector.core.view import view
@@ -49,8 +54,10 @@ from connector.faults import describe
 from connector.metrics import Metrics, Snapshot
 from connector.projector import Projector
 from connector.recent import Recent
-from connector.settings import Config
-from connector.store import Store
+from connector.settings import Config, SinkConfig
+from connector.store import Store, is_postgres, worker_of
+from connector.store.model import StoreInUse
+from connector.store.processes import LEASE_SECONDS
 
 _WATCH_SECONDS: Final = 2.0
 _WORTH_WAITING_SECONDS: Final = 5.0
@@ -73,53 +80,81 @@ class Program:
         self.config = config
         self.stop = threading.Event()
         self.threads = Threads(self.stop)
-        self.store = Store(config.store.url, worker=True, now=utc_now)
+        self.is_shared = is_postgres(config.store.url)
+        self.receives = "receive" in config.server.roles
+        delivers = "deliver" in config.server.roles
+        connections = config.store.connections
+        self.store = Store(config.store.url, worker=True, now=utc_now, most_connections=connections)
         try:
+            if self.is_shared:
+                self.store.join(config.server.roles, config.route_names if delivers else ())
             self.letters = dead_letters(config, lambda: nullcontext(self.store))
             self.sources = build_sources(config)
-            self.store.enroll(config.route_names)
             self.metrics = Metrics(self._snapshot, now=utc_now)
-            self.sinks = {
-                found.name: build_sink(found, self.store, self.stop, self.metrics.measured) for found in config.sinks
-            }
             self.recent = Recent() if config.page.on else None
-            self.projector = Projector(
-                self.store, self.sources, self.letters, stop=self.stop, now=utc_now, recent=self.recent
-            )
-            retry = Retry(
-                config.retry.first_wait_seconds, config.retry.longest_wait_seconds, config.retry.give_up_after_hours
-            )
+            self.sinks: dict[str, Sink] = {}
             self.versions = Versions(config, self.store, self.sinks, utc_now)
-            self.versions.start()
-            self.edits = Watch(config, self.store, stop=self.stop)
-            self.edits.begin()
-            self.workers = [
-                RouteWorker(
-                    self.versions.first(found, name),
-                    self.store,
-                    self.letters,
-                    retry,
-                    stop=self.stop,
-                    now=utc_now,
-                    report=self.metrics.delivered,
-                    begin=self.versions.begin,
-                )
-                for found in config.sinks
-                for name in found.files
-            ]
-            for worker in self.workers:
-                self.store.on_pending(worker.bell.set)
+            self.edits = Watch(config, self.store, stop=self.stop, is_shared=self.is_shared)
+            self.deliveries: list[SinkDuty] = []
+            self.projecting = Duty("projecting", self._projecting, lambda: self.projector.bell.set(), weight=1)
+            self.projector = Projector(
+                self.store, self.sources, self.letters, stop=self.projecting.stop, now=utc_now, recent=self.recent
+            )
+            if delivers:
+                self.store.enroll(config.route_names)
+                self.versions.start()
+                self.edits.begin()
+                here = (found for found in config.sinks if is_here(found))
+                self.deliveries = [SinkDuty(found, self._build_sink) for found in here]
+            self.store.on_pending(self._ring_routes)
         except BaseException:
             self.store.close()
             raise
+        self.readings, self.upkeeping = Duty("readings", self._repairs), Duty("upkeep", self._upkeep)
+        self.duties = [self.projecting, *self.deliveries, self.readings, self.upkeeping] if delivers else []
+        self.sharing = Sharing(self.duties, self.store, note=self.edits.note) if self.is_shared else None
         self.upkeep = Upkeep(
             self.store, config.store.keep_events_days, config.store.keep_deliveries_days, self.stop, self._dated_routes
         )
         self.readiness = Readiness(
-            self.store, config.server.stale_after_seconds, lambda: self.projector.failures, self.threads.died
+            self.store,
+            config.server.stale_after_seconds,
+            lambda: self.projector.failures,
+            self._died,
+            lambda: None if self.sharing is None else self.sharing.failure,
         )
         self.reasons = self.readiness.reasons
         self._stop_by: float | None = None
+
+    @property
+    def workers(self) -> list[RouteWorker]:
+        """Those of every sink that this process may deliver."""
+        return [worker for delivery in self.deliveries for worker in delivery.workers]
+
+    def _build_sink(self, found: SinkConfig, stop: threading.Event) -> tuple[Sink, list[RouteWorker]]:
+        settings = self.config.retry
+        retry = Retry(settings.first_wait_seconds, settings.longest_wait_seconds, settings.give_up_after_hours)
+        self.sinks[found.name] = sink = build_sink(found, self.store, stop, self.metrics.measured)
+        return sink, [
+            RouteWorker(
+                self.versions.first(found, name),
+                self.store,
+                self.letters,
+                retry,
+                stop=stop,
+                now=utc_now,
+                report=self.metrics.delivered,
+                begin=self.versions.begin,
+            )
+            for name in found.files
+        ]
+
+    def _ring_routes(self) -> None:
+        for delivery in self.deliveries:
+            delivery.ring()
+
+    def _died(self) -> list[str]:
+        return [*self.threads.died(), *(name for duty in self.duties for name in duty.threads.died())]
 
     # ------------------------------------------------ threads
 
@@ -130,32 +165,38 @@ class Program:
     def _start_threads(self) -> None:
         """All imports come first: one may fail where too few files may be open, and is tried again then."""
         self._load_libraries()
-        runs: list[tuple[str, Callable[[], None]]] = [("projector", self.projector.run)]
-        runs += [(f"route {worker.route.name}", worker.run) for worker in self.workers]
-        runs += [("watch", self._watch), ("mappings", self.edits.run), ("search", self._fill_search), *self._repairs()]
+        self.threads.start("watch", self._watch)
+        if self.sharing is not None:
+            self.threads.start("leases", self.sharing.run)
+        else:
+            for duty in self.duties:
+                duty.begin()
+        if self.deliveries:
+            self.threads.start("mappings", self.edits.run)
+
+    def _projecting(self) -> Iterator[Run]:
+        yield "projector", self.projector.run
+
+    def _upkeep(self) -> Iterator[Run]:
+        yield "search", self._fill_search
         if self.config.alerts.url is not None:
-            runs.append(("alerts", self._alerts(self.config.alerts.url).run))
-        for name, run in runs:
-            self.threads.start(name, run)
+            yield "alerts", self._alerts(self.config.alerts.url).run
 
     def _fill_search(self) -> None:
         """Once, after an update from a version that kept no words."""
         with suppress(StoreUnavailable):  # the first search does it
-            while not self.stop.is_set() and self.store.fill_search():
+            while not self.upkeeping.stop.is_set() and self.store.fill_search():
                 pass
 
-    def _repairs(self) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _repairs(self) -> Iterator[Run]:
         for found in self.config.sources:
             repair = getattr(found.options, "repair", None)
             if isinstance(repair, Repair):
                 from connector.backfill.reading import Repairs  # with httpx, which takes 0.1 s to import
 
-                source, lock = self.sources[found.name], reading_lock(self.config, found.name)
-                every = repair.every_seconds
-                yield (
-                    f"repair {found.name}",
-                    Repairs(source, self.store, lock, every, stop=self.stop, now=utc_now).run,
-                )
+                source, lock = self.sources[found.name], reading_lock(self.config, self.store, found.name)
+                every, stop = repair.every_seconds, self.readings.stop
+                yield f"repair {found.name}", Repairs(source, self.store, lock, every, stop=stop, now=utc_now).run
 
     def _load_libraries(self) -> None:
         """Import what delivery and mappings load when they meet their first record."""
@@ -170,6 +211,23 @@ class Program:
         for worker in self.workers:
             with suppress(Exception):  # a mapping's bug is shown when a record meets it
                 worker.route.evaluate(record)
+
+    def own_all(self) -> None:
+        """Have every duty, and begin none: for ``drain``.
+
+        Raises:
+            StoreInUse: another process has one.
+        """
+        if not self.is_shared:
+            return
+        held = [Duty(x.name, tuple, routes=x.routes, late_call_seconds=x.late_call_seconds) for x in self.duties]
+        self.sharing = Sharing(held, self.store, all_of_them=True)
+        self.threads.start("leases", self.sharing.run)
+        ends = time.monotonic() + LEASE_SECONDS + _WORTH_WAITING_SECONDS
+        while not all(duty.is_on for duty in held):
+            if time.monotonic() >= ends or self.stop.wait(0.05):
+                who = worker_of(self.config.store.url)
+                raise StoreInUse(f"the store is in use by another connector ({who}); stop that one first")
 
     def drain_routes(self) -> None:
         """Deliver what is due now or soon, all routes at once. Interrupted, ``close`` ends what is on its way."""
@@ -210,7 +268,7 @@ class Program:
 
         return alerts.Alerts(
             alerts.WebhookPoster(url), look, self.store, rules,
-            form=settings.format, secrets=self.config.secrets, stop=self.stop, now=utc_now,
+            form=settings.format, secrets=self.config.secrets, stop=self.upkeeping.stop, now=utc_now,
         )  # fmt: skip
 
     def _snapshot(self) -> Snapshot:
@@ -234,27 +292,32 @@ class Program:
         return self._stop_by is not None or self.stop.is_set()
 
     def stop_soon(self) -> None:
-        """Count ``stop_within_seconds`` from now; without this they count from ``close``."""
+        """Count ``stop_within_seconds`` from now; without this they count from ``close``. What this process owns is
+        handed over meanwhile."""
         if self._stop_by is None:
             self._stop_by = time.monotonic() + self.stop_within_seconds
+        if self.sharing is not None:
+            self.sharing.hand_over()
 
     def close(self) -> None:
         """Stop everything that ``start`` started, and close the store; what is pending stays pending."""
         self.stop_soon()
         ends, self._stop_by = self._stop_by or 0.0, None
         self.stop.set()
-        for bell in (self.projector.bell, *(worker.bell for worker in self.workers)):
-            bell.set()  # a thread that sleeps would notice only after a second
-        if hanging := self.threads.join(ends):
+        if self.sharing is not None:
+            self.sharing.stop()
+        for duty in self.duties:
+            duty.end(for_good=True)
+        hanging = [name for threads in (self.threads, *(x.threads for x in self.duties)) for name in threads.join(ends)]
+        if self.sharing is not None:
+            self.sharing.close()
+        if hanging:
             # A call to a destination that does not return. The threads die with the process; closing the store under
             # them would only make them log errors. Its files need no closing to be whole.
             logs.warn(_log, "stop.hangs", threads=",".join(hanging))
             return
-        for name, sink in self.sinks.items():
-            try:
-                sink.close()
-            except Exception as error:
-                logs.warn(_log, "sink.close_failed", sink=name, **describe(error))
+        for delivery in self.deliveries:
+            delivery.close()
         self.store.close()
 
     def keep_unread(self, source: str, request: InboundRequest, error: Exception) -> str:
@@ -290,8 +353,9 @@ class Program:
             self._note_refused()
             if self.stop.wait(_WATCH_SECONDS):
                 return
-            self.upkeep.renew_dated_rows()
-            self.upkeep.prune_when_due()
+            if self.upkeeping.is_on:
+                self.upkeep.renew_dated_rows()
+                self.upkeep.prune_when_due()
 
     def _note_refused(self) -> None:
         """Add what was refused to the hourly counts that the page shows."""
@@ -314,6 +378,7 @@ def drain(config: Config) -> dict[str, int]:
     """
     program = Program(config)
     try:
+        program.own_all()
         program.projector.catch_up()
         program.edits.look(at_once=True)
         program.drain_routes()

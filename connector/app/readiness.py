@@ -25,9 +25,11 @@ class Readiness:
     Args:
         projector_failures: tries in a row that failed.
         died: names of threads that a bug ended a short time ago.
+        writes_fail: why the last small write failed that is tried all the time; None: it did not, or none is tried.
 
     Attributes:
         receiver: None until there is one: nothing is received then.
+        words: what is wrong with the store, in words that name nothing; or "".
     """
 
     def __init__(
@@ -36,21 +38,29 @@ class Readiness:
         stale_after_seconds: float,
         projector_failures: Callable[[], int],
         died: Callable[[], Sequence[str]],
+        writes_fail: Callable[[], StoreUnavailable | None] = lambda: None,
     ) -> None:
         self._store, self._stale_after = store, timedelta(seconds=stale_after_seconds)
         self._projector_failures, self._died = projector_failures, died
+        self._writes_fail = writes_fail
+        self.words = ""
         self.receiver: Receiver | None = None
         self._reasons: tuple[str, ...] = ()
         self._looked_at = time.monotonic()
 
     def reasons(self) -> Sequence[str]:
         """Why the program is not ready, by name only; as of a few seconds ago at most."""
-        store = [] if self.receiver is None or self.receiver.keeps else ["store"]
+        store = [] if self._writes_fail() is None and (self.receiver is None or self.receiver.keeps) else ["store"]
         return tuple(dict.fromkeys((*store, *self._reasons, *self._died())))
 
     def look(self) -> None:
         """Look again."""
         self._reasons = self._look()
+        failure, receiver = self._writes_fail(), self.receiver
+        if failure is not None:
+            self.words = failure.short
+        elif receiver is not None and not receiver.keeps:
+            self.words = receiver.words
 
     def _probe(self) -> None:
         """Whether the store keeps events again: what senders met lately is the best answer, else what a write of the

@@ -28,8 +28,8 @@ from connector.core.platform_api import Listed, Listing, NotReadable, Page, Roll
 from connector.core.source import API_TOPIC, Event, Source
 from connector.core.view import said_something_new, view
 from connector.faults import describe
-from connector.file_lock import FileLock
 from connector.store import Store
+from connector.store.worker import Lock
 
 _log = logs.get("backfill")
 
@@ -69,7 +69,7 @@ def read(
     source: Source,
     reading: Reading,
     store: Store,
-    lock: FileLock,
+    lock: Lock,
     *,
     stop: threading.Event,
     now: Callable[[], datetime],
@@ -125,11 +125,11 @@ def listing_of(source: Source, reading: Reading) -> Listing:
 
 
 @contextmanager
-def _held(lock: FileLock) -> Iterator[None]:
+def _held(lock: Lock) -> Iterator[None]:
     try:
         held = lock.acquire(wait=False)
     except OSError as error:
-        raise StoreUnavailable.at(lock.path, "can't be opened", error) from error
+        raise StoreUnavailable.at(error.filename, "can't be opened", error) from error
     if not held:
         raise ReadingAlready("this source is being read already (by another process)")
     try:
@@ -358,7 +358,7 @@ class Repairs:
         self,
         source: Source,
         store: Store,
-        lock: FileLock,
+        lock: Lock,
         every_seconds: float,
         *,
         stop: threading.Event,

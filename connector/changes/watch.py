@@ -28,12 +28,23 @@ class Watch:
     """Compares each route's mapping file with the version that runs.
 
     A file is read when it has not changed between two looks: an editor may write it in parts.
+
+    Args:
+        is_shared: other machines have files of their own, so a file that differs changes nothing by itself.
     """
 
     def __init__(
-        self, config: Config, store: Store, *, stop: threading.Event, now: Callable[[], datetime] = utc_now
+        self,
+        config: Config,
+        store: Store,
+        *,
+        stop: threading.Event,
+        now: Callable[[], datetime] = utc_now,
+        is_shared: bool = False,
     ) -> None:
         self._config, self._store, self._stop, self._now = config, store, stop, now
+        self._is_shared = is_shared
+        self._texts: dict[str, str] = {}
         self._sink_of = {name: sink for sink in config.sinks for name in sink.files}
         self._files = {name: file for sink in config.sinks for name, file in sink.files.items()}
         self._met: dict[str, object] = {}
@@ -60,7 +71,23 @@ class Watch:
                 self._consider(name)
                 self._read[name] = (state,)
 
+    def note(self) -> str:
+        """Which routes' files on this machine are not what runs, as a sentence; or ""."""
+        stored = self._store.mappings() if self._texts else {}
+        runs = {name: kept.wanted or kept.text for name, kept in stored.items()}
+        names = ", ".join(name for name, text in self._texts.items() if text != runs.get(name, text))
+        return f"Its mapping files differ from what runs: {names}" if names else ""
+
+    def _keep_text(self, name: str) -> None:
+        try:
+            self._texts[name] = configuration.read_route(self._config, name).text
+        except ConfigError:
+            self._texts[name] = ""
+
     def _consider(self, name: str) -> None:
+        if self._is_shared:
+            self._keep_text(name)
+            return
         try:
             found = configuration.read_route(self._config, name)
         except ConfigError as error:

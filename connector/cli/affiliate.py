@@ -35,7 +35,7 @@ from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
 from connector.core.view import view
 from connector.settings import Config, RouteConfig
-from connector.store import Store
+from connector.store import Store, is_postgres
 from connector.store.model import StoreInUse
 
 AffiliateArgument = Annotated[str, typer.Argument(help="Its id, as in firstpromoter:41, or its e-mail address.")]
@@ -263,7 +263,8 @@ def forget(
     settings = load(config)
     expect_a_store(settings, f'no affiliate has the ID or e-mail address "{affiliate}"')
     try:
-        store, exclusive = Store(settings.store.url, worker=True, now=now), True
+        exclusive = not is_postgres(settings.store.url)  # other machines may work on it
+        store = Store(settings.store.url, worker=exclusive, now=now)
     except StoreInUse:
         store, exclusive = Store(settings.store.url, worker=False, now=now), False
     try:

@@ -89,7 +89,7 @@ def backfill(
     try:
         with visited(settings) as store, _shown_progress(named.name) as progress:
             report = room.read(
-                built, reading, store, assembly.reading_lock(settings, named.name),
+                built, reading, store, assembly.reading_lock(settings, store, named.name),
                 stop=threading.Event(), now=now, dry_run=dry_run, accept_gone=accept_gone,
                 progress=None if as_json else progress,
             )  # fmt: skip

@@ -72,7 +72,15 @@ class UnknownShape(ConnectorError):
 
 
 class StoreUnavailable(ConnectorError):
-    """The store can't commit at the moment (disk full, read-only, locked)."""
+    """The store can't commit at the moment (disk full, read-only, locked).
+
+    Attributes:
+        short: what is wrong, in words that name nothing, for everybody who asks; or "".
+    """
+
+    def __init__(self, text: str, short: str = "") -> None:
+        super().__init__(text)
+        self.short = short
 
     @classmethod
     def at(cls, place: object, what: str, error: OSError) -> Self:

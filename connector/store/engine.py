@@ -29,6 +29,7 @@ class Engine(Protocol):
         blob: the type of bytes.
         without_rowid: ends a table that is kept in the order of its primary key.
         catalog: selects the names of the tables that there are.
+        clock: an expression: now by the database's clock, in microseconds of Unix time.
         lock_rows: ends a SELECT whose rows no other transaction may change until this one ends.
         take_rows: the same, for the rows of the table ``p``; rows that are locked already are left out.
         shared: several processes write at the same time; they wait for each other row by row, so a statement must
@@ -42,6 +43,7 @@ class Engine(Protocol):
     blob: str
     without_rowid: str
     catalog: str
+    clock: str
     lock_rows: str
     take_rows: str
     shared: bool
@@ -60,6 +62,9 @@ class Engine(Protocol):
 
     def making(self) -> AbstractContextManager[Session]:
         """``writing``, for one process at a time: tables are made in it."""
+
+    def check_durability(self) -> None:
+        """Refuse a server that does not keep at a power loss what it has acknowledged. Raises StoreUnavailable."""
 
     def compare_clocks(self) -> None:
         """This process's clock was set: measure ``clock_offset`` again."""

@@ -47,8 +47,8 @@ class PendingRecords(Part):
         """
         with self._engine.writing() as sql:
             known = {route for (route,) in sql.execute("SELECT route FROM routes").fetchall()}
-            for route in sorted(known - set(routes)):
-                for table in ("pending", "written", "left_empty", "deliveries", "mappings", "routes"):
+            for route in sorted(known - set(routes) - self._known_to_others(sql)):
+                for table in ("pending", "written", "left_empty", "deliveries", "mappings", "again", "routes"):
                     sql.execute(f"DELETE FROM {table} WHERE route = ?", (route,))
             new = [route for route in routes if route not in known]
             for route in sorted(new):
@@ -56,6 +56,10 @@ class PendingRecords(Part):
                 self._enqueue(sql, route)
         self._ring(self._on_pending)
         return new
+
+    def _known_to_others(self, sql: Session) -> set[str]:  # noqa: ARG002 - see Processes
+        """Routes of other processes, which this one must not drop."""
+        return set()
 
     def route_state(self, route: str) -> RouteState:
         """How *route* fares; ``ok`` for one that is not enrolled."""
@@ -135,6 +139,8 @@ class PendingRecords(Part):
         until = now + lease // timedelta(microseconds=1)
         rows: list[Any] = []
         with self._engine.writing() as sql:
+            if not self._may_take(sql, route):
+                return []
             if isolated:
                 rows = self._due_rows(sql, "p.isolated = 1 AND p.due_at <= ?", "p.due_at", (route, now, limit))
             else:
@@ -150,6 +156,10 @@ class PendingRecords(Part):
             )
             for _, record_id, version, facts, tries, since, failing_since, own in rows
         ]  # fmt: skip
+
+    def _may_take(self, sql: Session, route: str) -> bool:  # noqa: ARG002 - see Processes
+        """Whether what is pending for *route* is this process's to deliver."""
+        return True
 
     def _due_rows(self, sql: Session, which: str, order: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = sql.execute(

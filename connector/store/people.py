@@ -203,7 +203,7 @@ class People(Part):
                 change(sql, f"DELETE FROM {table} WHERE seq", seqs)
             for route, key in select(sql, "SELECT route, key FROM written WHERE record_id", record_ids):
                 rows.setdefault(route, set()).add(key)
-            for table in ("mentions", "pending", "written", "left_empty"):
+            for table in ("mentions", "pending", "written", "left_empty", "again"):
                 change(sql, f"DELETE FROM {table} WHERE record_id", record_ids)
             deliveries = change(sql, "DELETE FROM deliveries WHERE record_id", record_ids)
             records = change(sql, "DELETE FROM records WHERE id", record_ids)

@@ -17,17 +17,21 @@ import psycopg
 from connector.core.errors import StoreUnavailable
 from connector.store.engine import Session
 from connector.store.model import Unstorable
+from connector.store.url import encryption
 
 _CONNECT_SECONDS = 5
 _STATEMENT_MILLISECONDS = 30_000
 _SILENCE_MILLISECONDS = 20_000  # how long the network may swallow what was sent
+_STOPPED_MILLISECONDS = 3_000  # a process that sleeps in a transaction must not keep its locks from the others
+_PLACE_SECONDS = 10.0
+_KNOWS_THE_SYSTEMS_ROOTS = 160_000  # of libpq
 _MAKING_LOCK = 0x61666670  # "affp"
 
 # Every statement of ours finds its rows by an index. The planner's statistics of a queue are always of another moment,
 # and after an ANALYZE of the empty table it would read all of a full one.
 _OPTIONS = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c synchronous_commit=on"
-    f" -c statement_timeout={_STATEMENT_MILLISECONDS}"
+    f" -c statement_timeout={_STATEMENT_MILLISECONDS} -c idle_in_transaction_session_timeout={_STOPPED_MILLISECONDS}"
 )
 
 
@@ -35,6 +39,7 @@ class Postgres:
     """See ``Engine``. Connections are kept for the next caller.
 
     Args:
+        most_connections: who needs one more waits for it, for some seconds.
         url: as libpq reads it. ``pgbouncer=true`` in its query: the server is a PgBouncer that pools transactions; no
             options are sent and no statement is prepared, so the role must have the options (docs/operations.md).
 
@@ -46,16 +51,18 @@ class Postgres:
     blob = "BYTEA"
     without_rowid = ""
     catalog = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
+    clock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     lock_rows = " FOR UPDATE"
     take_rows = " FOR UPDATE OF p SKIP LOCKED"
     shared = True
     poll_seconds = 0.1
 
-    def __init__(self, url: str) -> None:
-        self._url, self._pooled = _read_url(url)
+    def __init__(self, url: str, most_connections: int) -> None:
+        self._url, self._pooled = read_url(url)
         parts = urlsplit(self._url)
         self.name = f"postgresql://{parts.hostname or ''}{parts.path}"
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(most_connections)
         self._idle: list[psycopg.Connection[Any]] = []
         self._closed = False
         self.clock_offset = 0
@@ -74,6 +81,9 @@ class Postgres:
     @contextmanager
     def _borrowed(self) -> Iterator[psycopg.Connection[Any]]:
         connection: psycopg.Connection[Any] | None = None
+        if not self._places.acquire(timeout=_PLACE_SECONDS):
+            text = f"{self.name}: all connections of this process are busy; see [store] connections"
+            raise StoreUnavailable(text, "is too slow")
         try:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
@@ -83,10 +93,12 @@ class Postgres:
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
             raise Unstorable(f"PostgreSQL can't keep this: {type(error).__name__}") from None
         except psycopg.Error as error:
-            raise StoreUnavailable(f"{self.name}: {_without_values(error)}") from None
+            short = _meaning(error)
+            raise StoreUnavailable(f"{self.name}: the database {short}: {_without_values(error)}", short) from None
         finally:
             if connection is not None:
                 self._take_back(connection)
+            self._places.release()
 
     def _take_back(self, connection: psycopg.Connection[Any]) -> None:
         with self._lock:
@@ -106,6 +118,8 @@ class Postgres:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         with self._borrowed() as connection, connection.transaction():
+            if self._pooled:  # a connection of the pool has no options of ours
+                connection.execute("SET LOCAL synchronous_commit = on")
             yield _Statements(connection)
 
     @contextmanager
@@ -113,6 +127,15 @@ class Postgres:
         with self.writing() as sql:
             sql.execute("SELECT pg_advisory_xact_lock(?)", (_MAKING_LOCK,))
             yield sql
+
+    def check_durability(self) -> None:
+        with self.reading() as sql:
+            for name in ("fsync", "full_page_writes"):
+                if sql.execute("SELECT current_setting(?)", (name,)).fetchone() == ("off",):
+                    raise StoreUnavailable(
+                        f"{self.name}: the server has {name} = off: a power loss would lose what was acknowledged; "
+                        f"set {name} = on in postgresql.conf"
+                    )
 
     def compare_clocks(self) -> None:
         with self.reading() as sql:
@@ -156,11 +179,38 @@ def _translated(text: str) -> bytes:
     return text.replace("?", "%s").encode()
 
 
-def _read_url(url: str) -> tuple[str, bool]:
+def read_url(url: str) -> tuple[str, bool]:
     """*url* as libpq takes it, and whether it leads to a pool of transactions."""
     rest, _, query = url.partition("?")
     words = [word for word in query.split("&") if word and not word.startswith("pgbouncer=")]
+    if "sslmode=" not in query and (mode := encryption(url)) is not None:
+        words.append(f"sslmode={mode}")
+        if "sslrootcert=" not in query and psycopg.pq.version() >= _KNOWS_THE_SYSTEMS_ROOTS:
+            words.append("sslrootcert=system")
     return "?".join([rest, "&".join(words)] if words else [rest]), "pgbouncer=true" in query.split("&")
+
+
+_MEANINGS = {
+    "25006": "takes no writes (read-only)",
+    "53100": "has no room on its disk",
+    "53300": "has no connection left",
+    "57014": "is too slow",
+    "57P01": "was stopped",
+    "57P02": "was stopped",
+    "57P03": "is starting or stopping",
+    "28P01": "refuses our password",
+    "28000": "refuses us",
+    "3D000": "does not exist",
+    "42501": "refuses us a right",
+    "25P03": "ended a connection that slept",
+}
+
+
+def _meaning(error: psycopg.Error) -> str:
+    """What a fault means, in words that name nothing."""
+    if error.sqlstate is None:
+        return "can't be reached" if isinstance(error, psycopg.OperationalError) else "can't be used"
+    return _MEANINGS.get(error.sqlstate, f"reports {error.sqlstate}")
 
 
 def _without_values(error: psycopg.Error) -> str:

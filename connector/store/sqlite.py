@@ -37,6 +37,7 @@ class Sqlite:
     blob = "BLOB"
     without_rowid = " WITHOUT ROWID"
     catalog = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    clock = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
     lock_rows = take_rows = ""
     shared = False
     poll_seconds = 1.0
@@ -189,6 +190,9 @@ class Sqlite:
                 f"{beside}: the file was moved, deleted or replaced while in use; start again, and never delete it: "
                 "it is a part of the database"
             )
+
+    def check_durability(self) -> None:
+        pass  # each connection sees to it
 
     def compare_clocks(self) -> None:
         pass

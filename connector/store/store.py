@@ -13,6 +13,7 @@ from connector.store.inbox import Inbox
 from connector.store.letters import LetterRows
 from connector.store.mappings import Mappings
 from connector.store.people import People
+from connector.store.processes import Processes, process_alive
 from connector.store.records import Records
 from connector.store.search import Search
 from connector.store.sessions import Sessions
@@ -20,25 +21,24 @@ from connector.store.sqlite import Sqlite
 from connector.store.tables import prepare
 from connector.store.tally import Hours
 from connector.store.url import is_postgres, path_of
-from connector.store.worker import file_held, holder_of_file, holder_of_lease, lease_held
+from connector.store.worker import file_held, holder_of_file
+
+_CONNECTIONS = 10
 
 
 def worker_of(url: str) -> str | None:
-    """Which worker holds the store at *url*, in this process or another, as it calls itself; None: nobody does.
+    """A process that works on the store at *url*, this one or another, as it calls itself; None: none does.
 
     Raises:
         StoreUnavailable: the database can't be reached.
     """
     if not is_postgres(url):
         return holder_of_file(path_of(url))
-    with closing(_engine(url)) as engine:
-        with engine.reading() as sql:
-            if ("leases",) not in sql.execute(engine.catalog).fetchall():
-                return None
-        return holder_of_lease(engine)
+    with closing(_engine(url)) as engine, engine.reading() as sql:
+        return process_alive(engine, sql)
 
 
-class Store(Inbox, Records, Mappings, People, LetterRows, Search, Sessions, Hours):
+class Store(Inbox, Records, Mappings, Processes, People, LetterRows, Search, Sessions, Hours):
     """Made when it is not there. Every method may be called from any thread.
 
     Everything raises StoreUnavailable when the disk is full, the database is gone or locked for too long; the next call
@@ -47,28 +47,31 @@ class Store(Inbox, Records, Mappings, People, LetterRows, Search, Sessions, Hour
     Args:
         url: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` (or just a path), or
             ``postgresql://user@host/database``.
-        worker: True for the one process that projects and delivers. False for a visitor (``status``, ``backfill``),
-            who may look, append and enqueue while a worker runs.
+        worker: True for a process that projects and delivers; of a file there is one at a time. False for a visitor
+            (``status``, ``backfill``), who may look, append and enqueue while a worker runs.
         now: aware UTC.
+        most_connections: to a server.
 
     Raises:
-        StoreInUse: another worker has it.
+        StoreInUse: another worker has the file.
         StoreDamaged: it is damaged or not ours; it is not changed.
     """
 
-    def __init__(self, url: str, *, worker: bool, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, url: str, *, worker: bool, now: Callable[[], datetime], most_connections: int = _CONNECTIONS
+    ) -> None:
         with ExitStack() as stack:
             if not is_postgres(url):
                 _make_folder(path_of(url).parent)
                 if worker:
                     stack.enter_context(file_held(path_of(url)))
-            engine = stack.enter_context(closing(_engine(url)))
+            engine = stack.enter_context(closing(_engine(url, most_connections)))
             super().__init__(engine, now)
             self.poll_seconds = engine.poll_seconds  # how soon to look for what another process has committed
             prepare(engine, now())
-            if worker and engine.shared:
-                stack.enter_context(lease_held(engine))
-            if worker:  # there is one at a time: only a dead one can have left these
+            if worker:
+                engine.check_durability()
+            if worker and not engine.shared:  # there is one at a time: only a dead one can have left these
                 with engine.writing() as sql:
                     text = "UPDATE pending SET due_at = ?, token = NULL WHERE token IS NOT NULL"
                     sql.execute(text, (self._due_now(),))
@@ -81,7 +84,7 @@ class Store(Inbox, Records, Mappings, People, LetterRows, Search, Sessions, Hour
         self._closing.close()
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, most_connections: int = _CONNECTIONS) -> Engine:
     if not is_postgres(url):
         return Sqlite(path_of(url))
     try:
@@ -90,7 +93,7 @@ def _engine(url: str) -> Engine:
         raise StoreUnavailable(
             "[store] url names a PostgreSQL database; install its driver: pip install 'affiliate-connector[postgres]'"
         ) from error
-    return Postgres(url)
+    return Postgres(url, most_connections)
 
 
 def _make_folder(folder: Path) -> None:

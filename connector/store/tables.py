@@ -72,6 +72,7 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 # search: the words by which a record is found, as bytes, which every database keeps in the same order.
 # left_empty: how many cells of a record are empty in a route because their values do not fit.
 # hours: what came in by source and hour of Unix time. sessions: hashes of the cookies of who is signed in to the page.
+# again: records that are written once more at that moment, since a dead process's call may arrive late.
 _FORMAT_2 = """
 CREATE TABLE search (word {blob} NOT NULL, record_id TEXT NOT NULL, PRIMARY KEY (word, record_id)){without_rowid};
 CREATE INDEX mentions_by_record ON mentions (record_id, seq);
@@ -87,6 +88,13 @@ CREATE TABLE letters (
     id TEXT PRIMARY KEY, stage TEXT NOT NULL, place TEXT NOT NULL, subject TEXT NOT NULL, letter TEXT NOT NULL
 );
 CREATE INDEX letters_by_subject ON letters (subject, place);
+CREATE TABLE processes (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, host TEXT NOT NULL, roles TEXT NOT NULL, routes TEXT NOT NULL,
+    since BIGINT NOT NULL, seen BIGINT NOT NULL, note TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE again (
+    route TEXT NOT NULL, record_id TEXT NOT NULL, due_at BIGINT NOT NULL, PRIMARY KEY (route, record_id)
+){without_rowid};
 ALTER TABLE written ADD COLUMN held TEXT NOT NULL DEFAULT '';
 ALTER TABLE written ADD COLUMN tried TEXT NOT NULL DEFAULT '';
 ALTER TABLE written ADD COLUMN typed TEXT NOT NULL DEFAULT '';

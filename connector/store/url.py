@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 def is_postgres(url: str) -> bool:
@@ -42,3 +42,23 @@ def located(url: str, folder: Path) -> str:
 def secrets_in(url: str) -> set[str]:
     """The password in *url*, if it has one."""
     return {unquote(urlsplit(url).password or "")} - {""} if is_postgres(url) else set()
+
+
+def encryption(url: str) -> str | None:
+    """How the connection to a PostgreSQL database is protected, as libpq's ``sslmode``; None: it stays on this machine.
+
+    A host elsewhere is trusted only by its certificate, unless the URL says otherwise.
+    """
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
+    if "sslmode" in asked:
+        return asked["sslmode"][-1]
+    hosts = ",".join([parts.netloc.rpartition("@")[2], *asked.get("host", ()), *asked.get("hostaddr", ())]).split(",")
+    return None if all(_is_here(unquote(host)) for host in hosts if host) else "verify-full"
+
+
+def _is_here(host: str) -> bool:
+    if host.startswith(("/", "@")):  # a socket
+        return True
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return name in ("localhost", "::1", "") or name.startswith("127.")

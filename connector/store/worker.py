@@ -1,23 +1,20 @@
-"""One worker at a time: the process that projects and delivers. It holds its place until it gives it back or dies."""
+"""One worker at a time of an SQLite file. It holds its place until it gives it back or dies."""
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from connector.core.errors import StoreUnavailable
 from connector.file_lock import FileLock
-from connector.store.engine import Engine
 from connector.store.model import StoreInUse
 
 _ASKING_SECONDS = 0.2  # another process may be asking for the worker's name
-_LEASE_SECONDS = 5.0
-_RENEWING_SECONDS = 1.5
 
 
 @contextmanager
@@ -74,60 +71,55 @@ def holder_of_file(path: Path) -> str | None:
     return lock.read_note() or "unknown"
 
 
-@contextmanager
-def lease_held(engine: Engine) -> Iterator[None]:
-    """Be the worker of a database: hold a lease, which a thread renews. A dead worker's is over after five seconds.
+# ---------------------------------------------------------------- locks that are leases
 
-    Raises:
-        StoreInUse: another worker has it.
+
+class Lock(Protocol):
+    """Something that one process at a time holds."""
+
+    def acquire(self, *, wait: bool) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class _Leases(Protocol):
+    def hold(self, name: str, holder: str, seconds: float) -> bool: ...
+
+
+class LeaseLock:
+    """A lock in the database, for processes on several machines. A thread renews it; a dead holder's is over after some
+    seconds.
+
+    Args:
+        store: keeps the lease.
+        name: of the lease.
     """
-    own = f"process {os.getpid()} on {socket.gethostname()}, {os.urandom(4).hex()}"
-    ends = time.monotonic() + _LEASE_SECONDS + 1.0
-    while not renew_lease(engine, own):
-        if time.monotonic() >= ends:
-            raise _in_use(engine.name, holder_of_lease(engine))
-        time.sleep(0.2)
-    stop = threading.Event()
 
-    def renew() -> None:
-        while not stop.wait(_RENEWING_SECONDS):
+    _SECONDS, _RENEWED_SECONDS = 10.0, 2.0
+
+    def __init__(self, store: _Leases, name: str) -> None:
+        self._store, self._name = store, name
+        self._holder = ""
+        self._released = threading.Event()
+
+    def acquire(self, *, wait: bool) -> bool:
+        """Take the lock; False when another holder has it. Raises StoreUnavailable."""
+        self._holder = os.urandom(8).hex()
+        while not self._store.hold(self._name, self._holder, self._SECONDS):
+            if not wait:
+                return False
+            time.sleep(0.2)
+        self._released = threading.Event()
+        threading.Thread(target=self._renew, args=(self._holder, self._released), daemon=True).start()
+        return True
+
+    def _renew(self, holder: str, released: threading.Event) -> None:
+        while not released.wait(self._RENEWED_SECONDS):
             with suppress(StoreUnavailable):
-                renew_lease(engine, own)
+                self._store.hold(self._name, holder, self._SECONDS)
 
-    thread = threading.Thread(target=renew, name="store-lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    def release(self) -> None:
+        """Give it back."""
+        self._released.set()
         with suppress(StoreUnavailable):
-            renew_lease(engine, own, -1)
-
-
-def renew_lease(engine: Engine, holder: str, seconds: float = _LEASE_SECONDS) -> bool:
-    """Take the lease, or keep it for *seconds* from now; less than nothing gives it back. False: another has it.
-
-    It only keeps others from working in vain: a holder that comes back late is stopped by the epoch and by tokens.
-    """
-    now = _lease_now(engine)
-    with engine.writing() as sql:
-        taken = sql.execute(
-            "INSERT INTO leases (name, holder, until) VALUES ('worker', ?, ?) ON CONFLICT (name) DO UPDATE"
-            " SET holder = excluded.holder, until = excluded.until"
-            " WHERE leases.until < ? OR leases.holder = excluded.holder",
-            (holder, now + int(seconds * 1e6), now),
-        )
-    return bool(taken.rowcount == 1)
-
-
-def holder_of_lease(engine: Engine) -> str | None:
-    """Which worker holds the database, as it calls itself without what only tells it apart; None: nobody does."""
-    text = "SELECT holder FROM leases WHERE name = 'worker' AND until >= ?"
-    with engine.reading() as sql:
-        row = sql.execute(text, (_lease_now(engine),)).fetchone()
-    return None if row is None else str(row[0]).partition(",")[0]
-
-
-def _lease_now(engine: Engine) -> int:
-    return time.time_ns() // 1000 + engine.clock_offset
+            self._store.hold(self._name, self._holder, -1.0)

@@ -44,6 +44,8 @@ class TableFileOptions(SinkOptions):
 
     path: Path
     """The file; it and its folder are made when they are missing."""
+    only_on: str | None = None
+    """The name of the machine that has the file, where several machines share a PostgreSQL database."""
 
 
 class TableFile:

@@ -1,0 +1,364 @@
+"""Several connectors on one PostgreSQL: sharing out, take-over, hand-over, roles; and a database that is away."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from connector import config
+from connector.app.duties import Duty, Run, Sharing
+from connector.core.errors import ConfigError, StoreUnavailable
+from connector.store import Store
+from connector.store.processes import Beat
+from tests.postgres import Cluster
+from tests.running import Connector, Nursery, now
+
+
+@pytest.fixture
+def url(cluster: Cluster) -> Iterator[str]:
+    with cluster.database() as url:
+        yield url
+
+
+class Machine(Connector):
+    """A connector whose store is a PostgreSQL database; its sink is a file that several processes here may write."""
+
+    def __init__(self, folder: Path, nursery: Nursery, url: str, *, server: str = "", shared: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder, nursery, server=server)
+        text = self.config.read_text()
+        text = text.replace('url = "sqlite:///data/connector.db"', f'url = "{url}"')
+        text = text.replace('path = "data/affiliates.csv"', f'path = "{shared}"\nonly_on = "{socket.gethostname()}"')
+        self.config.write_text(text)
+        self.table = shared
+        self.url = url
+
+    def store(self) -> Store:
+        return Store(self.url, worker=False, now=now)
+
+    def get(self, path: str) -> tuple[int, dict[str, object]]:
+        assert self.port is not None
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+
+def promoter(number: int, version: int = 1) -> bytes:
+    at = f"2025-01-01T10:{version // 60:02}:{version % 60:02}Z"
+    event = {"id": number * 10_000 + version, "type": "promoter_updated", "created_at": at}
+    data = {"id": number, "email": f"p{number}v{version}@example.com", "status": "active"}
+    return json.dumps({"event": event, "data": {"promoter": data}}).encode()
+
+
+@pytest.fixture
+def machines(tmp_path: Path, nursery: Nursery, url: str) -> Iterator[Callable[..., list[Machine]]]:
+    made: list[Machine] = []
+
+    def make(count: int, server: str = "") -> list[Machine]:
+        for _ in range(count):
+            machine = Machine(
+                tmp_path / f"m{len(made)}", nursery, url, server=server, shared=tmp_path / "affiliates.csv"
+            )
+            made.append(machine)
+            machine.start()
+        return made[-count:]
+
+    yield make
+    for machine in made:
+        machine.kill()
+
+
+def owners(machine: Machine) -> dict[str, str]:
+    """Who has which lease: the lease -> the process's name."""
+    store = machine.store()
+    try:
+        return {lease: each.name for each in store.processes() for lease in each.owns}
+    finally:
+        store.close()
+
+
+ALL = {"projecting", "sink local", "readings", "upkeep"}
+
+
+def owner_of(machines: Sequence[Machine], lease: str) -> Machine:
+    name = owners(machines[0])[lease]
+    return next(machine for machine in machines if f"process {machine.pid} " in name)
+
+
+def test_every_process_receives_and_one_delivers(machines: Callable[..., list[Machine]]) -> None:
+    two = machines(2)
+    two[0].wait_until(lambda: owners(two[0]).keys() == ALL)
+    for number, machine in enumerate(two * 3, 1):
+        assert machine.post("firstpromoter", promoter(number))[0] == 202
+    two[0].wait_for({f"firstpromoter:{n}": {"Email": f"p{n}v1@example.com"} for n in range(1, 7)})
+    for machine in two:
+        assert machine.get("/readyz") == (200, {"status": "ready"})
+        assert machine.get("/readyz/receive") == (200, {"status": "ready"})
+    assert all(machine.stop() < 8 for machine in two)
+
+
+def test_a_killed_owner_is_followed_within_five_seconds_and_a_stopped_one_at_once(
+    machines: Callable[..., list[Machine]],
+) -> None:
+    two = machines(2)
+    two[0].wait_until(lambda: owners(two[0]).keys() == ALL)
+    first = owner_of(two, "sink local")
+    second = next(machine for machine in two if machine is not first)
+    first.kill()
+    began = time.monotonic()
+    second.wait_until(lambda: set(owners(second).values()) == {f"process {second.pid} on {socket.gethostname()}"})
+    second.wait_until(lambda: owners(second).keys() == ALL)
+    assert time.monotonic() - began < 5
+    assert second.post("firstpromoter", promoter(1))[0] == 202
+    second.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
+    first.start()
+    os.kill(second.pid or 0, signal.SIGTERM)
+    began = time.monotonic()
+    first.wait_until(lambda: owners(first).keys() == ALL and owner_of([first], "sink local") is first, seconds=2.5)
+    assert first.post("firstpromoter", promoter(1, 2))[0] == 202
+    first.wait_for({"firstpromoter:1": {"Email": "p1v2@example.com"}})
+
+
+def test_roles_split_receiving_and_delivering(machines: Callable[..., list[Machine]]) -> None:
+    (receiver,) = machines(1, 'roles = ["receive"]')
+    assert receiver.post("firstpromoter", promoter(1))[0] == 202
+    assert receiver.get("/readyz/receive")[0] == 200
+    (deliverer,) = machines(1, 'roles = ["deliver"]')
+    deliverer.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
+    assert deliverer.post("firstpromoter", promoter(2))[0] == 503
+    assert deliverer.get("/readyz/receive")[0] == 503
+    assert set(owners(receiver).values()) == {f"process {deliverer.pid} on {socket.gethostname()}"}
+
+
+def test_a_database_that_is_away_is_503_and_everything_goes_on_afterwards(
+    cluster: Cluster, machines: Callable[..., list[Machine]]
+) -> None:
+    (machine,) = machines(1)
+    assert machine.post("firstpromoter", promoter(1))[0] == 202
+    cluster.stop()
+    try:
+        assert machine.post("firstpromoter", promoter(2))[0] == 503
+        machine.wait_until(lambda: machine.get("/readyz/receive")[0] == 503)
+        status, answer = machine.get("/readyz")
+        assert (status, answer["reasons"]) == (503, ["store"])
+        assert machine.runs()
+    finally:
+        cluster.start()
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(2))[0] == 202)
+    machine.wait_for({f"firstpromoter:{n}": {"Email": f"p{n}v1@example.com"} for n in (1, 2)})
+    machine.wait_until(lambda: machine.get("/readyz") == (200, {"status": "ready"}))
+    assert [line for line in machine.lines() if line["event"] == "thread.died"] == []
+
+
+def test_a_database_that_takes_no_writes_is_503_and_named(
+    cluster: Cluster, machines: Callable[..., list[Machine]]
+) -> None:
+    (machine,) = machines(1)
+    name = machine.url.partition("?")[0].rpartition("/")[2]
+    cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    kick = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    cluster.execute(kick)
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 503)
+    machine.wait_until(lambda: any("read-only" in str(line.get("reason")) for line in machine.lines()))
+    machine.wait_until(lambda: machine.get("/readyz/receive")[0] == 503)
+    cluster.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    cluster.execute(kick)
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 202)
+    machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
+
+
+def test_a_holder_that_sleeps_does_no_harm(machines: Callable[..., list[Machine]]) -> None:
+    two = machines(2)
+    two[0].wait_until(lambda: owners(two[0]).keys() == ALL)
+    sleeper = owner_of(two, "sink local")
+    awake = next(machine for machine in two if machine is not sleeper)
+    assert awake.post("firstpromoter", promoter(1))[0] == 202
+    os.kill(sleeper.pid or 0, signal.SIGSTOP)
+    try:
+        awake.wait_until(lambda: owners(awake).get("sink local", "").startswith(f"process {awake.pid} "), seconds=15)
+        assert awake.post("firstpromoter", promoter(1, 2))[0] == 202
+        awake.wait_for({"firstpromoter:1": {"Email": "p1v2@example.com"}})
+    finally:
+        os.kill(sleeper.pid or 0, signal.SIGCONT)
+    sleeper.wait_until(lambda: sleeper.get("/readyz")[0] == 200)
+    assert sleeper.post("firstpromoter", promoter(1, 3))[0] == 202
+    awake.wait_for({"firstpromoter:1": {"Email": "p1v3@example.com"}})
+    assert len(awake.rows()) == 1
+
+
+# ---------------------------------------------------------------- what may be configured
+
+
+def test_a_file_is_refused_with_postgresql_unless_its_machine_is_named(tmp_path: Path, nursery: Nursery) -> None:
+    machine = Machine(tmp_path / "m", nursery, "postgresql:///x", shared=tmp_path / "a.csv")
+    config.load(machine.config, {})
+    text = machine.config.read_text()
+    machine.config.write_text("\n".join(line for line in text.splitlines() if "only_on" not in line))
+    with pytest.raises(ConfigError, match=r"writes a file of one machine.*only_on = "):
+        config.load(machine.config, {})
+
+
+def test_a_file_of_another_machine_is_left_to_it(tmp_path: Path, nursery: Nursery, url: str) -> None:
+    machine = Machine(tmp_path / "m", nursery, url, shared=tmp_path / "a.csv")
+    machine.config.write_text(machine.config.read_text().replace(socket.gethostname(), "another"))
+    machine.start()
+    machine.wait_until(lambda: owners(machine).keys() == ALL - {"sink local"})
+    assert machine.post("firstpromoter", promoter(1))[0] == 202
+    machine.kill()
+
+
+def test_roles_are_for_postgresql(tmp_path: Path, nursery: Nursery) -> None:
+    with pytest.raises(ConfigError, match="one process does everything with an SQLite file"):
+        config.load(Connector(tmp_path, nursery, server='roles = ["receive"]').config, {})
+
+
+def test_the_url_of_the_store_may_be_in_a_file(tmp_path: Path, nursery: Nursery) -> None:
+    machine = Machine(tmp_path / "m", nursery, "postgresql://u:s3cret-w0rd@h/x", shared=tmp_path / "a.csv")
+    (machine.folder / "url").write_text("postgresql://u:s3cret-w0rd@h/x\n")
+    text = machine.config.read_text().replace('url = "postgresql://u:s3cret-w0rd@h/x"', 'url_file = "url"')
+    machine.config.write_text(text)
+    found = config.load(machine.config, {})
+    assert found.store.url == "postgresql://u:s3cret-w0rd@h/x"
+    assert "s3cret-w0rd" in found.secrets
+
+
+# ---------------------------------------------------------------- sharing out
+
+
+class Table:
+    """Leases in memory, and who asks for them."""
+
+    def __init__(self) -> None:
+        self.holders: dict[str, str] = {}
+        self.alive: list[str] = []
+
+    def of(self, me: str) -> Asking:
+        self.alive.append(me)
+        return Asking(self, me)
+
+
+class Asking:
+    def __init__(self, table: Table, me: str) -> None:
+        self._table, self._me = table, me
+
+    def beat(self, note: str = "") -> Beat:
+        mine = {name for name, holder in self._table.holders.items() if holder == self._me}
+        return Beat(frozenset(mine), frozenset(self._table.holders.keys() - mine), {"deliver": len(self._table.alive)})
+
+    def acquire(self, name: str, routes: Sequence[str], late_call_seconds: float) -> bool:
+        return self._table.holders.setdefault(name, self._me) == self._me
+
+    def release(self, name: str) -> None:
+        if self._table.holders.get(name) == self._me:
+            del self._table.holders[name]
+
+    def leave(self) -> None:
+        self._table.alive.remove(self._me)
+
+    def repeat_late(self, routes: Sequence[str]) -> int:
+        return 0
+
+
+class Steady:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def process(table: Table, me: str, clock: Steady, sinks: int = 4) -> tuple[Sharing, list[Duty]]:
+    duties = [Duty(f"sink {n}", tuple, weight=1) for n in range(sinks)] + [Duty("upkeep", tuple)]
+    return Sharing(duties, table.of(me), steady=clock), duties
+
+
+def turns(clock: Steady, *sharing: Sharing, count: int = 12) -> None:
+    for _ in range(count):
+        for each in sharing:
+            each.step()
+        clock.seconds += 0.5
+
+
+def test_sinks_are_shared_out_and_given_to_who_comes_later() -> None:
+    table, clock = Table(), Steady()
+    one, ones = process(table, "one", clock)
+    turns(clock, one)
+    assert set(table.holders.values()) == {"one"}
+    two, twos = process(table, "two", clock)
+    turns(clock, one, two)
+    holders = [table.holders[f"sink {n}"] for n in range(4)]
+    assert sorted(holders) == ["one", "one", "two", "two"]
+    assert [duty.is_on for duty in ones[:4]] == [holder == "one" for holder in holders]
+    assert [duty.is_on for duty in twos[:4]] == [holder == "two" for holder in holders]
+    two.hand_over()
+    turns(clock, two, one)
+    two.stop()
+    two.close()
+    turns(clock, one)
+    assert set(table.holders.values()) == {"one"}
+
+
+def test_a_sink_that_nobody_else_knows_stays_and_is_not_offered_all_the_time() -> None:
+    table, clock = Table(), Steady()
+    one, ones = process(table, "one", clock)
+    other, _ = process(table, "other", clock, sinks=0)
+    turns(clock, one, other, count=20)
+    assert {table.holders[f"sink {n}"] for n in range(4)} == {"one"}
+    changes = 0
+    for _ in range(100):
+        before = [duty.is_on for duty in ones]
+        turns(clock, one, other, count=1)
+        changes += before != [duty.is_on for duty in ones]
+    assert changes <= 8
+
+
+def test_a_duty_whose_threads_hang_is_not_begun_again_before_they_end() -> None:
+    release, begun = threading.Event(), list[int]()
+
+    def hang() -> None:
+        begun.append(1)
+        release.wait(20)
+
+    def runs() -> list[Run]:
+        return [("hangs", hang)]
+
+    table, clock = Table(), Steady()
+    duty = Duty("sink 0", runs, weight=1)
+    sharing = Sharing([duty], table.of("one"), steady=clock)
+    turns(clock, sharing)
+    assert begun == [1]
+    table.holders["sink 0"] = "two"
+    turns(clock, sharing)
+    assert not duty.is_on
+    del table.holders["sink 0"]
+    turns(clock, sharing)
+    assert (begun, table.holders) == ([1], {})
+    release.set()
+    duty.threads.join()
+    turns(clock, sharing)
+    assert len(begun) == 2
+    duty.end(for_good=True)
+
+
+def test_a_store_that_fails_ends_nothing() -> None:
+    class Failing(Asking):
+        def beat(self, note: str = "") -> Beat:
+            raise StoreUnavailable("it is away")
+
+    table = Table()
+    duty = Duty("sink 0", tuple, weight=1)
+    duty.begin()
+    Sharing([duty], Failing(table, "one")).step()
+    assert duty.is_on
