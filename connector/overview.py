@@ -16,6 +16,7 @@ from msgspec.structs import asdict
 from connector import topics
 from connector.backfill import notes
 from connector.changes.notes import held_of, problems_of
+from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.dead_letters import Letter
 from connector.phrases import ago, clock, duration, many
@@ -24,6 +25,8 @@ from connector.store import Store, model
 
 NOT_RUNNING = "not running"
 READY = "ready"
+
+_RECORDS_AT_A_GLANCE = 100  # of a source
 
 State = Literal["up to date", "delivering", "to be delivered", "waiting", "stopped", "not started"]
 """``waiting``: for a destination that is away or limits us. ``stopped``: a person must act, or it met a bug."""
@@ -161,7 +164,8 @@ def overview(
     readings = list(_reading_lines(settings, store, now))
     seen = Overview("", server, refused or {}, records, waiting, sources, routes, readings, len(letters), [], "")
     seen.sentence = _sentence(seen, now)
-    seen.troubles = sorted(_troubles(seen, now), key=lambda trouble: _URGENCY[trouble.kind])
+    found_troubles = [*_troubles(seen, now), *(() if store is None else _unused_fields(settings, store))]
+    seen.troubles = sorted(found_troubles, key=lambda trouble: _URGENCY[trouble.kind])
     seen.next = _next(seen)
     return seen
 
@@ -289,6 +293,27 @@ def _reading(found: notes.Standing, due: datetime | None, now: datetime) -> str:
 
 
 # ---------------------------------------------------------------- what to do
+
+
+def _unused_fields(settings: Config, store: Store) -> Iterator[Trouble]:
+    """That platforms send fields of your own, in a few records, which no mapping names. Takes milliseconds."""
+    texts = [stored.text for stored in store.mappings().values() if stored.text]
+    if not texts:
+        return
+    starts = [f"{source.name}:" for source in settings.sources]
+    ids = [
+        found for start in starts for found in store.record_ids(start, _RECORDS_AT_A_GLANCE) if found.startswith(start)
+    ]
+    own = {
+        path
+        for known in store.load(ids).values()
+        for path, (_, _, value) in load_facts(known.facts).items()
+        if path.startswith("custom.") and value not in (None, "")
+    }
+    count = sum(not any(path in text for text in texts) for path in own)
+    if count:
+        text = f"{many(count, 'field')} of your own {'is' if count == 1 else 'are'} in no column"
+        yield Trouble("note", "", text, command="connector fields --unused")
 
 
 def _troubles(seen: Overview, now: datetime) -> Iterator[Trouble]:

@@ -11,6 +11,7 @@ import pytest
 
 from connector import config
 from connector.assembly import build_sources
+from connector.cli.fields import line_to_paste
 from connector.cli.main import run
 from connector.core.source import InboundRequest
 from connector.overview import overview
@@ -116,3 +117,79 @@ def test_a_change_of_the_mapping_changes_the_count(folder: Folder) -> None:
     folder.map('"Email" = "email"\n')
     assert folder.type("drain") == 0
     assert folder.left_empty() == 0
+
+
+# ---------------------------------------------------------------- what there is to map
+
+
+def _with_much(folder: Folder) -> None:
+    for number in (1, 2):
+        folder.receive(
+            number,
+            email=f"p{number}@example.com",
+            profile={"first_name": "Ada", "shoe_size": 38},
+            custom_fields={"size": 18000, "tier": "Gold"},
+            moods=[{"today": "good"}, {"today": "better"}],
+        )
+
+
+def test_fields_shows_paths_with_values_and_lines(folder: Folder) -> None:
+    _with_much(folder)
+    assert folder.type("fields") == 0
+    lines = folder.out.splitlines()
+    email = lines.index(next(line for line in lines if line.startswith("  email")))
+    assert lines[email].split() == ["email", "p1@example.com", "map.toml:5"]
+    assert lines[email].endswith("map.toml:5")
+    assert lines[email + 1] == "    The address of the account. (text)"
+    assert "  custom.size  18000" in folder.out
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "Next: connector fields --unused"
+
+
+def test_fields_unused_gives_the_lines_to_paste_and_the_radar(folder: Folder) -> None:
+    _with_much(folder)
+    assert folder.type("fields", "fp", "--unused") == 0
+    lines = folder.out.splitlines()
+    assert "paths come in and reach no column." in lines[0]
+    (tier,) = [line for line in lines if line.startswith("  custom.tier")]
+    assert tier.split(maxsplit=4) == ["custom.tier", "2", "times", "Gold", '"Tier" = "custom.tier"']
+    assert not any("custom.size" in line or line.startswith("  email") for line in lines)
+    assert "Next: paste a line into a mapping, then: connector plan" in lines
+    found = folder.type_for_json("fields", "--unused")
+    assert {(key["source"], key["key"], key["seen"]) for key in found["unread"]} == {
+        ("fp", "data.promoter.profile.shoe_size", 2),
+        ("fp", "data.promoter.moods[].today", 2),
+    }
+    assert "38" not in folder.out  # what nobody reads may be private
+    assert "custom.tier" in [each["path"] for each in found["fields"]]
+    folder.map(_FIELDS + '"Tier" = { cases = [{ when = { "custom.tier" = "Gold" }, value = "yes" }] }\n')
+    found = folder.type_for_json("fields", "--unused")
+    assert "custom.tier" not in [each["path"] for each in found["fields"]]
+
+
+def test_every_line_to_paste_is_right(folder: Folder) -> None:
+    _with_much(folder)
+    found = folder.type_for_json("fields", "--unused")["fields"]
+    folder.map(_FIELDS + "".join(f"{line_to_paste(each['path'])}\n" for each in found))
+    assert folder.type("check") == 0, folder.out + folder.err
+    assert folder.type_for_json("fields", "--unused")["fields"] == []
+
+
+def test_fields_before_the_first_webhook_lists_the_paths(folder: Folder) -> None:
+    assert folder.type("fields") == 0
+    assert "Nothing was received yet" in folder.out
+    assert "balances.current.cash" in folder.out
+    assert folder.type("fields", "fpp") == 2
+    assert not (folder.path / "data").exists()
+
+
+def test_status_mentions_fields_that_are_in_no_column_once(folder: Folder) -> None:
+    _with_much(folder)
+    assert folder.type("status") == 0
+    said = " ".join(folder.out.split())
+    assert said.count("fields --unused") == 1
+    assert "1 field of your own is in no column: connector fields --unused" in said
+    folder.map(_FIELDS + '"Tier" = "custom.tier"\n')
+    assert folder.type("drain") == 0
+    folder.type("status")
+    assert "fields --unused" not in folder.out

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "forget": "affiliate.forget",
     "check": "check.check",
     "preview": "preview.preview",
+    "fields": "fields.fields",
     "plan": "changes.plan",
     "apply": "changes.apply",
     "alerts test": "check.send_test",

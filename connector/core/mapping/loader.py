@@ -52,8 +52,7 @@ def load(
     Raises:
         ConfigError: all mistakes at once, in file order.
     """
-    vocabularies = {"source": source_names, "platform": platforms}
-    reading = Reading(parse(text, file=file), vocabularies, Clock(today))
+    reading = Reading(parse(text, file=file), {"source": source_names, "platform": platforms}, Clock(today))
     whole = _structure(reading)
     _take_for_each(reading)
     options, extras = _options(reading, target_options)

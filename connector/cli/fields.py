@@ -1,0 +1,133 @@
+"""`connector fields`: what there is to map, with real values, and what nothing shows yet."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Annotated
+
+import typer
+
+from connector.affiliates.fields import FieldSeen, KeySeen, Uses, unread_keys
+from connector.affiliates.fields import fields as fields_of
+from connector.assembly import build_sources
+from connector.cli.common import ConfigOption, JsonOption, load, named_source, visited_if_there
+from connector.cli.printing import Report, beside, cell_text, cells_wide, many, mark, shortened, show, width, wrapped
+from connector.core.mapping import PATHS
+from connector.settings import Config
+
+_LAST_PARTS = Counter(path.rpartition(".")[2] for path, kind in PATHS.items() if kind.holds != "table")
+_WIDEST_VALUE = 24
+_MOST_SHOWN = 12
+
+
+class Fields(Report):
+    """What ``fields`` prints. *unread* are keys of webhooks that reach no path; *next* is what to do."""
+
+    for_people = frozenset({"all_lines", "unused_only"})
+    summary: str
+    fields: Sequence[FieldSeen]
+    unread: Sequence[KeySeen]
+    next: str
+    all_lines: bool
+    unused_only: bool
+
+    def lines(self) -> Iterator[str]:
+        yield self.summary
+        if self.unused_only:
+            yield from self._shown([_to_paste(field) for field in self.fields])
+        else:
+            yield from self._shown([_explained(field) for field in self.fields], most=len(self.fields))
+        if self.unread:
+            reach = "key of webhooks reaches" if len(self.unread) == 1 else "keys of webhooks reach"
+            yield f"{mark('notice')} {len(self.unread):,} {reach} no path; nobody reads what is there:"
+            yield from self._shown(
+                [[f"  {_times(key.seen)}  {key.source}: {cell_text(key.key)}"] for key in self.unread]
+            )
+        if self.next:
+            yield f"Next: {self.next}"
+
+    def _shown(self, entries: Sequence[Sequence[str]], most: int = _MOST_SHOWN) -> Iterator[str]:
+        most = len(entries) if self.all_lines else most
+        for lines in entries[:most]:
+            yield from lines
+        if len(entries) > most:
+            yield f"  {len(entries) - most:,} more: --all"
+
+
+def _to_paste(field: FieldSeen) -> list[str]:
+    """A path with a value, and the line that shows it, in one line where there is room."""
+    value = shortened(cell_text(field.value), _WIDEST_VALUE)
+    line = f"  {_padded(cell_text(field.path), 22)}  {_times(field.seen)}  {value}"
+    paste = line_to_paste(field.path)
+    together = f"{_padded(line, 51)}  {paste}"
+    return [together] if cells_wide(together) <= width() else [line, f"    {paste}"]
+
+
+def _explained(field: FieldSeen) -> list[str]:
+    head = f"  {cell_text(field.path)}"
+    if field.value:
+        head += f"  {shortened(cell_text(field.value), _WIDEST_VALUE)}"
+    return [beside(head, ", ".join(field.used)), *wrapped(f"{field.what} ({field.type})", indent=4)]
+
+
+def line_to_paste(path: str) -> str:
+    """A line for a mapping file that shows *path*."""
+    last = path.rpartition(".")[2]
+    words = (path if _LAST_PARTS[last] + (last != path) > 1 else last).replace(".", " ").replace("_", " ").strip()
+    if path.startswith("custom.") and last not in PATHS:
+        words = path.removeprefix("custom.").replace("_", " ").strip()
+    header = json.dumps(f"{words[:1].upper()}{words[1:]}", ensure_ascii=False)  # what JSON escapes, TOML does too
+    return f"{header} = {json.dumps(path, ensure_ascii=False)}"
+
+
+def _times(count: int) -> str:
+    return f"{count:>5,} times" if count != 1 else "    1 time "
+
+
+def _padded(text: str, wide: int) -> str:
+    return text + " " * (wide - cells_wide(text))
+
+
+def fields(
+    source: Annotated[str | None, typer.Argument(help="The source; all of them when not given.")] = None,
+    unused: Annotated[bool, typer.Option("--unused", help="Only what holds values and is in no mapping.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """What there is to map. Every path with what it means, a real value, and the line of a mapping that uses it."""
+    settings = load(config)
+    named = [each.name for each in settings.sources] if source is None else [named_source(settings, source).name]
+    built = {name: found for name, found in build_sources(settings).items() if name in named}
+    uses = used_paths(settings)
+    with visited_if_there(settings) as store:
+        found = fields_of(store, named, uses)
+        unread = [] if store is None else unread_keys(store, built)
+    spare = [field for field in found if field.is_unused]
+    # Your own fields first: nobody else knows what they are.
+    shown = sorted(spare, key=lambda field: (not field.path.startswith("custom."), -field.seen)) if unused else found
+    if not any(field.seen for field in found):
+        summary = f"{many(len(found), 'path')}. Nothing was received yet: values come with the first webhook."
+    elif not spare:
+        summary = f"{many(len(found), 'path')}; every value that comes in reaches a column."
+    else:
+        reach = "comes in and reaches" if len(spare) == 1 else "come in and reach"
+        summary = f"{many(len(spare), 'path')} {reach} no column."
+    following = "paste a line into a mapping, then: connector plan" if unused else "connector fields --unused"
+    report = Fields(summary, shown, unread, following if spare else "", every, unused)
+    return show(report, as_json=as_json)
+
+
+def used_paths(settings: Config) -> Uses:
+    """By path: the lines of mapping files that name it."""
+    found: dict[str, list[str]] = {}
+    for sink in settings.sinks:
+        for route in sink.routes:
+            for path, line in route.mapping.uses:
+                place = f"{PurePath(route.mapping.file).name}:{line}"
+                if place not in found.setdefault(path, []):
+                    found[path].append(place)
+    return found
