@@ -132,6 +132,7 @@ def test_a_form_that_a_browser_sends_carries_what_it_was_given(tmp_path: Path) -
         stranger = house.client()
         assert stranger.post("/login", data=fields, headers={"origin": "http://localhost"}).status_code == 403
         assert stranger.post("/login", data=fields, headers={"origin": "https://evil.example"}).status_code == 403
+        assert stranger.post("/login", data=fields, headers={"origin": "null"}).status_code == 403
         assert stranger.post("/login", data={"password": PASSWORD}).status_code == 303  # a program, no browser
 
 

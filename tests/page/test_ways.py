@@ -94,7 +94,7 @@ def test_a_forged_form_changes_nothing(house: House, method: str, who: str, path
             given = {name: value.encode("utf-8", "surrogatepass").decode("latin-1") for name, value in fields.items()}
             assert client.post(path, data=given).status_code == 403
         for headers in (
-            {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://localhost:81"},
+            {"origin": "https://evil.example"}, {"origin": "null", "sec-fetch-site": "cross-site"}, {"origin": "http://localhost:81"},
             {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
         ):  # fmt: skip
             answer = client.post(path, data={"csrf": csrf(client)}, headers=headers)
