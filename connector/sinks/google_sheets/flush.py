@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.keys import tidy
-from connector.core.overwrite import Edits
+from connector.core.overwrite import Edits, note_overwrites
 from connector.core.row import Row
 from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets import batches, guards
@@ -177,6 +177,7 @@ class Flush(Preparing):
         shows = [row for row in step.shows if row < snapshot.row_count]
         ranges = batches.answer_ranges(snapshot, layout, self.target.key, shows, whole=whole)
         fields = table.SHEET_FIELDS + (table.WHOLE_CELLS if formats else table.TYPED_CELLS)
+        note_overwrites(self.host, self.target.route, ((update.row, update.edits) for update in step.updates))
         try:
             answer = self.client.batch(step.requests, ranges, fields)
         except (Rejected, Unclear) as error:
