@@ -122,7 +122,6 @@ def record(key: str, name: Cell = "Ada", status: Cell = "Active", **more: Cell) 
 class GoogleSheetsHarness(Harness):
     """For the promises: the sheet is read from the server's memory, typed by ``promises.columns``."""
 
-    protects_edits = True
     most_examples = 15
 
     def __init__(self, file: SheetsFile) -> None:

@@ -55,9 +55,6 @@ class Harness(ABC):
         has_rows_below: a person can keep rows below ours, such as a TOTAL.
         keeps_blanks: text keeps blanks at its ends, and line breaks.
         most_examples: of the laws, fewer where each takes long.
-        protects_edits: the sink decides by three values (``core.overwrite.Edits``), fills in ``Outcome.former``,
-            ``overwritten``, ``kept`` and ``held``, and understands ``Row.restore``. Every sink must; the flag goes when
-            all do.
     """
 
     has_formulas: ClassVar[bool] = True
@@ -65,7 +62,6 @@ class Harness(ABC):
     deletes: ClassVar[bool] = True
     has_rows_below: ClassVar[bool] = False
     keeps_blanks: ClassVar[bool] = True
-    protects_edits: ClassVar[bool] = False
     most_examples: ClassVar[int] = 40
 
     def __init__(self) -> None:
@@ -445,8 +441,6 @@ class SinkPromises:
     def test_a_persons_edit_stays_until_the_platform_says_something_new(
         self, harness: Harness, rule: Any, typed: str, new: str | None, after: str | None, overwritten: bool
     ) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not decide by three values yet")
         target = harness.target([Column("Key"), Column("Name", overwrite=rule), Column("Phone")])
         memory, sink = Memory("a:1"), harness.sink()
         assert memory.send(sink, target, Name="one", Phone="1").added
@@ -470,8 +464,6 @@ class SinkPromises:
 
     @pytest.mark.parametrize("then", ["one", "three"])
     def test_what_a_write_without_an_answer_wrote_is_nobodys_edit(self, harness: Harness, then: str) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not decide by three values yet")
         target = harness.target([Column("Key"), Column("Name")])
         memory = Memory("a:1")
         memory.send(harness.sink(), target, Name="one")
@@ -481,8 +473,6 @@ class SinkPromises:
         assert (outcome.overwritten, outcome.kept) == ((), ())
 
     def test_what_a_write_without_an_answer_changed_is_known_afterwards(self, harness: Harness) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not decide by three values yet")
         sink, target, memory = harness.sink(), harness.target(columns), Memory("a:1")
         sink.write(target, [full_row("a:2")])
         memory.send(sink, target, full_row("a:1"))
@@ -494,8 +484,6 @@ class SinkPromises:
         assert harness.rows() == before
 
     def test_our_own_values_are_nobodys_edit_in_whatever_way_the_destination_keeps_them(self, harness: Harness) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not decide by three values yet")
         sink, target, memory = harness.sink(), harness.target(columns), Memory("a:1")
         for whole in (full_row("a:1"), changed_row("a:1"), full_row("a:1")):
             outcome = memory.send(sink, target, whole)
@@ -504,8 +492,6 @@ class SinkPromises:
         assert set(outcome.former) == {column.name for column in columns} - {"Key"}
 
     def test_no_edit_is_lost_without_a_trace(self, harness: Harness) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not decide by three values yet")
         numbers = count()
 
         @settings(max_examples=harness.most_examples, deadline=None, database=None)
@@ -520,8 +506,6 @@ class SinkPromises:
     # ------------------------------------------------------------ taking back
 
     def test_what_a_write_changed_is_put_back_as_it_was(self, harness: Harness) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not take back yet")
         sink, target, memory = harness.sink(), harness.target(columns), Memory("a:1")
         sink.write(target, [full_row("a:2")])
         names = [column.name for column in columns if column.name != "Key"]
@@ -538,8 +522,6 @@ class SinkPromises:
         assert harness.state() == state
 
     def test_what_people_changed_since_stays_when_a_write_is_taken_back(self, harness: Harness) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not take back yet")
         sink, memory = harness.sink(), Memory("a:1")
         target = harness.target([Column("Key"), Column("Name", overwrite="always"), Column("Phone")])
         memory.send(sink, target, Name="one", Phone="1")
@@ -550,8 +532,6 @@ class SinkPromises:
         assert (got["Name"], got["Phone"], outcome.kept) == ("theirs", "1", ("Name",))
 
     def test_an_added_row_is_taken_back_where_nothing_else_is_in_it(self, harness: Harness) -> None:
-        if not harness.protects_edits:
-            pytest.skip("this sink does not take back yet")
         sink, target = harness.sink(), harness.target([Column("Key"), Column("Name"), Column("Phone")])
         memories = {number: Memory(f"a:{number}") for number in range(3)}
         for memory in memories.values():
@@ -571,8 +551,8 @@ class SinkPromises:
         assert (two.get("Name"), two.get("Phone"), two["Remark"]) == (None, None, "call her")
 
     def test_a_row_that_people_deleted_or_that_we_deleted(self, harness: Harness) -> None:
-        if not harness.protects_edits or not harness.deletes:
-            pytest.skip("this sink does not take back yet, or deletes nothing")
+        if not harness.deletes:
+            pytest.skip("this destination deletes nothing")
         sink, target = harness.sink(), harness.target([Column("Key"), Column("Name")], removed_records="delete")
         memory = Memory("a:1")
         memory.send(sink, target, Name="one")

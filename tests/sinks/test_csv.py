@@ -40,7 +40,6 @@ class CsvHarness(Harness):
     """The file is read with the csv module and the escaping undone by the rule of the documents, not by the sink."""
 
     has_rows_below = True
-    protects_edits = True
 
     def __init__(self, folder: Path, **options: Any) -> None:
         super().__init__()

@@ -34,7 +34,6 @@ class HubSpotHarness(Harness):
 
     has_formulas: ClassVar[bool] = False
     deletes: ClassVar[bool] = False
-    protects_edits: ClassVar[bool] = True
 
     def __init__(self, server: HubSpotServer) -> None:
         super().__init__()

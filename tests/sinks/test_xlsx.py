@@ -43,7 +43,6 @@ class XlsxHarness(Harness):
     """The workbook is read and edited with openpyxl."""
 
     has_rows_below = True
-    protects_edits = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
