@@ -66,6 +66,17 @@ def has_desktop(environment: Mapping[str, str] | None = None) -> bool:
     return there and not environment.get("SSH_CONNECTION")
 
 
+def is_dumb_terminal(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the terminal can only be written to, line by line."""
+    return (os.environ if environment is None else environment).get("TERM") == "dumb"
+
+
+def wants_colours(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether a terminal may be written to in colours (no-color.org)."""
+    environment = os.environ if environment is None else environment
+    return not environment.get("NO_COLOR") and not is_dumb_terminal(environment)
+
+
 def load(
     file: Path,
     environment: Mapping[str, str] | None = None,
@@ -204,8 +215,10 @@ class _Loader:
         try:
             return self._file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            named = "" if str(self._file) == DEFAULT_FILE else f" --config {shlex.quote(str(self._file))}"
-            text = f"there is no such file; `connector init{named}` writes one"
+            named = str(self._file) != DEFAULT_FILE
+            where = "" if named else " in this folder. Go to the folder where it is, or name it with --config PATH"
+            option = f" --config {shlex.quote(str(self._file))}" if named else ""
+            text = f"There is no {self._file}{where}. For a new installation: connector init{option}"
         except UnicodeDecodeError:
             text = "is not text in UTF-8"
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import fcntl
+import io
 import json
 import os
 import re
@@ -22,7 +23,10 @@ from typing import Any
 import pytest
 
 from connector import config
+from connector.cli import printing
 from connector.cli.main import plain_serve, run
+from connector.cli.mistakes import mistake_lines
+from connector.core.errors import Problem
 from connector.credentials import weakness
 from connector.dead_letters import Letter, LetterFile
 from connector.store import Store
@@ -211,7 +215,10 @@ def test_a_broken_configuration_ends_every_command_with_2_and_all_problems(start
 
 def test_no_configuration_is_2_and_says_what_to_type(shell: Shell) -> None:
     assert shell.type("serve") == 2
-    assert shell.err.startswith("config.toml: there is no such file; `connector init` writes one")
+    assert " ".join(shell.err.split()) == (
+        "There is no config.toml in this folder. Go to the folder where it is, or name it with --config PATH. "
+        "For a new installation: connector init"
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,11 +238,15 @@ def test_a_command_that_is_wrong_is_2(started: Shell, words: list[str]) -> None:
         (["--verbose"], "connector COMMAND --verbose"),
         (["replay", "3"], "connector dead-letters replay 3"),
         (["check", "mappings/local_csv.toml"], "named by --config FILE"),
-        (["status", "--config", "x.toml"], "`connector init --config x.toml` writes one"),
+        (
+            ["status", "--config", "x.toml"],
+            "There is no x.toml. For a new installation: connector init --config x.toml",
+        ),
         (["dead-letters", "show"], "As `dead-letters list --all` shows it"),
         (["resync"], "as in `connector status`"),
         (["preview", "body.json"], "--source firstpromoter or --source everflow"),
-        (["statsu"], "'status'"),
+        (["statsu"], 'There is no command "statsu"; did you mean "status"?'),
+        (["dead-letters", "lits"], 'There is no command "dead-letters lits"; did you mean "list"?'),
     ],
 )
 def test_a_command_that_is_wrong_is_told_what_would_be_right(started: Shell, words: list[str], right: str) -> None:
@@ -780,13 +791,15 @@ def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> Non
     letters.add([Letter("normalize", "everflow", "k2", "no id in it", "no_id")])
     assert started.type("dead-letters", "list") == 1
     lines = started.out.splitlines()
-    assert lines[0] == "7 dead letters, for 2 reasons."
+    assert lines[0] == "6 affiliates are not up to date and 1 event is not read, for 2 reasons."
     assert re.fullmatch(r"! crm/contacts  6 affiliates since today, cause [0-9a-f]{4} +contacts.toml:23", lines[1])
     assert len(lines[1]) == 80
-    assert lines[2:4] == [
-        '  the phone number "+44 1" is not valid', "  firstpromoter:1, firstpromoter:2, firstpromoter:3, 3 more",
-    ]  # fmt: skip
-    assert re.fullmatch(r"! everflow  1 event since today, cause [0-9a-f]{4}", lines[4])
+    assert lines[2:5] == [
+        '  The phone number "+44 1" is not valid. Correct that line of the mapping, or',
+        "  the value at the platform.",
+        "  firstpromoter:1, firstpromoter:2, firstpromoter:3, 3 more",
+    ]
+    assert re.fullmatch(r"! everflow  1 event since today, cause [0-9a-f]{4}", lines[5])
     assert re.fullmatch(r"Next: .*: connector dead-letters replay [0-9a-f]{4}", lines[-1])
     assert max(map(len, lines)) <= 80
     assert started.type("dead-letters", "list", "--all") == 1
@@ -890,14 +903,16 @@ def test_replay_waits_and_says_what_came_of_it(
         connector.config.write_text(connector.config.read_text().replace("port = 0", f"port = {connector.port}"))
         assert shell.type("sample") == 1
         assert shell.type("dead-letters", "replay", "--all") == 1
-        assert shell.out == ("0 of 1 done; refused again: firstpromoter:990000001\nNext: connector dead-letters list\n")
+        assert shell.out == (
+            "0 of 1 written; refused again: firstpromoter:990000001\nNext: connector dead-letters list\n"
+        )
     finally:
         connector.kill()
     mapping.write_text(right, encoding="utf-8")
     connector.start()
     try:
         assert shell.type("dead-letters", "replay", "--all") == 0  # if the start has not written it already
-        assert shell.out in ("1 of 1 done\n", "no dead letters\n")
+        assert shell.out in ("1 of 1 written\n", "OK: no dead letters.\n")
         assert shell.type("dead-letters", "list") == 0
         assert len(connector.rows()) == 1
     finally:
@@ -1021,4 +1036,63 @@ def test_python_m_connector_is_the_same_command(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "connector", "check"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=30)
     assert done.returncode == 2
-    assert "there is no such file" in done.stderr
+    assert "There is no config.toml" in done.stderr
+
+
+# ---------------------------------------------------------------- how lines look
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what is written to it."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_is_for_trouble_and_only_on_a_terminal_that_shows_it() -> None:
+    assert printing.painted("\u2717 crm  stopped", Screen()) == "\x1b[31m\u2717\x1b[0m crm  stopped"
+    assert printing.painted("! crm  waits", Screen()) == "\x1b[33m!\x1b[0m crm  waits"
+    assert printing.painted("Everything is up to date.", Screen()) == "Everything is up to date."
+    assert printing.painted("\u2717 crm  stopped", io.StringIO()) == "\u2717 crm  stopped"
+    assert not config.wants_colours({"NO_COLOR": "1"})
+    assert not config.wants_colours({"TERM": "dumb"})
+    assert config.wants_colours({"TERM": "xterm", "NO_COLOR": ""})
+
+
+def test_a_name_from_right_to_left_does_not_turn_its_neighbours_around() -> None:
+    name = "\u0646\u0648\u0631"
+    assert printing.cell_text(name) == f"\u2068{name}\u2069"
+    assert printing.cell_text("Ada") == "Ada"
+    lines = printing.table(["name", "n"], [(name, 1), ("Ada", 22)])
+    assert {printing.cells_wide(line) for line in lines} == {len("name   n")}
+    assert printing.harmless(f"\u2068{name}") == f"\\u2068{name}"  # one that would turn the rest of the line around
+
+
+def test_a_command_in_a_sentence_is_not_broken_over_lines() -> None:
+    text = "The old version continues until a person has looked at it. To see them: connector plan sheets/affiliates"
+    assert printing.wrapped(text)[-1].endswith("connector plan sheets/affiliates")
+
+
+def test_what_may_be_a_secret_is_not_shown_with_its_mistake(started: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    text = re.sub(r'^token = ".*"', 'token = "hunter2"', file.read_text(encoding="utf-8"), count=1, flags=re.M)
+    file.write_text(text + '[sources.dub]\ntype = "dub"\nsigning_secrets = [\n  "hunter2"\n]\n', encoding="utf-8")
+    assert started.type("check") == 2
+    assert "hunter2" not in started.out + started.err
+    assert "\n   token = \u2026\n           ^\n" in started.err
+
+
+def test_the_mark_is_below_what_is_wrong_in_wide_and_in_long_lines(tmp_path: Path) -> None:
+    with standing_in(tmp_path):
+        wide = '"\u540d\u524d" = "emial"'
+        long = '"A" = { from = "x", then = ["tidy_spaces"], ' * 5 + '"wrong"'
+        Path("m.toml").write_text(f"[fields]\n{wide}\n{long}\n", encoding="utf-8")
+        lines = list(mistake_lines([Problem("m.toml", 2, 8, "no record has it")]))
+        assert lines[2] == f"   {wide}"
+        assert lines[3] == " " * (3 + printing.cells_wide('"\u540d\u524d" = ')) + "^^^^^^^"
+        column = long.index('"wrong"') + 1
+        lines = list(mistake_lines([Problem("m.toml", 3, column, "no record has it")]))
+        assert max(map(len, lines)) <= 80
+        assert lines[2][lines[3].index("^") : lines[3].rindex("^") + 1] == '"wrong"'

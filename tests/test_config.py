@@ -348,7 +348,7 @@ def test_an_empty_file_lacks_a_source_and_a_sink(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no such file; `connector init --config .*config.toml` writes one"):
+    with pytest.raises(ConfigError, match=r"There is no .*config.toml. .*: connector init --config .*config.toml"):
         config.load(tmp_path / "config.toml", {})
 
 

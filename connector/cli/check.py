@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from connector.cli.common import ConfigOption, JsonOption, is_running, load, nea
 from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WRONG_CONFIGURATION, Left, WrongWords, complain
 from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
 from connector.cli.mistakes import mistake_lines
-from connector.cli.printing import Report, many, marked, say, show, wrapped
+from connector.cli.printing import Report, many, marked, painted, say, show, wrapped
 from connector.cli.setup import shipped
 from connector.core.errors import ConfigError, Problem
 from connector.settings import Config
@@ -81,7 +82,8 @@ def check(
     mistakes = sorted({problem for problems in settings.mistaken.values() for problem in problems} | set(failed))
     if mistakes and not as_json:
         running = settings.mistaken and is_running(settings)
-        complain("\n".join(mistake_lines(mistakes, "The last good versions continue." if running else "")))
+        lines = mistake_lines(mistakes, "The last good versions continue." if running else "")
+        complain("\n".join(painted(line, sys.stderr) for line in lines))
     findings = list(_ask(settings, probe=probe)) if live else []
     report = Checked(
         summary=_summary(settings, len(mappings), sum(m.example_count for m in mappings.values()), mistakes, findings),

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from connector.cli.exits import INTERRUPTED, OK, WRONG_CONFIGURATION, WrongWords, complain
+from connector.core.words import did_you_mean
 
 COMMANDS: Final = {
     "demo": "demo.demo",
@@ -131,3 +132,16 @@ def _refuse_misplaced(words: Sequence[str]) -> None:
         raise WrongWords(f"the command comes first: connector {command} {others}\nall commands: connector --help")
     if first not in firsts and f"dead-letters {first}" in COMMANDS:
         raise WrongWords(f"this is one of the words of dead-letters: connector dead-letters {shlex.join(words)}")
+    if first in _GROUPS and len(words) > 1 and not words[1].startswith("-"):
+        _refuse_unknown(
+            words[1], [command.split()[1] for command in COMMANDS if command.startswith(f"{first} ")], first
+        )
+    elif first and not first.startswith("-"):
+        _refuse_unknown(first, list(firsts), "")
+
+
+def _refuse_unknown(word: str, known: Sequence[str], group: str) -> None:
+    if word not in known:
+        guess = did_you_mean(word, known)
+        hint = f'; did you mean "{guess}"?' if guess else ". All commands: connector --help"
+        raise WrongWords(f'There is no command "{f"{group} {word}".strip()}"{hint}')

@@ -22,7 +22,7 @@ from connector.cli.common import (
     visited,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
-from connector.cli.printing import Report, ago, beside, day, many, say, say_json, show, table, wrapped
+from connector.cli.printing import Report, ago, beside, day, many, mark, say, say_json, sentence, show, table, wrapped
 from connector.dead_letters import Cause, Letter, cause_of, causes
 from connector.settings import Config
 
@@ -59,11 +59,10 @@ class Letters(Report):
 
     def lines(self) -> Iterator[str]:
         if not self.letters:
-            yield "no dead letters"
+            yield "OK: no dead letters."
             return
         found = causes(self.letters)
-        reasons = many(len(found), "reason")
-        yield f"{many(len(self.letters), 'dead letter')}, for {reasons}."
+        yield f"{_not_done(found)}, for {many(len(found), 'reason')}."
         if self.each:
             yield from table(
                 ["id", "cause", "when", "where", "about", "tries", "why"],
@@ -75,12 +74,26 @@ class Letters(Report):
         yield f"Next: correct a cause at its place, then: {found[0].command}"
 
 
+def _not_done(found: Sequence[Cause]) -> str:
+    """``16 affiliates are not up to date and 2 events are not read``."""
+    people = len({subject for cause in found if cause.stage == "deliver" for subject in cause.subjects})
+    events = sum(len(cause.subjects) for cause in found if cause.stage == "normalize")
+    parts = [
+        f"{many(count, noun)} {'is' if count == 1 else 'are'} not {what}"
+        for count, noun, what in ((people, "affiliate", "up to date"), (events, "event", "read"))
+        if count
+    ]
+    return " and ".join(parts)
+
+
 def _cause_lines(cause: Cause) -> Iterator[str]:
     noun = "affiliate" if cause.stage == "deliver" else "event"
     since = f" since {day(cause.since)}" if cause.since is not None else ""
     place = "" if cause.where in cause.reason else PurePath(cause.where).name
-    yield beside(f"! {cause.place}  {many(len(cause.subjects), noun)}{since}, cause {cause.id}", place)
-    yield from wrapped(cause.reason, indent=2)
+    yield beside(f"{mark('waiting')} {cause.place}  {many(len(cause.subjects), noun)}{since}, cause {cause.id}", place)
+    # The place stands at the right edge, or in the reason.
+    to_do = cause.what_to_do.replace(f"the mapping at {cause.where}", "that line of the mapping")
+    yield from wrapped(f"{sentence(cause.reason)} {to_do}", indent=2)
     more = len(cause.subjects) - _MOST_SUBJECTS
     shown = [*cause.subjects[:_MOST_SUBJECTS], *([f"{more:,} more"] if more > 0 else [])]
     yield from wrapped(", ".join(shown), indent=2)
@@ -119,18 +132,18 @@ class Replayed(Report):
 
     def lines(self) -> Iterator[str]:
         if not self.put_back:
-            yield "no dead letters"
+            yield "OK: no dead letters."
             return
         if not self.running:
             yield f"{self.put_back:,} put back; the next `connector serve` tries"
             return
         done = self.put_back - len(self.refused) - self.pending
         again = f"; refused again: {', '.join(self.refused)}" if self.refused else ""
-        yield from wrapped(f"{done:,} of {self.put_back:,} done{again}")
+        yield from wrapped(f"{done:,} of {self.put_back:,} written{again}")
         if self.pending:
-            yield f"{self.pending:,} pending; to see why: connector status"
-        if self.refused:
-            yield "Next: connector dead-letters list"
+            yield f"{mark('waiting')} {self.pending:,} pending"
+        if self.refused or self.pending:
+            yield f"Next: connector {'dead-letters list' if self.refused else 'status'}"
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.refused or self.pending else OK

@@ -38,11 +38,14 @@ def run(words: Sequence[str]) -> int:
         return commands.run(words)
     except ConfigError as error:
         from connector.cli.mistakes import mistake_lines
+        from connector.cli.printing import painted, wrapped
 
-        if len(error.problems) == 1 and not error.problems[0].line:  # there is no such file, most often
-            complain(str(error.problems[0]))
+        (first, *_) = error.problems
+        if first.text.startswith("There is no "):  # config.toml itself
+            complain("\n".join(wrapped(first.text)))
         else:
-            complain("\n".join(mistake_lines(error.problems, "Nothing was started or changed.")))
+            lines = mistake_lines(error.problems, "Nothing was started or changed.")
+            complain("\n".join(painted(line, sys.stderr) for line in lines))
         return WRONG_CONFIGURATION
     except Left as left:
         complain(str(left))

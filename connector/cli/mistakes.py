@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from connector.cli.printing import cells_wide, harmless, many, width, wrapped
+from connector.cli.printing import cells_wide, harmless, many, sentence, width, wrapped
 from connector.core.errors import Problem
 
 _INDENT = 3
@@ -31,7 +31,7 @@ def mistake_lines(problems: Sequence[Problem], ending: str = "") -> Iterator[str
         yield f"{harmless(problem.file)}, line {problem.line}" if problem.line else harmless(problem.file)
         if 0 < problem.line <= len(texts[problem.file]):
             yield from _marked_line(texts[problem.file], problem)
-        yield from wrapped(_sentence(problem.text), indent=_INDENT)
+        yield from wrapped(sentence(problem.text), indent=_INDENT)
     lines = len({(problem.file, problem.line) for problem in problems})
     yield f"Next: correct {'the line' if lines == 1 else f'the {lines:,} lines'}, then: connector check"
 
@@ -82,10 +82,3 @@ def _public(line: str, *, is_mapping: bool) -> str:
         return "\u2026"
     bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', "", line)
     return f"{key}{sign} \u2026" if _SECRET.search(bare) else line
-
-
-def _sentence(text: str) -> str:
-    """*text* as a sentence: it begins with a capital where it begins with a word, and ends with a full stop."""
-    first = re.match(r"[a-z]+(?=[ ,])", text)
-    text = text[0].upper() + text[1:] if first else text
-    return text if text.endswith((".", "?", "!", "\u2026")) else f"{text}."

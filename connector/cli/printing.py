@@ -16,6 +16,7 @@ from typing import ClassVar, TextIO
 import msgspec
 from msgspec import Struct
 
+from connector import config as configuration
 from connector import phrases
 from connector.cli.exits import OK
 from connector.phrases import duration as duration  # for commands: all that they print with is found here
@@ -51,7 +52,7 @@ def show(report: Report, *, as_json: bool = False) -> int:
 
 def say(line: str = "") -> None:
     """Print a line; what would control a terminal is shown instead of obeyed, since parts come from strangers."""
-    sys.stdout.write(harmless(line) + "\n")
+    sys.stdout.write(painted(harmless(line), sys.stdout) + "\n")
 
 
 def say_json(value: object) -> None:
@@ -61,8 +62,41 @@ def say_json(value: object) -> None:
 
 
 def harmless(text: str) -> str:
-    """*text* with its control characters shown, as ``\\x1b``."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    """*text* with its control characters shown, as ``\\x1b``; those of ``isolated`` stay where they come in pairs."""
+    paired = text.count(_ISOLATE) == text.count(_END)
+    return "".join(
+        c if c.isprintable() or c == "\n" or (paired and c in _ISOLATE + _END) else repr(c)[1:-1] for c in text
+    )
+
+
+_ISOLATE, _END = "\u2068", "\u2069"
+
+
+def isolated(text: str) -> str:
+    """A stranger's *text* that may run from right to left, so that it does not turn the words beside it around."""
+    if not any(unicodedata.bidirectional(c) in ("R", "AL", "AN", "RLE", "RLO", "RLI") for c in text):
+        return text
+    return f"{_ISOLATE}{text.replace(_ISOLATE, '').replace(_END, '')}{_END}"
+
+
+_RED, _GREEN, _YELLOW, _DIM, _NORMAL = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+_PAINTS = (
+    (re.compile(r"^(\u2713|ok)(?= )"), _GREEN),
+    (re.compile(r"^!(?= )"), _YELLOW),
+    (re.compile(r"^(\u2717|x)(?= )"), _RED),
+    (re.compile(r"^ +\^+$"), _RED),
+    (re.compile(r"(?<=  )\S+\.toml:\d+$|(?<=, )[\d,]+ more$"), _DIM),
+)
+"""Colour is for trouble: the marks, what is wrong in a line, and quietly where something is from."""
+
+
+def painted(text: str, stream: TextIO) -> str:
+    """*text* with colours, on a terminal that shows them."""
+    if not stream.isatty() or not configuration.wants_colours():
+        return text
+    for pattern, colour in _PAINTS:
+        text = pattern.sub(rf"{colour}\g<0>{_NORMAL}", text)
+    return text
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -130,7 +164,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._shown = time.monotonic() + 1.0
-        self._is_seen = sys.stderr.isatty()
+        self._is_seen = sys.stderr.isatty() and not configuration.is_dumb_terminal()
 
     def __enter__(self) -> Progress:
         return self
@@ -180,13 +214,13 @@ def cell_text(cell: object) -> str:
         return f"{cell:,}"
     if isinstance(cell, tuple):
         return ", ".join(str(part) for part in cell)
-    return harmless(str(cell)).replace("\n", "\\n")
+    return isolated(harmless(str(cell)).replace("\n", "\\n"))
 
 
 def cells_wide(text: str) -> int:
     """How many cells of a terminal *text* takes."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) != 0 or c in _ISOLATE + _END for c in text)
 
 
 # ---------------------------------------------------------------- words
@@ -202,3 +236,10 @@ def day(moment: datetime) -> str:
 
 def local_time(moment: datetime) -> str:
     return moment.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def sentence(text: str) -> str:
+    """*text* as a sentence: it begins with a capital where it begins with a word, and ends with a full stop."""
+    first = re.match(r"[a-z-]+(?=[ ,])", text)
+    text = text[0].upper() + text[1:] if first else text
+    return text if text.endswith((".", "?", "!", "\u2026")) else f"{text}."
