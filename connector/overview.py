@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from connector import topics
 from connector.backfill import notes
-from connector.changes.notes import held_of, problems_of
+from connector.changes.notes import held_of, problems_of, undo_of
 from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.dead_letters import Letter
@@ -76,6 +76,7 @@ class RouteLine(Struct):
         overwritten_edits: cells in which a person's entry was overwritten, of the deliveries that are still kept.
         left_empty: cells that are empty because their values do not fit.
         mistake: where the mapping file has its first mistake; "" when it has none.
+        undone: something was put back, and the route waits for ``connector resume``.
         held: what an edited mapping would change that waits for ``connector apply``; "" when none does.
     """
 
@@ -98,6 +99,7 @@ class RouteLine(Struct):
     waits_for_you: bool = False
     mistake: str = ""
     held: str = ""
+    undone: bool = False
 
 
 class ReadingLine(Struct):
@@ -214,6 +216,7 @@ def _route_lines(
         line.dead_letters = len(subjects)
         mistakes = problems_of(mappings.get(name)) if running else settings.mistaken.get(name, ())
         line.mistake = "" if not mistakes else f"{mistakes[0].file}, line {mistakes[0].line}"
+        line.undone = undo_of(mappings.get(name)) is not None
         if (held := held_of(mappings.get(name))) is not None:
             line.held, line.waits_for_you = held.text, True
         if store is not None and found is not None and name in known:
@@ -354,6 +357,14 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
         does = "its value does" if route.left_empty == 1 else "their values do"
         text = f"{many(route.left_empty, 'cell')} left empty: {does} not fit"
         yield Trouble("note", route.route, text, command=f"connector explain --left-empty {route.route}")
+    if route.undone:
+        yield Trouble(
+            "waits",
+            route.route,
+            f"undone; it waits{pending}",
+            "Edit the mapping, then",
+            f"connector resume {route.route}",
+        )
     if route.held:
         yield Trouble(
             "waits", route.route, f"waits for you: {route.held}", "The old version continues. To see them",

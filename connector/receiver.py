@@ -432,6 +432,7 @@ def application(
     reasons: Callable[[], Sequence[str]],
     more: Mapping[str, ASGIApp] | None = None,
     words: Callable[[], str] = lambda: "",
+    notes: Callable[[], Sequence[str]] = tuple,
 ) -> Starlette:
     """The ASGI application of the whole program.
 
@@ -441,13 +442,15 @@ def application(
         reasons: why the program is not ready, by name only (``store``, ``projector``, ``route:NAME``, ``stale``); ()
             when it is. Must be quick: it is asked in the event loop.
         more: ASGI applications by path (``/metrics``).
+        notes: what is no reason, but good to know; quick, too.
     """
 
     def answer(found: list[str]) -> Response:
+        noted = {"notes": list(notes())} if notes() else {}
         if not found:
-            return ready
+            return JSONResponse({"status": "ready"} | noted) if noted else ready
         store = {"store": words()} if "store" in found and words() else {}
-        return JSONResponse({"status": "not ready", "reasons": found} | store, 503, {"retry-after": "5"})
+        return JSONResponse({"status": "not ready", "reasons": found} | store | noted, 503, {"retry-after": "5"})
 
     def receives() -> Response:
         return answer([reason for reason in reasons() if reason == "store"] if receiver is not None else ["role"])

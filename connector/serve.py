@@ -65,14 +65,7 @@ def serve(config: Config) -> int:
         other = "; another program does: choose another port" if error.errno == errno.EADDRINUSE else ""
         sys.stderr.write(f"can't listen on {where}: {why}{other}; see [server] in {config.file}\n")
         return 1
-    receiver = Receiver(
-        program.sources,
-        program.store,
-        max_body_bytes=config.server.max_body_bytes,
-        unread=program.keep_unread,
-        counts=program.metrics,
-        recent=program.recent,
-    )
+    receiver = _receiver(program)
     pages: dict[str, ASGIApp] = {}
     if config.metrics.enabled:
         pages["/metrics"] = Page(program.metrics.render, config.metrics.token)
@@ -82,7 +75,11 @@ def serve(config: Config) -> int:
     program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
     answering = uvicorn_config(
         application(
-            receiver if program.receives else None, program.reasons, pages, words=lambda: program.readiness.words
+            receiver if program.receives else None,
+            program.reasons,
+            pages,
+            words=lambda: program.readiness.words,
+            notes=program.readiness.notes,
         ),
         keep_alive_seconds=config.server.keep_alive_seconds,
         request_timeout_seconds=config.server.request_timeout_seconds,
@@ -95,6 +92,17 @@ def serve(config: Config) -> int:
         program.close()
     logs.say(_log, "server.stopped")
     return 0
+
+
+def _receiver(program: Program) -> Receiver:
+    return Receiver(
+        program.sources,
+        program.store,
+        max_body_bytes=program.config.server.max_body_bytes,
+        unread=program.keep_unread,
+        counts=program.metrics,
+        recent=program.recent,
+    )
 
 
 def _page(program: Program, recent: Recent) -> dict[str, ASGIApp]:

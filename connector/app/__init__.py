@@ -1,6 +1,6 @@
 """Config -> running program: threads, readiness, upkeep. The one room that knows every room but the server."""
 
-from connector.app.program import Program, drain
+from connector.app.program import Program, drain, put_back_now
 from connector.app.upkeep import ClockWatch, clock_is_trusted
 
-__all__ = ["ClockWatch", "Program", "clock_is_trusted", "drain"]
+__all__ = ["ClockWatch", "Program", "clock_is_trusted", "drain", "put_back_now"]

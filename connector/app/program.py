@@ -385,3 +385,18 @@ def drain(config: Config) -> dict[str, int]:
         return {route.route: route.pending for route in program.store.status().routes}
     finally:
         program.close()
+
+
+def put_back_now(config: Config, route: str) -> None:
+    """Put back what was asked for of *route*, where no server runs; nothing else is delivered.
+
+    Raises:
+        StoreUnavailable: see ``Program``.
+    """
+    program = Program(config)
+    try:
+        for worker in program.workers:
+            if worker.route.name == route:
+                worker.step()
+    finally:
+        program.close()

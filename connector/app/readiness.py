@@ -9,6 +9,7 @@ from typing import Final
 
 from connector import logs
 from connector.assembly import utc_now
+from connector.changes.notes import problems_of
 from connector.core.errors import StoreUnavailable
 from connector.receiver import Receiver
 from connector.store import Store
@@ -46,12 +47,17 @@ class Readiness:
         self.words = ""
         self.receiver: Receiver | None = None
         self._reasons: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
         self._looked_at = time.monotonic()
 
     def reasons(self) -> Sequence[str]:
         """Why the program is not ready, by name only; as of a few seconds ago at most."""
         store = [] if self._writes_fail() is None and (self.receiver is None or self.receiver.keeps) else ["store"]
         return tuple(dict.fromkeys((*store, *self._reasons, *self._died())))
+
+    def notes(self) -> Sequence[str]:
+        """What is no reason, but good to know: mapping files with mistakes, and where."""
+        return self._notes
 
     def look(self) -> None:
         """Look again."""
@@ -78,7 +84,7 @@ class Readiness:
         failing = "store" in self.reasons() or (receiver is not None and receiver.failed_at > before)
         try:
             self._probe()
-            status = self._store.status()
+            status, mappings = self._store.status(), self._store.mappings()
         except StoreUnavailable as error:
             if not failing and "store" not in self.reasons():  # else it is logged already, perhaps by a request
                 logs.warn(_log, "store.fails", reason=str(error))
@@ -89,10 +95,16 @@ class Readiness:
             logs.say(_log, "store.ok")
         if self._projector_failures() >= 3:
             reasons.append("projector")  # events wait in the inbox: no route has them pending, so nothing grows stale
+        self._notes = tuple(
+            f"mapping {name}: {problems[0].place}"
+            for name, found in mappings.items()
+            if (problems := problems_of(found))
+        )
         stale_before = utc_now() - self._stale_after
         for route in status.routes:
             if route.state.kind in ("bug", "needs_action"):
                 reasons.append(f"route:{route.route}")
-            if route.oldest_since is not None and route.oldest_since < stale_before:
+            is_late = route.oldest_since is not None and route.oldest_since < stale_before
+            if is_late and not (route.route in mappings and mappings[route.route].undo):  # a person let it wait
                 reasons.append("stale")
         return tuple(dict.fromkeys(reasons))

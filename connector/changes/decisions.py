@@ -1,4 +1,4 @@
-"""What a person decides about a route: let an edited mapping run. For the command line and the page."""
+"""What a person decides about a route: apply, undo, resume. For the command line and the page; prints nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from connector import config as configuration
+from connector.changes.notes import Undo, undo_of
 from connector.core.errors import ConfigError
 from connector.core.row import load_cells
 from connector.settings import Config
@@ -47,6 +48,33 @@ def apply(config: Config, store: Store, route: str) -> str:
     delivery = uuid.uuid4().hex[:12]
     store.want_mapping(route, text, delivery=delivery)
     return delivery
+
+
+def undo(store: Store, route: str, asked: Undo) -> None:
+    """Let *route* put back what *asked* says, then wait until ``resume``. Acts at once where a server runs.
+
+    Raises:
+        Undecided: an undo is on its way.
+    """
+    before = undo_of(store.mapping_of(route))
+    if before is not None and not before.done:
+        raise Undecided(f"{route} is being undone; look: connector status")
+    store.note_undo(route, asked.dumped())
+
+
+def resume(config: Config, store: Store, route: str) -> None:
+    """Let *route*, which was undone, deliver again, with its mapping file as it is now.
+
+    Raises:
+        Undecided: it was not undone, or the undo is on its way.
+        ConfigError: the file has mistakes.
+    """
+    before = undo_of(store.mapping_of(route))
+    if before is None:
+        raise Undecided(f"{route} was not undone: there is nothing to resume.")
+    if not before.done:
+        raise Undecided(f"{route} is being undone; look: connector status")
+    store.want_mapping(route, configuration.read_route(config, route).text, delivery=uuid.uuid4().hex[:12])
 
 
 class Done(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -43,3 +44,28 @@ def held_of(stored: StoredMapping | None) -> Held | None:
     """What waits for `connector apply` in a route; None: nothing."""
     text = (stored.plan or stored.first) if stored else ""
     return msgspec.json.decode(text, type=Held) if text else None
+
+
+class Undo(Struct, frozen=True):
+    """One undo, as the store keeps it while it is on its way and until ``connector resume``.
+
+    Args:
+        delivery, since: what is put back: one delivery, or all since then; *until*: when it was asked for.
+        id: what its own rows share in the delivery log.
+        done: everything that can be put back is.
+    """
+
+    until: datetime
+    id: str
+    since: datetime | None = None
+    delivery: str = ""
+    done: bool = False
+
+    def dumped(self) -> str:
+        """What ``undo_of`` reads."""
+        return msgspec.json.encode(self).decode()
+
+
+def undo_of(stored: StoredMapping | None) -> Undo | None:
+    """The undo that a route is at, or that it was stopped by."""
+    return msgspec.json.decode(stored.undo, type=Undo) if stored and stored.undo else None

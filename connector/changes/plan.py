@@ -73,6 +73,7 @@ class Plan(Struct):
         cells: changed cells, of *rows_changed* rows; cells in new rows and in new columns are no changes.
         columns_renamed: (old, new): a new column with what an old one has had.
         edits_kept: cells that people typed and that stay (known with *live* only).
+        stay: of an undo: the first of those cells, as (record id, column).
         adds_only: nothing that is there is changed or removed.
         live: it was compared with the destination, not with what was last written.
     """
@@ -93,6 +94,7 @@ class Plan(Struct):
     columns: list[ColumnChange] = field(default_factory=list)
     letters: list[LettersAhead] = field(default_factory=list)
     edits_kept: int = 0
+    stay: list[tuple[str, str]] = field(default_factory=list)
     adds_only: bool = True
     live: bool = False
 

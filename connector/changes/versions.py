@@ -7,16 +7,18 @@ one version and settled for another.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
 from connector import config as configuration
 from connector import logs
 from connector.assembly import evaluation
-from connector.changes.notes import problems_of
-from connector.core.errors import ConfigError
+from connector.changes.notes import problems_of, undo_of
+from connector.changes.undo import finished, put_back
+from connector.core.errors import ConfigError, NeedsAction, TryLater
 from connector.core.mapping import Evaluation
+from connector.core.quoting import without_secrets
 from connector.core.record import AffiliateRecord
 from connector.core.sink import Sink, Target, TargetOptions
 from connector.delivery import Route, RouteWorker
@@ -26,6 +28,7 @@ from connector.store.model import RouteState, StoredMapping
 
 _log = logs.get("changes")
 
+_UNDO_AGAIN_SECONDS = 10.0
 _NO_VERSION = "no version of its mapping is known that can be used"
 
 
@@ -68,6 +71,7 @@ class Versions:
         self._sink_of = {name: sink for sink in config.sinks for name in sink.files}
         self._used: dict[str, RouteConfig] = {}
         self._unusable: dict[str, str] = {}
+        self._undo_after: dict[str, datetime] = {}
         self._waits = set(self._sink_of)
         """Routes that had no version that can be used when they were last looked at, in this run or another."""
 
@@ -100,6 +104,9 @@ class Versions:
         """Called by the thread of a route before each batch; False: the route waits."""
         name = worker.route.name
         stored = self._store.mapping_of(name)
+        if stored.undo:
+            self._undo(worker, stored)
+            return False
         found = self._use(worker, stored.wanted)
         if found is not None:
             count = self._store.adopt_mapping(name, found.mapping.digest, found.text)
@@ -116,6 +123,29 @@ class Versions:
             if self._store.route_state(name).reason.startswith(_NO_VERSION):
                 self._store.set_route_state(name, RouteState())
         return True
+
+    def _undo(self, worker: RouteWorker, stored: StoredMapping) -> None:
+        """Put back what a person asked for, in the thread of the route: nothing else writes there meanwhile."""
+        name, undo = stored.route, undo_of(stored)
+        if undo is None or undo.done or self._undo_after.get(name, self._now()) > self._now():
+            return
+        if self._use(worker, stored.text) is None:
+            self._wait(name, stored)
+            return
+        wait, reason = _UNDO_AGAIN_SECONDS, "some rows can't be written yet"
+        try:
+            if not put_back(worker.route, self._store, undo):
+                self._store.note_undo(name, finished(undo).dumped())
+                self._store.set_route_state(name, RouteState())
+                logs.say(_log, "undo.done", route=name)
+                return
+        except (NeedsAction, TryLater) as error:
+            reason = error.reason
+            wait = max(wait, (error.after or 0.0) if isinstance(error, TryLater) else 0.0)
+        self._undo_after[name] = self._now() + timedelta(seconds=wait)
+        reason = without_secrets(reason, self._config.secrets)
+        self._store.set_route_state(name, RouteState("waiting", reason, since=self._now()))
+        logs.warn(_log, "undo.waits", route=name, seconds=wait)
 
     def _is_done(self, name: str) -> bool:
         """Whether nothing is due now."""

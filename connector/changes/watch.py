@@ -108,7 +108,7 @@ class Watch:
             return
         self._store.note_mistake(name, mistake)
         for problem in problems:
-            logs.warn(_log, "mapping.mistake", route=name, place=str(problem).partition(": ")[0], text=problem.text)
+            logs.warn(_log, "mapping.mistake", route=name, place=problem.place, text=problem.text)
         if not problems:
             logs.say(_log, "mapping.ok", route=name)
 

@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "fields": "fields.fields",
     "plan": "changes.plan",
     "apply": "changes.apply",
+    "undo": "undo.undo",
+    "resume": "undo.resume",
     "alerts test": "check.send_test",
     "dead-letters list": "dead_letters.list_letters",
     "dead-letters show": "dead_letters.show_letter",

@@ -46,9 +46,12 @@ class Problem(Struct, frozen=True, order=True):
     text: str
 
     def __str__(self) -> str:
-        if not self.line:
-            return f"{self.file}: {self.text}"
-        return f"{self.file}:{self.line}:{self.column}: {self.text}"
+        return f"{self.place}: {self.text}"
+
+    @property
+    def place(self) -> str:
+        """``file:line:column``."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 class ConfigError(ConnectorError):

@@ -60,6 +60,12 @@ class Mappings(PendingRecords):
         self._change(route, sets, text, delivery)
         self._ring(self._on_pending)
 
+    def note_undo(self, route: str, undo: str) -> None:
+        """Let *route* put back what *undo* says, as JSON, instead of delivering; what waited for a person waits no
+        more. Until ``want_mapping``."""
+        self._change(route, "undo = ?, wanted = '', held = '', plan = '', first = '', delivery = ''", undo)
+        self._ring(self._on_pending)
+
     def end_delivery(self, route: str) -> None:
         """All that ``apply`` or an undo sent is settled: what is sent from now on is something else."""
         self._change(route, "delivery = ''")

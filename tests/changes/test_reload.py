@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +27,11 @@ def signs_up(connector: Connector, number: int, **more: Any) -> None:
     event = {"id": number, "type": "promoter_signed_up", "created_at": "2025-01-01T10:00:00Z"}
     promoter = {"id": number, "email": f"p{number}@example.com", "status": "active", **more}
     connector.send("firstpromoter", {"event": event, "data": {"promoter": promoter}})
+
+
+def ready(connector: Connector) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{connector.port}/readyz", timeout=10) as answer:
+        return json.loads(answer.read())
 
 
 def mapping_of(connector: Connector) -> Path:
@@ -67,6 +74,10 @@ def test_a_mapping_with_a_mistake_stops_nothing(connector: Connector) -> None:
     (line,) = [line for line in connector.lines() if line["event"] == "mapping.mistake"]
     assert line["place"].endswith("mappings/local_csv.toml:21:9")
     assert 'did you mean "email"?' in line["text"]
+
+    connector.wait_until(lambda: "notes" in ready(connector))
+    assert ready(connector)["status"] == "ready"
+    assert ready(connector)["notes"][0].endswith("mappings/local_csv.toml:21:9")
 
     connector.stop()  # the last good version is in the store: a restart goes on with it
     connector.start()
