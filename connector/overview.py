@@ -116,6 +116,19 @@ class ReadingLine(Struct):
     text: str
 
 
+class ProcessLine(Struct):
+    """A process that works on a shared database. *owns*: what it alone does at the moment."""
+
+    process: str
+    host: str
+    roles: str
+    since: datetime
+    last_sign: datetime
+    is_alive: bool
+    owns: str
+    note: str
+
+
 class Overview(Struct):
     """How everything is at one moment.
 
@@ -126,6 +139,7 @@ class Overview(Struct):
         records: affiliates that are known.
         waiting: events that are not read yet.
         dead_letters: open ones.
+        processes: those that share a database; none with an SQLite file.
         troubles: what a person should do or know, the most urgent first.
         next: the one thing to do now: a command, or a few words; "" when nothing is to do.
     """
@@ -141,6 +155,7 @@ class Overview(Struct):
     dead_letters: int
     troubles: list[Trouble]
     next: str
+    processes: list[ProcessLine] = []
 
 
 def overview(
@@ -165,6 +180,7 @@ def overview(
     routes = _route_lines(settings, store, found, letters, now, running=server != NOT_RUNNING)
     readings = list(_reading_lines(settings, store, now))
     seen = Overview("", server, refused or {}, records, waiting, sources, routes, readings, len(letters), [], "")
+    seen.processes = _process_lines(store)
     seen.sentence = _sentence(seen, now)
     found_troubles = [*_troubles(seen, now), *(() if store is None else _unused_fields(settings, store))]
     seen.troubles = sorted(found_troubles, key=lambda trouble: _URGENCY[trouble.kind])
@@ -176,6 +192,26 @@ _URGENCY = {"stopped": 0, "waits": 1, "note": 2}
 
 
 # ---------------------------------------------------------------- lines
+
+
+def _process_lines(store: Store | None) -> list[ProcessLine]:
+    return [
+        ProcessLine(
+            each.name, each.host, ", ".join(each.roles), each.since, each.seen, each.is_alive, ", ".join(each.owns),
+            each.note,
+        )
+        for each in (store.processes() if store is not None else ())
+    ]  # fmt: skip
+
+
+def _process_troubles(processes: Sequence[ProcessLine], now: datetime) -> Iterator[Trouble]:
+    for each in processes:
+        if not each.is_alive:
+            text = f"gave its last sign of life {ago(each.last_sign, now)}"
+            yield Trouble("note", each.process, text, "It was killed, or can't reach the database. Others do its work.")
+        elif each.note:
+            yield Trouble("waits", each.process, each.note, "To make the files of a machine run, type there",
+                          "connector apply")  # fmt: skip
 
 
 def _source_lines(
@@ -337,6 +373,7 @@ def _troubles(seen: Overview, now: datetime) -> Iterator[Trouble]:
     for reading in seen.readings:
         if reading.last_try_failed:
             yield Trouble("waits", reading.source, reading.text)
+    yield from _process_troubles(seen.processes, now)
 
 
 def _route_troubles(route: RouteLine) -> Iterator[Trouble]:

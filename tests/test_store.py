@@ -31,7 +31,7 @@ from connector.store.model import (
     StoreInUse,
     Tally,
 )
-from connector.store.store import _engine
+from connector.store.store import open_engine
 from connector.store.tables import FORMAT
 from tests.doubles import START, Clock, event
 from tests.postgres import Cluster
@@ -87,7 +87,7 @@ def test_a_store_of_a_newer_format_is_refused(place: Place) -> None:
 
 def make_format_1(place: Place) -> None:
     """What the first release with this store made, by its own text."""
-    with closing(_engine(place.url)) as engine, engine.making() as sql:
+    with closing(open_engine(place.url)) as engine, engine.making() as sql:
         text = (Path(__file__).parent / "format_1.sql").read_text(encoding="utf-8")
         for statement in text.format(serial=engine.serial, blob=engine.blob, without_rowid=engine.without_rowid).split(
             ";\n"

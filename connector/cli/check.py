@@ -19,6 +19,7 @@ from connector.cli.printing import Report, many, marked, painted, say, show, wra
 from connector.cli.setup import shipped
 from connector.core.errors import ConfigError, Problem
 from connector.settings import Config
+from connector.store.url import encryption, is_postgres
 
 
 class Checked(Report):
@@ -94,6 +95,7 @@ def check(
         warnings=[
             *(f"{w.file}, line {w.line}: {w.text}" for mapping in mappings.values() for w in mapping.warnings),
             *_missing_files(settings),
+            *_encryption(settings),
             *_no_longer_kept(settings),
         ],
         unused=list(_unused(settings)),
@@ -136,6 +138,22 @@ def _next(mistakes: Sequence[Problem], findings: Sequence[RouteFinding], *, live
     if not live:
         return "connector check --live"
     return "do what is written above, then: connector check --live" if has_problem(findings) else ""
+
+
+_WEAK = {
+    "disable": "sends people's data and the password in the clear",
+    "allow": "may send people's data and the password in the clear",
+    "prefer": "may send people's data and the password in the clear",
+    "require": "encrypts, and trusts whoever answers",
+    "verify-ca": "encrypts, and trusts any server with a certificate of that authority",
+}
+
+
+def _encryption(settings: Config) -> Iterator[str]:
+    """What the URL of a database on another machine means, where it is less than a certificate with its name."""
+    url = settings.store.url
+    if is_postgres(url) and (meaning := _WEAK.get(encryption(url) or "")):
+        yield f"[store] url: sslmode={encryption(url)} {meaning}; verify-full wants a certificate with the host's name"
 
 
 def _no_longer_kept(settings: Config) -> Iterator[str]:

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "serve": "serve.serve",
     "drain": "serve.drain",
     "service": "service.service",
+    "move-store": "move.move_store",
     "sample": "sample.sample",
     "backfill": "backfill.backfill",
     "status": "status.status",

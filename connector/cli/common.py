@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -184,6 +185,8 @@ def server_state(settings: Config) -> str:
             return "ready"
         if status == 503:
             return f"not ready ({', '.join(said['reasons'])})"
+    if is_postgres(settings.store.url) and not worker.endswith(f" on {socket.gethostname()}"):
+        return "ready"  # as far as can be said from here: it runs on another machine
     return f"running ({worker}), but does not answer on {local_url(settings).removeprefix('http://')}"
 
 

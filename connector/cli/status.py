@@ -70,6 +70,11 @@ class StatusReport(Report):
             pending="Pending", oldest_pending_seconds="Oldest", rows="Rows", retrying="Retrying", waiting="Waiting",
             dead_letters="Dead letters",
         )  # fmt: skip
+        if self.every or len(self.seen.processes) > 1:
+            yield from self._table(
+                self.seen.processes, process="Process", roles="Roles", owns="Owns", last_sign="Last sign of life",
+                since="Since",
+            )  # fmt: skip
 
     def _table(self, lines: Sequence[Struct], **headings: str) -> Iterator[str]:
         """The first four columns; the others where something is in them, some of them only when asked for."""
@@ -78,11 +83,13 @@ class StatusReport(Report):
             for number, name in enumerate(headings)
             if number < 4 or ((self.every or name in _SHOWN) and any(getattr(line, name) for line in lines))
         ]
+        if not lines:
+            return
         rows = [[_figure(getattr(line, name)) for name in shown] for line in lines]
         yield from (f"  {line}" for line in table([headings[name] for name in shown], rows))
 
 
-_SHOWN = ("pending", "oldest_pending_seconds", "waiting")
+_SHOWN = ("pending", "oldest_pending_seconds", "waiting", "since")
 
 
 def _figure(value: object) -> object:

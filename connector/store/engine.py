@@ -63,6 +63,9 @@ class Engine(Protocol):
     def making(self) -> AbstractContextManager[Session]:
         """``writing``, for one process at a time: tables are made in it."""
 
+    def continue_serial(self, sql: Session, table: str, column: str) -> None:
+        """Rows with numbers of their own were written into *table*: count on from the highest."""
+
     def check_durability(self) -> None:
         """Refuse a server that does not keep at a power loss what it has acknowledged. Raises StoreUnavailable."""
 

@@ -128,6 +128,12 @@ class Postgres:
             sql.execute("SELECT pg_advisory_xact_lock(?)", (_MAKING_LOCK,))
             yield sql
 
+    def continue_serial(self, sql: Session, table: str, column: str) -> None:
+        highest = f"SELECT max({column}) FROM {table}"
+        sql.execute(
+            f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), coalesce(({highest}), 1), ({highest}) > 0)"
+        )
+
     def check_durability(self) -> None:
         with self.reading() as sql:
             for name in ("fsync", "full_page_writes"):

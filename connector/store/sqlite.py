@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from connector.core.errors import StoreUnavailable
+from connector.store.engine import Session
 from connector.store.model import StoreDamaged
 
 _APPLICATION_ID = 0x61666670  # "affp": tells our files from any other SQLite file
@@ -190,6 +191,9 @@ class Sqlite:
                 f"{beside}: the file was moved, deleted or replaced while in use; start again, and never delete it: "
                 "it is a part of the database"
             )
+
+    def continue_serial(self, sql: Session, table: str, column: str) -> None:
+        pass  # SQLite does
 
     def check_durability(self) -> None:
         pass  # each connection sees to it

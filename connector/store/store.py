@@ -34,7 +34,7 @@ def worker_of(url: str) -> str | None:
     """
     if not is_postgres(url):
         return holder_of_file(path_of(url))
-    with closing(_engine(url)) as engine, engine.reading() as sql:
+    with closing(open_engine(url)) as engine, engine.reading() as sql:
         return process_alive(engine, sql)
 
 
@@ -65,7 +65,7 @@ class Store(Inbox, Records, Mappings, Processes, People, LetterRows, Search, Ses
                 _make_folder(path_of(url).parent)
                 if worker:
                     stack.enter_context(file_held(path_of(url)))
-            engine = stack.enter_context(closing(_engine(url, most_connections)))
+            engine = stack.enter_context(closing(open_engine(url, most_connections)))
             super().__init__(engine, now)
             self.poll_seconds = engine.poll_seconds  # how soon to look for what another process has committed
             prepare(engine, now())
@@ -84,7 +84,8 @@ class Store(Inbox, Records, Mappings, Processes, People, LetterRows, Search, Ses
         self._closing.close()
 
 
-def _engine(url: str, most_connections: int = _CONNECTIONS) -> Engine:
+def open_engine(url: str, most_connections: int = _CONNECTIONS) -> Engine:
+    """The database that *url* names; knows no table."""
     if not is_postgres(url):
         return Sqlite(path_of(url))
     try:

@@ -5,6 +5,7 @@ A format only adds to the one before, so a process of the older version may run 
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from connector.store.model import StoreDamaged
 CLOCK_TRUSTED = ("connector", "clock believed")
 """Owner and key of the note that says which moment retention last went by; a new store has the moment it was made."""
 FORGOTTEN_KEY = ("connector", "key of the forgotten")
+MOVED_TO = ("connector", "moved to")
 SEARCH_NOTE, SEARCH_DONE = ("connector", "words of"), f"all, version {findable.VERSION}"
 """The note of a store that has the words of all its records."""
 
@@ -120,12 +122,45 @@ _FORMATS = (_FORMAT_1, _FORMAT_2)
 FORMAT = len(_FORMATS)
 
 
-def prepare(engine: Engine, now: datetime) -> None:
+def prepare(engine: Engine, now: datetime, *, moves: bool = False) -> None:
     """Make the tables where there are none, and add to those of an older format what this version has more.
 
+    Args:
+        moves: for ``moving.py``: also a store that was moved, or into which one is being moved.
+
     Raises:
-        StoreDamaged: the tables are a newer version's, or not ours.
+        StoreDamaged: the tables are a newer version's, not ours, or no store's that may be worked on.
     """
+    _make(engine, now)
+    if not moves:
+        with engine.reading() as sql:
+            _refuse_moved(engine, sql)
+
+
+def _refuse_moved(engine: Engine, sql: Session) -> None:
+    marked = {name for (name,) in sql.execute("SELECT name FROM state WHERE name IN ('moved', 'moving')").fetchall()}
+    if "moved" in marked:
+        row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", MOVED_TO).fetchone()
+        raise StoreDamaged(
+            f"{engine.name}: this store was moved to {row[0] if row else 'another place'}, and is left as it was then; "
+            "set [store] url to that place"
+        )
+    if "moving" in marked:
+        raise StoreDamaged(f"{engine.name}: a move into it did not end; run `connector move-store` once more")
+
+
+def primary_keys() -> dict[str, tuple[str, ...]]:
+    """The primary key of each table of this version."""
+    keys: dict[str, tuple[str, ...]] = {}
+    table = r"CREATE TABLE (\w+) \((.*?)\n?\)(?:\{without_rowid\})?;\n"
+    for name, body in re.findall(table, "".join(_FORMATS), re.DOTALL):
+        many = re.search(r"(?<!\w )PRIMARY KEY \(([^)]*)\)", body)
+        one = re.search(r"(\w+) (?:\{serial\}|(?:\w+|\{blob\}) PRIMARY KEY)", body)
+        keys[name] = tuple(many[1].split(", ")) if many else (one[1],) if one else ()
+    return keys
+
+
+def _make(engine: Engine, now: datetime) -> None:
     with engine.reading() as sql:
         if _format_of(engine, sql) == FORMAT:
             return
