@@ -193,3 +193,47 @@ def test_status_mentions_fields_that_are_in_no_column_once(folder: Folder) -> No
     assert folder.type("drain") == 0
     folder.type("status")
     assert "fields --unused" not in folder.out
+
+
+# ---------------------------------------------------------------- what would be written, and why
+
+
+def test_preview_of_a_stored_affiliate_by_id_address_or_name(folder: Folder) -> None:
+    folder.receive(1, email="ada@example.com", profile={"first_name": "Ada", "last_name": "Byron"})
+    folder.map(_FIELDS + '"Shout" = { from = "name", then = ["upper"] }\n')
+    for word in ("fp:1", "1", "ada@example.com", "byron"):
+        assert folder.type("preview", word) == 0
+        assert "fp:1 -> local/map" in folder.out
+        assert "ADA BYRON" in folder.out
+    (target,) = folder.type_for_json("preview", "byron")["targets"]
+    assert target["rows"][0]["cells"]["Shout"] == "ADA BYRON"
+    assert folder.type("preview", "byrom") == 1
+    assert 'did you mean "Ada Byron"?' in folder.err or "Ada Byron" in folder.err
+    assert folder.type("preview") == 2
+    assert folder.type("preview", "byron", "--last", "fp") == 2
+
+
+def test_preview_of_the_last_webhook(folder: Folder) -> None:
+    assert folder.type("preview", "--last", "fp") == 1
+    assert "has sent no webhook lately" in folder.err
+    folder.receive(1, email="ada@example.com")
+    folder.receive(2, email="nobody")
+    assert folder.type("preview", "--last", "fp") == 0
+    assert folder.out.startswith("promoter_updated, event promoter_updated:2")
+    assert "fp:2 -> local/map" in folder.out
+    assert '  left empty: Email: "nobody" is not an e-mail address' in folder.out
+    assert folder.type("preview", "--last", "fpp") == 2
+
+
+def test_explain_shows_the_mapping_line_of_every_cell(folder: Folder) -> None:
+    folder.receive(1, email="nobody", profile={"first_name": "Ada", "last_name": "Byron"})
+    assert folder.type("explain", "ada") == 0
+    lines = folder.out.splitlines()
+    assert [line.split() for line in lines if line.endswith(("map.toml:4", "map.toml:7"))] == [
+        ["Name", "Ada", "Byron", "name", "map.toml:4"],
+        ["ID", "fp:1", "id", "map.toml:7"],
+    ]
+    assert max(len(line) for line in lines if "map.toml" in line and line.startswith("    ")) <= 80
+    assert 'up to date; left empty: Email: "nobody" is not an e-mail address' in folder.out
+    (entries,) = folder.type_for_json("explain", "byron").values()
+    assert entries[-1]["origins"]["Name"] == {"paths": ["name"], "where": "map.toml:4"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from msgspec import Struct, field
@@ -14,6 +15,7 @@ from connector.core.facts import Fact, load_facts
 from connector.core.mapping import Evaluation
 from connector.core.merge import join
 from connector.core.record import AffiliateRecord
+from connector.core.row import Column, dump_cells
 from connector.core.source import Event, Source
 from connector.core.view import view
 from connector.dead_letters import DeadLetters
@@ -21,6 +23,13 @@ from connector.store import Store
 from connector.store.model import WAITS_FOR, DeliveryLine, PendingFor
 
 Evaluate = Callable[[AffiliateRecord], Evaluation]
+
+
+class Origin(Struct, frozen=True):
+    """Where a cell comes from: paths of the record, and ``file:line`` of the mapping."""
+
+    paths: Sequence[str]
+    where: str
 
 
 class Entry(Struct, frozen=True):
@@ -32,7 +41,9 @@ class Entry(Struct, frozen=True):
         text: the outcome in a few words.
         changes: of an event: what it changed in the record, by path: (before, after); before is "?" where an event
             that is deleted by now may have said it.
-        cells: of a delivery: the cells that were written.
+        cells: of a delivery: the cells that were written; of a route: those that its mapping makes now, but the empty
+            ones. By column, dumped.
+        origins: of a route: by column, the paths that a cell comes from, and the mapping's line.
         former: of a delivery: what those that it changed held before.
         overwritten: of a delivery: the columns in which that was typed by people.
         delivery: shared by the rows that were sent together; ``undo`` takes it.
@@ -44,6 +55,7 @@ class Entry(Struct, frozen=True):
     text: str
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     cells: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
     former: Mapping[str, Any] = field(default_factory=dict)
     overwritten: tuple[str, ...] = ()
     delivery: str = ""
@@ -90,11 +102,13 @@ def explain(
     evaluations: Mapping[str, Evaluate],
     record_id: str,
     now: datetime,
+    columns: Mapping[str, Sequence[Column]] = MappingProxyType({}),
 ) -> list[Entry]:
     """What is still known to have happened to that affiliate, the oldest first, then what each route has now.
 
     Args:
         evaluations: each route's mapping, by the route's name.
+        columns: the columns of routes whose cells are to be told, too.
     """
     known = store.load([record_id]).get(record_id)
     facts = load_facts(known.facts) if known is not None else {}
@@ -110,7 +124,7 @@ def explain(
     ]  # fmt: skip
     entries.sort(key=lambda entry: entry.at)
     if known is not None:
-        entries += _routes_now(store, evaluations, record_id, facts, {letter.place for letter in stopped}, now)
+        entries += _routes_now(store, evaluations, record_id, facts, {letter.place for letter in stopped}, now, columns)
     return entries
 
 
@@ -202,6 +216,7 @@ def _routes_now(
     facts: Mapping[str, Fact],
     stopped: Collection[str],
     now: datetime,
+    columns: Mapping[str, Sequence[Column]],
 ) -> Iterator[Entry]:
     """What each route has of the record now; *stopped* are the routes with a dead letter about it."""
     pending = {one.route: one for one in store.pending_of(record_id)}
@@ -212,6 +227,7 @@ def _routes_now(
             text = _still_pending(one, now)
         else:
             text = "up to date, but for what is a dead letter" if route in stopped else "up to date"
+        cells: dict[str, Any] = {}
         try:
             shape = evaluate(record)
         except Exception:  # a bug in the mapping's evaluation: the route says so, and must not hide the rest
@@ -221,7 +237,13 @@ def _routes_now(
                 text += f"; has no row here: {shape.skipped}"
             for problem in shape.problems:
                 text += f"; can't be shaped: {problem.reason}"
-        yield Entry(now, "route", route, text)
+            for left in shape.left_empty:
+                text += f"; left empty: {left.reason}"
+            cells = _loaded(dump_cells(shape.rows[0].cells)) if len(shape.rows) == 1 and route in columns else {}
+        cells = {column: cell for column, cell in cells.items() if cell not in (None, "", [])}
+        known = {column.name: Origin(column.paths, column.where) for column in columns.get(route, ())}
+        origins = {column: origin for column, origin in known.items() if column in cells}
+        yield Entry(now, "route", route, text, cells=cells, origins=origins)
 
 
 def _still_pending(one: PendingFor, now: datetime) -> str:

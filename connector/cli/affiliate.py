@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
+from pathlib import PurePath
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ from connector.cli.common import (
     visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
-from connector.cli.printing import Report, ago, cell_text, local_time, many, mark, show
+from connector.cli.printing import Report, ago, beside, cell_text, local_time, many, mark, shortened, show
 from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
@@ -43,6 +44,8 @@ AnyAffiliate = Annotated[
     str, typer.Argument(help="Its id, as in firstpromoter:41, its e-mail address, or a part of its name.")
 ]
 _MOST_SHOWN = 10
+_WIDEST_VALUE = 24
+_WIDEST_PATHS = 28
 _MOST_ROWS_SHOWN = 20
 _MOST_EDITS = 100_000
 
@@ -61,6 +64,7 @@ class History(Report):
             for entry in entries:
                 yield cell_text(f"{local_time(entry.at)}  {entry.kind}  {entry.about}")
                 yield from (cell_text(f"  {line}") for line in _entry_lines(entry))
+                yield from _cells_now(entry)
             yield ""
 
     def exit_code(self) -> int:
@@ -123,20 +127,21 @@ def explain(
         raise WrongWords("name an affiliate, or a route with --overwritten or --left-empty")
     expect_a_store(settings, f'no affiliate has the ID "{affiliate}"')
     with visited(settings) as store:
-        meant = _meant(store, settings, affiliate)
+        meant = meant_by(store, settings, affiliate)
         sources, letters = assembly.build_sources(settings), dead_letters(settings)
         evaluations = {
             route.name: assembly.evaluation(sink, route, store) for sink in settings.sinks for route in sink.routes
         }
+        columns = {route.name: route.target.columns for sink in settings.sinks for route in sink.routes}
         found = {
-            record_id: explain_one(store, sources, letters, evaluations, record_id, now())
+            record_id: explain_one(store, sources, letters, evaluations, record_id, now(), columns)
             for record_id in meant.record_ids
         }
     code = show(History({record_id: entries for record_id, entries in found.items() if entries}), as_json=as_json)
     for record_id, path in meant.elsewhere:
         complain(f"{record_id} names this address too, in {path}")
     if code:
-        complain(_nobody(affiliate))
+        complain(nobody(affiliate))
     return code
 
 
@@ -169,7 +174,7 @@ def _explain_left_empty(settings: Config, route: RouteConfig, *, as_json: bool) 
     return show(LeftEmpty(summary, route.name, values), as_json=as_json)
 
 
-def _meant(store: Store, settings: Config, affiliate: str) -> Meant:
+def meant_by(store: Store, settings: Config, affiliate: str) -> Meant:
     """Who is meant by an id, an address or a name; ends the command where that is not one affiliate."""
     meant = whom(store, [source.name for source in settings.sources], affiliate)
     if meant.record_ids or meant.addresses:
@@ -182,14 +187,24 @@ def _meant(store: Store, settings: Config, affiliate: str) -> Meant:
         count = f"more than {len(shown)}" if found.more else f"{len(shown):,}"
         raise Left("\n".join([f"{count} affiliates have that name; choose one by its ID:", *shown]))
     guess = next((match.name or match.email for match in found.near), "")
-    raise Left(_nobody(affiliate) + (f"; did you mean {cell_text(guess)}?" if guess else ""))
+    raise Left(nobody(affiliate) + (f"; did you mean {cell_text(guess)}?" if guess else ""))
 
 
-def _nobody(affiliate: str) -> str:
+def nobody(affiliate: str) -> str:
     return f'no affiliate has the ID, name or e-mail address "{affiliate}"'
 
 
+def _cells_now(entry: Entry) -> Iterator[str]:
+    """The cells that a route has now, each with the paths and the line of the mapping that it comes from."""
+    for column, origin in entry.origins.items():
+        value = shortened(cell_text(_word(entry.cells[column])), _WIDEST_VALUE)
+        paths = shortened(", ".join(origin.paths), _WIDEST_PATHS)
+        yield beside(f"    {cell_text(column)}  {value}", f"{paths}  {PurePath(origin.where).name}".strip())
+
+
 def _entry_lines(entry: Entry) -> list[str]:
+    if entry.kind == "route":
+        return [entry.text]
     changes = [
         f"  {path}: {_word(old)} → {_word(new)}" if _word(old) != "nothing" else f"  {path} = {_word(new)}"
         for path, (old, new) in entry.changes.items()

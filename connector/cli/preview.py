@@ -12,7 +12,17 @@ from msgspec import Struct
 
 from connector import assembly, topics
 from connector.actions import signed
-from connector.cli.common import ConfigOption, JsonOption, built_sink, load, named_source, visited_if_there
+from connector.cli.affiliate import meant_by, nobody
+from connector.cli.common import (
+    ConfigOption,
+    JsonOption,
+    built_sink,
+    expect_a_store,
+    load,
+    named_source,
+    visited,
+    visited_if_there,
+)
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, many, show, table
 from connector.core.errors import UnknownShape, Unreadable
@@ -21,8 +31,11 @@ from connector.core.merge import join
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell
 from connector.core.sink import Change
+from connector.core.source import API_TOPIC, Event
 from connector.core.view import view
 from connector.settings import Config, RouteConfig, SinkConfig
+
+_LATEST_EVENTS = 10_000
 
 
 class PreviewedRow(Struct):
@@ -56,6 +69,7 @@ class PreviewedTarget(Struct):
     rows: list[PreviewedRow]
     skipped: str | None
     problems: list[str]
+    left_empty: list[str]
 
     def lines(self) -> Iterator[str]:
         yield ""
@@ -63,22 +77,24 @@ class PreviewedTarget(Struct):
         if self.skipped:
             yield f"  no row: {self.skipped}"
         yield from (f"  dead letter: {problem}" for problem in self.problems)
+        yield from (f"  left empty: {left}" for left in self.left_empty)
         for row in self.rows:
             yield from row.lines()
 
 
 class Previewed(Report):
-    """What ``preview`` prints."""
+    """What ``preview`` prints; *event* and *topic* are "" for an affiliate that is stored."""
 
     for_people = frozenset({"strange_topic"})
     event: str
     topic: str
     affiliates: int
     targets: list[PreviewedTarget]
-    strange_topic: bool
+    strange_topic: bool = False
 
     def lines(self) -> Iterator[str]:
-        yield f"{self.topic}, event {self.event}: about {many(self.affiliates, 'affiliate')}"
+        if self.event:
+            yield f"{self.topic}, event {self.event}: about {many(self.affiliates, 'affiliate')}"
         if self.strange_topic:
             yield f'there is no topic "{self.topic}". Correct the URL at the platform: connector urls'
         for target in self.targets:
@@ -89,7 +105,17 @@ class Previewed(Report):
 
 
 def preview(
-    body: Annotated[str, typer.Argument(metavar="BODY.json", help="A webhook's body; - reads it from stdin.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="BODY.json | AFFILIATE",
+            help="A webhook's body (- reads it from stdin), or an affiliate that is known: an ID, an e-mail address, "
+            "a part of the name.",
+        ),
+    ] = "",
+    last: Annotated[
+        str, typer.Option("--last", metavar="SOURCE", help="Instead: the webhook that came last from that source.")
+    ] = "",
     source: Annotated[
         str | None, typer.Option("--source", "-s", help="The source that would receive it; needless if there is one.")
     ] = None,
@@ -100,26 +126,63 @@ def preview(
 ) -> int:
     """What a webhook would write where. Counts in what is known of the affiliate already; writes nothing."""
     settings = load(config, uses=("sources", "sinks") if live else ("sources",))
+    if bool(what) is bool(last):
+        raise WrongWords("name a file with a webhook's body, an affiliate, or a source with --last")
+    if last:
+        event = _last_event(settings, named_source(settings, last).name)
+        return _preview_event(settings, event, what=f"the last event of {last}", live=live, as_json=as_json)
+    if what != "-" and not what.endswith(".json") and not Path(what).exists():
+        return _preview_affiliate(settings, what, live=live, as_json=as_json)
     if source is None and len(settings.sources) > 1:
         names = " or ".join(f"--source {found.name}" for found in settings.sources)
         raise WrongWords(f"say whose webhook it is: {names}")
     named = named_source(settings, source)
-    content = _content(body)
-    built = assembly.build_sources(settings)[named.name]
+    content = _content(what)
     try:
-        event = built.accept(signed(named, content, topic))
+        event = assembly.build_sources(settings)[named.name].accept(signed(named, content, topic))
+    except Unreadable as error:
+        raise Left(f"{what}: {error} (answered 400, not kept)") from None
+    return _preview_event(settings, event, what=what, live=live, as_json=as_json)
+
+
+def _preview_event(settings: Config, event: Event, *, what: str, live: bool, as_json: bool) -> int:
+    built = assembly.build_sources(settings)[event.source]
+    try:
         updates = built.normalize(event)
-    except (Unreadable, UnknownShape) as error:
-        answer = "answered 400, not kept" if isinstance(error, Unreadable) else "kept, and a dead letter"
-        raise Left(f"{body}: {error} ({answer})") from None
-    targets = [
+    except UnknownShape as error:
+        raise Left(f"{what}: {error} (kept, and a dead letter)") from None
+    targets = _targets(settings, _joined(settings, updates), live=live)
+    strange = topics.is_strange(built, event.topic)
+    return show(Previewed(event.key, event.topic, len(updates), targets, strange), as_json=as_json)
+
+
+def _preview_affiliate(settings: Config, affiliate: str, *, live: bool, as_json: bool) -> int:
+    expect_a_store(settings, nobody(affiliate))
+    with visited(settings) as store:
+        record_ids = meant_by(store, settings, affiliate).record_ids
+        known = {record_id: load_facts(found.facts) for record_id, found in store.load(record_ids).items()}
+    if not known:
+        raise Left(nobody(affiliate))
+    return show(Previewed("", "", len(known), _targets(settings, known, live=live)), as_json=as_json)
+
+
+def _last_event(settings: Config, source: str) -> Event:
+    """The newest webhook of *source* that is kept; what was read from its API is none."""
+    with visited_if_there(settings) as store:
+        for seq, found, _, topic, _ in [] if store is None else store.latest_events(_LATEST_EVENTS):
+            if store is not None and found == source and not topic.startswith(API_TOPIC):
+                (stored,) = store.read_events(seq - 1, 1)
+                return stored.event
+    raise Left(f"{source} has sent no webhook lately; a body in a file: connector preview BODY.json")
+
+
+def _targets(settings: Config, known: Mapping[str, Mapping[str, Fact]], *, live: bool) -> list[PreviewedTarget]:
+    return [
         _target(settings, sink, route, view(record_id, facts), live=live)
-        for record_id, facts in _joined(settings, updates).items()
+        for record_id, facts in known.items()
         for sink in settings.sinks
         for route in sink.routes
     ]
-    strange = topics.is_strange(built, event.topic)
-    return show(Previewed(event.key, event.topic, len(updates), targets, strange), as_json=as_json)
 
 
 def _content(body: str) -> bytes:
@@ -153,6 +216,7 @@ def _target(
         [PreviewedRow(row.key, row.remove, row.cells, changes.get(row.key)) for row in made.rows],
         made.skipped,
         [f"{problem.reason} ({problem.where})" for problem in made.problems],
+        [f"{left.reason} ({left.where})" for left in made.left_empty],
     )
 
 
