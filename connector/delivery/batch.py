@@ -174,7 +174,7 @@ def jobs_of(
     fault: dict[str, str] = {}
     for one in pending:
         try:
-            shaped.append((one, shape_of(route, one.record_id, one.facts)))
+            shaped.append((without_facts(one), shape_of(route, one.record_id, one.facts)))
         except Exception as error:  # this record's fault or the mapping's; the others continue
             fault = describe(error)
             due = now + timedelta(seconds=backoff(one.tries + 1))
@@ -200,6 +200,11 @@ def jobs_of(
         else:
             settled.append(Result(one.record_id, one.version, one.token, left_empty=job.left_empty))
     return jobs, settled
+
+
+def without_facts(pending: Pending) -> Pending:
+    """What is kept of a record while its rows are on their way: the facts of a whole batch are many megabytes."""
+    return replace(pending, facts=b"")
 
 
 def put_back(pending: Pending, due_at: datetime, *, reason: str = "", failed: bool = False) -> Result:

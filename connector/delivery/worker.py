@@ -21,7 +21,7 @@ from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLa
 from connector.core.row import Row
 from connector.core.sink import Outcome
 from connector.dead_letters import DeadLetters, Letter
-from connector.delivery.batch import Job, Route, Sent, freed, jobs_of, lines_of, put_back, tries_of
+from connector.delivery.batch import Job, Route, Sent, freed, jobs_of, lines_of, put_back, tries_of, without_facts
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
 from connector.rest import rest
@@ -213,7 +213,7 @@ class RouteWorker:
             pending = self._store.take(self._name, limit, lease=self._lease, after=self._after, isolated=isolated)
             if not pending:
                 break
-            self._leased.update((one.record_id, one) for one in pending)
+            self._leased.update((one.record_id, without_facts(one)) for one in pending)
             if not isolated:
                 self._after, self._began_after = pending[-1].record_id, began_after
             more, settled = jobs_of(self.route, self._store, pending, keys, room, self._now(), self._blame.backoff)
@@ -300,7 +300,7 @@ class RouteWorker:
             raise sent.error
 
     def _result(self, job: Job, sent: Sent, state: RouteState, delivery: str) -> Result:
-        """What became of a record all of whose rows were sent; adds its letters to *job*."""
+        """What became of a record all of whose rows were sent; adds its letters to *job*, which lets go of the rows."""
         pending = job.pending
         log: list[LogLine] = []
         waits: list[float] = []
@@ -324,6 +324,7 @@ class RouteWorker:
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
         written, held, removed = sent.holdings(job)
+        job.rows.clear()
         return Result(
             pending.record_id, pending.version, pending.token, written, removed, held, tuple(log), later, job.left_empty
         )

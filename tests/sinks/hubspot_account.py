@@ -61,8 +61,8 @@ class Written:
         self.last: dict[str, dict[str, Cell]] = {}
         self.held: dict[str, dict[str, Cell]] = {}
         self.tried: dict[str, list[Mapping[str, Cell]]] = {}
-        self.overwritten: dict[tuple[str, str], list[Cell]] = {}
-        """By key and column, what people lost, as the outcomes say."""
+        self.former: dict[tuple[str, str], list[Cell]] = {}
+        """By key and column, what the outcomes say was there before."""
 
     def __call__(self, row: Row) -> Row:
         """*row* with its base, as a sink gets it; from now on it is one that was tried."""
@@ -87,8 +87,8 @@ class Written:
                 self.held[row.key] = {**held, **outcome.held}
                 self.last[row.key] = {**self.last.get(row.key, {}), **row.cells}
                 self.tried.pop(row.key, None)
-                for name in outcome.overwritten:
-                    self.overwritten.setdefault((row.key, name), []).append(outcome.former[name])
+                for name, cell in outcome.former.items():
+                    self.former.setdefault((row.key, name), []).append(cell)
 
 
 def by_key(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:

@@ -328,13 +328,14 @@ def colleagues_edit(mode: Mode, *, seed: int, people: int = 4, steps: int = 12) 
                 (key, "company") for key, row in pending.items()
                 if key in written.last and written.last[key]["company"] == row.cells["company"]
             }  # fmt: skip
-            before = {each: len(written.overwritten.get(each, ())) for each in same}
+            before = {each: len(written.former.get(each, ())) for each in same}
+            typed = set(pinned.values())
             refused = deliver(sink, target, pending, host, Figures(), server, written)
             wrong += [f"step {step}: {key} was refused" for key in refused]
-            wrong += [f"step {step}: {each}" for each in _lost(server, pinned, written)]
+            wrong += [f"step {step}: {each}" for each in _lost(server, pinned, written, host)]
             wrong += [
                 f"step {step}: {each} lost an edit for nothing new"
-                for each in same if len(written.overwritten.get(each, ())) > before[each]
+                for each in same if set(written.former.get(each, ())[before[each]:]) & typed
             ]  # fmt: skip
         sink.close()
         if len(server.records["contacts"]) != len(truth):
@@ -342,7 +343,7 @@ def colleagues_edit(mode: Mode, *, seed: int, people: int = 4, steps: int = 12) 
     return wrong
 
 
-def _lost(server: HubSpotServer, pinned: dict[tuple[int, str], str], written: Written) -> list[str]:
+def _lost(server: HubSpotServer, pinned: dict[tuple[int, str], str], written: Written, host: TestHost) -> list[str]:
     lost = []
     for (number, name), value in list(pinned.items()):
         record = server.find("affiliate_key", f"firstpromoter:{number}")
@@ -352,11 +353,16 @@ def _lost(server: HubSpotServer, pinned: dict[tuple[int, str], str], written: Wr
             if _stages.index(there) < _stages.index(value):
                 lost.append(f"{number}: the stage went back from {value} to {there}")
             pinned[number, name] = there
-        elif there != value and value in written.overwritten.get((f"firstpromoter:{number}", name), ()):
+        elif there != value and value in _noted(f"firstpromoter:{number}", name, written, host):
             del pinned[number, name]
         elif there != value:
             lost.append(f"{number}: {name} was {value!r} and is {there!r}")
     return lost
+
+
+def _noted(key: str, name: str, written: Written, host: TestHost) -> list[Cell]:
+    """Where a trace is of what people lost: the delivery log, and what is noted before a write."""
+    return written.former.get((key, name), []) + [each[key].get(name) for each in host.typed if key in each]
 
 
 def main() -> None:

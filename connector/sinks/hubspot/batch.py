@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from connector.core.errors import NeedsAction
 from connector.core.overwrite import Edits
 from connector.core.quoting import quoted
@@ -25,7 +27,6 @@ from connector.sinks.hubspot.records import (
     read_first,
     take_over,
 )
-from connector.sinks.hubspot.unanswered import Unanswered
 from connector.sinks.hubspot.values import (
     Item,
     Refusal,
@@ -54,7 +55,6 @@ class Batch:
         self,
         api: HubSpotApi,
         claims: Claims,
-        unanswered: Unanswered,
         plan: Plan,
         items: Sequence[Item],
         *,
@@ -63,7 +63,6 @@ class Batch:
         note: Callable[[Iterable[tuple[Row, Edits]]], None],
     ) -> None:
         self._api, self._claims, self._plan, self._items = api, claims, plan, items
-        self._unanswered = unanswered
         self._replan = replan
         self._create = create
         self._note = note
@@ -104,7 +103,7 @@ class Batch:
         finally:
             self._claims.release(self._plan.kind, [item.key for item in self._items])
             refused = {key for key, outcome in self.outcomes.items() if outcome.kind == "refused"}
-            self._unanswered.forget(self._plan, [item.key for item in self._items if item.row.key in refused])
+            self._claims.making -= {(self._plan.kind, item.key) for item in self._items if item.row.key in refused}
 
     def _judge_refusals(self) -> None:
         """When all of many rows are refused in the same words and for no value of their own, they are not to blame."""
@@ -151,14 +150,14 @@ class Batch:
         inputs: list[dict[str, Any]] = []
         for item in group:
             properties = to_send(plan, item)
-            self._unanswered.recall(plan, item)
             if not properties and not item.adopted and not item.is_new:
                 self._done(item)  # everything is there already, or what is there stays
                 continue
             if item.adopted or not (by_id or properties):
                 properties[plan.key] = item.key
             made = {"id": self._id_of(item), "objectWriteTraceId": str(len(items)), "properties": properties}
-            self._unanswered.sending(plan, item, properties)
+            if item.is_new:
+                self._claims.making.add((plan.kind, item.key))
             items.append(item)
             inputs.append(made if by_id else {**made, "idProperty": plan.key})
         if not items:
@@ -238,7 +237,12 @@ class Batch:
         return same(there, sent, self._plan.by_name[name][1])
 
     def _done(self, item: Item, *notices: str) -> None:
-        self.outcomes[item.row.key] = self._unanswered.answered(self._plan, item, item.written(*notices))
+        outcome, made = item.written(*notices), (self._plan.kind, item.key)
+        if made in self._claims.making:
+            # Perhaps by an earlier call, whose answer was lost: then the record is found as one that is there.
+            self._claims.making.discard(made)
+            outcome = replace(outcome, added=not item.adopted)
+        self.outcomes[item.row.key] = outcome
 
     # ------------------------------------------------------------ refused
 

@@ -24,7 +24,6 @@ from connector.sinks.hubspot.options import HubSpotOptions
 from connector.sinks.hubspot.preflight import Preflight, missing_in
 from connector.sinks.hubspot.properties import Plan, Property, expected, troubles
 from connector.sinks.hubspot.records import Claims, Outcomes, look, read_by_key
-from connector.sinks.hubspot.unanswered import Unanswered
 from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
 
 _SECONDS_BETWEEN_LOOKS_AT_OPTIONS = 10.0
@@ -49,7 +48,6 @@ class Crm:
         )
         self._in_flight = InFlight()
         self._claims = Claims()
-        self._unanswered = Unanswered()
         self._preflight = Preflight(self._api, host)
         self._companies = Companies(self._api)
 
@@ -73,7 +71,7 @@ class Crm:
 
         batches = [
             Batch(
-                self._api, self._claims, self._unanswered, plan, items[start : start + MOST_INPUTS],
+                self._api, self._claims, plan, items[start : start + MOST_INPUTS],
                 replan=replan, create=create, note=partial(note_overwrites, self._host, target.route),
             )
             for start in range(0, len(items), MOST_INPUTS)

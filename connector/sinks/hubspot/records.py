@@ -30,6 +30,9 @@ class Claims:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_record: dict[tuple[str, str], str] = {}
+        self.making: set[tuple[str, str]] = set()
+        """Kind and key of the records that calls were to make and of which no answer has said yet that they are there.
+        """
 
     def claim(self, kind: str, record: str, key: str) -> bool:
         with self._lock:
