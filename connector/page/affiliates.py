@@ -22,6 +22,7 @@ from connector.settings import RouteConfig
 
 _PAGE = 40
 _MOST_ENTRIES = 150
+_EACH_TIME = ("updated_at", "last_event.")  # what every event changes tells nothing
 
 
 class Listed(Struct, frozen=True):
@@ -125,7 +126,7 @@ def _flat(found: Any, path: str) -> list[tuple[str, Any]]:
 def diff(entry: Entry) -> list[tuple[str, Any, Any]]:
     """What an entry changed: name, old, new."""
     if entry.kind == "event":
-        return [(path, old, new) for path, (old, new) in entry.changes.items()]
+        return [(path, old, new) for path, (old, new) in entry.changes.items() if not path.startswith(_EACH_TIME)]
     return [(column, entry.former.get(column), cell) for column, cell in entry.cells.items()]
 
 

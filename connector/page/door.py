@@ -74,7 +74,7 @@ class Tries:
         now = self._steady()
         with self._lock:
             if address not in self._tried and len(self._tried) >= _MOST_ADDRESSES:
-                self._tried = {known: tried for known, tried in self._tried.items() if now - tried[-1] < 60}
+                self._tried = {known: tried for known, tried in self._tried.items() if tried and now - tried[-1] < 60}
                 if len(self._tried) >= _MOST_ADDRESSES:
                     return False
             tried = self._tried.setdefault(address, deque(maxlen=_TRIES_A_MINUTE))
@@ -82,6 +82,12 @@ class Tries:
                 return False
             tried.append(now)
             return True
+
+    def was_right(self, address: str) -> None:
+        """The last try of *address* was right, and does not count; those before it do."""
+        with self._lock:
+            if self._tried.get(address):
+                self._tried[address].pop()
 
 
 class Door:

@@ -6,6 +6,7 @@ import hashlib
 import mimetypes
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from functools import cache, lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from connector.phrases import duration, many
 _FOLDER: Final = Path(__file__).parent
 _LONGEST_VALUE: Final = 500  # characters, in a list; the affiliate's page shows all
 _THEMES: Final = ("light", "dark")
+_MOMENT: Final = re.compile(r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
 _ZONE: Final = re.compile(r"[A-Za-z0-9+_/-]{1,64}")
 VIEWS: Final = (
     ("/", "Today", "today"), ("/affiliates", "Affiliates", "affiliates"), ("/problems", "Problems", "problems"),
@@ -149,6 +151,11 @@ def plain_text(found: object, longest: int = _LONGEST_VALUE) -> str:
     if isinstance(found, bool):
         found = "yes" if found else "no"
     text = "" if found is None else str(found)
+    if _MOMENT.fullmatch(text):
+        with suppress(ValueError, OverflowError):
+            at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+            at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+            text = f"{at.day} {at:%b %Y, %H:%M} UTC"
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 

@@ -213,7 +213,8 @@ class _Gate(_Endpoint):
             if visitor is not None:
                 return Response("", 303, {"location": "/"})
             return self._login_form(request, 200, "")
-        if not self._door.tries.may_try(self._door.address(request.headers, _peer(request))):
+        address = self._door.address(request.headers, _peer(request))
+        if not self._door.tries.may_try(address):
             logs.warn(_log, "page.refused", reason="too_many_tries")
             return self._login_form(request, 429, "Too many tries: wait a minute.")
         async with self._site.few:
@@ -225,6 +226,7 @@ class _Gate(_Endpoint):
                 "That is not the name and the password." if self._door.asks_for_user else "That is not the password."
             )
             return self._login_form(request, 401, wrong)
+        self._door.tries.was_right(address)
         logs.say(_log, "page.signed_in", who=found.who)
         response = Response("", 303, {"location": "/"})
         self._cookie(response, request, COOKIE, found.token, SESSION_SECONDS)

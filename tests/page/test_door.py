@@ -92,6 +92,7 @@ def test_a_session_ends_when_the_password_changes(tmp_path: Path) -> None:
 def test_five_tries_a_minute_and_address(tmp_path: Path) -> None:
     with house_in(tmp_path, ONE) as house:
         client = house.client()
+        assert [sign_in(house.client()) for _ in range(7)] == [303] * 7
         assert [sign_in(client, "wrong") for _ in range(6)] == [401] * 5 + [429]
         assert sign_in(client) == 429
         assert sign_in(house.client("10.1.1.1")) == 303
