@@ -20,8 +20,10 @@ _NAMES = (
     "Björn Ek", "Hana Sato", "Leila Amari", "Jonas Weber", "Aroha Ngata", "Paulo Silva", "Eszter Nagy",
 )  # fmt: skip
 _PARTNERS = (
-    "Northwind Deals", "Café Kupon", "Blue Harbor Media", "Lumen Reviews", "Pixel & Pine", "Tasman Travel", "Kite Labs",
-    "Gold Leaf Digital", "Oyster Bay Blogs", "Red Fern Studio", "Delta Nine Traffic", "Maple Street",
+    ("Northwind Deals", "Mara Quist"), ("Café Kupon", "Luca Ferri"), ("Blue Harbor Media", "Dana Whitlock"),
+    ("Lumen Reviews", "Rui Tavares"), ("Pixel & Pine", "Signe Holm"), ("Tasman Travel", "Nikau Rangi"),
+    ("Kite Labs", "Oscar Lund"), ("Gold Leaf Digital", "Imani Okoro"), ("Oyster Bay Blogs", "Tess Moran"),
+    ("Red Fern Studio", "Elif Kaya"), ("Delta Nine Traffic", "Bruno Sá"), ("Maple Street", "Carol Finch"),
 )  # fmt: skip
 _COUNTRIES = ("GB", "IN", "NG", "SG", "DK", "FR", "SE", "PT", "IE", "DE", "NZ", "BR", "US")
 _MAIN, _FIRST_ID = {"id": 12, "name": "Main campaign"}, 41_000
@@ -41,7 +43,7 @@ def month(now: datetime) -> list[Webhook]:
     chance = Random(41)  # noqa: S311 - the same month for everybody
     begin = now - timedelta(days=DAYS)
     promoters = [_Promoter(number, name, begin, chance) for number, name in enumerate(_NAMES)]
-    partners = [_Partner(number, name, begin, chance) for number, name in enumerate(_PARTNERS)]
+    partners = [_Partner(number, *names, begin, chance) for number, names in enumerate(_PARTNERS)]
     made = [hook for promoter in promoters for hook in promoter.life()]
     made += [hook for partner in partners for hook in partner.life()]
     busy = [promoter for promoter in promoters if promoter.accepted]
@@ -151,8 +153,9 @@ class _Promoter:
 class _Partner:
     """One partner of Everflow."""
 
-    def __init__(self, number: int, name: str, begin: datetime, chance: Random) -> None:
+    def __init__(self, number: int, name: str, contact: str, begin: datetime, chance: Random) -> None:
         self._id, self._name, self._number, self._chance = 3_370 + number, name, number, chance
+        self._first, _, self._last = contact.partition(" ")
         self._joined = begin + timedelta(hours=chance.uniform(0, 24 * (DAYS - 5)))
         self._status = ("active", "active", "active", "inactive", "active", "rejected")[number % 6]
 
@@ -170,8 +173,8 @@ class _Partner:
 
     def _body(self, at: datetime, status: str, labels: list[str]) -> dict[str, Any]:
         word = self._name.casefold().replace(" ", "").replace("&", "").replace("é", "e")
-        user = {"network_affiliate_user_id": self._id + 9_000, "first_name": "Sam", "last_name": self._name.split()[0],
-                "email": f"sam@{word}.example.com", "account_status": "active"}  # fmt: skip
+        user = {"network_affiliate_user_id": self._id + 9_000, "first_name": self._first, "last_name": self._last,
+                "email": f"{self._first.casefold()}@{word}.example.com", "account_status": "active"}  # fmt: skip
         return {
             "network_affiliate_id": self._id, "network_id": 1, "name": self._name, "account_status": status,
             "default_currency_id": "USD", "time_created": int(self._joined.timestamp()),
