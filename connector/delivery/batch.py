@@ -247,7 +247,7 @@ def job_of(
             reason = _not_unique(route.target, row.key, holders[row.key])
             job.letter(route, row, reason, _DUPLICATE_KEY, column=route.target.key)
             continue
-        if row.remove or last is None or written.is_wanted_again(row.key) or _differs(remembered(row), last):
+        if row.remove or last is None or written.is_wanted_again(row.key) or _changed(remembered(row), last):
             job.rows.append(row)
             if typed := written.typed(row):
                 job.typed[row.key] = typed
@@ -376,10 +376,8 @@ def lines_of(row: Row, outcome: Outcome, delivery: str, typed: Sequence[Mapping[
 
 def changed_cells(row: Row) -> Mapping[str, Cell]:
     """The cells that say something else than was last written."""
-    last = row.last
-    return row.cells if last is None else {n: cell for n, cell in row.cells.items() if _differs({n: cell}, last)}
+    return row.cells if row.last is None else _changed(row.cells, row.last)
 
 
-def _differs(cells: Mapping[str, Cell], last: Mapping[str, Cell]) -> bool:
-    """Whether any of *cells* is not what was last written."""
-    return any(name not in last or not same_cell(last[name], cell) for name, cell in cells.items())
+def _changed(cells: Mapping[str, Cell], last: Mapping[str, Cell]) -> dict[str, Cell]:
+    return {name: cell for name, cell in cells.items() if name not in last or not same_cell(last[name], cell)}

@@ -48,7 +48,7 @@ _SEPARATORS = ",;|\\t\\r\\n"
 
 # A cell that a spreadsheet would read as a formula: the sign may come after blanks, quotes and invisible characters,
 # and may be full-width or small; or the cell begins with a tab or a line break, which some programs drop.
-_STARTS_FORMULA = f"(?:[{_SKIPPED}]*{_TRIGGER}|'*[\\t\\r\\n])"
+_STARTS_FORMULA = re.compile(f"(?:[{_SKIPPED}]*{_TRIGGER}|'*[\\t\\r\\n])")
 
 # Read with another delimiter than ours, or with the quotes ignored, a cell falls apart and its middle begins a cell.
 # There we only guard what could call something (a function, a DDE server, another file): "red, -blue" stays as it is.
@@ -60,12 +60,12 @@ def guarded(text: str) -> str:
     """*text* with an apostrophe before whatever a spreadsheet could take for a formula; ``unguarded`` undoes it."""
     if _CALLS.search(text):
         text = re.sub(_MIDDLE, lambda found: found["guards"] + "'", text)
-    return "'" + text if re.match(_STARTS_FORMULA, text) else text
+    return "'" + text if _STARTS_FORMULA.match(text) else text
 
 
 def unguarded(text: str) -> str:
     """What ``guarded`` was given. Text that a person typed without the guard comes back as it is."""
-    if text.startswith("'") and re.match(_STARTS_FORMULA, text):
+    if text.startswith("'") and _STARTS_FORMULA.match(text):
         text = text[1:]
     if _CALLS.search(text):
         text = re.sub(_MIDDLE, lambda found: found["guards"][:-1], text)

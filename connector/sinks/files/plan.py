@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct, field
@@ -253,9 +254,12 @@ def _plan_row(
         column, is_key = columns[name], name == key_name
         if is_key and place is not None and not moved:
             continue  # the row was found by it: it is left as the person's program wrote it
-        old = there.cell(column)
+        raw_there = there.raw(column)
+        is_already = place is not None and there.is_already(column, raw_there, row)
+        old = None if place is None or is_already else table.decode(column, raw_there)
+        former = None if old is None else table.former(column, raw_there)
         if not is_key and not edits.writes(
-            column, old, there.shows(column), exactly=there.is_already(column, row), former=there.former(column)
+            column, old, partial(there.shows, column, raw_there), exactly=is_already, former=former
         ):
             continue
         try:
@@ -270,7 +274,7 @@ def _plan_row(
             notices.append(f"{name}: left as it was ({refusal.code})")
             continue
         if is_key and place is not None:
-            edits.former[name] = there.former(column)
+            edits.former[name] = table.former(column, raw_there)
         cells[name] = PlannedCell(old, new, raw)
     for name, cell in edits.recovered.items():
         with suppress(CellRefused):
@@ -295,33 +299,22 @@ class _RowThere:
         position = self._positions.get(column.name, len(self.raws))
         return self.raws[position] if position < len(self.raws) else None
 
-    def cell(self, column: Column) -> Cell:
-        return None if self.place is None else self._table.decode(column, self.raw(column))
-
-    def former(self, column: Column) -> Cell:
-        return None if self.place is None else self._table.former(column, self.raw(column))
-
     def raw_for(self, column: Column, row: Row) -> Any:
         """The raw cell that *row* puts into that column. Raises CellRefused."""
         new = row.cells[column.name]
         return self._table.restored(column, new) if row.restore else self._table.encode(column, new)
 
-    def is_already(self, column: Column, row: Row) -> bool:
-        """Whether there is what *row* would put there."""
+    def is_already(self, column: Column, raw: Any, row: Row) -> bool:
+        """Whether *raw* is what *row* would put there."""
         with suppress(CellRefused):
-            return self.place is not None and self._table.same(column, self.raw(column), self.raw_for(column, row))
+            return self._table.same(column, raw, self.raw_for(column, row))
         return False
 
-    def shows(self, column: Column) -> Callable[[Cell], bool]:
-        """Whether the table would show a cell as what is there now, or a program that people open it with would."""
-        raw = self.raw(column)
-
-        def shows(cell: Cell) -> bool:
-            with suppress(CellRefused):
-                return self._table.shows(column, raw, self._table.encode(column, cell))
-            return False
-
-        return shows
+    def shows(self, column: Column, raw: Any, cell: Cell) -> bool:
+        """Whether *raw* is how the table shows a cell, or how a program does that people open it with."""
+        with suppress(CellRefused):
+            return self._table.shows(column, raw, self._table.encode(column, cell))
+        return False
 
 
 def _plan_removal(
@@ -341,7 +334,7 @@ def _plan_removal(
             ours = {name: cell for name, cell in row.cells.items() if name in columns}
             return _plan_row(table, key_name, columns, positions, lambda _: found, replace(row, cells=ours))
         found = found[:1]
-    former = {name: there.former(columns[name]) for name in positions} if found else {}
+    former = {name: table.former(columns[name], there.raw(columns[name])) for name in positions} if found else {}
     return RowPlan(row, Outcome(row.key, "written", former=former), remove=tuple(found))
 
 
@@ -360,7 +353,7 @@ def _has_other_values(
         name = names.get(position)
         if name == key_name or there.place is None or not table.is_value(raw, there.place):
             continue
-        if name is None or not edits.is_ours(name, there.shows(columns[name])):
+        if name is None or not edits.is_ours(name, partial(there.shows, columns[name], raw)):
             return True
     return False
 
