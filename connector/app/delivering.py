@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from connector import logs
@@ -25,9 +25,10 @@ class SinkDuty(Duty):
 
     Args:
         build: makes the sink and a worker for each route; the event ends their naps.
+        console: the threads that show the sink's console, where it has one.
     """
 
-    def __init__(self, found: SinkConfig, build: Build) -> None:
+    def __init__(self, found: SinkConfig, build: Build, console: Callable[[SinkDuty], Iterable[Run]]) -> None:
         super().__init__(
             lease_of(f"{found.name}/"),
             self._new_runs,
@@ -36,7 +37,7 @@ class SinkDuty(Duty):
             weight=0 if getattr(found.sink_class, "local", False) else 1,  # the file is here, and nowhere else
             late_call_seconds=getattr(found.options, "timeout_seconds", _CALL_SECONDS),
         )
-        self._found, self._build = found, build
+        self.found, self._build, self._console = found, build, console
         self.sink, self.workers = build(found, self.stop)
         self._is_fresh = True
 
@@ -44,9 +45,9 @@ class SinkDuty(Duty):
         """Another process may have written since the last time: what the sink knows of its table is forgotten."""
         if not self._is_fresh:
             self.close()
-            self.sink, self.workers = self._build(self._found, self.stop)
+            self.sink, self.workers = self._build(self.found, self.stop)
         self._is_fresh = False
-        return [(f"route {worker.route.name}", worker.run) for worker in self.workers]
+        return [*((f"route {worker.route.name}", worker.run) for worker in self.workers), *self._console(self)]
 
     def ring(self) -> None:
         """Wake its routes: something is pending, or they shall end."""
@@ -58,4 +59,4 @@ class SinkDuty(Duty):
         try:
             self.sink.close()
         except Exception as error:
-            logs.warn(_log, "sink.close_failed", sink=self._found.name, **describe(error))
+            logs.warn(_log, "sink.close_failed", sink=self.found.name, **describe(error))

@@ -5,6 +5,7 @@
     leases         which duties this process has (PostgreSQL only)
     projector      inbox -> records
     route NAME     one each: records -> a sink
+    console NAME   one each: the status tab with its boxes (only when configured)
     watch          readiness, deleting old events
     mappings       looks for mapping files that are edited
     alerts         posts to a chat (only when configured)
@@ -25,6 +26,7 @@ from hashlib import blake2b
 from typing import Final
 
 from connector import alerts, logs
+from connector.app.console import ConsoleOf
 from connector.app.delivering import SinkDuty
 from connector.app.duties import Duty, Run, Sharing
 from connector.app.readiness import Readiness
@@ -40,11 +42,12 @@ from connector.assembly import (
 )
 from connector.changes.versions import Versions
 from connector.changes.watch import Watch
+from connector.core.console import ShowsConsole
 from connector.core.errors import Stopping, StoreUnavailable
 from connector.core.json_body import open_body
 from connector.core.lenient import micros_of
 from connector.core.platform_api import Repair
-from connector.core.sink import Sink
+from connector.core.sink import Sink, Target
 from connector.core.source import Event, InboundRequest
 from connector.core.verify import HEX_OF_BODY, Credentials
 from connector.core.view import view
@@ -105,7 +108,7 @@ class Program:
                 self.versions.start()
                 self.edits.begin()
                 here = (found for found in config.sinks if is_here(found))
-                self.deliveries = [SinkDuty(found, self._build_sink) for found in here]
+                self.deliveries = [SinkDuty(found, self._build_sink, self._console) for found in here]
             self.store.on_pending(self._ring_routes)
         except BaseException:
             self.store.close()
@@ -197,6 +200,16 @@ class Program:
                 source, lock = self.sources[found.name], reading_lock(self.config, self.store, found.name)
                 every, stop = repair.every_seconds, self.readings.stop
                 yield f"repair {found.name}", Repairs(source, self.store, lock, every, stop=stop, now=utc_now).run
+
+    def _console(self, delivery: SinkDuty) -> Iterator[Run]:
+        sink = delivery.sink
+        if isinstance(sink, ShowsConsole) and sink.has_console:
+
+            def routes() -> dict[str, Target]:
+                return {worker.route.name: worker.route.target for worker in delivery.workers}
+
+            console = ConsoleOf(self.config, self.store, self.letters, sink, routes, now=utc_now)
+            yield f"console {delivery.found.name}", partial(console.run, delivery.stop)
 
     def _load_libraries(self) -> None:
         """Import what delivery and mappings load when they meet their first record."""

@@ -35,6 +35,7 @@ from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
 from connector.core.view import view
+from connector.dead_letters import DeadLetters
 from connector.settings import Config, RouteConfig
 from connector.store import Store, is_postgres
 from connector.store.model import StoreInUse
@@ -289,12 +290,24 @@ def forget(
         who = ", ".join(meant.record_ids) or affiliate
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Forget {who} for ever?")):
             raise Left(f"{who} is not forgotten; to do it without a question: connector forget {affiliate} --yes")
-        gone = forget_all(store, assembly.build_sources(settings), dead_letters(settings), meant, exclusive=exclusive)
+        letters = dead_letters(settings)
+        gone = forget_all(store, assembly.build_sources(settings), letters, meant, exclusive=exclusive)
+        stale = _refreshed(settings, store, letters) if gone.letters else []
     finally:
         store.close()
     notices = list(_how_they_return(settings, meant.record_ids))
+    notices += [f"The status tab of {words}; a running server takes the ID out of it" for words in stale]
     copies = list(_left_copies(settings))
     return show(Forgotten(meant.record_ids, who, gone, copies, notices), as_json=as_json)
+
+
+def _refreshed(settings: Config, store: Store, letters: DeadLetters) -> list[str]:
+    """Take the affiliate's ID out of status tabs; of which that failed."""
+    if all(getattr(found.options, "status_tab", None) is None for found in settings.sinks):
+        return []
+    from connector.app.console import refresh_consoles  # with all rooms, which most commands do without
+
+    return refresh_consoles(settings, store, letters)
 
 
 def _left_copies(settings: Config) -> Iterator[str]:

@@ -63,9 +63,9 @@ class Mark(Struct, frozen=True):
     bold: bool
 
 
-_WAITS, _STOPPED, _OFF = Mark("8A5600", "FDF0D2", True), Mark(RED, "FBE3E0", True), Mark(MUTED, "F0F0F3", False)
+WAITS, STOPPED, _OFF = Mark("8A5600", "FDF0D2", True), Mark(RED, "FBE3E0", True), Mark(MUTED, "F0F0F3", False)
 _SETTLED = frozenset({"active", "inactive", "rejected", "blocked"})
-_MARKS_BY_STATUS = {"pending": _WAITS, "blocked": _STOPPED, "inactive": _OFF, "rejected": _OFF}
+_MARKS_BY_STATUS = {"pending": WAITS, "blocked": STOPPED, "inactive": _OFF, "rejected": _OFF}
 
 
 def arranged(columns: Sequence[Column], key: str) -> list[Column]:

@@ -700,7 +700,11 @@ class Book:
     def _check_validation(self, tab: Tab, row: int, column: int, cell: Json | None, value: Json) -> None:
         rule = (cell or {}).get("dataValidation", {})
         choices = [choice["userEnteredValue"] for choice in rule.get("condition", {}).get("values", ())]
-        if rule.get("strict") and value.get("stringValue") not in choices:
+        if rule.get("condition", {}).get("type") == "BOOLEAN":
+            is_right = "boolValue" in value
+        else:
+            is_right = value.get("stringValue") in choices
+        if rule.get("strict") and not is_right:
             raise BadRequest(
                 f"The data you entered in cell {sheets_formulas.letters(column)}{row + 1} violates the data validation "
                 "rules set on this cell."

@@ -148,5 +148,9 @@ def look_tag_id(sheet_id: int) -> int:
     return _tag_id(f"{sheet_id}/look")
 
 
+def console_tag_id(sheet_id: int) -> int:
+    return _tag_id(f"{sheet_id}/console")
+
+
 def _tag_id(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 0x7FFF_FFFE + 1

@@ -31,6 +31,10 @@ class GoogleSheetsOptions(SinkOptions):
     timeout_seconds: float = Field(60, gt=0, le=180)
     """Of one call; Google itself gives up after 180."""
 
+    status_tab: str | None = Field(None, min_length=1, max_length=100)
+    """Title of a tab that says what is up to date, what waits and why, with a tick box to try again. None: no such
+    tab."""
+
     unguarded_writes: bool = False
     """Write even where Google does not refuse a write that meets a row which somebody has moved."""
 

@@ -19,11 +19,12 @@ another inserted within the second between lock and write, or while a write whos
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from connector.core import sink as contract
+from connector.core.console import Console
 from connector.core.errors import NeedsAction
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
@@ -32,6 +33,7 @@ from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleShe
 
 if TYPE_CHECKING:
     from connector.sinks.google_sheets.client import Pacer
+    from connector.sinks.google_sheets.console import ConsoleTab
     from connector.sinks.google_sheets.reading import Route
 
 __all__ = ["GoogleSheets", "GoogleSheetsOptions", "GoogleSheetsTargetOptions"]
@@ -48,7 +50,7 @@ class GoogleSheets:
 
     def __init__(self, name: str, options: GoogleSheetsOptions, host: Host) -> None:
         # With gspread, and here: most commands only read the settings; and a thread that serves must import nothing.
-        from connector.sinks.google_sheets import client, flush, inspection, reading
+        from connector.sinks.google_sheets import client, console, flush, inspection, reading
 
         self.name = name
         self._options = options
@@ -68,6 +70,8 @@ class GoogleSheets:
             timeout_seconds=options.timeout_seconds,
             a_minute={"read": options.reads_per_minute, "write": options.writes_per_minute},
         )
+        self._new_console = console.ConsoleTab
+        self._console_tab: ConsoleTab | None = None
         self._routes: dict[str, Route] = {}
         self._lock = threading.Lock()
 
@@ -101,12 +105,37 @@ class GoogleSheets:
         """See ``Sink.preview``."""
         return self._inspect(self._route(target), target).changes(rows)
 
+    # ------------------------------------------------------------ the console
+
+    @property
+    def has_console(self) -> bool:
+        """See ``ShowsConsole``."""
+        return self._options.status_tab is not None
+
+    def read_console(self) -> Collection[str]:
+        """See ``ShowsConsole``."""
+        return self._console().read()
+
+    def show_console(self, console: Console) -> None:
+        """See ``ShowsConsole``."""
+        self._console().show(console)
+
+    def _console(self) -> ConsoleTab:
+        if self._console_tab is None:
+            client = self._connect(self._account_pacer())
+            title = self._options.status_tab or ""
+            self._console_tab = self._new_console(client, self._host, self._options.spreadsheet, title)
+        return self._console_tab
+
     def close(self) -> None:
         """Close every route's connections."""
         with self._lock:
             routes, self._routes = list(self._routes.values()), {}
         for route in routes:
             route.client.close()
+        if self._console_tab is not None:
+            self._console_tab.close()
+            self._console_tab = None
 
     # ------------------------------------------------------------ shared by the routes
 
