@@ -256,7 +256,7 @@ def _route_lines(
         if (held := held_of(mappings.get(name))) is not None:
             line.held, line.waits_for_you = held.text, True
         if store is not None and found is not None and name in known:
-            line.left_empty = sum(store.left_empty(name).values())
+            line.left_empty = sum(cells + len(refused) for cells, refused in store.left_empty(name).values())
             line.left_out = _left_out(store, known[name], subjects, found.records)
         lines.append(line)
     return lines

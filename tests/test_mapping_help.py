@@ -13,9 +13,11 @@ from connector import config
 from connector.assembly import build_sources
 from connector.cli.fields import line_to_paste
 from connector.cli.main import run
+from connector.core.sink import Outcome
 from connector.core.source import InboundRequest
 from connector.overview import overview
 from connector.store import Store
+from tests.doubles import World, event
 from tests.running import now
 
 _TOKEN = "t0ken-of-the-tests-7c1Zq-x"
@@ -103,6 +105,22 @@ def test_values_that_do_not_fit_are_counted_as_long_as_they_do_not(folder: Folde
     assert folder.type("explain", "--left-empty", "local/map") == 0
     assert folder.out == "Every value fits its cell in local/map.\n"
     assert folder.type("explain", "fp:1", "--left-empty", "local/map") == 2
+
+
+def test_a_value_that_the_destination_does_not_take_is_counted_until_the_next_write(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sink.answer = lambda row: Outcome(row.key, "written", left_empty=("Email",))
+    world.say(event(1, 1, email="odd"), event(2, 1, email="odd"))
+    world.deliver()
+    assert world.store.left_empty("table/all") == {"plain:1": (0, ("Email",)), "plain:2": (0, ("Email",))}
+    world.store.enqueue("table/all")
+    world.deliver()  # the rows are equal, so nothing is sent and nothing is known anew
+    assert world.store.left_empty("table/all") == {"plain:1": (0, ("Email",)), "plain:2": (0, ("Email",))}
+    world.sink.answer = lambda row: Outcome(row.key, "written")
+    world.say(event(1, 2, email="even"))
+    world.deliver()
+    assert world.store.left_empty("table/all") == {"plain:2": (0, ("Email",))}
+    world.close()
 
 
 def test_forgetting_an_affiliate_forgets_its_count(folder: Folder) -> None:

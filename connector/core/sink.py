@@ -99,6 +99,8 @@ class Outcome(Struct, frozen=True):
             itself can put back. Of a row that was deleted, all its managed cells.
         overwritten: the columns in which this write replaced what a person had typed.
         kept: the columns in which what a person typed stays, although the row says something else.
+        left_empty: the columns whose value the destination does not take, which were left out (``on_error =
+            "leave_empty"``); people are told how many there are.
         held: what the destination holds now, by column, where that is not what the row says (see ``Row.held``).
 
         ``core.overwrite.Edits`` fills in the last four; a sink that leaves them empty overwrites as the rules say and
@@ -117,6 +119,7 @@ class Outcome(Struct, frozen=True):
     former: Mapping[str, Cell] = field(default_factory=dict)
     overwritten: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    left_empty: tuple[str, ...] = ()
     held: Mapping[str, Cell] = field(default_factory=dict)
 
 

@@ -304,6 +304,7 @@ class RouteWorker:
         pending = job.pending
         log: list[LogLine] = []
         waits: list[float] = []
+        untaken: list[str] = []
         later: Later | None = None
         for row in job.rows:
             outcome = sent.outcomes.get(row.key)
@@ -321,13 +322,15 @@ class RouteWorker:
                 later = later or Later(due, f"{WAITS_FOR}{outcome.column}", failed=False)
             else:
                 log += lines_of(row, outcome, delivery, job.typed.get(row.key, ()))
+                untaken += outcome.left_empty
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
         written, held, removed = sent.holdings(job)
         job.rows.clear()
         return Result(
-            pending.record_id, pending.version, pending.token, written, removed, held, tuple(log), later, job.left_empty
-        )
+            pending.record_id, pending.version, pending.token, written, removed, held, tuple(log), later,
+            left_empty=job.left_empty, refused=tuple(untaken),
+        )  # fmt: skip
 
     def _given_back(self, job: Job, sent: Sent, failure: Failure, later: Later, state: RouteState) -> Result:
         """A record of a failing call; it is given up when it has failed alone for too long."""

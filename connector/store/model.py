@@ -170,6 +170,7 @@ class Result(Struct, frozen=True):
         removed: keys of rows that are no longer there.
         log: for ``explain``.
         left_empty: how many cells are empty because their values do not fit; None: not known, it stays as it was.
+        refused: the columns whose values the destination did not take; None: nothing was sent, it stays as it was.
         later: None when all of this version's rows are settled, else why it stays pending.
     """
 
@@ -182,6 +183,7 @@ class Result(Struct, frozen=True):
     log: Sequence[LogLine] = ()
     later: Later | None = None
     left_empty: int | None = None
+    refused: tuple[str, ...] | None = None
 
 
 class Written(Struct, frozen=True):

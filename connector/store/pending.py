@@ -16,6 +16,7 @@ from connector.store.model import (
     RouteState,
     Written,
     dump_names,
+    load_names,
     moment,
     moment_or_none,
 )
@@ -270,16 +271,32 @@ class PendingRecords(Part):
 
     @staticmethod
     def _note_left_empty(sql: Session, route: str, results: Sequence[Result]) -> None:
-        known = {result.record_id: result.left_empty for result in results if result.left_empty is not None}
-        change(sql, "DELETE FROM left_empty WHERE route = ? AND record_id", list(known), route)
-        rows = [(record_id, route, cells) for record_id, cells in known.items() if cells]
-        insert(sql, "INSERT INTO left_empty (record_id, route, cells)", rows)
+        known = [result for result in results if result.left_empty is not None]
+        sent = [result.record_id for result in known if result.refused is not None]
+        fitting = [result.record_id for result in known if result.refused is None and not result.left_empty]
+        change(sql, "DELETE FROM left_empty WHERE route = ? AND record_id", sent, route)
+        change(sql, "UPDATE left_empty SET cells = 0 WHERE route = ? AND record_id", fitting, route)
+        change(
+            sql, "DELETE FROM left_empty WHERE route = ? AND cells = 0 AND refused = '' AND record_id", fitting, route
+        )
+        insert(
+            sql,
+            "INSERT INTO left_empty (record_id, route, cells, refused)",
+            [
+                (result.record_id, route, result.left_empty, dump_names(result.refused or ()))
+                for result in known
+                if result.left_empty or result.refused
+            ],
+            " ON CONFLICT (record_id, route) DO UPDATE SET cells = excluded.cells",
+        )
 
-    def left_empty(self, route: str) -> dict[str, int]:
-        """By record: how many cells are empty in *route* because their values do not fit."""
+    def left_empty(self, route: str) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """By record: how many cells are empty in *route* because their values do not fit, and the columns whose values
+        the destination did not take."""
         with self._engine.reading() as sql:
-            text = "SELECT record_id, cells FROM left_empty WHERE route = ? ORDER BY record_id"
-            return {record_id: int(cells) for record_id, cells in sql.execute(text, (route,)).fetchall()}
+            text = "SELECT record_id, cells, refused FROM left_empty WHERE route = ? ORDER BY record_id"
+            rows = sql.execute(text, (route,)).fetchall()
+        return {record_id: (int(cells), load_names(refused)) for record_id, cells, refused in rows}
 
     def _settle(self, sql: Session, results: Sequence[Result], held: Mapping[str, _Held]) -> None:
         done: list[int] = []

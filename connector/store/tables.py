@@ -72,7 +72,8 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 
 # Added to format 1: tables, and columns with a default; statements of the older version must still work.
 # search: the words by which a record is found, as bytes, which every database keeps in the same order.
-# left_empty: how many cells of a record are empty in a route because their values do not fit.
+# left_empty: how many cells of a record are empty in a route because their values do not fit; refused: the names of
+#   those whose value the destination did not take when the record was written last.
 # hours: what came in by source and hour of Unix time. sessions: hashes of the cookies of who is signed in to the page.
 # again: records that are written once more at that moment, since a dead process's call may arrive late.
 _FORMAT_2 = """
@@ -108,7 +109,8 @@ ALTER TABLE deliveries ADD COLUMN delivery TEXT NOT NULL DEFAULT '';
 ALTER TABLE deliveries ADD COLUMN row_change TEXT NOT NULL DEFAULT '';
 CREATE INDEX deliveries_overwritten ON deliveries (route, at, overwritten_cells) WHERE overwritten_cells > 0;
 CREATE TABLE left_empty (
-    record_id TEXT NOT NULL, route TEXT NOT NULL, cells BIGINT NOT NULL, PRIMARY KEY (record_id, route)
+    record_id TEXT NOT NULL, route TEXT NOT NULL, cells BIGINT NOT NULL, refused TEXT NOT NULL,
+    PRIMARY KEY (record_id, route)
 ){without_rowid};
 CREATE TABLE mappings (
     route TEXT PRIMARY KEY, digest TEXT NOT NULL DEFAULT '', text TEXT NOT NULL DEFAULT '',

@@ -441,6 +441,7 @@ def test_a_cell_without_a_place_costs_only_itself_where_the_mapping_says_so(harn
     (outcome,) = harness.sink().write(target, [row("a:1", Name="Ada", Bio="\udfff")])
     assert outcome.kind == "written"
     assert outcome.notices == ("Bio: left as it was (unencodable)",)
+    assert outcome.left_empty == ("Bio",)
     assert harness.path.read_text() == "Key,Name,Bio\na:1,Ada,\n"
 
 

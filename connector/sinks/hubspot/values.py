@@ -160,7 +160,8 @@ class Item:
 
     def written(self, *notices: str) -> Outcome:
         """The outcome, with what became of people's edits and what HubSpot holds instead of what the row says."""
-        outcome = Outcome(self.row.key, "written", notices=(*self.notices, *notices))
+        left = tuple(sorted(self.left_out))
+        outcome = Outcome(self.row.key, "written", notices=(*self.notices, *notices), left_empty=left)
         if self.edits is None:  # nothing was written, as nothing may be: there is no record
             nothing = {name: None for name, cell in self.row.cells.items() if not is_empty(cell)}
             return replace(outcome, held=nothing)
