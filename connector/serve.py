@@ -8,9 +8,11 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -21,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from connector import logs
 from connector.app import Program
 from connector.assembly import utc_now
+from connector.changes.reload import Reloads
 from connector.overview import READY
 from connector.receiver import Page, Receiver, application
 from connector.recent import Recent
@@ -38,8 +41,12 @@ _LEAST_OPEN_FILES: Final = 64
 _ANSWERS_FIRST_SECONDS: Final = 0.05  # importing what delivery needs would slow the answers to those who waited
 
 
-def serve(config: Config) -> int:
+def serve(config: Config, read: Callable[[], Config] | None = None) -> int:
     """Receive and deliver until SIGTERM or SIGINT.
+
+    Args:
+        read: reads the configuration again, for ``connector reload`` and SIGHUP; raises ConfigError. The rooms are then
+            made anew, while who connects waits at the same socket.
 
     Returns:
         The exit code: 0 after a stop, 1 when the address can't be listened on or too few files may be open.
@@ -65,7 +72,24 @@ def serve(config: Config) -> int:
         other = "; another program does: choose another port" if error.errno == errno.EADDRINUSE else ""
         sys.stderr.write(f"can't listen on {where}: {why}{other}; see [server] in {config.file}\n")
         return 1
-    receiver = _receiver(program)
+    following: Config | None = config
+    try:
+        with _hang_ups() as signalled:
+            while following is not None:
+                following = _serve(program, listener, read, signalled)
+                if following is not None:
+                    program = Program(following)
+    finally:
+        listener.close()
+    logs.say(_log, "server.stopped")
+    return 0
+
+
+def _serve(
+    program: Program, listener: socket.socket, read: Callable[[], Config] | None, signalled: threading.Event
+) -> Config | None:
+    """Until a stop, or a reload: the configuration to go on with."""
+    config, receiver = program.config, _receiver(program)
     pages: dict[str, ASGIApp] = {}
     if config.metrics.enabled:
         pages["/metrics"] = Page(program.metrics.render, config.metrics.token)
@@ -84,14 +108,38 @@ def serve(config: Config) -> int:
         keep_alive_seconds=config.server.keep_alive_seconds,
         request_timeout_seconds=config.server.request_timeout_seconds,
     )
+    server = uvicorn.Server(answering)
+    following: list[Config] = []
+
+    def take(found: Config) -> None:
+        following.append(found)
+        program.stop_soon()
+        server.should_exit = True
+
+    if read is not None:
+        reloads = Reloads(config, program.store, read, take)
+        program.threads.start("reload", partial(reloads.run, program.stop, signalled))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(uvicorn.Server(answering), listener, program))
+            runner.run(_run(server, listener, program))
     finally:
-        listener.close()
         program.close()
-    logs.say(_log, "server.stopped")
-    return 0
+    return following[0] if following else None
+
+
+@contextmanager
+def _hang_ups() -> Iterator[threading.Event]:
+    """An event that SIGHUP sets, where the system has it."""
+    signalled = threading.Event()
+    number = getattr(signal, "SIGHUP", None)
+    if number is None:
+        yield signalled
+        return
+    before = signal.signal(number, lambda *_: signalled.set())
+    try:
+        yield signalled
+    finally:
+        signal.signal(number, before)
 
 
 def _receiver(program: Program) -> Receiver:
@@ -121,7 +169,8 @@ def _page(program: Program, recent: Recent) -> dict[str, ASGIApp]:
 
 async def _run(server: uvicorn.Server, listener: socket.socket, program: Program) -> None:
     stop = _stopping(server, program)
-    serving = asyncio.create_task(server.serve([listener]))
+    # A copy, since uvicorn closes it, and a reload goes on with the same socket.
+    serving = asyncio.create_task(server.serve([listener.dup()]))
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn sets no event
         await asyncio.sleep(0.002)
     loop = asyncio.get_running_loop()

@@ -408,6 +408,7 @@ def put_back_now(config: Config, route: str) -> None:
     """
     program = Program(config)
     try:
+        program.own_all()
         for worker in program.workers:
             if worker.route.name == route:
                 worker.step()

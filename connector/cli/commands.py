@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "urls": "setup.urls",
     "serve": "serve.serve",
     "drain": "serve.drain",
+    "reload": "reload.reload",
     "service": "service.service",
     "move-store": "move.move_store",
     "sample": "sample.sample",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -19,6 +19,9 @@ from connector.cli.exits import (
     complain,
 )
 from connector.core.errors import ConfigError, NeedsAction, StoreUnavailable, TryLater
+
+if TYPE_CHECKING:
+    from connector.settings import Config
 
 
 def main() -> None:
@@ -85,11 +88,17 @@ def serve(
     from connector import logs
     from connector import serve as program
 
-    settings = configuration.load(configuration.find(config), examples=False, keep_going=True)  # they are for `check`
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    settings = replace(settings, server=settings.server.model_copy(update=listen))
-    logs.set_up(verbose=verbose, hidden=settings.secrets)
-    return program.serve(settings)
+
+    def read() -> Config:
+        settings = configuration.load(
+            configuration.find(config), examples=False, keep_going=True
+        )  # they are for `check`
+        settings = replace(settings, server=settings.server.model_copy(update=listen))
+        logs.set_up(verbose=verbose, hidden=settings.secrets)
+        return settings
+
+    return program.serve(read(), read)
 
 
 def plain_serve(words: Sequence[str]) -> dict[str, Any] | None:

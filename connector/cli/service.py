@@ -32,6 +32,7 @@ After=network-online.target
 
 [Service]
 ExecStart={command}
+ExecReload=kill -HUP $MAINPID
 WorkingDirectory={_escaped(str(settings.file.parent))}
 User={user}
 Restart=always

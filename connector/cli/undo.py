@@ -66,7 +66,7 @@ def undo(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Put back what a route wrote, where its cells still hold that. The route then waits."""
+    """Put back what a route wrote, where it is still there."""
     asked = _asked(since, delivery)
     settings = load(config, uses=("sinks",))
     found = named_route(settings, route)
@@ -177,7 +177,7 @@ class Resumed(Report):
 
 
 def resume(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
-    """Let a route that was undone deliver again, with its mapping file as it is now."""
+    """Let a route that was undone deliver again."""
     settings = load(config)
     named_route(settings, route)
     with visited_if_there(settings) as store:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import signal
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -121,3 +125,103 @@ def test_a_broken_configuration_still_refuses_to_start(connector: Connector) -> 
     connector.launch()
     connector.wait_until(lambda: not connector.runs())
     assert connector.lines()[-1] == {"event": "exit", "code": 2}
+
+
+# ---------------------------------------------------------------- config.toml
+
+
+def change_config(connector: Connector, old: str, new: str) -> None:
+    text = connector.config.read_text(encoding="utf-8")
+    assert old in text
+    connector.config.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def add_a_sink(connector: Connector) -> Path:
+    """A second table, in config.toml."""
+    change_config(
+        connector,
+        "[sinks.local]",
+        '[sinks.other]\ntype = "csv"\npath = "data/other.csv"\nmappings = ["mappings/local_csv.toml"]\n[sinks.local]',
+    )
+    return connector.folder / "data" / "other.csv"
+
+
+def test_reload_reads_config_toml_again_at_the_same_port(connector: Connector) -> None:
+    connector.start()
+    signs_up(connector, 1)
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+    other, port = add_a_sink(connector), connector.port
+    done = connector.command("reload")
+    assert done.returncode == 0
+    said = f"✓ {connector.config} is read; the running server continues with it."
+    assert " ".join(done.stdout.split()) == said
+    connector.wait_until(other.exists)
+    signs_up(connector, 2)
+    connector.wait_until(lambda: "firstpromoter:2" in other.read_text(encoding="utf-8"))
+    assert connector.port == port
+    assert [line["event"] for line in connector.lines()].count("server.started") == 2
+    connector.stop()
+    assert connector.lines()[-1] == {"event": "exit", "code": 0}
+
+
+def test_sighup_does_the_same(connector: Connector) -> None:
+    connector.start()
+    signs_up(connector, 1)
+    other = add_a_sink(connector)
+    assert connector.pid is not None
+    os.kill(connector.pid, signal.SIGHUP)
+    connector.wait_until(other.exists)
+
+
+def test_a_broken_configuration_is_refused_and_the_old_one_runs_on(connector: Connector) -> None:
+    connector.start()
+    change_config(connector, 'type = "csv"', 'type = "cvs"')
+    assert connector.pid is not None
+    os.kill(connector.pid, signal.SIGHUP)
+    connector.wait_until(lambda: any(line["event"] == "reload.refused" for line in connector.lines()))
+    (line,) = [line for line in connector.lines() if line["event"] == "reload.refused"]
+    assert line["place"].endswith("config.toml:16:8")
+    signs_up(connector, 1)
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+    assert connector.command("reload").returncode == 2
+
+
+def test_what_needs_a_restart_is_told(connector: Connector) -> None:
+    connector.start()
+    change_config(connector, "port = 0", "port = 1")
+    done = connector.command("reload")
+    assert done.returncode == 0
+    assert "! [server] port is taken at the next start only: connector serve" in done.stdout
+    signs_up(connector, 1)
+    connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
+
+
+def test_webhooks_that_come_during_a_reload_are_kept(connector: Connector) -> None:
+    connector.start()
+    stop, accepted = threading.Event(), []
+
+    def post() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            try:
+                signs_up(connector, number)
+            except (OSError, http.client.HTTPException):
+                continue  # a connection that was open at the moment of the stop; the platform sends again
+            accepted.append(number)
+
+    poster = threading.Thread(target=post)
+    poster.start()
+    connector.wait_until(lambda: len(accepted) > 5)
+    assert connector.command("reload").returncode == 0
+    before = len(accepted)
+    connector.wait_until(lambda: len(accepted) > before + 5)
+    stop.set()
+    poster.join()
+    connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in accepted})
+
+
+def test_without_a_server_there_is_nothing_to_reload(connector: Connector) -> None:
+    done = connector.command("reload")
+    assert done.returncode == 1
+    assert "connector serve" in done.stderr

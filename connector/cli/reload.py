@@ -1,0 +1,56 @@
+"""`connector reload`: let the running server read config.toml again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from connector.changes.reload import Answer, answer_of, ask
+from connector.cli.common import ConfigOption, JsonOption, is_running, load, nearby, visited
+from connector.cli.exits import OK, WRONG_CONFIGURATION, Left
+from connector.cli.printing import Report, marked, show
+
+_ANSWERED_WITHIN_SECONDS = 15.0
+_LOOK_EVERY_SECONDS = 0.1
+
+
+class Reloaded(Report):
+    """What the running server made of config.toml; *at_restart*: settings that it takes at its next start only."""
+
+    summary: str
+    problems: list[str]
+    at_restart: list[str]
+
+    def lines(self) -> Iterator[str]:
+        yield from marked("problem" if self.problems else "ok", self.summary)
+        for problem in self.problems:
+            yield from marked("", f"  {problem}")
+        for setting in self.at_restart:
+            yield from marked("waiting", f"{setting} is taken at the next start only: connector serve")
+
+    def exit_code(self) -> int:
+        return WRONG_CONFIGURATION if self.problems else OK
+
+
+def reload(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Let the running server read config.toml again."""
+    settings = load(config, mappings=False)
+    if not is_running(settings):
+        raise Left(f"No server runs here; the next one reads {nearby(settings.file)}: connector serve")
+    with visited(settings) as store:
+        asked, found = ask(store), None
+        ends = time.monotonic() + _ANSWERED_WITHIN_SECONDS
+        while found is None and time.monotonic() < ends:
+            time.sleep(_LOOK_EVERY_SECONDS)
+            found = answer_of(store, asked)
+    if found is None:
+        raise Left("The running server has not answered yet; look: connector status")
+    return show(_reloaded(found, nearby(settings.file)), as_json=as_json)
+
+
+def _reloaded(answer: Answer, file: str) -> Reloaded:
+    if answer.problems:
+        return Reloaded(
+            f"{file} has mistakes; the running server continues with the old one.", list(answer.problems), []
+        )
+    return Reloaded(f"{file} is read; the running server continues with it.", [], list(answer.at_restart))
