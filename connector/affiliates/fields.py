@@ -6,7 +6,9 @@ Worked out on demand, from a bounded number of records and events. Knows no dest
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from msgspec import Struct
@@ -22,6 +24,7 @@ from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.source import API_TOPIC, Event, Source
 from connector.core.view import view
+from connector.settings import Config
 from connector.store import Store
 
 _MOST_RECORDS = 1_000  # of a source
@@ -40,6 +43,8 @@ _KIND_WORDS = {
     "boolean": "true or false",
     "any": "text, number or true/false",
 }
+
+_LAST_PARTS = Counter(path.rpartition(".")[2] for path, kind in PATHS.items() if kind.holds != "table")
 
 Uses = Mapping[str, Sequence[str]]
 """By path of a record: the lines of mapping files that name it (``finance.toml:20``)."""
@@ -122,6 +127,28 @@ def _ids(store: Store, sources: Iterable[str], most: int) -> list[str]:
         for record_id in store.record_ids(f"{source}:", most)
         if record_id.startswith(f"{source}:")
     ]
+
+
+def line_to_paste(path: str) -> str:
+    """A line for a mapping file that shows *path*."""
+    last = path.rpartition(".")[2]
+    words = (path if _LAST_PARTS[last] + (last != path) > 1 else last).replace(".", " ").replace("_", " ").strip()
+    if path.startswith("custom.") and last not in PATHS:
+        words = path.removeprefix("custom.").replace("_", " ").strip()
+    header = json.dumps(f"{words[:1].upper()}{words[1:]}", ensure_ascii=False)  # what JSON escapes, TOML does too
+    return f"{header} = {json.dumps(path, ensure_ascii=False)}"
+
+
+def used_paths(settings: Config) -> Uses:
+    """By path: the lines of mapping files that name it."""
+    found: dict[str, list[str]] = {}
+    for sink in settings.sinks:
+        for route in sink.routes:
+            for path, line in route.mapping.uses:
+                place = f"{PurePath(route.mapping.file).name}:{line}"
+                if place not in found.setdefault(path, []):
+                    found[path].append(place)
+    return found
 
 
 # ---------------------------------------------------------------- what reaches no path

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 from typing import Annotated
 
 import typer
 
-from connector.affiliates.fields import FieldSeen, KeySeen, Uses, unread_keys
+from connector.affiliates.fields import FieldSeen, KeySeen, line_to_paste, unread_keys, used_paths
 from connector.affiliates.fields import fields as fields_of
 from connector.assembly import build_sources
 from connector.cli.common import ConfigOption, JsonOption, load, named_source, visited_if_there
 from connector.cli.printing import Report, beside, cell_text, cells_wide, many, mark, shortened, show, width, wrapped
-from connector.core.mapping import PATHS
-from connector.settings import Config
 
-_LAST_PARTS = Counter(path.rpartition(".")[2] for path, kind in PATHS.items() if kind.holds != "table")
 _WIDEST_VALUE = 24
 _MOST_SHOWN = 12
 
@@ -73,16 +67,6 @@ def _explained(field: FieldSeen) -> list[str]:
     return [beside(head, ", ".join(field.used)), *wrapped(f"{field.what} ({field.type})", indent=4)]
 
 
-def line_to_paste(path: str) -> str:
-    """A line for a mapping file that shows *path*."""
-    last = path.rpartition(".")[2]
-    words = (path if _LAST_PARTS[last] + (last != path) > 1 else last).replace(".", " ").replace("_", " ").strip()
-    if path.startswith("custom.") and last not in PATHS:
-        words = path.removeprefix("custom.").replace("_", " ").strip()
-    header = json.dumps(f"{words[:1].upper()}{words[1:]}", ensure_ascii=False)  # what JSON escapes, TOML does too
-    return f"{header} = {json.dumps(path, ensure_ascii=False)}"
-
-
 def _times(count: int) -> str:
     return f"{count:>5,} times" if count != 1 else "    1 time "
 
@@ -119,15 +103,3 @@ def fields(
     following = "paste a line into a mapping, then: connector plan" if unused else "connector fields --unused"
     report = Fields(summary, shown, unread, following if spare else "", every, unused)
     return show(report, as_json=as_json)
-
-
-def used_paths(settings: Config) -> Uses:
-    """By path: the lines of mapping files that name it."""
-    found: dict[str, list[str]] = {}
-    for sink in settings.sinks:
-        for route in sink.routes:
-            for path, line in route.mapping.uses:
-                place = f"{PurePath(route.mapping.file).name}:{line}"
-                if place not in found.setdefault(path, []):
-                    found[path].append(place)
-    return found

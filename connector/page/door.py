@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -104,7 +105,6 @@ class Door:
         self._hosts = frozenset(filter(None, (_host(name) for name in names)))
         self._proxies = tuple(ip_network(each, strict=False) for each in page.trusted_proxies)
         self._accounts = self._known_accounts()
-        self._nobody = hashed(secrets.token_hex(16))
         self._hashing = threading.Semaphore(2)  # 16 MiB each
         self.tries = Tries()
         self.asks_for_user = bool(page.users)
@@ -188,7 +188,7 @@ class Door:
     def sign_in(self, user: str, password: str) -> Visitor | None:
         """The person whose password that is; None: nobody's. Takes a twentieth of a second, whoever is asked for."""
         account = self._accounts.get(user if self.asks_for_user else ONLY_USER)
-        known = account.known if account and account.known else (self._nobody,)
+        known = account.known if account and account.known else (_nobody(),)
         with self._hashing:
             right = any(is_right(password[:_LONGEST_PASSWORD], each) for each in known)
         return self._signed_in(user if self.asks_for_user else ONLY_USER) if right and account else None
@@ -202,6 +202,12 @@ class Door:
     def sign_out(self, visitor: Visitor) -> None:
         """The session ends."""
         self._store.sign_out(visitor.token)
+
+
+@cache
+def _nobody() -> str:
+    """A hash that no password has."""
+    return hashed(secrets.token_hex(16))
 
 
 def csrf_of(token: str) -> str:

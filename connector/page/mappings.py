@@ -14,7 +14,7 @@ from msgspec import Struct
 from connector.actions import signed
 from connector.assembly import evaluation
 from connector.changes import decisions
-from connector.changes.notes import held_of, problems_of
+from connector.changes.notes import held_of, problems_of, undo_of
 from connector.changes.plan import Plan
 from connector.changes.proposal import plan_for
 from connector.changes.versions import compiled
@@ -81,10 +81,11 @@ _plans = _Plans()
 
 def mappings(ask: Ask) -> Answer:
     """One route, the first one unless the path names another."""
-    return Answer("mappings.html", _values(ask))
+    return Answer("mappings.html", route_values(ask))
 
 
-def _values(ask: Ask) -> dict[str, Any]:
+def route_values(ask: Ask) -> dict[str, Any]:
+    """What the view of one route shows: the route that the path names, else the first."""
     inside = ask.inside
     routes = running(inside)
     named = ask.path.get("route") or next((route.name for route in routes), "")
@@ -102,6 +103,8 @@ def _values(ask: Ask) -> dict[str, Any]:
         "held": held_of(mine),
         "done": _done(inside, mine, ask.query.get("applied", "")),
         "told": ask.query.get("told", ""),
+        "undone": undo_of(mine),
+        "applied": ask.query.get("applied", ""),
         "rules": _RULES,
         "example": _example(inside, route),
         "sources": inside.settings.sources,
@@ -152,7 +155,7 @@ def _example(inside: Inside, route: Running) -> tuple[str, dict[str, Any]]:
 
 def plan(ask: Ask) -> Answer:
     """What the version that waits would change; computed when the page's script, or the reader, asks for it."""
-    values = _values(ask)
+    values = route_values(ask)
     stored: StoredMapping = values["stored"]
     if held_of(stored) is None:
         return Answer(to=f"/mappings/{stored.route}")
@@ -204,7 +207,7 @@ def _edited(old: str, new: str) -> list[Edited]:
 
 def try_it(ask: Ask) -> Answer:
     """What a body would come to in that route. Writes nothing, keeps nothing."""
-    values = _values(ask)
+    values = route_values(ask)
     source = next((each for each in ask.inside.settings.sources if each.name == ask.form.get("source")), None)
     values["given"] = {
         "source": ask.form.get("source"),

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from connector.actions import try_again
 from connector.affiliates.explain import overwritten
+from connector.affiliates.fields import fields, line_to_paste, used_paths
 from connector.affiliates.find import match_of
 from connector.core.facts import load_facts
 from connector.dead_letters import Letter
@@ -17,6 +18,7 @@ from connector.page.asking import Answer, Ask, Inside
 
 _SHOWN_OF_A_CAUSE = 12
 _MOST_CAUSES = 30
+_MOST_KEYS = 40
 _EDITS_OF_A_ROUTE = 10
 _FOLLOWED_SECONDS = 5.0
 
@@ -56,11 +58,30 @@ def problems(ask: Ask) -> Answer:
         "parts": parts,
         "names": names(inside, [*subjects, *(edit.record_id for _, found in edits for edit in found)]),
         "edits": [(route, edit) for route, found in edits for edit in found],
-        "keys": [],
+        "keys": _unmapped(inside) if ask.query.get("show") == "keys" else [],
+        "asked_keys": ask.query.get("show") == "keys",
         "outcome": _outcome(ask),
         "bad_value": _bad_value,
     }
     return Answer("problems.html", values)
+
+
+class Unmapped(Struct, frozen=True):
+    """A path that holds values and is in no mapping, with the line that would show it."""
+
+    path: str
+    example: str
+    count: int
+    line: str
+
+
+def _unmapped(inside: Inside) -> list[Unmapped]:
+    """Your own fields first: nobody else knows what they are. Reads some thousand records."""
+    seen = fields(inside.store, list(inside.sources), used_paths(inside.settings))
+    spare = sorted(
+        (field for field in seen if field.is_unused), key=lambda one: (not one.path.startswith("custom."), -one.seen)
+    )
+    return [Unmapped(one.path, one.value, one.seen, line_to_paste(one.path)) for one in spare[:_MOST_KEYS]]
 
 
 def _outcome(ask: Ask) -> Outcome | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.page import affiliates, mappings, problems, webhooks
+from connector.page import affiliates, mappings, problems, undoing, webhooks
 from connector.page.asking import Answer, Ask, Way
 from connector.page.today import today
 
@@ -40,6 +40,9 @@ WAYS: Final = (
     Way("GET", "/mappings", mappings.mappings),
     Way("GET", "/mappings/{route:path}/plan", mappings.plan),
     Way("POST", "/mappings/{route:path}/apply", mappings.apply, "change"),
+    Way("GET", "/mappings/{route:path}/undo", undoing.undo_plan),
+    Way("POST", "/mappings/{route:path}/undo", undoing.undo, "change"),
+    Way("POST", "/mappings/{route:path}/resume", undoing.resume, "change"),
     Way("POST", "/mappings/{route:path}/try", mappings.try_it),
     Way("GET", "/mappings/{route:path}", mappings.mappings),
 )

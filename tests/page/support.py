@@ -25,11 +25,13 @@ from tests.doubles import START, Clock
 from tests.running import root, tokens
 
 PASSWORD = "a-password-of-the-tests"
+HASH = "scrypt:2:1:1:c2FsdA:_QD0N4fKS6JaRQFqGdS3IsvfU1PFDiUb0wHGHRgC8uc"
+"""Of that password, made cheaply."""
 USERS = f"""
 [page.users.reader]
-password = "{PASSWORD}"
+password_hash = "{HASH}"
 [page.users.changer]
-password = "{PASSWORD}"
+password_hash = "{HASH}"
 role = "change"
 """
 TEXT = f"""

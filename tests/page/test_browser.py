@@ -141,6 +141,15 @@ def test_an_edited_mapping_is_seen_and_applied(chrome: Browser, connector: Conne
         page.get_by_role("button", name=re.compile("Apply")).click()
         expect(page.locator(".callout").first).to_contain_text("Applied", timeout=20_000)
         connector.wait_for({"firstpromoter:41": {"Name": "ADA BYRON"}})
+        page.get_by_role("link", name="See the undo of what was just applied").click()
+        page.get_by_role("button", name=re.compile("Put back")).click(timeout=15_000)
+        expect(page.get_by_role("heading", name=re.compile("waits for you"))).to_be_visible(timeout=20_000)
+        connector.wait_for({"firstpromoter:41": {"Name": "Ada Byron"}})
+        file.write_text(text, encoding="utf-8")
+        page.wait_for_timeout(2500)
+        page.goto("/mappings")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("button", name="See the undo")).to_be_visible(timeout=10_000)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

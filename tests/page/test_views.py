@@ -123,6 +123,13 @@ def test_problems_are_shown_by_cause_and_retried(house: House) -> None:
     assert list(house.letters.list()) == []
 
 
+def test_keys_that_nobody_maps_have_a_line_to_paste(house: House) -> None:
+    house.sign_up(41, description="Writes about bees")
+    page = house.signed_in().get("/problems?show=keys").text
+    assert "&#34;Description&#34; = &#34;description&#34;" in page
+    assert "Writes about bees" in page
+
+
 def test_webhooks_show_what_came_and_never_a_token(house: House) -> None:
     client = house.signed_in()
     house.recent.refused(house.clock(), "everflow", 401, "credential", None)

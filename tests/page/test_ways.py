@@ -33,6 +33,9 @@ table: dict[tuple[str, str], tuple[str, str]] = {
     ("GET", "/mappings"): ("read", "/mappings"),
     ("GET", "/mappings/{route:path}/plan"): ("read", "/mappings/local/local_csv/plan"),
     ("POST", "/mappings/{route:path}/apply"): ("change", "/mappings/local/local_csv/apply"),
+    ("GET", "/mappings/{route:path}/undo"): ("read", "/mappings/local/local_csv/undo?since=1+hour"),
+    ("POST", "/mappings/{route:path}/undo"): ("change", "/mappings/local/local_csv/undo"),
+    ("POST", "/mappings/{route:path}/resume"): ("change", "/mappings/local/local_csv/resume"),
     ("POST", "/mappings/{route:path}/try"): ("read", "/mappings/local/local_csv/try"),
     ("GET", "/mappings/{route:path}"): ("read", "/mappings/local/local_csv"),
 }

@@ -1,0 +1,78 @@
+"""Putting back what a route wrote: what it would do, doing it, and going on afterwards."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import closing
+from urllib.parse import quote
+
+from connector.assembly import build_sink
+from connector.changes import decisions
+from connector.changes.notes import Undo
+from connector.changes.plan import Plan
+from connector.changes.undo import moment_of, plan_of_undo
+from connector.core.errors import ConfigError, NeedsAction, TryLater
+from connector.core.quoting import without_secrets
+from connector.delivery import Route
+from connector.page.asking import Answer, Ask
+from connector.page.mapped import Running
+from connector.page.mappings import route_values
+
+SINCE = ("1 hour", "6 hours", "1 day", "7 days")
+"""How far back a person may choose to go, beside a delivery."""
+
+
+def _asked(ask: Ask) -> Undo | None:
+    given = ask.form or ask.query
+    since, delivery = given.get("since", ""), given.get("delivery", "")
+    now = ask.inside.now()
+    if since in SINCE:
+        return Undo(now, uuid.uuid4().hex[:12], moment_of(since, now))
+    return Undo(now, uuid.uuid4().hex[:12], None, delivery) if delivery.isalnum() and len(delivery) < 33 else None
+
+
+def undo_plan(ask: Ask) -> Answer:
+    """What an undo would put back; it reads the destination."""
+    values = route_values(ask)
+    asked, route = _asked(ask), values["route"]
+    if asked is None or route.found is None:
+        return Answer(to=f"/mappings/{quote(route.name)}")
+    plan, error = _plan(ask, route, asked) if ask.part or "now" in ask.query else (None, "")
+    values |= {"plan": plan, "error": error, "since": ask.query.get("since", ""), "delivery": asked.delivery}
+    return Answer("undo.html", values)
+
+
+def _plan(ask: Ask, route: Running, asked: Undo) -> tuple[Plan | None, str]:
+    found, inside = route.found, ask.inside
+    assert found is not None
+    with closing(build_sink(route.sink, inside.store, threading.Event())) as sink:
+        running = Route(found.name, sink, found.target, found.mapping.evaluate, inside.settings.secrets)
+        try:
+            return plan_of_undo(running, inside.store, asked), ""
+        except (NeedsAction, TryLater) as error:
+            return None, without_secrets(error.reason, inside.settings.secrets)
+
+
+def undo(ask: Ask) -> Answer:
+    """Put it back; the route then waits."""
+    route, asked = ask.path["route"], _asked(ask)
+    to = f"/mappings/{quote(route)}"
+    if asked is None or route not in ask.inside.settings.route_names:
+        return Answer(to=to)
+    try:
+        decisions.undo(ask.inside.store, route, asked)
+    except decisions.Undecided:
+        return Answer(to=f"{to}?told=undoing")
+    return Answer(to=f"{to}?applied={asked.id}", done="undo", about=f"{route} {asked.delivery or asked.since}")
+
+
+def resume(ask: Ask) -> Answer:
+    """Deliver again, with the mapping file as it is now."""
+    route = ask.path["route"]
+    to = f"/mappings/{quote(route)}"
+    try:
+        decisions.resume(ask.inside.settings, ask.inside.store, route)
+    except (decisions.Undecided, ConfigError):
+        return Answer(to=f"{to}?told=not-yet")
+    return Answer(to=to, done="resume", about=route)
