@@ -61,6 +61,8 @@ class Written:
         self.last: dict[str, dict[str, Cell]] = {}
         self.held: dict[str, dict[str, Cell]] = {}
         self.tried: dict[str, list[Mapping[str, Cell]]] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        """The last one, by key."""
         self.former: dict[tuple[str, str], list[Cell]] = {}
         """By key and column, what the outcomes say was there before."""
 
@@ -79,6 +81,13 @@ class Written:
         self.learn(rows, outcomes)
         return outcomes
 
+    def undo(self, key: str) -> Row:
+        """What takes the last write of *key* back; to be written as any other row."""
+        outcome = self.outcomes[key]
+        if outcome.added:
+            return Row(key, key, {"affiliate_key": key}, remove=True, restore=True)
+        return Row(key, key, {"affiliate_key": key, **outcome.former}, restore=True)
+
     def learn(self, rows: Sequence[Row], outcomes: Mapping[str, Outcome]) -> None:
         for row in rows:
             outcome = outcomes.get(row.key)
@@ -87,6 +96,9 @@ class Written:
                 self.held[row.key] = {**held, **outcome.held}
                 self.last[row.key] = {**self.last.get(row.key, {}), **row.cells}
                 self.tried.pop(row.key, None)
+                self.outcomes[row.key] = outcome
+                if row.remove:
+                    del self.last[row.key], self.held[row.key]
                 for name, cell in outcome.former.items():
                     self.former.setdefault((row.key, name), []).append(cell)
 

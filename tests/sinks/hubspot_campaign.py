@@ -10,14 +10,14 @@ import json
 import random
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Row
-from connector.core.sink import Outcome
+from connector.core.sink import Outcome, Target
 from connector.sinks.hubspot.sink import HubSpotCrm
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, Record, definition
 from tests.far_sides.loopback import Call, Fault, Reply
@@ -260,7 +260,7 @@ _edit_columns = (
 
 
 def colleagues_edit(mode: Mode, *, seed: int, people: int = 4, steps: int = 12) -> list[str]:
-    """One interleaving of deliveries, faults, restarts and a colleague's edits; what was lost of the edits.
+    """One interleaving of deliveries, undos, faults, restarts and a colleague's edits; what was lost of the edits.
 
     Edits happen at any moment but between the reading and the writing of one batch, the one race that is left; what is
     typed then into a property that the batch does not send survives too. What ``company`` (never_clear) and ``website``
@@ -328,18 +328,48 @@ def colleagues_edit(mode: Mode, *, seed: int, people: int = 4, steps: int = 12) 
                 (key, "company") for key, row in pending.items()
                 if key in written.last and written.last[key]["company"] == row.cells["company"]
             }  # fmt: skip
+            sent, unknown = list(pending), [key for key in pending if key not in written.last]
             before = {each: len(written.former.get(each, ())) for each in same}
             typed = set(pinned.values())
             refused = deliver(sink, target, pending, host, Figures(), server, written)
+            for number, name in list(pinned):
+                if name in ("company", "website") and f"firstpromoter:{number}" in unknown:
+                    del pinned[number, name]  # nothing was known of it: the rule decided
             wrong += [f"step {step}: {key} was refused" for key in refused]
             wrong += [f"step {step}: {each}" for each in _lost(server, pinned, written, host)]
             wrong += [
                 f"step {step}: {each} lost an edit for nothing new"
                 for each in same if set(written.former.get(each, ())[before[each]:]) & typed
             ]  # fmt: skip
+            if chance.random() < 0.3:
+                wrong += [f"step {step}: {each}" for each in _undo(server, sink, target, host, pinned, written, sent)]
         sink.close()
         if len(server.records["contacts"]) != len(truth):
             wrong.append(f"{len(server.records['contacts'])} contacts for {len(truth)} affiliates")
+    return wrong
+
+
+def _undo(
+    server: HubSpotServer, sink: HubSpotCrm, target: Target, host: TestHost, pinned: dict[tuple[int, str], str],
+    written: Written, keys: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """Take the last write of these *keys* back, while people edit; what is not as it was before that write."""
+    wrong = []
+    back = {key: written.undo(key) for key in keys}
+    wanted = {key: row.cells for key, row in back.items() if not row.remove}
+    wrong += [f"undo of {key} was refused" for key in deliver(sink, target, back, host, Figures(), server, written)]
+    for number, name in list(pinned):
+        if name == "affiliate_stage" and f"firstpromoter:{number}" in keys:
+            del pinned[number, name]  # a stage that a person chose may be the one that we wrote: it goes back
+    wrong += [f"after an undo {each}" for each in _lost(server, pinned, written, host)]
+    for key, cells in wanted.items():
+        record = server.find("affiliate_key", key)
+        assert record is not None
+        wrong += [
+            f"{key}: {name} was not put back"
+            for name, cell in cells.items()
+            if name not in written.outcomes[key].kept and record.properties.get(name, "") != (cell or "")
+        ]
     return wrong
 
 

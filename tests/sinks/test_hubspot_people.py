@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from connector.core.errors import TryLater
 from connector.core.row import Overwrite, Row
-from connector.core.sink import Outcome
 from connector.sinks.hubspot.sink import HubSpotCrm
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, definition
 from tests.far_sides.loopback import Fault
@@ -201,23 +200,15 @@ def test_new_contacts_say_so_and_those_that_were_there_say_what_they_held(
 # ---------------------------------------------------------------- undo
 
 
-def undo(written: Written, key: str, outcome: Outcome) -> Row:
-    """What takes back the write that *outcome* is of."""
-    last, held = written.last[key], written.held.get(key, {})
-    if outcome.added:
-        return Row(key, key, {"affiliate_key": key}, last=last, held=held, remove=True, restore=True)
-    return Row(key, key, {"affiliate_key": key, **outcome.former}, last=last, held=held, restore=True)
-
-
 def test_undo_puts_back_what_was_there_and_leaves_what_people_changed(server: HubSpotServer, sink: HubSpotCrm) -> None:
     columns = [*plain, column("jobtitle", overwrite="on_create"), column("affiliate_tags", "list", "only_if_empty")]
     written, target = Written(), target_of(columns, also_match=("email",))
     server.add(email="ada1@example.com", firstname="Augusta", jobtitle="CEO", affiliate_balance="7.5")
     cells: dict[str, Any] = {"affiliate_balance": Decimal("12.50"), "affiliate_tags": ("vip", "uk"),
                               "phone": "+442071838750"}  # fmt: skip
-    (outcome,) = written.write(sink, target, row(1, **cells)).values()
+    written.write(sink, target, row(1, **cells))
     contact(server)["phone"] = "typed since"
-    back, writes = undo(written, "firstpromoter:1", outcome), server.writes
+    back, writes = written(written.undo("firstpromoter:1")), server.writes
     for _ in range(2):  # undone twice, it does nothing more
         (undone,) = sink.write(target, [back])
         assert (undone.kind, undone.kept) == ("written", ("phone",))
@@ -232,7 +223,7 @@ def test_undo_empties_a_contact_that_we_added_and_deletes_nobody(server: HubSpot
     outcomes = written.write(sink, target, row(1, phone="+442071838750"), row(2))
     contact(server)["firstname"] = "typed since"
     contact(server)["lastname"] = "theirs"
-    undone = sink.write(target, [undo(written, key, outcome) for key, outcome in outcomes.items()])
+    undone = sink.write(target, [written(written.undo(key)) for key in outcomes])
     assert kinds(undone) == {"written": 2}
     assert {each.key: each.kept for each in undone} == {"firstpromoter:1": ("firstname",), "firstpromoter:2": ()}
     there = {name: value for name, value in contact(server).items() if value}
@@ -241,14 +232,35 @@ def test_undo_empties_a_contact_that_we_added_and_deletes_nobody(server: HubSpot
     assert len(server.records["contacts"]) == 2
 
 
+def test_companies_keep_what_people_typed_and_are_emptied_not_deleted(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    server.define("companies", definition("affiliate_key", unique=True))
+    columns = (column("affiliate_key"), column("name"), column("domain"))
+    written, target = Written(), target_of(columns, object="companies", route="hubspot/companies")
+
+    def company(name: str, domain: str) -> Row:
+        return Row("x:1", "x:1", {"affiliate_key": "x:1", "name": name, "domain": domain})
+
+    written.write(sink, target, company("Engines", "one.example.com"))
+    (there,) = server.records["companies"].values()
+    there.properties["name"] = "Engines Ltd"
+    (outcome,) = written.write(sink, target, company("Engines", "two.example.com")).values()
+    assert (there.properties["name"], there.properties["domain"]) == ("Engines Ltd", "two.example.com")
+    assert (outcome.kept, outcome.former) == (("name",), {"domain": "one.example.com"})
+    back = Row("x:1", "x:1", {"affiliate_key": "x:1"}, remove=True, restore=True)
+    (undone,) = written.write(sink, target, back).values()
+    assert undone.kept == ("name",)
+    assert {name: value for name, value in there.properties.items() if value} == {
+        "affiliate_key": "x:1", "name": "Engines Ltd",
+    }  # fmt: skip
+
+
 def test_undo_makes_no_contact_that_people_deleted(server: HubSpotServer, sink: HubSpotCrm) -> None:
     written, target = Written(), target_of()
-    outcomes = written.write(sink, target, row(1), row(2))
-    (changed,) = written.write(sink, target, row(2, firstname="Grace")).values()
+    written.write(sink, target, row(1), row(2))
+    written.write(sink, target, row(2, firstname="Grace"))
     server.records["contacts"].clear()
     server.define("contacts")
-    rows = [undo(written, "firstpromoter:1", outcomes["firstpromoter:1"]), undo(written, "firstpromoter:2", changed)]
-    undone = {each.key: each for each in sink.write(target, rows)}
+    undone = {each.key: each for each in sink.write(target, [written(written.undo(key)) for key in written.last])}
     assert {each.kind for each in undone.values()} == {"written"}
     assert undone["firstpromoter:2"].kept == ("firstname",)
     assert server.records["contacts"] == {}
@@ -262,8 +274,8 @@ def test_a_row_that_is_to_be_removed_without_undo_is_refused(server: HubSpotServ
 def test_the_preview_of_an_undo_shows_what_would_be_put_back(server: HubSpotServer, sink: HubSpotCrm) -> None:
     written, target = Written(), target_of()
     written.write(sink, target, row(1), row(2))
-    (changed,) = written.write(sink, target, row(1, firstname="Grace")).values()
-    back: list[Any] = [undo(written, "firstpromoter:1", changed)]
+    written.write(sink, target, row(1, firstname="Grace"))
+    back = [written(written.undo("firstpromoter:1"))]
     writes = server.writes
     (change,) = sink.preview(target, back)
     assert change.cells == {"firstname": ("Grace", "Ada 1")}
