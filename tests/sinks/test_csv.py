@@ -33,7 +33,7 @@ from connector.sinks.files.replacing import ChangedMeanwhile, replace_file, sign
 from tests.sinks import promises
 from tests.sinks.host import TestHost
 from tests.sinks.killing import kill_writers
-from tests.sinks.promises import Harness, SinkPromises, row
+from tests.sinks.promises import Harness, Memory, SinkPromises, formula_texts, row
 
 
 class CsvHarness(Harness):
@@ -797,3 +797,43 @@ def test_a_table_that_is_gone_is_not_made_anew_with_a_few_rows(harness: CsvHarne
     harness.path.unlink()
     with pytest.raises(StartOver):
         one.write(target, [row("a:1", Name="Ada")])
+
+
+# ---------------------------------------------------------------- people's edits
+
+
+def test_what_a_spreadsheet_program_makes_of_our_values_is_nobodys_edit(harness: CsvHarness) -> None:
+    target = harness.target((Column("Key"), Column("Sum", type="money"), Column("Active", type="boolean")))
+    memory = Memory("a:1")
+    memory.send(harness.sink(), target, Sum=Decimal("12.50"), Active=True)
+    harness.save([["Key", "Sum", "Active"], ["a:1", "12.5", "TRUE"]])
+    outcome = memory.send(harness.sink(), target, Sum=Decimal("12.50"), Active=False)
+    assert (outcome.kept, outcome.overwritten) == ((), ())
+    assert harness.raw()[1] == ["a:1", "12.50", "false"]
+    harness.save([["Key", "Sum", "Active"], ["a:1", "12.49", "false"]])
+    assert memory.send(harness.sink(), target, Sum=Decimal("12.50"), Active=True).kept == ("Sum",)
+
+
+@pytest.mark.parametrize("typed", ["=SUM(B2:B9)", "'-5", "-5", "'=x", "\u00a0=x", "+1 (20)"])
+def test_what_people_typed_is_put_back_to_the_letter(harness: CsvHarness, typed: str) -> None:
+    target, memory = harness.target((Column("Key"), Column("Name"))), Memory("a:1")
+    memory.send(harness.sink(), target, Name="one")
+    harness.save([["Key", "Name"], ["a:1", typed]])
+    outcome = memory.send(harness.sink(), target, Name="two")
+    assert (harness.raw()[1][1], outcome.overwritten) == ("two", ("Name",))
+    memory.take_back(harness.sink(), target, outcome.former)
+    assert harness.raw()[1][1] == typed
+
+
+@pytest.mark.parametrize("text", formula_texts)
+def test_what_we_wrote_is_put_back_with_its_guard(harness: CsvHarness, text: str) -> None:
+    for number, answered in enumerate((True, False)):
+        target, memory = harness.target((Column("Key"), Column("Name"))), Memory(f"a:{number}")
+        memory.send(harness.sink(), target, Name=text)
+        before = harness.raw()
+        outcome = memory.send(harness.sink(), target, Name="two", answered=answered)
+        if not answered:  # then the value is from the store, not from the file
+            outcome = memory.send(harness.sink(), target, Name="two")
+        memory.take_back(harness.sink(), target, outcome.former)
+        assert harness.raw() == before
+        assert harness.formulas() == []

@@ -36,7 +36,7 @@ from connector.sinks.files.xlsx_book import XlsxBook
 from connector.sinks.files.xlsx_file import XlsxFile, XlsxOptions
 from tests.sinks import promises
 from tests.sinks.killing import kill_writers
-from tests.sinks.promises import Harness, SinkPromises, full_row
+from tests.sinks.promises import Harness, Memory, SinkPromises, full_row, row
 
 
 class XlsxHarness(Harness):
@@ -175,7 +175,7 @@ def test_cells_are_typed_and_text_that_looks_typed_stays_text(harness: XlsxHarne
 looked_at = (
     Column("ID", overwrite="always", paths=("id",)),
     Column("Balance", type="money", overwrite="always", paths=("balances.current.cash",)),
-    Column("Name", paths=("name", "company")),
+    Column("Name", paths=("name", "company", "email")),
     Column("Joined", type="date", overwrite="only_if_empty", paths=("created_at",)),
     Column("Link", type="url", paths=("referral_link",)),
     Column("State", paths=("status",), words=(("pending", 'Waits "for" us'), ("active", "OK"), ("inactive", "OK"))),
@@ -812,3 +812,31 @@ def test_a_tab_that_excel_would_not_take_is_refused_by_the_options(tab: str) -> 
 def test_a_kill_at_any_moment_leaves_a_whole_workbook(harness: XlsxHarness) -> None:
     different = kill_writers(harness, rows=20, kills=30, longest_seconds=0.15)
     assert different == 30
+
+
+# ---------------------------------------------------------------- people's edits
+
+
+def test_a_persons_formula_is_put_back_as_a_formula_and_a_text_of_ours_as_text(harness: XlsxHarness) -> None:
+    target = harness.target((Column("Key"), Column("Name"), Column("Phone")))
+    memory = Memory("a:1")
+    memory.send(harness.sink(), target, Name="one", Phone="=2+2")
+    harness.person_edits("a:1", "Name", "=1+1")
+    outcome = memory.send(harness.sink(), target, Name="two", Phone="3")
+    assert outcome.overwritten == ("Name",)
+    memory.take_back(harness.sink(), target, outcome.former)
+    cells = {header.value: cell for header, cell in zip(*harness.table(), strict=True)}
+    assert (cells["Name"].value, cells["Name"].data_type) == ("=1+1", "f")
+    assert (cells["Phone"].value, cells["Phone"].data_type) == ("=2+2", "s")
+    state = harness.state()
+    assert memory.take_back(harness.sink(), target, outcome.former).kept == ()  # done already
+    assert harness.state() == state
+
+
+def test_a_row_with_a_prepared_formula_is_taken_back_whole(harness: XlsxHarness) -> None:
+    target, memory = harness.target((Column("Key"), Column("Name"))), Memory("a:1")
+    harness.sink().write(target, [row("a:0", Name="Zoe")])
+    memory.send(harness.sink(), target, Name="one")
+    harness.person_adds_column("Half", {"a:0": "=LEN(B2)", "a:1": "=LEN(B3)"})
+    memory.take_back(harness.sink(), target, {}, remove=True)
+    assert [found["Key"] for found in harness.rows()] == ["a:0"]
