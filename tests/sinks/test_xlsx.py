@@ -36,7 +36,7 @@ from connector.sinks.files.xlsx_book import XlsxBook
 from connector.sinks.files.xlsx_file import XlsxFile, XlsxOptions
 from tests.sinks import promises
 from tests.sinks.killing import kill_writers
-from tests.sinks.promises import Harness, Memory, SinkPromises, full_row, row
+from tests.sinks.promises import Harness, Memory, SinkPromises, full_row
 
 
 class XlsxHarness(Harness):
@@ -835,7 +835,7 @@ def test_a_persons_formula_is_put_back_as_a_formula_and_a_text_of_ours_as_text(h
 
 def test_a_row_with_a_prepared_formula_is_taken_back_whole(harness: XlsxHarness) -> None:
     target, memory = harness.target((Column("Key"), Column("Name"))), Memory("a:1")
-    harness.sink().write(target, [row("a:0", Name="Zoe")])
+    harness.sink().write(target, [promises.row("a:0", Name="Zoe")])
     memory.send(harness.sink(), target, Name="one")
     harness.person_adds_column("Half", {"a:0": "=LEN(B2)", "a:1": "=LEN(B3)"})
     memory.take_back(harness.sink(), target, {}, remove=True)
