@@ -257,6 +257,7 @@ def _route_lines(
             line.held, line.waits_for_you = held.text, True
         if store is not None and found is not None and name in known:
             line.left_empty = sum(cells + len(refused) for cells, refused in store.left_empty(name).values())
+            line.overwritten_edits = store.overwritten_of(name)
             line.left_out = _left_out(store, known[name], subjects, found.records)
         lines.append(line)
     return lines

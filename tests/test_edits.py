@@ -114,6 +114,9 @@ def test_what_people_typed_stays_is_overwritten_with_a_trace_and_is_forgotten(fo
     assert (answer["cells"], edit["record_id"], edit["column"], edit["typed"], edit["written"]) == (
         1, "fp:1", "Name", "Countess of Lovelace", "Augusta",
     )  # fmt: skip
+    assert folder.type("status") == 0
+    assert "1 edit by people was overwritten" in folder.out
+    assert "connector explain --overwritten local/map" in folder.out
     assert folder.type("explain", "fp:1") == 0
     assert "    Name: Countess of Lovelace \u2192 Augusta (what people had typed)\n" in folder.out
     assert "    Email: ada@example.com \u2192 ada@new.example.com\n" in folder.out
