@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from connector import config
+from connector.affiliates.fields import line_to_paste
 from connector.assembly import build_sources
-from connector.cli.fields import line_to_paste
 from connector.cli.main import run
 from connector.core.sink import Outcome
 from connector.core.source import InboundRequest
@@ -199,6 +199,30 @@ def test_fields_before_the_first_webhook_lists_the_paths(folder: Folder) -> None
     assert "balances.current.cash" in folder.out
     assert folder.type("fields", "fpp") == 2
     assert not (folder.path / "data").exists()
+
+
+def test_fields_live_names_columns_that_no_mapping_fills(folder: Folder) -> None:
+    folder.receive(1, email="ada@example.com", custom_fields={"tier": "Gold"})
+    table = folder.path / "a.csv"
+    header, rest = table.read_text(encoding="utf-8").split("\n", 1)
+    table.write_text(f"{header},Phone,Revenue,TIER,call in May\n{rest}", encoding="utf-8")
+    before = table.read_bytes()
+    assert folder.type("fields", "--unused", "--live") == 0
+    lines = folder.out.splitlines()
+    start = next(at for at, line in enumerate(lines) if "of the destinations that no mapping fills:" in line)
+    assert lines[start:-1] == [
+        "· 4 columns and choices of the destinations that no mapping fills:",
+        "  local/map  Phone",
+        '    "Phone" = "phone"',
+        "  local/map  Revenue",
+        '    "Revenue" = "stats.sales_total"',
+        "  local/map  TIER",
+        '    "TIER" = "custom.tier"',
+        "  1 that are like no path: --json",
+    ]
+    assert [each["column"] for each in folder.type_for_json("fields", "--live")["spare"]][-1] == "call in May"
+    assert table.read_bytes() == before
+    assert folder.type_for_json("fields", "--unused")["spare"] == []
 
 
 def test_status_mentions_fields_that_are_in_no_column_once(folder: Folder) -> None:

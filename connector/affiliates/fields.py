@@ -135,8 +135,29 @@ def line_to_paste(path: str) -> str:
     words = (path if _LAST_PARTS[last] + (last != path) > 1 else last).replace(".", " ").replace("_", " ").strip()
     if path.startswith("custom.") and last not in PATHS:
         words = path.removeprefix("custom.").replace("_", " ").strip()
-    header = json.dumps(f"{words[:1].upper()}{words[1:]}", ensure_ascii=False)  # what JSON escapes, TOML does too
-    return f"{header} = {json.dumps(path, ensure_ascii=False)}"
+    return f"{quoted(words[:1].upper() + words[1:])} = {quoted(path)}"
+
+
+def path_like(header: str, paths: Iterable[str]) -> str:
+    """The path that a column of that name probably shows; "" when none is sure."""
+    word = _plain(header)
+    found = {_plain(path): path for path in paths if path.startswith("custom.")}
+    found |= {_plain(path.removeprefix("custom.")): path for path in found.values()}
+    for path, kind in reversed(list(PATHS.items())):
+        said = meaning(path)
+        if kind.holds != "table" and not kind.many and said is not None:
+            found |= {_plain(path.rpartition(".")[2]): path, _plain(said.source): path}
+    found |= {_plain(path): path for path, kind in PATHS.items() if kind.holds != "table" and not kind.many}
+    return found.get(word, "")
+
+
+def _plain(text: str) -> str:
+    return text.casefold().replace("_", "").replace(" ", "").replace("-", "").replace(".", "")
+
+
+def quoted(text: str) -> str:
+    """*text* as a string of TOML."""
+    return json.dumps(text, ensure_ascii=False)  # what JSON escapes, TOML does too
 
 
 def used_paths(settings: Config) -> Uses:

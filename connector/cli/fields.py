@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 
-from connector.affiliates.fields import FieldSeen, KeySeen, line_to_paste, unread_keys, used_paths
+from connector.affiliates.fields import FieldSeen, KeySeen, line_to_paste, path_like, quoted, unread_keys, used_paths
 from connector.affiliates.fields import fields as fields_of
 from connector.assembly import build_sources
-from connector.cli.common import ConfigOption, JsonOption, load, named_source, visited_if_there
+from connector.cli.common import ConfigOption, JsonOption, built_sink, load, named_source, visited_if_there
 from connector.cli.printing import Report, beside, cell_text, cells_wide, many, mark, shortened, show, width, wrapped
+from connector.core.sink import ShowsSpare
+from connector.settings import Config
 
 _WIDEST_VALUE = 24
 _MOST_SHOWN = 12
@@ -24,6 +27,7 @@ class Fields(Report):
     summary: str
     fields: Sequence[FieldSeen]
     unread: Sequence[KeySeen]
+    spare: Sequence[SpareLine]
     next: str
     all_lines: bool
     unused_only: bool
@@ -40,6 +44,13 @@ class Fields(Report):
             yield from self._shown(
                 [[f"  {_times(key.seen)}  {key.source}: {cell_text(key.key)}"] for key in self.unread]
             )
+        if self.spare:
+            known = [line for line in self.spare if line.paste]
+            what = "column or choice" if len(self.spare) == 1 else "columns and choices"
+            yield f"{mark('notice')} {len(self.spare):,} {what} of the destinations that no mapping fills:"
+            yield from self._shown([line.lines() for line in known])
+            if len(known) < len(self.spare):
+                yield f"  {len(self.spare) - len(known):,} that are like no path: --json"
         if self.next:
             yield f"Next: {self.next}"
 
@@ -49,6 +60,34 @@ class Fields(Report):
             yield from lines
         if len(entries) > most:
             yield f"  {len(entries) - most:,} more: --all"
+
+
+class SpareLine(Struct):
+    """What a route's destination has and no mapping fills; *paste* is the line to paste, "" where nobody can guess."""
+
+    route: str
+    column: str
+    choice: str
+    paste: str
+
+    def lines(self) -> list[str]:
+        what = f'{self.column}, choice "{self.choice}"' if self.choice else self.column
+        return [f"  {self.route}  {cell_text(what)}", f"    {self.paste}"]
+
+
+def spare_lines(settings: Config, paths: Sequence[str]) -> Iterator[SpareLine]:
+    """What the destinations have that no mapping fills. They are asked, and nothing is written."""
+    for found in settings.sinks:
+        with built_sink(settings, found) as sink:
+            if not isinstance(sink, ShowsSpare):
+                continue
+            for route in found.routes:
+                for spare in sink.spare(route.target):
+                    paste = f'{{ "…" = {quoted(spare.choice)} }}  in map of {spare.column}' if spare.choice else ""
+                    path = path_like(spare.column, paths)
+                    if path and not spare.choice:
+                        paste = f"{quoted(spare.column)} = {quoted(path)}"
+                    yield SpareLine(route.name, spare.column, spare.choice, paste)
 
 
 def _to_paste(field: FieldSeen) -> list[str]:
@@ -78,12 +117,15 @@ def _padded(text: str, wide: int) -> str:
 def fields(
     source: Annotated[str | None, typer.Argument(help="The source; all of them when not given.")] = None,
     unused: Annotated[bool, typer.Option("--unused", help="Only what holds values and is in no mapping.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask the destinations, too: which of their columns no mapping fills.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """What there is to map. Every path with what it means, a real value, and the line of a mapping that uses it."""
-    settings = load(config)
+    settings = load(config, uses=("sinks",) if live else ())
     named = [each.name for each in settings.sources] if source is None else [named_source(settings, source).name]
     built = {name: found for name, found in build_sources(settings).items() if name in named}
     uses = used_paths(settings)
@@ -101,5 +143,6 @@ def fields(
         reach = "comes in and reaches" if len(spare) == 1 else "come in and reach"
         summary = f"{many(len(spare), 'path')} {reach} no column."
     following = "paste a line into a mapping, then: connector plan" if unused else "connector fields --unused"
-    report = Fields(summary, shown, unread, following if spare else "", every, unused)
+    others = list(spare_lines(settings, [field.path for field in found])) if live else []
+    report = Fields(summary, shown, unread, others, following if spare else "", every, unused)
     return show(report, as_json=as_json)

@@ -265,6 +265,23 @@ class Sink(Protocol):
         ...
 
 
+class Spare(Struct, frozen=True):
+    """Something that the destination has and the mapping does not use: a column (or property), or, of one that the
+    mapping fills, a choice that it never gives."""
+
+    column: str
+    choice: str = ""
+
+
+@runtime_checkable
+class ShowsSpare(Protocol):
+    """A sink that can say what its destination has beside what the mapping fills; it writes nothing."""
+
+    def spare(self, target: Target) -> Sequence[Spare]:
+        """Raises NeedsAction, TryLater."""
+        ...
+
+
 @runtime_checkable
 class LeavesCopies(Protocol):
     """A sink whose killed processes may leave copies of its table behind."""

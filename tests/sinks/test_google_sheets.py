@@ -1041,6 +1041,15 @@ def test_a_lost_answer_to_the_trial_of_the_guards_is_tried_again(file: SheetsFil
     assert sink.write(file.target(), [record("a:1")])[0].kind == "written"
 
 
+def test_columns_that_the_mapping_does_not_fill_are_spare(file: SheetsFile) -> None:
+    assert file.sink().spare(file.target()) == []
+    file.book.add("Affiliates", [["Phone", "ID", "", "Name", "call in May"], ["x", "a:1"]])
+    before = file.tab.grid()
+    spare = file.sink().spare(file.target())
+    assert [(each.column, each.choice) for each in spare] == [("Phone", ""), ("call in May", "")]
+    assert file.tab.grid() == before
+
+
 def test_a_preview_shows_dates_as_dates(file: SheetsFile) -> None:
     sink, target = file.sink(), file.target()
     sink.write(target, [record("a:1")])

@@ -1022,6 +1022,18 @@ def test_check_tells_what_stop_would_stop_and_which_options_lack(server: HubSpot
     assert {name for name, each in findings.items() if each.level == "problem"} == {"state", "affiliate_status"}
 
 
+def test_properties_and_choices_that_no_field_fills_are_spare(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    server.define("contacts", definition("tier", "enumeration", options=[("a", "A"), ("b", "B"), ("c", "C")]))
+    server.define("contacts", definition("nickname", "string"))
+    columns = [*plain, column("tier", options=(Option("a", "A"), Option("b", "B")))]
+    spare = sink.spare(target_of(columns))
+    assert [(each.column, each.choice) for each in spare if each.choice] == [("tier", "c")]
+    assert "nickname" in [each.column for each in spare]
+    assert not {"email", "tier"} & {each.column for each in spare if not each.choice}
+    assert not any(each.column.startswith("hs_") for each in spare)
+    assert server.records["contacts"] == {}
+
+
 def test_a_bad_token_leaves_nothing_to_look_at(server: HubSpotServer, sink: HubSpotCrm) -> None:
     server.token_state = "EXPIRED_AUTHENTICATION"
     for look in (sink.check, sink.provision):

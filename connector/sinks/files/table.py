@@ -17,7 +17,7 @@ from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.headers import look_alike
 from connector.core.overwrite import note_overwrites
 from connector.core.row import Row
-from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target, TargetOptions
+from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Spare, Target, TargetOptions
 from connector.sinks.files.plan import Document, Table, carry_out, locate, make_plan, missing_columns
 from connector.sinks.files.replacing import (
     ChangedMeanwhile,
@@ -143,6 +143,15 @@ class TableFile:
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         plan = self._with_table(target, lambda _, table: make_plan(table, target, rows, str(self._path)))
         return tuple(item.change for item in plan)
+
+    def spare(self, target: Target) -> Sequence[Spare]:
+        """See ``ShowsSpare``."""
+
+        def look(_: Document, table: Table) -> Sequence[Spare]:
+            used = set(locate(table, target).values())
+            return [Spare(name) for place, name in enumerate(table.headers()) if place not in used and name.strip()]
+
+        return self._with_table(target, look)
 
     def close(self) -> None:
         self._document = None

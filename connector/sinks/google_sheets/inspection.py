@@ -8,7 +8,7 @@ from typing import Literal
 from connector.core.errors import NeedsAction
 from connector.core.headers import look_alike
 from connector.core.row import Row
-from connector.core.sink import Change, Finding
+from connector.core.sink import Change, Finding, Spare
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Full, Rejected, Unclear
 from connector.sinks.google_sheets.layout import Layout
@@ -118,6 +118,16 @@ class Inspection(Reading):
         if self.options.missing_columns == "stop":
             return Finding("problem", name, f'{where}: type it there, or set missing_columns = "create"')
         return Finding("notice", name, f"{where}; the next write adds the column")
+
+    def spare(self) -> list[Spare]:
+        """The columns that the mapping does not fill."""
+        sheet_id, _ = self.find_tab()
+        if sheet_id is None:
+            return []
+        snapshot = self.read(sheet_id)
+        layout = self.layout(snapshot)
+        used = set(layout.columns.values())
+        return [Spare(text) for place, text in sorted(snapshot.texts(layout.header).items()) if place not in used]
 
     def changes(self, rows: Sequence[Row]) -> list[Change]:
         sheet_id, _ = self.find_tab()

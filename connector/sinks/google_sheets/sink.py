@@ -27,7 +27,7 @@ from connector.core import sink as contract
 from connector.core.console import Console
 from connector.core.errors import NeedsAction
 from connector.core.row import Row
-from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
+from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Spare, Target
 from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.options import GoogleSheetsOptions, GoogleSheetsTargetOptions
 
@@ -104,6 +104,10 @@ class GoogleSheets:
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         """See ``Sink.preview``."""
         return self._inspect(self._route(target), target).changes(rows)
+
+    def spare(self, target: Target) -> Sequence[Spare]:
+        """See ``ShowsSpare``."""
+        return self._inspect(self._route(target), target).spare()
 
     # ------------------------------------------------------------ the console
 

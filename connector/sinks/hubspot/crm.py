@@ -16,13 +16,13 @@ from msgspec.structs import replace
 from connector.core.errors import NeedsAction, Stopping, TryLater
 from connector.core.overwrite import emptied, note_overwrites
 from connector.core.row import Cell, Column, Row
-from connector.core.sink import Change, Finding, Host, Outcome, Target
+from connector.core.sink import Change, Finding, Host, Outcome, Spare, Target
 from connector.sinks.hubspot.batch import Batch
 from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes
 from connector.sinks.hubspot.companies import Companies
 from connector.sinks.hubspot.options import HubSpotOptions
 from connector.sinks.hubspot.preflight import Preflight, missing_in
-from connector.sinks.hubspot.properties import Plan, Property, expected, troubles
+from connector.sinks.hubspot.properties import Plan, Property, expected, spare_in, troubles
 from connector.sinks.hubspot.records import Claims, Outcomes, look, read_by_key
 from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
 
@@ -147,6 +147,10 @@ class Crm:
         if (company := target.options.company) is not None:
             findings.append(_finding("company", lambda: self._companies.finding(company.property)))
         return findings
+
+    def spare(self, target: Target) -> Sequence[Spare]:
+        """Properties that could be written and are in no field; of the others, choices that the mapping never gives."""
+        return spare_in(target, self._preflight.known(target))
 
     def _scopes(self, target: Target, *, missing: bool) -> Finding:
         """Found with calls that have no inputs: HubSpot looks at the scopes first."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from connector.core.look import origin, rule_of
 from connector.core.row import Column
-from connector.core.sink import Finding, Target
+from connector.core.sink import Finding, Spare, Target
 from connector.sinks.hubspot.options import DEFAULT_GROUP
 
 _NUMBER_DISPLAY = frozenset({"numberDisplayHint", "showCurrencySymbol", "currencyPropertyName"})
@@ -129,6 +129,21 @@ def expected(target: Target, known: Mapping[str, Property]) -> dict[str, Propert
     """The account's properties together with those that would be created."""
     made = read_properties(definition(column, target) for column in target.columns)
     return {**made, **known}
+
+
+def spare_in(target: Target, known: Mapping[str, Property]) -> list[Spare]:
+    """What the account has and the mapping does not use; HubSpot's own figures (``hs_…``) are not offered."""
+    columns = {column.name: column for column in target.columns}
+    spare = [
+        Spare(name)
+        for name, each in sorted(known.items())
+        if name not in columns and not each.read_only and not name.startswith("hs_")
+    ]
+    for name, column in columns.items():
+        given = {shown for _, shown in column.words} | {option.value for option in column.options}
+        there = known[name].options if name in known and given else None
+        spare += [Spare(name, choice) for choice in sorted((there or frozenset()) - given)]
+    return spare
 
 
 def troubles(target: Target, known: Mapping[str, Property]) -> list[Finding]:

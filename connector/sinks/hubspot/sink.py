@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from connector.core import sink as contract
 from connector.core.row import Row
-from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Target
+from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Spare, Target
 from connector.sinks.hubspot.options import HubSpotOptions, HubSpotTargetOptions
 
 __all__ = ["HubSpotCrm", "HubSpotOptions", "HubSpotTargetOptions"]
@@ -43,6 +43,10 @@ class HubSpotCrm:
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         return self._crm.preview(target, rows)
+
+    def spare(self, target: Target) -> Sequence[Spare]:
+        """See ``ShowsSpare``."""
+        return self._crm.spare(target)
 
     def close(self) -> None:
         self._crm.close()
