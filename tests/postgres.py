@@ -38,8 +38,8 @@ def programs() -> Path | None:
 class Cluster:
     """One running server; each test has a database of its own in it."""
 
-    def __init__(self, bin_folder: Path, folder: Path) -> None:
-        self._bin, self._folder = bin_folder, folder
+    def __init__(self, bin_folder: Path, folder: Path, *settings: str) -> None:
+        self._bin, self._folder, self._settings = bin_folder, folder, settings
         self._user: int | None = None
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             self._user = _unprivileged()
@@ -58,7 +58,8 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", "max_connections=100")
+        settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", "max_connections=100",
+                    *self._settings)  # fmt: skip
         log = (self._folder / "log").open("ab")
         self._server = subprocess.Popen(
             [str(self._bin / "postgres"), "-D", str(self._folder / "data"), *[f"-c{each}" for each in settings]],
@@ -78,11 +79,18 @@ class Cluster:
             else:
                 return
 
-    def stop(self) -> None:
-        """End the server at once; every connection breaks."""
+    def stop(self, *, crash: bool = False) -> None:
+        """End the server at once; every connection breaks. *crash*: as ``pg_ctl stop -m immediate`` does, without a
+        checkpoint: the next start recovers."""
         assert self._server is not None
-        self._server.send_signal(signal.SIGINT)  # a fast shutdown
+        self._server.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
         self._server.wait(30)
+
+    def pids(self) -> list[int]:
+        """The server's processes."""
+        assert self._server is not None
+        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children").read_text().split()
+        return [self._server.pid, *map(int, children)]
 
     def url(self, database: str) -> str:
         return f"postgresql:///{database}?host={quote(str(self._folder), safe='')}&user=postgres"
@@ -113,6 +121,21 @@ def _unprivileged() -> int:
         except KeyError:
             continue
     raise AssertionError("there is no user that PostgreSQL could run as")
+
+
+@contextmanager
+def own_cluster(*settings: str) -> Iterator[Cluster]:
+    """A cluster with *settings* of its own, for a campaign or a benchmark."""
+    found = programs()
+    assert found is not None, "PostgreSQL is not installed"
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        folder.chmod(0o755)
+        cluster = Cluster(found, folder, *settings)
+        yield cluster
+        cluster.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_cluster() -> Iterator[Cluster]:

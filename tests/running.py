@@ -80,11 +80,15 @@ def now() -> datetime:
 
 
 class Nursery:
-    """Forks connectors."""
+    """Forks connectors. *before*: Python that runs first, for a campaign that must be able to fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: str = "") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _nursery_code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+            [sys.executable, "-c", before + _nursery_code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=root,
         )
 
     def fork(self, config: Path, log: Path) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import disk_trace, hostile, kills, power, sinks
+from tests.chaos import cluster, disk_trace, hostile, kills, power, sinks
 from tests.chaos.engine import Kind, scratch
 from tests.running import Connector, Nursery, root
 
@@ -109,6 +109,24 @@ def _siege(seed: int, folder: Path) -> Row:
     }
 
 
+def _cluster(seed: int, folder: Path, counts: Mapping[str, int], *, asynchronous: bool = False) -> Row:
+    done = cluster.campaign(folder, **counts, sleep_seconds=30.0, seed=seed, asynchronous=asynchronous)
+    words = " ".join(f"--{name} {count}" for name, count in counts.items())
+    how = ", the connectors committing with `synchronous_commit = off`, to compare" if asynchronous else ""
+    came = f"{done.lost:,} of {done.acknowledged:,} acknowledged events lost"
+    if not asynchronous:
+        came += (
+            f"; rows doubled, older or missing: {len(done.wrong) - done.lost};"
+            f" take-over: p50 {done.takeover(0.5):.1f} s, p99 {done.takeover(0.99):.1f} s"
+        )
+    return {
+        "what": f"three connectors on one PostgreSQL: SIGKILL {done.kills:,} times, PostgreSQL stopped without a"
+        f" checkpoint {done.crashes:,} times, a holder asleep for 30 s {done.sleeps:,} times, under load{how}",
+        "came": came,
+        "command": f"python -m tests.chaos.cluster {words} --seed {seed}{' --asynchronous' if asynchronous else ''}",
+    }
+
+
 campaigns: Mapping[str, Callable[[int, Path], Row]] = {
     "kills": lambda seed, folder: _killed("csv", 1000, seed, folder),
     "kills-hubspot": lambda seed, folder: _killed("hubspot", 300, seed, folder),
@@ -120,6 +138,10 @@ campaigns: Mapping[str, Callable[[int, Path], Row]] = {
     "outage": _outage,
     "poison": _poison,
     "siege": _siege,
+    "cluster": lambda seed, folder: _cluster(seed, folder, cluster.full),
+    "cluster-asynchronous": lambda seed, folder: _cluster(
+        seed, folder, {"kills": 0, "crashes": 5, "both": 0, "sleeps": 0}, asynchronous=True
+    ),
 }
 
 
