@@ -200,6 +200,12 @@ def note_overwrites(host: Host, route: str, found: Iterable[tuple[Row, Edits | O
         host.overwriting(route, typed)
 
 
+def without_base(row: Row) -> Row:
+    """*row*, whose key has changed, where the new key has a row of its own while the old one is still there: what was
+    written last was written into the other."""
+    return replace(row, last=None, held={}, tried=())
+
+
 def emptied(row: Row, key: str) -> Row:
     """*row*, which takes back an added row, where other cells have values: ours but the *key*'s are emptied instead."""
     cells: dict[str, Cell] = {name: None for name in row.last or {} if name != key and not name.startswith("\x00")}

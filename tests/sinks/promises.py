@@ -366,6 +366,10 @@ class SinkPromises:
         # The new key has a row of its own: that one is written, and the other is left as it is.
         sink.write(target, [replace(row("a:3", Name="Own"), moved_from="a:0")])
         assert (harness.row("a:3")["Name"], harness.row("a:0")["Name"]) == ("Own", "Name of a:0")
+        # What was written last was written into the other row: nothing of it protects what is in this one.
+        harness.person_edits("a:3", "Name", "typed")
+        sink.write(target, [replace(row("a:3", Name="Own"), moved_from="a:0", last={"Key": "a:0", "Name": "Own"})])
+        assert harness.row("a:3")["Name"] == "Own"
         # There is nothing to move: the row is new.
         sink.write(target, [replace(row("c:1", Name="New"), moved_from="a:9")])
         assert harness.row("c:1")["Name"] == "New"

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from connector.core.errors import NeedsAction
 from connector.core.headers import match_headers
 from connector.core.keys import has_form_of
-from connector.core.overwrite import Edits, emptied
+from connector.core.overwrite import Edits, emptied, without_base
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Outcome, Target
 
@@ -242,9 +242,12 @@ def _plan_row(
     found = find(row.key)
     if row.remove:
         return _plan_removal(table, key_name, columns, positions, found, row)
-    moved = not found and row.moved_from is not None
-    if moved and row.moved_from is not None:
-        found = find(row.moved_from)
+    left = find(row.moved_from) if row.moved_from is not None else ()
+    moved = not found and bool(left)
+    if moved:
+        found = left
+    elif left:
+        row = without_base(row)
     place = found[0] if found else None
     cells: dict[str, PlannedCell] = {}
     notices: list[str] = []

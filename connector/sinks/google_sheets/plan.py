@@ -11,7 +11,7 @@ from typing import Literal
 
 from connector.core.errors import NeedsAction
 from connector.core.keys import is_of_row, tidy
-from connector.core.overwrite import Edits, emptied
+from connector.core.overwrite import Edits, emptied, without_base
 from connector.core.row import Column, Row
 from connector.core.sink import Outcome
 from connector.sinks.google_sheets.key_shape import KeyShape
@@ -174,7 +174,10 @@ class _Planner:
     def add(self, row: Row) -> None:
         """Plan *row*: delete, append or update it, or say why it needs nothing or can't be written."""
         plan, title = self.plan, self._snapshot.title
-        at = self._places.get(tidy(row.key), []) or self._places.get(tidy(row.moved_from or ""), [])
+        at, left = self._places.get(tidy(row.key), []), self._places.get(tidy(row.moved_from or ""), [])
+        if at and left:
+            row = without_base(row)
+        at = at or left
         notices = tuple(notice for name, notice in self._about_columns.items() if name in row.cells)
         if len(at) > 1:
             where = place_words(at)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.core.errors import NeedsAction
+from connector.core.overwrite import without_base
 from connector.core.sink import Outcome
 from connector.sinks.hubspot.client import MOST_INPUTS, HubSpotApi, listed
 from connector.sinks.hubspot.errors import failures_in
@@ -98,9 +99,11 @@ def read_first(api: HubSpotApi, plan: Plan, items: Sequence[Item]) -> None:
         if item.row.moved_from is not None
     }
     read_by_key(api, plan, items)
-    old_keys = [key for key, item in moved.items() if item.there is None]
-    for key, record in by_value(read(api, plan, old_keys, plan.key), plan.key).items():
-        if (item := moved.get(key)) is not None:
+    for key, record in by_value(read(api, plan, list(moved), plan.key), plan.key).items():
+        if (item := moved.get(key)) is not None and item.there is not None:
+            if item.record != record.id:
+                item.row = without_base(item.row)
+        elif item is not None:
             item.record, item.there = record.id, record.properties
             item.adopted, item.matched_by = True, plan.key
 
