@@ -102,10 +102,16 @@ def _add(found: Restoring, route: Route, key: str, net: _Net, written: Written |
         if net.newest_change == "removed" and net.oldest_change != "added" and net.former:
             found.rows.append(Row(net.record_id, key, net.former, restore=True))
         return
-    last = load_cells(written.cells)
+    last, held = load_cells(written.cells), load_cells(written.held) if written.held else {}
     with_base = WrittenRows([written]).with_base
+
+    def is_there(name: str, cell: Cell) -> bool:
+        """Whether no later delivery has written another value there. Where a rule kept the cell as it was, a later
+        delivery said another value, and what the destination holds is still ours."""
+        return any(name in cells and same_cell(cells[name], cell) for cells in (last, held))
+
     if net.oldest_change == "added":
-        if all(name in last and same_cell(last[name], cell) for name, cell in net.wrote.items()):
+        if all(is_there(name, cell) for name, cell in net.wrote.items()):
             row = Row(net.record_id, key, {column: last.get(column, key)}, remove=True, restore=True)
             found.rows.append(with_base(row))
         else:  # a later delivery has written the row as well
@@ -116,7 +122,7 @@ def _add(found: Restoring, route: Route, key: str, net: _Net, written: Written |
     for name, former in net.former.items():
         if name not in net.wrote or same_cell(former, net.wrote[name]):
             continue
-        if name in managed and name in last and same_cell(last[name], net.wrote[name]):
+        if name in managed and is_there(name, net.wrote[name]):
             cells[name] = former
         elif name not in last or not same_cell(last[name], former):
             found.stay.append((net.record_id, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from connector.changes.notes import Undo
+from connector.changes.undo import plan_of_undo, put_back
+from connector.core.errors import TryLater
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
 from connector.core.row import Row
@@ -18,7 +22,7 @@ from connector.delivery import Route, RouteWorker
 from connector.sinks.hubspot.sink import HubSpotCrm, HubSpotTargetOptions
 from tests.doubles import Clock, World, event
 from tests.far_sides.hubspot_server import HubSpotServer, Mode, definition
-from tests.far_sides.loopback import Fault, Reply
+from tests.far_sides.loopback import Call, Fault, Reply
 from tests.sinks.host import TestHost
 from tests.sinks.hubspot_account import FILE, column, sink_of
 from tests.sinks.hubspot_campaign import RandomFaults
@@ -181,3 +185,42 @@ def test_a_record_without_an_address_waits_for_it_and_is_shown_as_waiting(
     office.deliver()
     assert emails(server) == {"1": "a@example.com"}
     assert (office.store.status().routes[0].waiting, office.letters.list()) == (0, [])
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_a_route_wrote_is_put_back_and_nobody_is_deleted(
+    server: HubSpotServer, office: Office, lost: bool
+) -> None:
+    server.add(email="a1@example.com", company="Engines", lastname="theirs")
+
+    def contact(number: int) -> dict[str, str]:
+        record = server.find("affiliate_key", f"plain:{number}")
+        assert record is not None
+        return record.properties
+
+    began = office.clock()
+    if lost:  # every first answer to a write
+        seen: set[bytes] = set()
+
+        def fault_for(call: Call) -> Fault | None:
+            first = "/batch/u" in call.path and call.body not in seen
+            seen.add(call.body)
+            return Fault("reset_after") if first else None
+
+        server.fault_for = fault_for
+    office.say(event(1, 1, email="a1@example.com"), event(2, 1, email="a2@example.com", company="c2"))
+    office.deliver_for(3600)
+    office.say(event(1, 2, email="a1@new.example.com"), event(2, 2, email="a2@example.com", company="c3"))
+    office.deliver_for(3600)
+    assert contact(1)["email"] == "a1@new.example.com"
+    contact(2).update(lastname="typed", email="typed@example.com")
+    route, undo = office.worker.route, Undo(office.clock(), "undo", since=began)
+    assert plan_of_undo(route, office.store, undo).rows_leaving == 1
+    for _ in range(3):  # undone twice, it does nothing more
+        with contextlib.suppress(TryLater):  # the lost answer: the undo goes on with the next try
+            put_back(route, office.store, undo)
+    assert (contact(1)["email"], contact(1)["company"]) == ("a1@example.com", "Engines")
+    assert {name: value for name, value in contact(2).items() if value} == {
+        "affiliate_key": "plain:2", "lastname": "typed", "email": "typed@example.com",
+    }  # fmt: skip
+    assert len(server.records["contacts"]) == 2

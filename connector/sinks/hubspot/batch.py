@@ -158,6 +158,8 @@ class Batch:
             made = {"id": self._id_of(item), "objectWriteTraceId": str(len(items)), "properties": properties}
             if item.is_new:
                 self._claims.making.add((plan.kind, item.key))
+            elif item.adopted:
+                self._claims.making.discard((plan.kind, item.key))
             items.append(item)
             inputs.append(made if by_id else {**made, "idProperty": plan.key})
         if not items:
