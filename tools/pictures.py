@@ -32,13 +32,17 @@ from connector.store import Store
 from connector.store.model import RouteState
 from tests.far_sides.sheets_book import Book, Tab
 from tests.far_sides.sheets_server import SheetsServer
+from tests.page.browser import browser, page_of, required
 
 _ROOT = Path(__file__).parent.parent
 PICTURES = _ROOT / "docs" / "pictures"
 _TOKENS = {"firstpromoter": "fp-t0ken-of-the-pictures-7c1Zq", "everflow": "ef-t0ken-of-the-pictures-9Xk2w"}
+_PASSWORD = "of-the-pictures"  # noqa: S105 - of a server that lives for some seconds
 _CONFIGURATION = f"""
 [server]
 port = PORT
+[page]
+password = "{_PASSWORD}"
 [sources.firstpromoter]
 type = "firstpromoter"
 token = "{_TOKENS["firstpromoter"]}"
@@ -70,11 +74,11 @@ def main() -> None:
             settings = _installation(folder, server)
             _receive(settings)
             app.drain(settings)
-            _calm(folder)
+            _calm(folder, settings.server.port)
         tab = next(tab for tab in book.tabs if tab.title != "Sheet1")
         _terminals(folder, settings)
         _workbook(folder)
-        _photograph(_sheet(tab), PICTURES / "sheet.png", "1180,431")
+        _photograph(_sheet(tab), PICTURES / "sheet.png", (1180, 431))
 
 
 # ---------------------------------------------------------------- an installation with a month of affiliates
@@ -107,17 +111,28 @@ def _receive(settings: Config) -> None:
 # ---------------------------------------------------------------- the terminal, as SVG
 
 
-def _calm(folder: Path) -> None:
-    """`status` of a running server when nothing is to do."""
-    with subprocess.Popen([sys.executable, "-m", "connector", "serve"], cwd=folder, stderr=subprocess.PIPE) as serving:
+def _calm(folder: Path, port: int) -> None:
+    """`status` of a running server when nothing is to do, and its page."""
+    command = [sys.executable, "-m", "connector", "serve"]
+    with (folder / "log").open("w", encoding="utf-8") as log:
+        serving = subprocess.Popen(command, cwd=folder, stderr=log)
+    try:
         shown: list[str] = []
         for _ in range(50):
             shown = _typed(folder, "status")
             if any("up to date" in line for line in shown):
                 break
             time.sleep(0.2)
+        (PICTURES / "status.svg").write_text(_svg(shown), encoding="utf-8")
+        with browser(required()) as chromium, page_of(chromium, f"http://localhost:{port}", size=(1180, 760)) as page:
+            page.goto("/")
+            page.get_by_label("Password").fill(_PASSWORD)
+            page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("heading").first.wait_for()
+            page.screenshot(path=PICTURES / "page.png")
+    finally:
         serving.terminate()
-    (PICTURES / "status.svg").write_text(_svg(shown), encoding="utf-8")
+        serving.wait(20)
 
 
 def _terminals(folder: Path, settings: Config) -> None:
@@ -264,15 +279,11 @@ def _shown(value: Any, number_format: dict[str, Any]) -> str:
     return f"{sign}{value:,.2f}" if ".0" in pattern else f"{value:,.0f}"
 
 
-def _photograph(page: str, to: Path, size: str) -> None:
+def _photograph(text: str, to: Path, size: tuple[int, int]) -> None:
     """A picture of that HTML page."""
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "page.html"
-        file.write_text(page, encoding="utf-8")
-        _run(
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={size}",
-            f"--screenshot={to}", file.as_uri(), cwd=Path(name),
-        )  # fmt: skip
+    with browser(required()) as chromium, page_of(chromium, "http://127.0.0.1", size=size) as page:
+        page.set_content(text)
+        page.screenshot(path=to)
 
 
 if __name__ == "__main__":
