@@ -19,6 +19,7 @@ from connector.app.console import ConsoleOf, refresh_consoles
 from connector.assembly import build_sources
 from connector.core.console import Console, Table
 from connector.core.errors import NeedsAction
+from connector.core.row import Row
 from connector.core.source import InboundRequest
 from connector.dead_letters import Letter, LetterFile
 from connector.projector import Projector
@@ -309,6 +310,12 @@ def test_a_tab_of_peoples_own_is_never_touched(desk: Desk) -> None:
     with pytest.raises(NeedsAction, match="rename it, or change status_tab"):
         sink.show_console(Console("Everything is up to date", (), (), ()))
     assert desk.lines() == [["mine"]]
+
+
+def test_a_mapping_can_not_have_the_status_tab_for_its_table(desk: Desk) -> None:
+    sink, target = desk.file.sink(desk.host, status_tab="affiliates "), desk.settings.routes[0].target
+    with pytest.raises(NeedsAction, match="status_tab of this sink"):
+        sink.write(target, [Row("fp:1", "fp:1", {"ID": "fp:1"})])
 
 
 def test_forget_takes_the_id_out_of_the_tab_in_the_same_step(desk: Desk) -> None:

@@ -507,8 +507,12 @@ class Book:
             raise BadRequest("inheritFromBefore cannot be true at index 0")
         self._check_insert(tab, name, start)
         new = [Line() for _ in range(end - start)]
-        for line in new:
-            line.hidden = lines[start - 1 if inherit else start].hidden if name == "columns" else False
+        for line in new if name == "columns" else ():
+            neighbour = lines[start - 1 if inherit else start]
+            line.hidden, line.pixels = neighbour.hidden, neighbour.pixels
+            for row in tab.rows:
+                if form := row.cells.get(neighbour, {}).get("userEnteredFormat"):
+                    row.cells[line] = {"userEnteredFormat": form}
         if name == "rows":
             for column, cell in lines[start - 1 if inherit else start].cells.items():
                 if form := cell.get("userEnteredFormat"):

@@ -19,6 +19,7 @@ import re
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -27,7 +28,7 @@ from typing import Any
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
-from connector.core.sink import Target
+from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsTargetOptions
 from connector.sinks.google_sheets.snapshot import as_cell, same, value_of
 from tests.far_sides.loopback import Call, Fault, Reply
@@ -36,7 +37,7 @@ from tests.sinks.google_sheets_file import SheetsFile
 
 columns = (
     Column("ID"),
-    Column("Name", overwrite="always"),
+    Column("Name"),
     Column("Status", overwrite="always"),
     Column("Balance", type="money", overwrite="always"),
     Column("Joined", type="date", overwrite="always"),
@@ -55,6 +56,7 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
+    edits_lost: list[str] = field(default_factory=list)
     rounds: int = 0
     stopped: int = 0
     """Rounds in which the sink refused to write because guards don't bind."""
@@ -65,7 +67,7 @@ class Tally:
 
     @property
     def is_clean(self) -> bool:
-        return not (self.lost or self.doubles or self.wrong or self.foreign or self.stuck)
+        return not (self.lost or self.doubles or self.wrong or self.foreign or self.stuck or self.edits_lost)
 
     def __str__(self) -> str:
         found = {
@@ -73,6 +75,7 @@ class Tally:
             "duplicates": self.doubles,
             "wrong managed cells": self.wrong,
             "foreign cells changed": self.foreign,
+            "edits lost without a trace": self.edits_lost,
             "rounds that got stuck": self.stuck,
         }
         seeds = {item.split(":")[0].split(" ")[0] for items in found.values() for item in items}
@@ -116,6 +119,10 @@ class Round:
         self.taken: set[str] = set()
         """Keys of rows that a person deleted."""
         self.delivered: dict[str, dict[str, Cell]] = {}
+        self.held: dict[str, dict[str, Cell]] = {}
+        self.tried: dict[str, list[dict[str, Cell]]] = {}
+        self.typed: dict[str, str] = {}
+        """By key, what a person last typed over a name, which stays while the record has no other."""
         self.records: dict[str, dict[str, Cell]] = {}
         self.counter = 0
 
@@ -379,7 +386,10 @@ class Round:
         if not keys or not managed:
             return False
         row, name = self.random.choice(sorted(keys)), self.random.choice(sorted(managed))
-        tab.rows[row].cells[tab.columns[managed[name]]] = {"userEnteredValue": {"stringValue": self.text("mine ")}}
+        text = self.text("mine ")
+        tab.rows[row].cells[tab.columns[managed[name]]] = {"userEnteredValue": {"stringValue": text}}
+        if name == "Name":
+            self.typed[keys[row]] = text
         self.typed_over.add((keys[row], name))
         return True
 
@@ -575,13 +585,22 @@ class Round:
 
     def deliver(self, keys: list[str]) -> None:
         """As delivery does: until each row is written."""
+        typed = self.names_typed(keys)
         for _ in range(25):
             if self.random.random() < 0.2:
                 self.sink.close()  # forgets all but the host's notes, as a restart does
-            rows = [Row(key, key, self.records[key], last=self.delivered.get(key)) for key in keys]
+            rows = [
+                Row(key, key, self.records[key], self.delivered.get(key), held=self.held.get(key, {}),
+                    tried=tuple(self.tried.get(key, ())))
+                for key in keys
+            ]  # fmt: skip
+            for key in keys:
+                self.tried.setdefault(key, []).append(self.records[key])
+            self.host.typed.clear()
             try:
                 outcomes = self.sink.write(self.target(), rows)
             except TryLater:
+                self.noted += self.host.typed
                 continue
             except NeedsAction as error:
                 raise _Stuck(str(error)) from error
@@ -589,9 +608,37 @@ class Round:
             for outcome in outcomes:
                 if outcome.kind != "written":
                     raise _Stuck(f"{outcome.kind}: {outcome.reason}")
+                self.look_for_lost_edits(outcome, typed)
                 self.delivered[outcome.key] = self.records[outcome.key]
+                self.held[outcome.key], self.tried[outcome.key] = dict(outcome.held), []
             return
         raise _Stuck("25 tries were not enough")
+
+    def names_typed(self, keys: list[str]) -> dict[str, str]:
+        """The names that people typed over ours and that are there before a delivery, by key."""
+        self.noted: list[Mapping[str, Mapping[str, Cell]]] = []
+        tab = self.tab()
+        managed = {} if tab is None else self.managed_columns(tab)
+        if tab is None or "Name" not in managed or not managed.keys() >= {"ID"}:
+            return {}
+        there = {key: tab.value(row, managed["Name"]) for row, key in self.keys(tab).items()}
+        return {key: there[key] for key in keys if there.get(key) == self.typed.get(key, object())}
+
+    def look_for_lost_edits(self, outcome: Outcome, typed: Mapping[str, str]) -> None:
+        """A name that a person typed before the delivery is still there, or it is known that it was overwritten."""
+        key, tab = outcome.key, self.tab()
+        managed = {} if tab is None else self.managed_columns(tab)
+        rows = [] if tab is None else [row for row, each in self.keys(tab).items() if each == key]
+        if tab is None or key not in typed or key in self.taken or "Name" not in managed or not rows:
+            return
+        text, now = typed[key], tab.value(rows[0], managed["Name"])
+        if now in (text, self.typed[key]) and now != self.records[key]["Name"]:
+            return
+        is_told = "Name" in outcome.overwritten and outcome.former.get("Name") == text
+        is_noted = any(line.get(key, {}).get("Name") == text for line in self.noted)
+        is_new = key in self.delivered and self.delivered[key]["Name"] != self.records[key]["Name"]
+        if key in self.delivered and not (is_new and (is_told or is_noted or self.typed[key] != text)):
+            self.tally.edits_lost.append(f"{self.seed} {key}: {text} became {now}")
 
     def compare(self, *, after_resync: bool) -> None:
         tab = self.tab()
@@ -612,6 +659,8 @@ class Round:
                     if not after_resync and ((key, name) in self.typed_over):
                         continue
                     there, wanted = as_cell(_value(tab, row, place)), value_of(cells[name])
+                    if name == "Name" and _value(tab, row, place) == self.typed.get(key):
+                        continue  # a person's, and the record has no other since
                     if name != "ID" and not same(_value(tab, row, place), wanted):
                         self.tally.wrong.append(f"{where} {key} {name}: {there!r} for {wanted!r}")
         alive = {*tab.rows}, {*tab.columns}

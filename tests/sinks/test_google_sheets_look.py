@@ -191,14 +191,19 @@ def test_people_keep_whatever_they_make_of_the_look(file: SheetsFile) -> None:
 
 def test_a_tab_that_people_made_stays_as_it_is(file: SheetsFile) -> None:
     file.book.add("Affiliates", [["ID", "Name", "Status", "Link", "Theirs"], ["a:1", "Zoe"]])
-    sink = file.sink()
+    tab, sink = file.tab, file.sink()
+    tab.columns[3].pixels = 77
+    theirs = {"backgroundColor": {"red": 1}}
+    for line in (0, 1):
+        tab.put(line, 3, tab.value(line, 3), userEnteredFormat=theirs)
     for _ in range(2):
         sink.write(target(file), [row("a:1"), row("a:2")])
-    tab = file.tab
     assert tab.grid(1)[0][:5] == ["ID", "Name", "Status", "Link", "Company"], "right of the last managed one"
     assert (tab.things, tab.protected, tab.frozen_rows, tab.color, tab.filter) == ([], [], 0, None, None)
     assert not any("note" in found for line in tab.rows for found in line.cells.values())
-    assert all("userEnteredFormat" not in found for found in tab.rows[0].cells.values())
+    assert look(file, "ID", 0) == look(file, "Theirs", 0) == {}
+    assert look(file, "Link", 0) == look(file, "Company", 0) == look(file, "Joined", 0) == theirs
+    assert [column.pixels for column in tab.columns[:8]] == [100, 100, 100, 77, 77, 77, 77, 77], "as the left neighbour"
     assert [shown_pattern(file, "Joined", line) for line in (1, 2)] == ["d mmm yyyy"] * 2, "else it would be a number"
     assert [shown_pattern(file, "Revenue", line) for line in (1, 2)] == ["#,##0.00"] * 2
     assert look(file, "Link")["textFormat"]["link"] == {"uri": "https://www.example.com/?via=ada"}

@@ -87,7 +87,7 @@ class Dressing:
         ]
 
     def columns(self, columns: Sequence[Column], *, look: bool) -> list[Json]:
-        """Headers, formats and widths of new columns; *look* as for ``tab``."""
+        """New columns: headers, number formats, and their look. Without *look* they have that of the left neighbour."""
         blocks = block_starts(columns, self._target.key)
         heads = [
             typed_value(column.name)
@@ -101,7 +101,10 @@ class Dressing:
             cell = _body(column, is_key=column.name == self._target.key, begins=column.name in blocks) if look else {}
             cell |= {"numberFormat": form} if form is not None else {}
             area = area_of(self._sheet, place, place + 1, self._header + 1)
-            requests.append({"repeatCell": {"range": area, "cell": {"userEnteredFormat": cell}, "fields": _BODY}})
+            fields = _BODY if look else "userEnteredFormat.numberFormat"
+            requests.append({"repeatCell": {"range": area, "cell": {"userEnteredFormat": cell}, "fields": fields}})
+            if not look:
+                continue
             span = {"sheetId": self._sheet, "dimension": "COLUMNS", "startIndex": place, "endIndex": place + 1}
             size = {"range": span, "properties": {"pixelSize": self._pixels(column)}, "fields": "pixelSize"}
             requests.append({"updateDimensionProperties": size})

@@ -301,6 +301,10 @@ class _Planner:
                 continue
             update.cells[place] = wanted
             update.before[place] = there
+        for column, _ in self._columns:
+            if column.name in edits.recovered:
+                known = value_of(edits.recovered[column.name], column.type)
+                edits.former[column.name] = former(known, column.type)
         update.notices += tuple(f'somebody\'s edit in "{name}" was overwritten' for name in edits.overwritten)
         return update
 

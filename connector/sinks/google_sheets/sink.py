@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, ClassVar
 from connector.core import sink as contract
 from connector.core.console import Console
 from connector.core.errors import NeedsAction
+from connector.core.keys import tidy
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Host, Outcome, SinkOptions, Spare, Target
 from connector.sinks.google_sheets.limits import Limits
@@ -149,6 +150,9 @@ class GoogleSheets:
         return self._pacer
 
     def _route(self, target: Target) -> Route:
+        tab, status_tab = target.options.tab, self._options.status_tab
+        if status_tab is not None and tidy(tab).casefold() == tidy(status_tab).casefold():
+            raise NeedsAction(f'"{tab}" is the status_tab of this sink; give the mapping a tab of its own')
         with self._lock:
             route = self._routes.get(target.route)
         if route is None:
