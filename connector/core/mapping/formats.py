@@ -72,6 +72,8 @@ def _date_pattern(pattern: str, kind: ColumnType) -> str:
     if pattern in _NAMED:
         return pattern
     example = 'write it like "DD.MM.YYYY"' + (' or "DD.MM.YYYY HH:mm"' if kind == "datetime" else "")
+    if "%" in pattern:
+        raise WrongFormat(f"a pattern has letters only; {example}")
     letters = {letter for letter in _QUOTED.sub("", pattern) if letter.isalpha()}
     wrong = sorted(letters - _DATE_LETTERS - _TIME_LETTERS)
     if wrong or not letters:

@@ -96,6 +96,12 @@ class OptionModel(Part):
     label: str | None = Field(None, description="What people see; the value itself when not given.")
 
 
+def _a_list_of_cases(cases: Any) -> Any:
+    if not isinstance(cases, dict):
+        return cases
+    raise ValueError('wants a list: [{ when = { … }, value = "…" }]')
+
+
 class CaseModel(Part):
     """One of ``cases``."""
 
@@ -128,7 +134,7 @@ class FieldModel(Part):
         None,
         description='For a template: "all" leaves it empty when one of its paths is; "any" (default) when all are.',
     )
-    cases: Annotated[list[CaseModel], Field(min_length=1)] | None = Field(
+    cases: Annotated[list[CaseModel], Field(min_length=1), BeforeValidator(_a_list_of_cases)] | None = Field(
         None,
         description="The value of the first case whose when holds; of none: default, and the cell goes back to it.",
     )

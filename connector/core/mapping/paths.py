@@ -177,6 +177,13 @@ class Paths:
         """What a person means who writes a path as other tools want it, or no path at all; "" for a slip."""
         if braces := re.fullmatch(r"\s*(?:\{\{|\$\{|\{|<)\s*([\w.\[\]]+)\s*(?:\}\}|\}|>)\s*", path):
             return f'; write the path without braces: "{braces[1]}"'
+        if sum_ := re.fullmatch(r"\s*([a-z][\w.]*)\s*([-+*/])\s*([a-z][\w.]*|[0-9.]+)\s*", path):
+            one, sign, other = sum_.groups()
+            held = {self._known[name].holds for name in (one, other) if name in self._known}
+            if one in self._known and held <= {"integer", "decimal"} and (other in self._known or other[0].isdigit()):
+                step = {"-": "minus", "+": "plus", "*": "times", "/": "divided_by"}[sign]
+                operand = other if other[0].isdigit() else f'"{other}"'
+                return f'; to calculate: {{ from = "{one}", then = [{{ {step} = {operand} }}] }}'
         named = list(dict.fromkeys(word for word in re.findall(r"[a-z][\w.]*", path) if word in self._known))
         if len(named) > 1 or (named and re.search(r"[+&=(]", path)):
             parts = " ".join(f"{{{word}}}" for word in named)
@@ -229,11 +236,10 @@ class Paths:
         """The end of a message about an unknown path: what was probably meant, or what would be right."""
         choices = [name for name, kind in self._known.items() if kind.holds != "table" and not name.endswith(".*")]
         choices.sort(key=lambda name: self._known[name].many)  # one value is meant rather than a list
-        ends = f".{path.casefold()}"
-        whole_end = next(
-            (name for name in choices if name.endswith(ends)), None
-        )  # "leads" was meant to be "stats.leads"
-        guess = whole_end or did_you_mean(path, [*choices, *self._items])
+        asked = path.casefold()
+        same = next((name for name in choices if name == asked), None)  # "Email" was meant to be "email",
+        whole_end = next((name for name in choices if name.endswith(f".{asked}")), None)  # "leads" to be "stats.leads"
+        guess = same or whole_end or did_you_mean(path, [*choices, *self._items])
         if guess is not None:
             return f'; did you mean "{guess}"?'
         head = path.partition(".")[0]

@@ -169,12 +169,21 @@ def _operand(reading: Reading, name: str, given: Any, at: Path) -> Value:
         return Value(lambda *_: clock(), Kind("datetime"))
     if not isinstance(given, str):
         number = Decimal(repr(given))
+        if name == "divided_by" and not number:
+            reading.say(at, "nothing can be divided by 0")
         return Value(lambda *_: number, Kind(held_by(given)))
+    if _looks_like_a_number(given):
+        reading.say(at, f"write a number without quotes: {name} = {given.strip()}")
+        return Value(lambda *_: None, Kind("any"))
     value = reading.path_value(given, at)
     if value is None:  # the mistake is reported
         return Value(lambda *_: None, Kind("any"))
     check_operand(name, given, value.kind)
     return value
+
+
+def _looks_like_a_number(text: str) -> bool:
+    return re.fullmatch(r"\s*-?[0-9]+(\.[0-9]+)?\s*", text) is not None
 
 
 def _calculated(read: Reader, changes: Sequence[Change], name: str, operand: Reader) -> Reader:

@@ -295,6 +295,17 @@ _types = 'type = "date" or "datetime" or "number" or "integer" or "money"'
         ('{ from = "created_at", then = [{ days_since = ▸false }] }', '"days_since" wants true'),
         ('{ from = "stats.sales", then = [▸{ minus = 1, plus = 2 }] }',
          "a step has exactly one key; write two steps: { … = … }, { … = … }"),
+        ('{ from = "stats.sales", then = [{ times = ▸"100" }] }', "write a number without quotes: times = 100"),
+        ('{ from = "stats.sales", then = [{ divided_by = ▸0 }] }', "nothing can be divided by 0"),
+        ('{ from = ▸"stats.sales / stats.leads" }', 'no record has "stats.sales / stats.leads"; to calculate: '
+         '{ from = "stats.sales", then = [{ divided_by = "stats.leads" }] }'),
+        ('{ from = ▸"stats.sales*100" }', 'no record has "stats.sales*100"; to calculate: '
+         '{ from = "stats.sales", then = [{ times = 100 }] }'),
+        ('{ from = ▸"Email" }', 'no record has "Email"; did you mean "email"?'),
+        ('{ from = "created_at", format = ▸"%d.%m.%Y" }',
+         'a pattern has letters only; write it like "DD.MM.YYYY" or "DD.MM.YYYY HH:mm"'),
+        ('{ cases = ▸{ when = { status = "active" }, value = "Top" } }',
+         '"cases" wants a list: [{ when = { … }, value = "…" }]'),
         ('{ from = "campaigns", where = { ▸nam = "VIP" }, pick = "name" }',
          'no entry of campaigns has "nam"; did you mean "name"?'),
         ('{ from = "campaigns", where = { name = "VIP" }, pick = ▸"referal_link" }',
