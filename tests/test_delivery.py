@@ -975,3 +975,24 @@ class _FailsToFinish:
                 raise StoreUnavailable("database or disk is full")
             self._works -= 1
         return getattr(self._store, name)
+
+
+def test_rows_that_a_failing_call_has_written_are_in_the_log_with_what_they_changed(tmp_path: Path) -> None:
+    def two_rows(record: AffiliateRecord) -> Evaluation:
+        return Evaluation(
+            tuple(Row(record.id, f"{record.id}/{n}", {"ID": f"{record.id}/{n}", "Email": record.email}) for n in (1, 2))
+        )
+
+    world = World(tmp_path, evaluate=two_rows)
+    world.say(event(1, email="a@example.com"))
+    done = [Outcome("plain:1/1", "written", added=True)]
+
+    def stop(rows: Sequence[Row]) -> None:
+        if len(world.sink.calls) == 1:
+            raise NeedsAction("share it", outcomes=done)
+
+    world.sink.before = stop
+    world.deliver()
+    (line,) = world.store.deliveries_of("plain:1")
+    assert (line.key, line.kind, line.row_change) == ("plain:1/1", "written", "added")
+    world.close()

@@ -94,6 +94,8 @@ def test_what_people_typed_stays_is_overwritten_with_a_trace_and_is_forgotten(fo
         "Countess of Lovelace",
         "ada@new.example.com",
     )
+    assert folder.type("explain", "fp:1") == 0
+    assert "    Name  what people typed " in folder.out
     assert folder.type("explain", "--overwritten", "local/map") == 0
     assert folder.out == "Nothing that people typed in local/map was overwritten in 30 days.\n"
 

@@ -46,6 +46,7 @@ class Entry(Struct, frozen=True):
         origins: of a route: by column, the paths that a cell comes from, and the mapping's line.
         former: of a delivery: what those that it changed held before.
         overwritten: of a delivery: the columns in which that was typed by people.
+        kept: of a route: the columns in which, when they were last written, what people had typed stayed.
         delivery: shared by the rows that were sent together; ``undo`` takes it.
     """
 
@@ -59,6 +60,7 @@ class Entry(Struct, frozen=True):
     former: Mapping[str, Any] = field(default_factory=dict)
     overwritten: tuple[str, ...] = ()
     delivery: str = ""
+    kept: tuple[str, ...] = ()
 
 
 class Overwritten(Struct, frozen=True):
@@ -243,7 +245,8 @@ def _routes_now(
         cells = {column: cell for column, cell in cells.items() if cell not in (None, "", [])}
         known = {column.name: Origin(column.paths, column.where) for column in columns.get(route, ())}
         origins = {column: origin for column, origin in known.items() if column in cells}
-        yield Entry(now, "route", route, text, cells=cells, origins=origins)
+        kept = dict.fromkeys(name for row in store.written(route, [record_id]) for name in row.kept)
+        yield Entry(now, "route", route, text, cells=cells, origins=origins, kept=tuple(kept))
 
 
 def _still_pending(one: PendingFor, now: datetime) -> str:

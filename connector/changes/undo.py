@@ -211,10 +211,10 @@ def put_back(route: Route, store: Store, undo: Undo) -> int:
 
 def _result(job: Job, sent: Sent, undo: Undo) -> Result:
     (row,) = job.rows
-    written, held, removed = sent.holdings(job)
+    now = sent.holdings(job)
     outcome = sent.outcomes.get(row.key)
     log = () if outcome is None or _waits(outcome) else tuple(lines_of(row, outcome, undo.id))
-    return Result(job.record_id, job.pending.version, "", written, removed, held, log)
+    return Result(job.record_id, job.pending.version, "", now.written, now.removed, now.held, log, kept=now.kept)
 
 
 def _waits(outcome: Outcome | None) -> bool:

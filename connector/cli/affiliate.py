@@ -204,7 +204,8 @@ def nobody(affiliate: str) -> str:
 def _cells_now(entry: Entry) -> Iterator[str]:
     """The cells that a route has now, each with the paths and the line of the mapping that it comes from."""
     for column, origin in entry.origins.items():
-        value = shortened(cell_text(_word(entry.cells[column])), _WIDEST_VALUE)
+        value = "what people typed" if column in entry.kept else cell_text(_word(entry.cells[column]))
+        value = shortened(value, _WIDEST_VALUE)
         paths = shortened(", ".join(origin.paths), _WIDEST_PATHS)
         yield beside(f"    {cell_text(column)}  {value}", f"{paths}  {PurePath(origin.where).name}".strip())
 

@@ -300,6 +300,15 @@ def _left_over(
     return rows
 
 
+class Holdings(Struct):
+    """What the store is to know of a record's rows after a call; see ``Result``."""
+
+    written: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+
+
 class Sent(Struct):
     """What the calls of a batch have brought; *answered*: the keys of the rows that calls with an answer were about."""
 
@@ -311,27 +320,26 @@ class Sent(Struct):
     def is_answered(self, job: Job) -> bool:
         return all(row.key in self.answered for row in job.rows)
 
-    def holdings(self, job: Job) -> tuple[dict[str, str], dict[str, str], list[str]]:
-        """What is written now of a record's rows, and what the destination holds instead of it: the dumped cells by
-        key; and the keys that are gone."""
-        written: dict[str, str] = {}
-        held: dict[str, str] = {}
-        removed: list[str] = []
+    def holdings(self, job: Job) -> Holdings:
+        """What the destination now holds of a record's rows."""
+        now = Holdings()
         for row in job.rows:
             outcome = self.outcomes.get(row.key)
             if outcome is None or outcome.kind != "written":
                 continue
             if row.remove:
-                removed.append(row.key)
-            else:
-                if row.moved_from is not None:
-                    removed.append(row.moved_from)
-                cells = {**(row.last or {}), **remembered(row)}
-                written[row.key] = dump_cells({n: cell for n, cell in cells.items() if n not in outcome.waiting})
-                instead = {n: cell for n, cell in row.held.items() if n not in row.cells} | dict(outcome.held)
-                if instead:
-                    held[row.key] = dump_cells({n: cell for n, cell in instead.items() if n not in outcome.waiting})
-        return written, held, removed
+                now.removed.append(row.key)
+                continue
+            if row.moved_from is not None:
+                now.removed.append(row.moved_from)
+            cells = {**(row.last or {}), **remembered(row)}
+            now.written[row.key] = dump_cells({n: cell for n, cell in cells.items() if n not in outcome.waiting})
+            instead = {n: cell for n, cell in row.held.items() if n not in row.cells} | dict(outcome.held)
+            if instead:
+                now.held[row.key] = dump_cells({n: cell for n, cell in instead.items() if n not in outcome.waiting})
+            if outcome.kept:
+                now.kept[row.key] = outcome.kept
+        return now
 
 
 def tries_of(jobs: Sequence[Job]) -> dict[str, str]:

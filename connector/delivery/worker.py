@@ -288,7 +288,7 @@ class RouteWorker:
             later = self._blame.failed(failure, [job.pending for job in unanswered], state)
             if len(unanswered) > 1:
                 self._after = self._began_after  # the same records again, perhaps fewer of them
-            results += [self._given_back(job, sent, failure, later, state) for job in unanswered]
+            results += [self._given_back(job, sent, failure, later, state, delivery) for job in unanswered]
         self._finish(results, [letter for job in jobs for letter in job.letters], delivered=bool(sent.answered))
         if subjects := freed(self._name, results, self._letters):
             self._store.enqueue(self._name, subjects)
@@ -325,14 +325,16 @@ class RouteWorker:
                 untaken += outcome.left_empty
             if outcome.notices:
                 logs.say(_log, "row.notice", route=self._name, record=pending.record_id, notices=list(outcome.notices))
-        written, held, removed = sent.holdings(job)
+        now = sent.holdings(job)
         job.rows.clear()
         return Result(
-            pending.record_id, pending.version, pending.token, written, removed, held, tuple(log), later,
-            left_empty=job.left_empty, refused=tuple(untaken),
+            pending.record_id, pending.version, pending.token, now.written, now.removed, now.held, tuple(log), later,
+            left_empty=job.left_empty, refused=tuple(untaken), kept=now.kept,
         )  # fmt: skip
 
-    def _given_back(self, job: Job, sent: Sent, failure: Failure, later: Later, state: RouteState) -> Result:
+    def _given_back(
+        self, job: Job, sent: Sent, failure: Failure, later: Later, state: RouteState, delivery: str
+    ) -> Result:
         """A record of a failing call; it is given up when it has failed alone for too long."""
         pending = job.pending
         mine: Later | None = structs.replace(later, isolated=later.isolated or pending.isolated)
@@ -340,8 +342,17 @@ class RouteWorker:
             for row in job.rows:
                 job.letter(self.route, row, _given_up(pending, failure.reason), failure.kind)
             mine = None
-        written, held, removed = sent.holdings(job)
-        return Result(pending.record_id, pending.version, pending.token, written, removed, held, later=mine)
+        now = sent.holdings(job)
+        log = [  # some of its rows may be written
+            line
+            for row in job.rows
+            if (outcome := sent.outcomes.get(row.key)) is not None and outcome.kind == "written"
+            for line in lines_of(row, outcome, delivery, job.typed.get(row.key, ()))
+        ]
+        return Result(
+            pending.record_id, pending.version, pending.token, now.written, now.removed, now.held, log, mine,
+            kept=now.kept,
+        )  # fmt: skip
 
     def _tell(self, jobs: Sequence[Job], results: Sequence[Result], sent: Sent, failure: Failure | None) -> None:
         done = Delivered(

@@ -167,6 +167,7 @@ class Result(Struct, frozen=True):
         version, token: what ``Pending`` said.
         written: by row key: the cells that were written, as ``core.row.dump_cells`` wrote them.
         held: by row key: see ``Row.held``, dumped; rows that have none may be absent.
+        kept: by row key: the columns in which what a person typed stays.
         removed: keys of rows that are no longer there.
         log: for ``explain``.
         left_empty: how many cells are empty because their values do not fit; None: not known, it stays as it was.
@@ -184,6 +185,7 @@ class Result(Struct, frozen=True):
     later: Later | None = None
     left_empty: int | None = None
     refused: tuple[str, ...] | None = None
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Written(Struct, frozen=True):
@@ -192,6 +194,7 @@ class Written(Struct, frozen=True):
     Args:
         cells: that were written last; *held* and *tried* as in Row; all dumped, *tried* a line each, the newest first.
         typed: in the same form, what people had typed and writes of unknown end were about to overwrite.
+        kept: the columns in which, as far as is known, what a person typed stays.
         again: the row is to be sent although it is equal.
     """
 
@@ -201,6 +204,7 @@ class Written(Struct, frozen=True):
     held: str = ""
     tried: str = ""
     typed: str = ""
+    kept: tuple[str, ...] = ()
     again: bool = False
 
 

@@ -244,16 +244,20 @@ class PendingRecords(Part):
     def _note_written(self, sql: Session, route: str, results: Sequence[Result]) -> None:
         at = self._at()
         rows = {
-            key: (route, key, result.record_id, result.version, at, cells, result.held.get(key, ""))
+            key: (
+                route, key, result.record_id, result.version, at, cells, result.held.get(key, ""),
+                dump_names(result.kept.get(key, ())),
+            )
             for result in results
             for key, cells in result.written.items()
-        }
+        }  # fmt: skip
         insert(
             sql,
-            "INSERT INTO written (route, key, record_id, version, at, cells, held)",
+            "INSERT INTO written (route, key, record_id, version, at, cells, held, kept)",
             sorted(rows.values()),
             " ON CONFLICT (key, route) DO UPDATE SET record_id = excluded.record_id, version = excluded.version,"
-            " at = excluded.at, cells = excluded.cells, held = excluded.held, tried = '', typed = '', again = 0",
+            " at = excluded.at, cells = excluded.cells, held = excluded.held, kept = excluded.kept,"
+            " tried = '', typed = '', again = 0",
         )
         insert(
             sql,
@@ -369,11 +373,12 @@ class PendingRecords(Part):
         with self._engine.reading() as sql:
             for column, wanted in (("record_id", record_ids), ("key", keys)):
                 text = (
-                    f"SELECT again, key, record_id, cells, held, tried, typed FROM written WHERE route = ? AND {column}"
+                    "SELECT again, kept, key, record_id, cells, held, tried, typed"
+                    f" FROM written WHERE route = ? AND {column}"
                 )
-                for again, *columns in select(sql, text, sorted(set(wanted)), route):
+                for again, kept, *columns in select(sql, text, sorted(set(wanted)), route):
                     key, record_id, cells, held, tried, typed = columns
-                    found[key] = Written(key, record_id, cells, held, tried, typed, bool(again))
+                    found[key] = Written(key, record_id, cells, held, tried, typed, load_names(kept), bool(again))
         return list(found.values())
 
 
