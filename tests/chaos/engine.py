@@ -176,7 +176,7 @@ def sink_for(kind: Kind, folder: Path, far_side: Mapping[str, str], host: LiveHo
 points = (
     "before inbox commit", "after inbox commit", "before 202", "after 202",
     "before projection commit", "after projection commit", "before claim", "after claim",
-    "before call", "after call", "before settle", "after settle",
+    "before tries", "after tries", "before call", "after call", "before settle", "after settle",
     "before letter", "after letter", "before letter closes", "after letter closes",
     "before prune", "after prune",
 )  # fmt: skip
