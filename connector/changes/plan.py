@@ -282,6 +282,7 @@ class _Planner:
 
     def _count_change(self, change: Change, row: Row, record: AffiliateRecord) -> None:
         plan = self._plan
+        plan.edits_kept += len(change.kept)
         if row.remove:
             plan.rows_leaving += change.found_by is not None
         elif change.found_by is None:

@@ -147,12 +147,14 @@ class Change(Struct, frozen=True):
         found_by: how the row was found (``key``, ``email``), or None: it would be created.
         cells: by column: what is there now and what would be there.
         note: why nothing would change, or why it would be refused.
+        kept: the columns in which what a person typed would stay.
     """
 
     key: str
     found_by: str | None
     cells: Mapping[str, tuple[Cell, Cell]]
     note: str = ""
+    kept: tuple[str, ...] = ()
 
 
 class Host(Protocol):

@@ -449,7 +449,10 @@ class SinkPromises:
         memory, sink = Memory("a:1"), harness.sink()
         assert memory.send(sink, target, Name="one", Phone="1").added
         harness.person_edits("a:1", "Name", typed)
+        row_of = replace(row("a:1", Name=new, Phone="2"), last=memory.last, held=memory.held)
+        (change,) = sink.preview(target, [row_of])
         outcome = memory.send(sink, target, Name=new, Phone="2")
+        assert change.kept == outcome.kept
         got = harness.row("a:1")
         assert (got.get("Name"), got["Phone"]) == (after, "2")
         assert outcome.overwritten == (("Name",) if overwritten else ())

@@ -156,7 +156,9 @@ class RowPlan(Struct):
             note = "the row would be deleted" if self.remove else "there is no such row"
             return Change(self.row.key, "key" if self.remove else None, {}, note)
         cells = {name: (cell.before, cell.after) for name, cell in self.cells.items()}
-        return Change(self.row.key, found_by, cells, "" if cells else "everything is equal already")
+        kept = self.outcome.kept
+        note = "" if cells else "what people typed stays" if kept else "everything is equal already"
+        return Change(self.row.key, found_by, cells, note, kept)
 
 
 ROWS_SEARCHED_FOR_THE_HEADER = 20

@@ -143,7 +143,7 @@ class Inspection(Reading):
         changes: dict[str, Change] = {}
         for outcome in plan.done:
             note = outcome.reason or "; ".join(outcome.notices) or "nothing would change"
-            changes[outcome.key] = Change(outcome.key, "key", {}, note)
+            changes[outcome.key] = Change(outcome.key, "key", {}, note, outcome.kept)
         for update in plan.updates:
             if update.fresh:
                 changes[update.row.key] = self._created(update.row)
@@ -155,7 +155,9 @@ class Inspection(Reading):
                 )
                 for place, value in update.cells.items()
             }
-            changes[update.row.key] = Change(update.row.key, "key", cells, "; ".join(update.notices))
+            changes[update.row.key] = Change(
+                update.row.key, "key", cells, "; ".join(update.notices), tuple(update.edits.kept)
+            )
         for append in (*plan.appends, *plan.held):
             changes[append.row.key] = self._created(append.row)
         for place, row in plan.deletes.items():

@@ -211,7 +211,8 @@ class Crm:
                 cells, note = {}, "not in HubSpot; left out, because new_records is update_only"
             elif name := lacking(plan, item):
                 cells, note = {}, f"waits for its {name}: nobody new is made without it"
-            changes.append(Change(item.row.key, found_by, cells, note))
+            kept = tuple(item.edits.kept) if item.edits is not None else ()
+            changes.append(Change(item.row.key, found_by, cells, note, kept))
         order = {row.key: place for place, row in enumerate(rows)}
         return sorted(changes, key=lambda change: order[change.key])
 
