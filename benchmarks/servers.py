@@ -22,8 +22,9 @@ root = Path(__file__).parents[1]
 _CONFIG = """
 [server]
 port = {port}
+{roles}
 [store]
-url = "sqlite:///{folder}/connector.db"
+url = "{store}"
 [dead_letters]
 path = "{folder}/dead-letters.jsonl"
 [sources.firstpromoter]
@@ -90,16 +91,31 @@ def running(name: str, command: Sequence[str], port: int, *, cpu: int | None = N
 
 
 def connector(
-    folder: Path, *, cpu: int | None = None, sinks: str = csv_sink, name: str = "connector"
+    folder: Path,
+    *,
+    cpu: int | None = None,
+    sinks: str = csv_sink,
+    name: str = "connector",
+    store: str | None = None,
+    roles: str = "",
 ) -> AbstractContextManager[Server]:
-    """The whole program as ``connector serve`` starts it, its data under *folder*."""
+    """The whole program as ``connector serve`` starts it, its data under *folder*, or in *store*."""
     port = free_port()
     more = sinks.format(folder=folder, mappings=root / "mappings")
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
     # An installed package has its byte code; a clone may have none, and then would be compiled at each start.
     compileall.compile_dir(root / "connector", quiet=1)
-    config.write_text(_CONFIG.format(port=port, folder=folder, token=TOKEN, more=more))
+    config.write_text(
+        _CONFIG.format(
+            port=port,
+            folder=folder,
+            token=TOKEN,
+            more=more,
+            roles=roles,
+            store=store or f"sqlite:///{folder}/connector.db",
+        )
+    )
     return running(name, [sys.executable, "-m", "connector", "--config", str(config), "serve"], port, cpu=cpu)
 
 

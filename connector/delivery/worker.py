@@ -114,6 +114,7 @@ class RouteWorker:
         self._isolated_turn = False
         self._just_started = True
         self._step_cost = 0.0
+        self._look_seconds = min(_LOOK_SECONDS, 3 * store.poll_seconds)
         self._leased: dict[str, Pending] = {}
         self._unsettled: list[Result] = []
         self._void: set[str] = set()
@@ -133,7 +134,7 @@ class RouteWorker:
             self.bell.clear()
             try:
                 found = self.step()
-                wait = _LOOK_SECONDS if found is None else min(found, _LOOK_SECONDS)
+                wait = self._look_seconds if found is None else min(found, self._look_seconds)
                 troubles = 0
             except Stopping:
                 break
