@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from openpyxl import load_workbook
 
 from connector import config
 from connector.cli.month import DAYS, DUPLICATES, WEBHOOKS, month
+from tests.running import root
 
 now = datetime(2026, 11, 30, 9, 14, tzinfo=UTC)
 
@@ -84,3 +86,17 @@ def test_the_month_is_the_same_for_everybody_and_as_announced() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a desktop is always there")
 def test_a_workbook_is_opened_only_where_somebody_sees_it(environment: dict[str, str], there: bool) -> None:
     assert config.has_desktop(environment) is there
+
+
+def test_the_one_liners_of_the_documents_start_the_demo() -> None:
+    """What they are put together from: the program that a package brings, and the one that the container starts."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"connector": "connector.cli.main:main"}
+    assert 'ENTRYPOINT ["connector"]' in (root / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    text = (root / "docs" / "commands.md").read_text(encoding="utf-8")
+    starts = (
+        r"^(?:uvx --from \. connector|pipx run --spec \. connector|docker build .* && docker run --rm connector) demo"
+    )
+    assert len(re.findall(starts, text, re.MULTILINE)) == 3
+    wheel = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    assert wheel["wheel"]["force-include"]["mappings"] == "connector/shipped/mappings"  # the demo writes one of them
