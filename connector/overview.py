@@ -78,6 +78,7 @@ class RouteLine(Struct):
         mistake: where the mapping file has its first mistake; "" when it has none.
         undone: something was put back, and the route waits for ``connector resume``.
         held: what an edited mapping would change that waits for ``connector apply``; "" when none does.
+        held_records: it is no edit that waits, but the first sync or backfill of the route.
     """
 
     route: str
@@ -99,6 +100,7 @@ class RouteLine(Struct):
     waits_for_you: bool = False
     mistake: str = ""
     held: str = ""
+    held_records: bool = False
     undone: bool = False
 
 
@@ -254,7 +256,7 @@ def _route_lines(
         line.mistake = "" if not mistakes else f"{mistakes[0].file}, line {mistakes[0].line}"
         line.undone = undo_of(mappings.get(name)) is not None
         if (held := held_of(mappings.get(name))) is not None:
-            line.held, line.waits_for_you = held.text, True
+            line.held, line.held_records, line.waits_for_you = held.text, held.kind == "first", True
         if store is not None and found is not None and name in known:
             line.left_empty = sum(cells + len(refused) for cells, refused in store.left_empty(name).values())
             line.overwritten_edits = store.overwritten_of(name)
@@ -404,8 +406,9 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
             f"connector resume {route.route}",
         )
     if route.held:
+        meanwhile = "What webhooks bring is written" if route.held_records else "The old version continues"
         yield Trouble(
-            "waits", route.route, f"waits for you: {route.held}", "The old version continues. To see them",
+            "waits", route.route, f"waits for you: {route.held}", f"{meanwhile}. To see them",
             f"connector plan {route.route}",
         )  # fmt: skip
     if route.overwritten_edits:

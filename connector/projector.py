@@ -20,7 +20,7 @@ from connector.core.errors import StoreUnavailable, UnknownShape
 from connector.core.facts import AffiliateUpdate, Stamped, dump_stamped, facts_of, load_stamped, same_values
 from connector.core.findable import findable, words_of
 from connector.core.merge import join_stamped
-from connector.core.source import Event, Source
+from connector.core.source import API_TOPIC, Event, Source
 from connector.core.view import said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
@@ -171,7 +171,8 @@ class Projector:
         self._letters.add(work.letters)
         read = [self._letters.ids_about(source, keys) for source, keys in work.read.items()]
         self._letters.close(set().union(*read), "read")
-        self._store.commit(Batch(work.epoch, work.seqs, saved, work.mentions, work.tallies))
+        read_only = frozenset(work.said.keys() - work.by_webhook)
+        self._store.commit(Batch(work.epoch, work.seqs, saved, work.mentions, work.tallies, read_only))
         if work.letters:
             logs.warn(_log, "events.unreadable", count=len(work.letters), codes=sorted({x.code for x in work.letters}))
         if self._report is not None:
@@ -212,6 +213,7 @@ class _Work:
         said: by record, all that the batch says of it, joined.
         read: by source, the keys of the events that could be read.
         last_about: by record, source and key of the last event about it.
+        by_webhook: the records that a webhook spoke of, not only a reading of the platform's API.
     """
 
     def __init__(self, sources: Mapping[str, Source], epoch: int) -> None:
@@ -225,6 +227,7 @@ class _Work:
         self.tallies: dict[str, Tally] = {}
         self.said: dict[str, Sequence[Stamped]] = {}
         self.last_about: dict[str, tuple[str, str]] = {}
+        self.by_webhook: set[str] = set()
 
     def takes_more(self) -> bool:
         return len(self.said) < _RECORDS_IN_A_BATCH and self._unread_bytes < _UNREAD_BYTES_IN_A_BATCH
@@ -248,6 +251,8 @@ class _Work:
             self.said[update.record_id] = join_stamped(self.said.get(update.record_id, ()), update.said)
             self.mentions.append((stored.seq, update.record_id))
             self.last_about[update.record_id] = (event.source, event.key)
+        if not event.topic.startswith(API_TOPIC):
+            self.by_webhook.update(update.record_id for update in updates)
         return True
 
     def _normalize(self, event: Event) -> Sequence[AffiliateUpdate] | Letter:

@@ -40,7 +40,7 @@ from connector.assembly import (
     reading_lock,
     utc_now,
 )
-from connector.changes.versions import Versions
+from connector.changes.versions import Versions, confirms
 from connector.changes.watch import Watch
 from connector.core.console import ShowsConsole
 from connector.core.errors import Stopping, StoreUnavailable
@@ -104,7 +104,8 @@ class Program:
                 self.store, self.sources, self.letters, stop=self.projecting.stop, now=utc_now, recent=self.recent
             )
             if delivers:
-                self.store.enroll(config.route_names)
+                shared = [name for sink in config.sinks if confirms(sink) for name in sink.files]
+                self.store.enroll(config.route_names, holding=shared)
                 self.versions.start()
                 self.edits.begin()
                 here = (found for found in config.sinks if is_here(found))
@@ -394,6 +395,7 @@ def drain(config: Config) -> dict[str, int]:
         program.own_all()
         program.projector.catch_up()
         program.edits.look(at_once=True)
+        program.edits.look_at_held()
         program.drain_routes()
         return {route.route: route.pending for route in program.store.status().routes}
     finally:

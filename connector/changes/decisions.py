@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from connector import config as configuration
-from connector.changes.notes import Undo, undo_of
+from connector.changes.notes import Undo, held_of, undo_of
 from connector.core.errors import ConfigError
 from connector.core.row import load_cells
 from connector.settings import Config
@@ -43,7 +43,7 @@ def apply(config: Config, store: Store, route: str) -> str:
         if not stored.held:
             raise
         text = stored.held
-    if text == stored.text and not stored.held and not stored.first:
+    if text == stored.text and held_of(stored) is None:
         raise Undecided(f"Nothing waits: {route} runs its mapping as it is.")
     delivery = uuid.uuid4().hex[:12]
     store.want_mapping(route, text, delivery=delivery)

@@ -26,11 +26,11 @@ class Held(Struct, frozen=True):
     """What a held version, or held records, would change: counts only, nothing of people.
 
     Args:
-        kind: an edited mapping; the first sync of a new route; the first backfill into one.
+        kind: an edited mapping, or the records of the first sync of a new route or of the first backfill into one.
         text: ``212 cells in 198 rows would change``.
     """
 
-    kind: Literal["edit", "sync", "backfill"]
+    kind: Literal["edit", "first"]
     text: str
     cells: int = 0
     rows: int = 0
@@ -43,7 +43,7 @@ class Held(Struct, frozen=True):
 def held_of(stored: StoredMapping | None) -> Held | None:
     """What waits for `connector apply` in a route; None: nothing."""
     text = (stored.plan or stored.first) if stored else ""
-    return msgspec.json.decode(text, type=Held) if text else None
+    return msgspec.json.decode(text, type=Held) if text not in ("", "{}") else None
 
 
 class Undo(Struct, frozen=True):

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from msgspec import Struct, field
 
@@ -114,6 +115,7 @@ def plan_of(
     running: Route | None = None,
     with_pending: bool = False,
     live: Sink | None = None,
+    held_only: bool = False,
     stop: threading.Event | None = None,
 ) -> Plan:
     """What *route* would do, page by page of all records; writes nothing.
@@ -122,6 +124,7 @@ def plan_of(
         running: the version that runs, whose columns are compared.
         with_pending: count also what *running* will write as it is, for records that are pending.
         live: compare with the destination instead of with what was last written.
+        held_only: only the records that are held (``StoredMapping.first``).
         stop: ends it with Stopping.
 
     Raises:
@@ -130,7 +133,8 @@ def plan_of(
     planner = _Planner(route, store, now, running, live)
     planner.with_pending = with_pending
     after = ""
-    while ids := store.record_ids(after, _RECORDS_PER_PAGE):
+    page = partial(store.held_records, route.name) if held_only else store.record_ids
+    while ids := page(after, _RECORDS_PER_PAGE):
         if stop is not None and stop.is_set():
             raise Stopping("the program stops")
         planner.add(store.load(ids))

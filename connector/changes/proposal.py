@@ -6,6 +6,7 @@ import threading
 from datetime import datetime
 from typing import Any, cast
 
+from connector.changes.notes import held_of
 from connector.changes.plan import Plan, plan_of
 from connector.changes.versions import compiled
 from connector.core.sink import Sink
@@ -25,7 +26,8 @@ def plan_for(
 ) -> Plan:
     """What the version *found* would do in place of the one that runs.
 
-    Where it runs already, and after an undo: what is pending, or would be written by ``resume``.
+    Where it runs already, and after an undo: what is pending, or would be written by ``resume``; with *live*, and
+    records that are held: what they would change.
 
     Args:
         live, stop: see ``plan_of``.
@@ -40,6 +42,7 @@ def plan_for(
         running=None if running is None else _planned(config, running),
         with_pending=same or bool(stored.undo),
         live=live,
+        held_only=same and live is not None and held_of(stored) is not None,
         stop=stop,
     )
 

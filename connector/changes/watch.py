@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime
@@ -11,15 +12,21 @@ from pathlib import Path
 
 from connector import config as configuration
 from connector import logs
-from connector.assembly import utc_now
+from connector.assembly import build_sink, utc_now
+from connector.backfill import notes
 from connector.changes.notes import Held, dumped
+from connector.changes.plan import nouns, plan_of
 from connector.changes.proposal import plan_for
-from connector.changes.versions import confirms
-from connector.core.errors import ConfigError, Problem, StoreUnavailable
+from connector.changes.versions import compiled, confirms
+from connector.core.errors import ConfigError, NeedsAction, Problem, StoreUnavailable, TryLater
+from connector.core.quoting import without_secrets
+from connector.delivery import Route
+from connector.phrases import many
 from connector.settings import Config, RouteConfig
 from connector.store import Store
 
 _LOOK_SECONDS = 0.5
+_AGAIN_SECONDS = 30.0  # after the destination could not be read
 
 _log = logs.get("changes")
 
@@ -49,12 +56,14 @@ class Watch:
         self._files = {name: file for sink in config.sinks for name, file in sink.files.items()}
         self._met: dict[str, object] = {}
         self._read: dict[str, object] = {}
+        self._held_after: dict[str, float] = {}
 
     def run(self) -> None:
         """A thread's life."""
         while not self._stop.wait(_LOOK_SECONDS):
             with suppress(StoreUnavailable):  # the next look does it
                 self.look()
+                self.look_at_held()
 
     def begin(self) -> None:
         """At the program's start: files that need no plan, which takes seconds."""
@@ -117,15 +126,58 @@ class Watch:
         name, sink = found.name, self._sink_of[found.name]
         stored = self._store.mapping_of(name)
         if not stored.text or not confirms(sink):
-            self._store.want_mapping(name, found.text)
+            self._store.want_mapping(name, found.text, keep_held=True)
             return
         plan = plan_for(self._config, self._store, found, now=self._now(), stop=self._stop)
         if plan.adds_only:
-            self._store.want_mapping(name, found.text)
+            self._store.want_mapping(name, found.text, keep_held=True)
             return
         held = Held("edit", plan.sentence.rstrip("."), plan.cells, plan.rows_changed + plan.rows_leaving)
         if self._store.hold_mapping(name, found.text, held.dumped()):
             logs.say(_log, "mapping.held", route=name, cells=held.cells, rows=held.rows)
+
+    # ------------------------------------------------ the first sync, the first backfill
+
+    def look_at_held(self) -> None:
+        """Records that are held are released where the destination has no rows of theirs that would change."""
+        for name, stored in self._store.mappings().items():
+            if stored.first == "{}" and name in self._sink_of and not self._is_read(name):
+                self.decide_held(name)
+
+    def _is_read(self, name: str) -> bool:
+        """Whether more records may come: a platform's API is read at the moment, or webhooks are projected."""
+        if self._held_after.get(name, 0.0) > time.monotonic() or self._store.status().waiting:
+            return True
+        for source in self._config.sources:
+            found = notes.standing(self._store, source.name)
+            if found.reading_since is not None and not found.last_try_failed:
+                return self._now() - found.reading_since < notes.CONTINUES_WITHIN
+        return False
+
+    def decide_held(self, name: str) -> None:
+        """Look at the destination: what the held records of the route *name* would change there waits for a person."""
+        stored = self._store.mapping_of(name)
+        found = compiled(self._config, name, stored.wanted or stored.text)
+        if found is None or not self._store.held_records(name, limit=1):
+            return
+        sink = build_sink(self._sink_of[name], self._store, self._stop)
+        route = Route(name, sink, found.target, found.mapping.evaluate, self._config.secrets)
+        try:
+            plan = plan_of(route, self._store, now=self._now(), live=sink, held_only=True, stop=self._stop)
+        except (NeedsAction, TryLater) as error:
+            self._held_after[name] = time.monotonic() + _AGAIN_SECONDS
+            logs.warn(_log, "held.not_compared", route=name, reason=without_secrets(error.reason, self._config.secrets))
+            return
+        finally:
+            sink.close()
+        if plan.adds_only:
+            logs.say(_log, "held.released", route=name, records=self._store.release_first(name))
+            return
+        text = (
+            f"{many(plan.cells, 'cell')} in {nouns(plan.rows_changed, plan.noun)} that are there already would change"
+        )
+        self._store.hold_first(name, Held("first", text, plan.cells, plan.rows_changed).dumped())
+        logs.say(_log, "held.waits", route=name, cells=plan.cells, rows=plan.rows_changed)
 
 
 def _state(file: str) -> object:

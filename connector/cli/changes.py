@@ -11,6 +11,7 @@ import typer
 
 from connector.changes import decisions
 from connector.changes.decisions import Done
+from connector.changes.notes import held_of
 from connector.changes.plan import ColumnChange, Plan, noun_of, nouns
 from connector.changes.proposal import plan_for
 from connector.cli.common import (
@@ -97,7 +98,8 @@ def plan(
 
 def _plan(settings: Config, route: RouteConfig, *, live: bool) -> Plan:
     with visited(settings) as store:
-        if not live:
+        held = held_of(store.mapping_of(route.name))
+        if not live and (held is None or held.kind != "first"):
             return plan_for(settings, store, route, now=now())
         with built_sink(settings, sink_of(settings, route)) as sink:
             return plan_for(settings, store, route, now=now(), live=sink)

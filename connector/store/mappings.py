@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.store.engine import Session
-from connector.store.model import StoredMapping, moment
+from connector.store.engine import Session, change
+from connector.store.model import HELD_UNTIL, WAITS_FOR_YOU, StoredMapping, moment
 from connector.store.pending import PendingRecords
 
 _COLUMNS = "route, digest, text, at, wanted, held, plan, undo, mistake, delivery, first"
@@ -45,18 +45,28 @@ class Mappings(PendingRecords):
                 " held = CASE WHEN held = ? THEN '' ELSE held END WHERE route = ?",
                 (digest, text, self._at(), text, text, text, route),
             )
-            count = self._enqueue(sql, route) if enqueue else 0
+            count = 0
+            if enqueue:
+                (first,) = sql.execute("SELECT first FROM mappings WHERE route = ?", (route,)).fetchone()
+                held = self._held_ids(sql, route) if first else []
+                count = self._enqueue(sql, route) - len(held)
+                change(
+                    sql, f"UPDATE pending SET due_at = {HELD_UNTIL}, reason = ? WHERE route = ? AND record_id", held,
+                    WAITS_FOR_YOU, route,
+                )  # fmt: skip
         self._ring(self._on_pending)
         return count
 
-    def want_mapping(self, route: str, text: str, *, delivery: str = "") -> None:
+    def want_mapping(self, route: str, text: str, *, delivery: str = "", keep_held: bool = False) -> None:
         """Let *route* run *text* as soon as the process that delivers it sees this. What waited for a person, a held
         version, an undo or held records, waits no more.
 
         Args:
             delivery: see ``StoredMapping``.
+            keep_held: records that are held stay so, and are looked at again.
         """
-        sets = "wanted = ?, held = '', plan = '', undo = '', first = '', delivery = ?"
+        first = "CASE WHEN first = '' THEN '' ELSE '{}' END" if keep_held else "''"
+        sets = f"wanted = ?, held = '', plan = '', undo = '', first = {first}, delivery = ?"
         self._change(route, sets, text, delivery)
         self._ring(self._on_pending)
 
@@ -86,6 +96,41 @@ class Mappings(PendingRecords):
                 (text, plan, route, text, text),
             ).rowcount
         return bool(changed)
+
+    @staticmethod
+    def _held_ids(sql: Session, route: str, after: str = "", limit: int = 2**31) -> list[str]:
+        text = (
+            "SELECT record_id FROM pending WHERE route = ? AND record_id > ? AND due_at = ? ORDER BY record_id LIMIT ?"
+        )
+        return [one for (one,) in sql.execute(text, (route, after, HELD_UNTIL, limit)).fetchall()]
+
+    def held_records(self, route: str, after: str = "", limit: int = 500) -> list[str]:
+        """A page of the ids of the records that are held for *route*, in order; see ``StoredMapping.first``."""
+        with self._engine.reading() as sql:
+            return self._held_ids(sql, route, after, limit)
+
+    def hold_first(self, route: str, plan: str) -> None:
+        """The records that are held for *route* wait for a person.
+
+        Args:
+            plan: counts of what they would change, as JSON.
+        """
+        self._change(route, "first = CASE WHEN first = '' THEN '' ELSE ? END", plan)
+
+    def release_first(self, route: str) -> int:
+        """Nothing is held for *route* any more.
+
+        Returns:
+            How many records are pending because of this call.
+        """
+        with self._engine.writing() as sql:
+            sql.execute("UPDATE mappings SET first = '' WHERE route = ?", (route,))
+            count: int = sql.execute(
+                "UPDATE pending SET due_at = ?, reason = '' WHERE route = ? AND due_at = ?",
+                (self._due_now(), route, HELD_UNTIL),
+            ).rowcount
+        self._ring(self._on_pending)
+        return count
 
     def drop_held_mapping(self, route: str) -> None:
         """No version waits any more: the file is again what runs."""

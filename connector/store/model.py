@@ -85,6 +85,7 @@ class Batch(Struct, frozen=True):
         seqs: the events that are projected by it.
         mentions: (seq, record_id): which event names which record.
         tallies: by source.
+        read: records of which only readings of a platform's API spoke, no webhook; see ``StoredMapping.first``.
     """
 
     epoch: int
@@ -92,6 +93,7 @@ class Batch(Struct, frozen=True):
     records: Sequence[Saved] = ()
     mentions: Sequence[tuple[int, str]] = ()
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+    read: frozenset[str] = frozenset()
 
 
 class Pending(Struct, frozen=True):
@@ -133,6 +135,8 @@ class Later(Struct, frozen=True):
 
 WAITS_FOR = "waits_for_"
 """How the reason of a record begins that waits for a value which it lacks, before the column's name."""
+HELD_UNTIL = 2**57
+"""When a record is due that waits for ``connector apply``, in microseconds of Unix time: never by itself."""
 WAITS_FOR_YOU = f"{WAITS_FOR}you"
 """The reason of a record of a first sync or backfill that waits for ``connector apply``; a webhook ends it."""
 
@@ -252,7 +256,8 @@ class StoredMapping(Struct, frozen=True):
         undo: an undo that is on its way or waits for ``connector resume``, as JSON.
         mistake: what is wrong with the file as it is now, as JSON; "": nothing.
         delivery: shared by all rows that are sent for an ``apply`` or an undo, until nothing is pending.
-        first: why the records of a first sync or a first backfill wait for ``connector apply``, as JSON; "": none do.
+        first: records of the first sync, or of the first readings of a platform's API, are held until it is known
+            whether the destination has their rows already, and then until ``connector apply``; as JSON. "": no more.
     """
 
     route: str

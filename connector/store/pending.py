@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, change, insert, marks, select, slices
 from connector.store.model import (
+    HELD_UNTIL,
     WAITS_FOR,
+    WAITS_FOR_YOU,
     Pending,
     Result,
     RouteState,
@@ -39,9 +41,13 @@ class PendingRecords(Part):
 
     # ------------------------------------------------ routes
 
-    def enroll(self, routes: Sequence[str]) -> list[str]:
+    def enroll(self, routes: Sequence[str], *, holding: Collection[str] = ()) -> list[str]:
         """Make *routes* the ones that records are pending for: every record for a new one (a full sync); one that is
         not named any more is dropped.
+
+        Args:
+            holding: of these, a new one's records are held, now and when they come from readings of a platform's API:
+                see ``StoredMapping.first``.
 
         Returns:
             The new ones.
@@ -55,6 +61,11 @@ class PendingRecords(Part):
             for route in sorted(new):
                 sql.execute("INSERT INTO routes (route) VALUES (?) ON CONFLICT DO NOTHING", (route,))
                 self._enqueue(sql, route)
+                if route in holding:
+                    sql.execute(
+                        "UPDATE pending SET due_at = ?, reason = ? WHERE route = ?", (HELD_UNTIL, WAITS_FOR_YOU, route)
+                    )
+                    sql.execute("INSERT INTO mappings (route, first) VALUES (?, '{}') ON CONFLICT DO NOTHING", (route,))
         self._ring(self._on_pending)
         return new
 

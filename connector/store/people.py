@@ -12,6 +12,7 @@ from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, change, insert, select
 from connector.store.inbox import EVENT_COLUMNS, forgotten_key, forgotten_mark, opened
 from connector.store.model import (
+    HELD_UNTIL,
     DeliveryLine,
     Forgotten,
     PendingFor,
@@ -257,7 +258,8 @@ class People(Part):
         limit = micros_of(latest)
         with self._engine.writing() as sql:
             sql.execute(
-                "UPDATE pending SET due_at = ? WHERE due_at > ? AND token IS NULL", (self._due_now(), self._due(latest))
+                "UPDATE pending SET due_at = ? WHERE due_at > ? AND due_at < ? AND token IS NULL",
+                (self._due_now(), self._due(latest), HELD_UNTIL),
             )
             for table, column in (
                 ("pending", "since"), ("pending", "failing_since"), ("routes", "paused_until"), ("routes", "since"),

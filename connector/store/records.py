@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from connector.store.engine import Part, Session, change, insert, select
 from connector.store.inbox import add_tallies
-from connector.store.model import WAITS_FOR, Batch, Known, Overtaken, Saved
+from connector.store.model import HELD_UNTIL, WAITS_FOR, WAITS_FOR_YOU, Batch, Known, Overtaken, Saved
 from connector.store.search import add_words, take_words
 
 
@@ -54,19 +54,31 @@ class Records(Part):
                 take_words(sql, saved.record_id, saved.lost_words)
             add_words(sql, ((word, saved.record_id) for saved in records for word in saved.words))
             if changed:
-                self._make_pending(sql, changed)
+                self._make_pending(sql, changed, batch.read)
             insert(sql, "INSERT INTO mentions", sorted(set(batch.mentions)), " ON CONFLICT DO NOTHING")
             add_tallies(sql, dict(batch.tallies))
         if changed:
             self._ring(self._on_pending)
 
-    def _make_pending(self, sql: Session, changed: Sequence[Saved]) -> None:
+    def _make_pending(self, sql: Session, changed: Sequence[Saved], read: Collection[str]) -> None:
         at, due_at = self._at(), self._due_now()
+        holding = {route for (route,) in sql.execute("SELECT route FROM mappings WHERE first <> ''").fetchall()}
         for (route,) in sql.execute("SELECT route FROM routes ORDER BY route").fetchall():
+            held = {saved.record_id for saved in changed if saved.record_id in read} if route in holding else set()
+            insert(
+                sql,
+                "INSERT INTO pending (route, record_id, version, due_at, since, reason)",
+                [
+                    (route, x.record_id, x.version, HELD_UNTIL, at, WAITS_FOR_YOU)
+                    for x in changed
+                    if x.record_id in held
+                ],
+                " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version",
+            )
             insert(
                 sql,
                 "INSERT INTO pending (route, record_id, version, due_at, since)",
-                [(route, saved.record_id, saved.version, due_at, at) for saved in changed],
+                [(route, x.record_id, x.version, due_at, at) for x in changed if x.record_id not in held],
                 # A record that waits for a value which it lacked may have it now.
                 " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version, due_at ="
                 f" CASE WHEN pending.token IS NULL AND {waits_for('pending.reason')} THEN excluded.due_at"
