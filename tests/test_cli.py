@@ -710,7 +710,7 @@ def test_explain_finds_an_affiliate_by_a_part_of_its_name(started: Shell, tmp_pa
     _append(tmp_path, person(41, "Ada", "Byron"), person(42, "Mary", "Byron"), person(43, "Grace", "Hopper"))
     assert started.type("drain") == 0
     assert started.type("explain", "grace") == 0
-    assert started.out.startswith("firstpromoter:43\n")
+    assert started.out.startswith("Grace Hopper is in local/local_csv.\nfirstpromoter:43\n")
     assert started.type("explain", "byron") == 1
     assert started.err.splitlines() == [
         "2 affiliates have that name; choose one by its ID:", "  firstpromoter:41  Ada Byron",

@@ -271,6 +271,7 @@ def test_explain_shows_the_mapping_line_of_every_cell(folder: Folder) -> None:
     folder.receive(1, email="nobody", profile={"first_name": "Ada", "last_name": "Byron"})
     assert folder.type("explain", "ada") == 0
     lines = folder.out.splitlines()
+    assert lines[:2] == ["Ada Byron is in local/map.", "fp:1"]
     assert [line.split() for line in lines if line.endswith(("map.toml:4", "map.toml:7"))] == [
         ["Name", "Ada", "Byron", "name", "map.toml:4"],
         ["ID", "fp:1", "id", "map.toml:7"],

@@ -44,6 +44,7 @@ class Entry(Struct, frozen=True):
         cells: of a delivery: the cells that were written; of a route: those that its mapping makes now, but the empty
             ones. By column, dumped.
         origins: of a route: by column, the paths that a cell comes from, and the mapping's line.
+        rows: of a route: how many it has written of this affiliate.
         former: of a delivery: what those that it changed held before.
         overwritten: of a delivery: the columns in which that was typed by people.
         kept: of a route: the columns in which, when they were last written, what people had typed stayed.
@@ -57,6 +58,7 @@ class Entry(Struct, frozen=True):
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     cells: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    rows: int = 0
     former: Mapping[str, Any] = field(default_factory=dict)
     overwritten: tuple[str, ...] = ()
     delivery: str = ""
@@ -245,8 +247,9 @@ def _routes_now(
         cells = {column: cell for column, cell in cells.items() if cell not in (None, "", [])}
         known = {column.name: Origin(column.paths, column.where) for column in columns.get(route, ())}
         origins = {column: origin for column, origin in known.items() if column in cells}
-        kept = dict.fromkeys(name for row in store.written(route, [record_id]) for name in row.kept)
-        yield Entry(now, "route", route, text, cells=cells, origins=origins, kept=tuple(kept))
+        rows = store.written(route, [record_id])
+        kept = dict.fromkeys(name for row in rows for name in row.kept)
+        yield Entry(now, "route", route, text, cells=cells, origins=origins, kept=tuple(kept), rows=len(rows))
 
 
 def _still_pending(one: PendingFor, now: datetime) -> str:

@@ -52,15 +52,17 @@ _MOST_EDITS = 100_000
 
 
 class History(Report):
-    """What ``explain`` prints: what happened, by record id."""
+    """What ``explain`` prints: what happened, by record id. *names*: what people call them."""
 
     entries: dict[str, list[Entry]]
+    names: dict[str, str]
 
     def for_json(self) -> object:
         return self.entries
 
     def lines(self) -> Iterator[str]:
         for record_id, entries in self.entries.items():
+            yield _sentence(self.names.get(record_id) or record_id, entries)
             yield cell_text(record_id)
             for entry in entries:
                 yield cell_text(f"{local_time(entry.at)}  {entry.kind}  {entry.about}")
@@ -138,7 +140,12 @@ def explain(
             record_id: explain_one(store, sources, letters, evaluations, record_id, now(), columns)
             for record_id in meant.record_ids
         }
-    code = show(History({record_id: entries for record_id, entries in found.items() if entries}), as_json=as_json)
+        names = {
+            record_id: view(record_id, load_facts(known.facts)).name or ""
+            for record_id, known in store.load(meant.record_ids).items()
+        }
+    history = History({record_id: entries for record_id, entries in found.items() if entries}, names)
+    code = show(history, as_json=as_json)
     for record_id, path in meant.elsewhere:
         complain(f"{record_id} names this address too, in {path}")
     if code:
@@ -199,6 +206,17 @@ def meant_by(store: Store, settings: Config, affiliate: str) -> Meant:
 
 def nobody(affiliate: str) -> str:
     return f'no affiliate has the ID, name or e-mail address "{affiliate}"'
+
+
+def _sentence(name: str, entries: Sequence[Entry]) -> str:
+    """Where the affiliate is."""
+    routes = [entry for entry in entries if entry.kind == "route"]
+    holding = [entry.about for entry in routes if entry.rows]
+    letters = sum(entry.kind == "letter" for entry in entries)
+    where = f"is in {len(holding)} of {len(routes)} tables"
+    if not holding or len(routes) == 1:
+        where = f"is in {holding[0]}" if holding else "is in no table"
+    return cell_text(name) + f" {where}" + f", with {many(letters, 'dead letter')}" * bool(letters) + "."
 
 
 def _cells_now(entry: Entry) -> Iterator[str]:
