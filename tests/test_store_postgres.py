@@ -119,12 +119,14 @@ def test_writers_in_any_order_do_not_block_each_other_for_good(place: Place) -> 
         while time.monotonic() < ends:
             taken = store.take(route, 70, lease=LEASE)
             random.shuffle(taken)
+            store.note_tries(route, {one.record_id: "{}" for one in taken})
+            store.note_typed(route, {one.record_id: "{}" for one in taken[:5]})
             results = [Result(one.record_id, one.version, one.token, {one.record_id: "{}"}) for one in taken]
             store.finish(route, results, delivered=True)
 
     def resync() -> None:
         while time.monotonic() < ends:
-            store.resync("a/b")
+            store.resync("a/b", overwrite_edits=random.random() < 0.3)
             store.enqueue("c/d", [f"plain:{n}" for n in random.sample(range(200), 50)])
 
     def guarded(work: Any, *words: Any) -> None:
@@ -170,6 +172,13 @@ def test_two_hundred_thousand_pending_records_are_found_by_their_index(place: Pl
         store.finish("a/b", [Result(one.record_id, 1, one.token, {one.record_id: "{}"}) for one in taken])
     assert store.take("a/b", 1, lease=LEASE, isolated=True) == []
     assert store.next_due("a/b") is not None
+    with store._engine.writing() as sql:
+        sql.execute(
+            "INSERT INTO written (route, key, record_id, version, at, cells)"
+            " SELECT 'a/b', 'x:' || n, 'x:' || n, 1, 1, '{}' FROM generate_series(1, 200000) n"
+        )
+    store.note_tries("a/b", {f"x:{n}": "{}" for n in range(1_000, 2_000)})
+    store.note_typed("a/b", {f"x:{n}": "{}" for n in range(1_000, 2_000)})
     some = [f"plain:{n:06}" for n in range(100_000, 100_500)]
     store.isolate("a/b", some[:50], place.clock())
     assert store.enqueue("a/b", some) == 500
