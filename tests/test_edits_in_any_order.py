@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import random
+import signal
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from connector.assembly import LiveHost
 from connector.core.errors import TryLater
 from connector.core.mapping import Evaluation
 from connector.core.overwrite import Edits, note_overwrites
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell, Column, Row, dump_cells, load_cells
-from connector.core.sink import Outcome, Target
+from connector.core.sink import Outcome, Target, TargetOptions
+from connector.delivery import Retry, Route, RouteWorker
+from connector.sinks.files.csv_file import CsvFile, CsvOptions
 from connector.store import Store
-from tests.chaos.engine import memory
+from tests.chaos.engine import memory, now
 from tests.doubles import TableSink, World, event
 from tests.sinks.host import TestHost
 
@@ -172,3 +182,83 @@ class Edited(RuleBasedStateMachine):
 
 TestEditsInAnyOrder = Edited.TestCase
 TestEditsInAnyOrder.settings = settings(max_examples=60, stateful_step_count=14)
+
+
+# ---------------------------------------------------------------- SIGKILL
+
+_PEOPLE = 12
+_KILLS = 25
+
+
+def _live(folder: Path, seed: int, ready: int) -> None:
+    """The platform says something new about somebody, and it is delivered into the file, until we are killed."""
+    chance = random.Random(seed)
+    world = World(folder, evaluate=_row_of)
+    options = CsvOptions(type="csv", mappings=("m.toml",), path=folder / "table.csv")
+    sink = CsvFile("table", options, LiveHost("table", world.store, threading.Event()))
+    sink.rest = 0.0
+    worker = RouteWorker(
+        Route("table/all", sink, Target("table/all", _COLUMNS, "ID", TargetOptions(), "m.toml"), _row_of),
+        world.store, world.letters, Retry(), stop=threading.Event(), now=now, chance=chance,
+    )  # fmt: skip
+    turn = 0
+    while True:
+        turn += 1
+        at = seed * 1_000_000 + turn
+        some = range(_PEOPLE) if turn == 1 and seed == 0 else chance.sample(range(_PEOPLE), 3)
+        words = {number: [chance.choice("ABC") for _ in range(3)] for number in some}
+        world.say(*(event(n, at, name=name, company=stage, email=sum_) for n, (name, stage, sum_) in words.items()))
+        while worker.step() == 0:
+            pass
+        os.write(ready, b"1")
+
+
+def test_a_kill_at_any_moment_loses_no_edit_without_a_trace() -> None:
+    """People edit while nothing runs, so whatever is gone was overwritten by a delivery."""
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+        _kill(Path(folder), random.Random(7))
+
+
+def _kill(folder: Path, chance: random.Random) -> None:
+    table, typed = folder / "table.csv", dict[tuple[str, str], str]()
+    gone: set[tuple[str, str, str]] = set()
+    for life in range(_KILLS + 1):
+        ready, says = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                _live(folder, life, says)
+            finally:
+                os._exit(1)
+        os.close(says)
+        assert os.read(ready, 1) == b"1", "it failed by itself"
+        time.sleep(chance.uniform(0.0, 0.06))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
+        with table.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        for row in rows:
+            for place, column in enumerate(header[1:], start=1):
+                edit = (row[0], column)
+                if edit in typed and row[place] != typed[edit]:
+                    gone.add((*edit, typed.pop(edit)))
+                if life < _KILLS and chance.random() < 0.2:
+                    row[place] = typed[edit] = f"typed {life} {place}"
+        with table.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *rows])
+        os.utime(table, (time.time() - 10, time.time() - 10))  # else it would be left to settle for half a second
+    traced = set()
+    with closing(World(folder, evaluate=_row_of)) as world:
+        for number in range(_PEOPLE):
+            for line in world.store.deliveries_of(f"plain:{number}"):
+                former = load_cells(line.former) if line.former else {}
+                traced |= {(line.key, name, former[name]) for name in line.overwritten}
+        open_now = {
+            (written.key, name, cell)
+            for written in world.store.written("table/all", [f"plain:{number}" for number in range(_PEOPLE)])
+            for line in written.typed.splitlines()
+            for name, cell in load_cells(line).items()
+        }
+    assert len(gone) > 3 * _KILLS
+    assert gone <= traced | open_now, gone - traced - open_now
