@@ -64,6 +64,7 @@ class Shell:
 
     def type_for_json(self, *words: str) -> Any:
         self.type(*words, "--json")
+        assert self.out, self.err
         return json.loads(self.out)
 
 
@@ -106,7 +107,10 @@ def test_two_inits_make_different_tokens(tmp_path: Path, capsys: pytest.CaptureF
 def test_init_prints_a_url_for_each_source_and_for_each_everflow_event(started: Shell) -> None:
     urls = re.findall(r"http://\S+", started.out)
     assert sum("/hooks/firstpromoter?token=" in url for url in urls) == 1
-    topics = [url.partition("&topic=")[2] for url in urls if "/hooks/everflow?token=" in url]
+    assert "everflow: one address for each event; to see all 5: connector urls everflow\n" in started.out
+    assert started.type("urls", "everflow") == 0
+    assert "/hooks/firstpromoter" not in started.out
+    topics = [url.partition("&topic=")[2] for url in re.findall(r"http://\S+", started.out)]
     assert topics == [
         "partner_created", "partner_updated", "partner_signed_up", "partner_sign_up_verdict",
         "partner_approved_for_offer",
@@ -854,8 +858,8 @@ def test_sample_sends_an_event_and_follows_it_into_the_table(
     shell = Shell(tmp_path, capsys)
     try:
         assert shell.type("sample", source) == 0
-        assert f"sent a sample event to {source}: 202" in shell.out
-        assert re.search(rf"local/local_csv: the row {source}:99000000\d is written", shell.out)
+        written = rf"\u2713 local/local_csv  the row {source}:99000000\d is written: data/affiliates.csv"
+        assert re.match(written, shell.out)
         assert tokens[source] not in shell.out + shell.err
         assert shell.type("sample", source) == 0  # again: a new event about the same affiliate
         assert len(connector.rows()) == 1
@@ -880,7 +884,7 @@ def test_sample_names_the_dead_letter_that_became_of_it(
     shell = Shell(tmp_path, capsys)
     try:
         assert shell.type("sample") == 1
-        (shown,) = re.findall(r"local/local_csv: a dead letter; see: connector dead-letters show (\w+)", shell.out)
+        (shown,) = re.findall(r"local/local_csv  a dead letter; see: connector dead-letters show (\w+)", shell.out)
         assert shell.type("dead-letters", "show", shown) == 0
         assert "ADA10" in shell.out
     finally:
@@ -937,17 +941,17 @@ def test_a_sample_is_written_into_what_people_share_only_when_asked(
         try:
             assert shell.type("provision", "crm/hubspot_contacts") == 0
             assert shell.type("sample") == 0
-            assert "local/local_csv: the row firstpromoter:990000001 is written" in shell.out
-            assert "crm/hubspot_contacts: gets no samples; to send one: connector sample --to crm/" in shell.out
+            assert "local/local_csv  the row firstpromoter:990000001 is written" in shell.out
+            assert "crm/hubspot_contacts  gets no samples; to send one: connector sample --to crm/" in shell.out
             assert shell.out.endswith("To remove it: connector forget firstpromoter:990000001, then delete the row\n")
             assert crm.records["contacts"] == {}
             assert shell.type("sample", "--to", "crm/hubspot_contacts") == 0
-            assert "crm/hubspot_contacts: the row " in shell.out
+            assert "crm/hubspot_contacts  the row " in shell.out
             assert [record.properties["email"] for record in crm.records["contacts"].values()] == [
                 "ada.sample@example.com"
             ]
             assert shell.type("sample") == 0
-            assert "crm/hubspot_contacts: gets no samples" in shell.out
+            assert "crm/hubspot_contacts  gets no samples" in shell.out
             assert shell.type("sample", "--to", "crm/hubspot_contact") == 2
         finally:
             connector.kill()
@@ -963,7 +967,7 @@ def test_sample_does_not_take_an_earlier_row_for_its_own(
         assert shell.type("sample") == 0
         connector.table.write_text(connector.table.read_text().replace("Affiliate ID", "Number"))
         assert shell.type("sample") == 1
-        assert "local/local_csv: pending (" in shell.out
+        assert "! local/local_csv  pending (" in shell.out
         assert 'no column "Affiliate ID"' in shell.out
         assert "is written\n" not in shell.out
     finally:

@@ -20,13 +20,14 @@ from connector.cli.common import (
     load,
     named_route,
     named_source,
+    nearby,
     now,
     store_exists,
     visited,
     visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left
-from connector.cli.printing import say
+from connector.cli.printing import mark, say
 from connector.core.source import InboundRequest, accepted_status
 from connector.dead_letters import DeadLetters
 from connector.settings import Config, SourceConfig
@@ -56,8 +57,8 @@ def sample(
         if store is not None:
             assembly.send_samples_to(store, settings.routes, shared)
     status, answer = _send(settings, source.name, topic, request, serve=command("serve", configuration.find(config)))
-    say(f"sent a sample event to {source.name}: {status} {answer}")
     if status != accepted_status(source.source_class):
+        say(f"{mark('problem')} {source.name} was answered {status}: {answer}")
         return FOUND_PROBLEMS
     return _follow(settings, source, request)
 
@@ -93,10 +94,13 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
             for sink in settings.sinks:
                 for route in sink.routes:
                     if not assembly.gets_samples(sink, route, store):
-                        say(f"{route.name}: gets no samples; to send one: connector sample --to {route.name}")
+                        none = "gets no samples; to send one: connector sample --to"
+                        say(f"{mark('notice')} {route.name}  {none} {route.name}")
                         continue
                     written, line = _outcome(store, letters, route.name, record_id)
-                    say(f"{route.name}: {line}")
+                    file = getattr(sink.options, "path", None)
+                    where = f": {nearby(file)}" if written and line.endswith("written") and file is not None else ""
+                    say(f"{mark('ok' if written else 'waiting')} {route.name}  {line}{where}")
                     code = code if written else FOUND_PROBLEMS
     say(f"To remove it: connector forget {' '.join(record_ids)}, then delete the row")
     return code

@@ -15,7 +15,7 @@ from connector import config as configuration
 from connector.actions import Url, urls_of
 from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby
 from connector.cli.exits import OK, Left, WrongWords
-from connector.cli.printing import Report, say, show
+from connector.cli.printing import Report, many, marked, say, show
 from connector.core.words import unknown_word
 from connector.credentials import weakness
 from connector.page.passwords import hashed, new_password
@@ -40,22 +40,19 @@ def init(config: ConfigOption = None) -> int:
         written = _write_files(file, password)
     except OSError as error:
         raise Left(f"{error.filename or file.parent}: can't be written: {error.strerror}") from None
-    for path in written:
-        say(f"wrote {path}")
+    mappings = [path for path in written if path != file]
     if file in written:
-        say(f"the page's password, shown this once: {password}")
-    if file not in written:
-        say(f"{file} is there already; it is left as it is")
-    say()
-    settings = load(file, uses=("sources",))
-    code = show(_urls(settings))
-    say()
+        more = f" and {many(len(mappings), 'file')} in {nearby(file.parent / 'mappings')}/" if mappings else ""
+        say(f"Wrote {nearby(file)} (only you can read it){more}.")
+        say(f"The page's password, shown this once: {password}")
+    else:
+        more = f"; wrote {many(len(mappings), 'missing file')} in mappings/" if mappings else ""
+        say(f"{nearby(file)} is there already; it is left as it is{more}.")
+    found = _urls(load(file, uses=("sources",)))
+    for line in found.short_lines():
+        say(line)
     say(f"Next: {command('serve', file)}")
-    for sink in settings.sinks:
-        table = getattr(sink.options, "path", None)
-        if table is not None:
-            say(f"Your table will be in {nearby(table)}; try it with: {command('sample', file)}")
-    return code
+    return OK
 
 
 def _write_files(file: Path, password: str) -> list[Path]:
@@ -167,17 +164,35 @@ class Urls(Report):
         return self.urls
 
     def lines(self) -> Iterator[str]:
-        for source in dict.fromkeys(url.source for url in self.urls):
-            found = [url for url in self.urls if url.source == source]
+        for source, found in self._by_source():
             each = len(found) > 1
-            yield f"{source}: paste {'one URL for each event' if each else 'this URL'} into the platform"
+            yield f"{source}: paste {'one address for each event' if each else 'this address'} into the platform"
             width = max(len(url.topic or "") for url in found)
             yield from (f"  {(url.topic or '').ljust(width)}  {url.url}" if each else f"  {url.url}" for url in found)
+        yield from self._unreachable()
+
+    def short_lines(self) -> Iterator[str]:
+        """Of a source with many addresses, only how to see them."""
+        for source, found in self._by_source():
+            if len(found) > 1:
+                yield f"{source}: one address for each event; to see all {len(found)}: connector urls {source}"
+            else:
+                yield f"{source}: paste this address into the platform"
+                yield f"  {found[0].url}"
+        yield from self._unreachable()
+
+    def _by_source(self) -> Iterator[tuple[str, list[Url]]]:
+        for source in dict.fromkeys(url.source for url in self.urls):
+            yield source, [url for url in self.urls if url.source == source]
+
+    def _unreachable(self) -> Iterator[str]:
         if not self.reachable:
-            yield "The platforms need an address that they can reach: set server.public_url, or put yours in its place."
+            text = "No platform can reach 127.0.0.1: set server.public_url. How to get one: docs/public-address.md"
+            yield from marked("waiting", text)
 
 
 def urls(
+    name: Annotated[str | None, typer.Argument(metavar="SOURCE", help="Only of this source.")] = None,
     register: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Have that platform make the webhooks, where its API can.")
     ] = None,
@@ -189,6 +204,8 @@ def urls(
     settings = load(config, uses=("sources",), mappings=False)
     found = _urls(settings)
     if register is None:
+        if name is not None:
+            found.urls = [url for url in found.urls if url.source == named_source(settings, name).name]
         return show(found, as_json=as_json)
     from connector.cli.register import register as registered  # with a source's API, which only this needs
 
