@@ -10,7 +10,7 @@ import sys
 
 from benchmarks.document import order
 
-names = (*order, "plan", "document")
+names = (*order, "plan", "page", "document")
 
 
 def main() -> int:
