@@ -71,7 +71,9 @@ def _views(folder: Path, given: Any) -> dict[str, dict[str, float]]:
     letters = assembly.dead_letters(settings, lambda: nullcontext(store))
     live = Live(store, letters, Recent(), lambda: False)
     sources = assembly.build_sources(settings)
-    site = Site(Inside(settings, store, letters, sources, live, assembly.utc_now, lambda: "ready"))
+    status = store.status()  # as the program has it, which looks every two seconds
+    inside = Inside(settings, store, letters, sources, live, assembly.utc_now, lambda: "ready", lambda: status)
+    site = Site(inside)
     app = Starlette(routes=[Route(path, each) for path, each in site.apps().items()])
     client = TestClient(app, base_url="http://localhost", follow_redirects=False)
     assert client.post("/login", data={"password": _PASSWORD}).status_code == 303

@@ -168,6 +168,7 @@ def overview(
     *,
     server: str = READY,
     refused: Mapping[str, int] | None = None,
+    status: model.Status | None = None,
 ) -> Overview:
     """How everything is.
 
@@ -175,8 +176,9 @@ def overview(
         store: None before the first start.
         letters: the open dead letters.
         server: how the running server is; the default fits who asks from inside it.
+        status: the store's, as it was a moment ago; None: it is asked, which counts all records and rows.
     """
-    found = None if store is None else store.status()
+    found = None if store is None else (status or store.status())
     records, waiting = (found.records, found.waiting) if found else (0, 0)
     sources = _source_lines(settings, store, found, letters, now)
     routes = _route_lines(settings, store, found, letters, now, running=server != NOT_RUNNING)

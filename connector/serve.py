@@ -164,7 +164,11 @@ def _page(program: Program, recent: Recent) -> dict[str, ASGIApp]:
         return f"not ready ({', '.join(reasons)})" if reasons else READY
 
     live = Live(program.store, program.letters, recent, lambda: program.stopping)
-    return Site(Inside(program.config, program.store, program.letters, program.sources, live, utc_now, server)).apps()
+    inside = Inside(
+        program.config, program.store, program.letters, program.sources, live, utc_now, server,
+        lambda: program.readiness.status,
+    )  # fmt: skip
+    return Site(inside).apps()
 
 
 async def _run(server: uvicorn.Server, listener: socket.socket, program: Program) -> None:

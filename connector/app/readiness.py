@@ -13,6 +13,7 @@ from connector.changes.notes import problems_of
 from connector.core.errors import StoreUnavailable
 from connector.receiver import Receiver
 from connector.store import Store
+from connector.store.model import Status
 
 _PROBED_AFTER_SECONDS: Final = 10.0
 _PROBE_BYTES: Final = 65_536
@@ -31,6 +32,7 @@ class Readiness:
     Attributes:
         receiver: None until there is one: nothing is received then.
         words: what is wrong with the store, in words that name nothing; or "".
+        status: the store's, as it was when last looked at; None: it could not be read, or not yet.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Readiness:
         self._projector_failures, self._died = projector_failures, died
         self._writes_fail = writes_fail
         self.words = ""
+        self.status: Status | None = None
         self.receiver: Receiver | None = None
         self._reasons: tuple[str, ...] = ()
         self._notes: tuple[str, ...] = ()
@@ -84,8 +87,10 @@ class Readiness:
         failing = "store" in self.reasons() or (receiver is not None and receiver.failed_at > before)
         try:
             self._probe()
-            status, mappings = self._store.status(), self._store.mappings()
+            self.status = status = self._store.status()
+            mappings = self._store.mappings()
         except StoreUnavailable as error:
+            self.status = None
             if not failing and "store" not in self.reasons():  # else it is logged already, perhaps by a request
                 logs.warn(_log, "store.fails", reason=str(error))
             return ("store", *reasons)

@@ -14,6 +14,7 @@ from connector.page.door import Visitor
 from connector.page.live import Live
 from connector.settings import Config, Role
 from connector.store import Store
+from connector.store.model import Status
 
 
 class Inside(Struct, frozen=True):
@@ -22,6 +23,7 @@ class Inside(Struct, frozen=True):
     Args:
         now: aware UTC.
         server: how the server is, as ``overview`` takes it.
+        status: the store's, as it was a moment ago: nobody waits for the counting of large tables.
     """
 
     settings: Config
@@ -31,6 +33,7 @@ class Inside(Struct, frozen=True):
     live: Live
     now: Callable[[], datetime]
     server: Callable[[], str]
+    status: Callable[[], Status | None]
 
 
 class Ask(Struct, frozen=True):

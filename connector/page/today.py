@@ -40,7 +40,10 @@ class Chart(Struct, frozen=True):
 
 def seen(inside: Inside) -> Overview:
     """How everything is, as `connector status` sees it."""
-    return overview(inside.settings, inside.store, inside.letters.list(), inside.now(), server=inside.server())
+    letters = inside.letters.list()
+    return overview(
+        inside.settings, inside.store, letters, inside.now(), server=inside.server(), status=inside.status()
+    )
 
 
 def charts(hours: Sequence[Hour], now_hour: int) -> dict[str, Chart]:

@@ -80,7 +80,9 @@ class House:
     def reload(self) -> None:
         """The page as after a restart."""
         live = Live(self.store, self.letters, self.recent, lambda: False)
-        inside = Inside(self.settings, self.store, self.letters, self.sources, live, self.clock, lambda: "ready")
+        inside = Inside(
+            self.settings, self.store, self.letters, self.sources, live, self.clock, lambda: "ready", lambda: None
+        )
         self.site = Site(inside)
         self.app = Starlette(routes=[Route(path, app) for path, app in self.site.apps().items()])
 
