@@ -17,7 +17,7 @@ _MOST_REQUESTS: Final = 200
 _MOST_SAYINGS: Final = 500
 _MOST_CHANGES: Final = 4
 _HOUR_MICROS: Final = 3_600_000_000
-_INTERNAL: Final = ("default.", "last_event.")
+_EACH_TIME: Final = ("default.", "last_event.", "updated_at")
 
 
 class Incoming(Struct, frozen=True):
@@ -81,7 +81,11 @@ class Recent:
         """The event of that source and key made *after* of the record's facts *before*."""
         old, new = _values(before), _values(after)
         changes = [(path, old.get(path), value) for path, value in new.items() if old.get(path) != value]
-        shown = [change for change in changes if not change[0].startswith(_INTERNAL) and "[]" not in change[0]]
+        shown = [
+            change
+            for change in changes
+            if not change[0].startswith(_EACH_TIME) and not change[0].endswith(".at") and "[]" not in change[0]
+        ]
         saying = Saying(record_id, tuple(shown[:_MOST_CHANGES]), len(shown[_MOST_CHANGES:]), not before)
         with self._lock:
             self._sayings[event] = (*self._sayings.get(event, ()), saying)[-_MOST_CHANGES:]

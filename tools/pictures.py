@@ -1,4 +1,4 @@
-"""Makes docs/pictures: the terminal, the sheet and the workbook, from the program's own output and invented affiliates.
+"""Makes docs/pictures: terminal, sheet, workbook and page, from the program's own output and invented affiliates.
 
 `python -m tools.pictures` needs LibreOffice, poppler's pdftoppm, and Chromium. All people and figures are invented.
 """
@@ -33,6 +33,7 @@ from connector.store.model import RouteState
 from tests.far_sides.sheets_book import Book, Tab
 from tests.far_sides.sheets_server import SheetsServer
 from tests.page.browser import browser, page_of, required
+from tools import page_pictures
 
 _ROOT = Path(__file__).parent.parent
 PICTURES = _ROOT / "docs" / "pictures"
@@ -79,6 +80,7 @@ def main() -> None:
         _terminals(folder, settings)
         _workbook(folder)
         _photograph(_sheet(tab), PICTURES / "sheet.png", (1180, 431))
+    page_pictures.main()
 
 
 # ---------------------------------------------------------------- an installation with a month of affiliates

@@ -71,7 +71,10 @@ class Looks:
     def _counts(self) -> dict[str, tuple[int, str]]:
         """What stands beside the views' names: how many, of what."""
         letters = sum(self._inside.letters.counts().values())
-        return {"problems": (letters, "problems")} if letters else {}
+        stored = self._inside.store.mappings().values()
+        waiting = sum(bool(each.mistake or each.held or each.first or each.undo) for each in stored)
+        found = {"problems": (letters, "problems"), "mappings": (waiting, "wait for you")}
+        return {kind: counted for kind, counted in found.items() if counted[0]}
 
     def static(self, name: str) -> tuple[bytes, str] | None:
         """Content and type of a file that browsers keep."""
