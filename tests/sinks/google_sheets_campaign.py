@@ -30,7 +30,7 @@ from connector.core.errors import NeedsAction, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsTargetOptions
-from connector.sinks.google_sheets.snapshot import as_cell, same, value_of
+from connector.sinks.google_sheets.snapshot import Link, as_cell, same, value_of
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_book import Area, Book, Json, Line, Tab
 from tests.sinks.google_sheets_file import SheetsFile
@@ -42,6 +42,7 @@ columns = (
     Column("Balance", type="money", overwrite="always"),
     Column("Joined", type="date", overwrite="always"),
     Column("Active", type="boolean", overwrite="always"),
+    Column("Link", type="url", overwrite="always"),
 )
 names = [column.name for column in columns]
 title = "Affiliates"
@@ -142,6 +143,7 @@ class Round:
             "Balance": Decimal(dice.randrange(-10_000, 1_000_000)) / 100,
             "Joined": date(2020, 1, 1) + timedelta(days=dice.randrange(3000)),
             "Active": dice.choice([True, False, None]),
+            "Link": dice.choice([f"https://example.com/{self.counter}", f"javascript:{self.counter}", None]),
         }
 
     def build(self) -> None:
@@ -658,11 +660,11 @@ class Round:
                 for name, place in managed.items():
                     if not after_resync and ((key, name) in self.typed_over):
                         continue
-                    there, wanted = as_cell(_value(tab, row, place)), value_of(cells[name])
-                    if name == "Name" and _value(tab, row, place) == self.typed.get(key):
+                    there, wanted = _value(tab, row, place), value_of(cells[name], "url" if name == "Link" else "text")
+                    if name == "Name" and there == self.typed.get(key):
                         continue  # a person's, and the record has no other since
-                    if name != "ID" and not same(_value(tab, row, place), wanted):
-                        self.tally.wrong.append(f"{where} {key} {name}: {there!r} for {wanted!r}")
+                    if name != "ID" and not same(there, wanted):
+                        self.tally.wrong.append(f"{where} {key} {name}: {as_cell(there)!r} for {wanted!r}")
         alive = {*tab.rows}, {*tab.columns}
         for (line, column), value in self.foreign.items():
             if line not in alive[0] or column not in alive[1]:
@@ -679,6 +681,9 @@ class Round:
 
 def _value(tab: Tab, row: int, column: int) -> Any:
     value = tab.value(row, column)
+    cell = tab.rows[row].cells.get(tab.columns[column], {})
+    if uri := cell.get("userEnteredFormat", {}).get("textFormat", {}).get("link", {}).get("uri"):
+        return Link(value, uri)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 

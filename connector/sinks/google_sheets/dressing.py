@@ -40,7 +40,7 @@ _NEEDS_US = "Needs us"
 
 def frozen(columns: Sequence[Column], header: int) -> Json:
     """What stays in sight while people scroll: the header row, and who the affiliate is."""
-    return {"frozenRowCount": header + 1, "frozenColumnCount": int(is_name(columns[0]))}
+    return {"frozenRowCount": header + 1, "frozenColumnCount": int(is_name(columns[0]) and len(columns) > 1)}
 
 
 def first_note(column: Column, key: str) -> str:
@@ -120,30 +120,27 @@ class Dressing:
     def _rules(self, columns: Sequence[Column]) -> list[Json]:
         """Conditional formats. They begin at the header row: one that begins below it would move down with the first
         rows, which are inserted there."""
-        rules: list[tuple[Json, Json, str, list[str]]] = []
-        right = self._at + len(columns)
+        requests: list[Json] = []
+
+        def add(area: Json, condition: str, value: str, look: Json) -> None:
+            if condition == "CUSTOM_FORMULA" or not value.startswith("="):  # a word is no formula
+                when = {"type": condition, "values": [{"userEnteredValue": value}]}
+                rule = {"ranges": [area], "booleanRule": {"condition": when, "format": look}}
+                requests.append({"addConditionalFormatRule": {"rule": rule, "index": len(requests)}})
+
         for place, column in enumerate(columns, self._at):
             area = area_of(self._sheet, place, place + 1, self._header)
             for shown, mark in marks(column):
                 text = {"bold": mark.bold, "italic": not mark.bold, "foregroundColorStyle": colour(mark.ink)}
-                if not shown.startswith("="):  # it would be a formula
-                    look = {"textFormat": text, "backgroundColorStyle": colour(mark.paper)}
-                    rules.append((area, look, "TEXT_EQ", [shown]))
+                add(area, "TEXT_EQ", shown, {"textFormat": text, "backgroundColorStyle": colour(mark.paper)})
             if column.type == "money":
-                rules.append((area, {"textFormat": {"foregroundColorStyle": colour(RED)}}, "NUMBER_LESS", ["0"]))
+                add(area, "NUMBER_LESS", "0", {"textFormat": {"foregroundColorStyle": colour(RED)}})
             if column.name == self._target.options.removed_column and not column.paths:
                 gone = {"textFormat": {"strikethrough": True, "foregroundColorStyle": colour(MUTED)}}
+                whole = area_of(self._sheet, self._at, self._at + len(columns), self._header)
                 first = self._header + 1
-                formula = f'=AND(ROW()>{first},${letters(place)}{first}<>"")'
-                whole = area_of(self._sheet, self._at, right, self._header)
-                rules.append((whole, gone, "CUSTOM_FORMULA", [formula]))
-        return [
-            {"addConditionalFormatRule": {"rule": {"ranges": [area], "booleanRule": rule}, "index": index}}
-            for index, (area, look, kind, values) in enumerate(rules)
-            for rule in [
-                {"condition": {"type": kind, "values": [{"userEnteredValue": text} for text in values]}, "format": look}
-            ]
-        ]
+                add(whole, "CUSTOM_FORMULA", f'=AND(ROW()>{first},${letters(place)}{first}<>"")', gone)
+        return requests
 
     def _needs_us(self, columns: Sequence[Column], table: Json) -> list[Json]:
         """A filter view of the affiliates who wait for somebody, those who joined first at the top."""

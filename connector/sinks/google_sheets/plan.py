@@ -279,20 +279,17 @@ class _Planner:
             if column.name not in row.cells:
                 continue
             there = self._snapshot.value(at, place)
-            was = former(there, column.type)
             if column.name == self._key:
                 if row.moved_from is not None and key_of(there) == tidy(row.moved_from):
                     update.cells[place], update.before[place] = self._key_cell(row), there
-                    edits.former[column.name] = was
+                    edits.former[column.name] = former(there, column.type)
                 continue
             wanted = self._wanted(row, column)
-            if not edits.writes(
-                column,
-                read_back(there, column.type),
-                shows(there, column.type),
-                exactly=same(there, wanted),
-                former=was,
-            ):
+            exactly = same(there, wanted)
+            if exactly and not row.tried:
+                continue  # as most cells are
+            cell, was = read_back(there, column.type), former(there, column.type)
+            if not edits.writes(column, cell, shows(there, column.type), exactly=exactly, former=was):
                 continue
             if (obstacle := self._obstacle(column.name, at, place)) is not None:
                 update.waiting += (column.name,)
