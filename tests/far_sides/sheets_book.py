@@ -366,6 +366,8 @@ class Book:
         grid = properties.get("gridProperties", {})
         _only(properties, "title", "sheetId", "gridProperties", "tabColorStyle", "index")
         _only(grid, "rowCount", "columnCount", "frozenRowCount", "frozenColumnCount")
+        if grid.get("frozenColumnCount", 0) >= grid.get("columnCount", 26):
+            raise BadRequest("You can't freeze all visible columns on the sheet.")
         tab = Tab(
             id,
             title,

@@ -19,7 +19,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -62,6 +62,8 @@ class Tally:
     stopped: int = 0
     """Rounds in which the sink refused to write because guards don't bind."""
     calls: int = 0
+    undone: int = 0
+    """Rows that were taken back."""
     edits: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     refused_batches: int = 0
@@ -81,7 +83,8 @@ class Tally:
         }
         seeds = {item.split(":")[0].split(" ")[0] for items in found.values() for item in items}
         return (
-            f"{self.rounds} rounds, {self.calls} calls, {sum(self.edits.values())} edits by people, "
+            f"{self.rounds} rounds, {self.undone} rows undone, {self.calls} calls, "
+            f"{sum(self.edits.values())} edits by people, "
             f"{sum(self.faults.values())} faults, {self.refused_batches} batches refused (one a round is a trial), "
             f"{self.stopped} rounds stopped before anything was written\n"
             + "\n".join(f"{len(items):5} {name}  {items[:3] if items else ''}" for name, items in found.items())
@@ -122,6 +125,7 @@ class Round:
         self.delivered: dict[str, dict[str, Cell]] = {}
         self.held: dict[str, dict[str, Cell]] = {}
         self.tried: dict[str, list[dict[str, Cell]]] = {}
+        self.outcomes: dict[str, Outcome] = {}
         self.typed: dict[str, str] = {}
         """By key, what a person last typed over a name, which stays while the record has no other."""
         self.records: dict[str, dict[str, Cell]] = {}
@@ -545,6 +549,9 @@ class Round:
                 self.edit()
             self.flush()
             self.compare(after_resync=False)
+            if self.random.random() < 0.3:
+                self.undo()
+                self.compare(after_resync=False)
         self.busy = self.faulty = False
         if self.file.server.late:
             self.file.server.deliver_late()
@@ -587,7 +594,7 @@ class Round:
 
     def deliver(self, keys: list[str]) -> None:
         """As delivery does: until each row is written."""
-        typed = self.names_typed(keys)
+        typed, self.outcomes = self.names_typed(keys), {}
         for _ in range(25):
             if self.random.random() < 0.2:
                 self.sink.close()  # forgets all but the host's notes, as a restart does
@@ -611,10 +618,45 @@ class Round:
                 if outcome.kind != "written":
                     raise _Stuck(f"{outcome.kind}: {outcome.reason}")
                 self.look_for_lost_edits(outcome, typed)
+                self.outcomes[outcome.key] = outcome
                 self.delivered[outcome.key] = self.records[outcome.key]
                 self.held[outcome.key], self.tried[outcome.key] = dict(outcome.held), []
             return
         raise _Stuck("25 tries were not enough")
+
+    def undo(self) -> None:
+        """Take back what the last delivery wrote, while nobody types. A row that it added goes if nothing else is in
+        it."""
+        busy, self.busy = self.busy, False
+        rows = []
+        for key, outcome in self.outcomes.items():
+            former = {name: cell for name, cell in outcome.former.items() if name != "ID"}
+            last, held = self.delivered[key], self.held[key]
+            if outcome.added or former:
+                cells: dict[str, Cell] = {"ID": key, **({} if outcome.added else former)}
+                rows.append(Row(key, key, cells, last, remove=outcome.added, held=held, restore=True))
+        back = self.until_answered(rows)
+        for row in rows:
+            outcome, last = back[row.key], self.delivered.pop(row.key)
+            self.held.pop(row.key)
+            if row.remove:
+                self.taken.add(row.key)
+                continue
+            self.delivered[row.key] = last | {n: c for n, c in row.cells.items() if n not in outcome.kept}
+            self.held[row.key] = dict(outcome.held)
+            if row.cells.get("Name") == self.typed.get(row.key):
+                self.typed.pop(row.key, None)  # what a person had typed is ours now, put back by us
+        self.outcomes = {}
+        self.busy = busy
+        self.tally.undone += len(rows)
+
+    def until_answered(self, rows: Sequence[Row]) -> dict[str, Outcome]:
+        for _ in range(25):
+            try:
+                return {outcome.key: outcome for outcome in self.sink.write(self.target(), rows)} if rows else {}
+            except TryLater:
+                continue
+        raise _Stuck("25 tries were not enough to undo")
 
     def names_typed(self, keys: list[str]) -> dict[str, str]:
         """The names that people typed over ours and that are there before a delivery, by key."""

@@ -209,10 +209,13 @@ class _Planner:
         }
 
     def _take_back(self, row: Row, at: int, notices: tuple[str, ...]) -> None:
-        """Delete the row that an earlier write added, if nobody else has put anything into it; else empty our cells."""
+        """Delete the row that an earlier write added, if nobody else has put anything into it, and nothing in it is
+        protected; else empty our cells."""
         if not self._snapshot.shows_row(at):
             self.plan.unseen[at] = row  # what else is in it, the lock's answer will show
-        elif self._has_other_values(row, at):
+        elif self._has_other_values(row, at) or any(
+            range_.rect.top <= at < range_.rect.bottom for range_ in self._snapshot.protections
+        ):
             self._add_changed(emptied(row, self._key), [at], notices)
         else:
             self._delete(row, [at])
