@@ -88,6 +88,7 @@ class Edits:
         self.held: dict[str, Cell] = {}
         self.overwritten: list[str] = []
         self.kept: list[str] = []
+        self.left_empty: list[str] = []
         self.recovered: dict[str, Cell] = {}  # of *former*: our own values, as they were sent
         self._base: dict[str, Cell] = {}
         self._there: dict[str, Cell] = {}
@@ -155,6 +156,11 @@ class Edits:
         if not self._hold_base(name):
             self.holds(name, self._there.get(name))
 
+    def leaves_out(self, name: str) -> None:
+        """``leaves``, for a value that the destination never takes (``on_error = "leave_empty"``): people are told."""
+        self.leaves(name)
+        self.left_empty.append(name)
+
     def holds(self, name: str, cell: Cell) -> None:
         """After the write, the destination holds *cell* in that column."""
         self.held.pop(name, None)
@@ -169,6 +175,7 @@ class Edits:
             former=self.former,
             overwritten=tuple(self.overwritten),
             kept=tuple(self.kept),
+            left_empty=(*outcome.left_empty, *self.left_empty),
             held=self.held,
         )
 

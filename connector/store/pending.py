@@ -210,7 +210,7 @@ class PendingRecords(Part):
             change(sql, "DELETE FROM written WHERE route = ? AND key", sorted(gone), route)
             self._note_tries(sql, route, {key: cells for one in lost for key, cells in one.written.items()}, again=True)
             self._note_written(sql, route, mine)
-            self._note_left_empty(sql, route, mine)
+            _note_left_empty(sql, route, mine)
             self._settle(sql, mine, held)
             # Settled by the other call, or forgotten: then there is no such record.
             for some in slices([result.record_id for result in lost if result.record_id not in held]):
@@ -283,27 +283,6 @@ class PendingRecords(Part):
                 for line in result.log
             ],
         )  # fmt: skip
-
-    @staticmethod
-    def _note_left_empty(sql: Session, route: str, results: Sequence[Result]) -> None:
-        known = [result for result in results if result.left_empty is not None]
-        sent = [result.record_id for result in known if result.refused is not None]
-        fitting = [result.record_id for result in known if result.refused is None and not result.left_empty]
-        change(sql, "DELETE FROM left_empty WHERE route = ? AND record_id", sent, route)
-        change(sql, "UPDATE left_empty SET cells = 0 WHERE route = ? AND record_id", fitting, route)
-        change(
-            sql, "DELETE FROM left_empty WHERE route = ? AND cells = 0 AND refused = '' AND record_id", fitting, route
-        )
-        insert(
-            sql,
-            "INSERT INTO left_empty (record_id, route, cells, refused)",
-            [
-                (result.record_id, route, result.left_empty, dump_names(result.refused or ()))
-                for result in known
-                if result.left_empty or result.refused
-            ],
-            " ON CONFLICT (record_id, route) DO UPDATE SET cells = excluded.cells",
-        )
 
     def left_empty(self, route: str) -> dict[str, tuple[int, tuple[str, ...]]]:
         """By record: how many cells are empty in *route* because their values do not fit, and the columns whose values
@@ -398,4 +377,24 @@ def state_of(row: Sequence[Any]) -> RouteState:
     kind, reason, paused_until, failures, since, delivered_at = row
     return RouteState(
         kind, reason, moment_or_none(paused_until), failures, moment_or_none(since), moment_or_none(delivered_at)
+    )
+
+
+def _note_left_empty(sql: Session, route: str, results: Sequence[Result]) -> None:
+    """Of a record that was not sent, what the destination refused stays as it was."""
+    known = [result for result in results if result.left_empty is not None]
+    sent = [result.record_id for result in known if result.refused is not None]
+    fitting = [result.record_id for result in known if result.refused is None and not result.left_empty]
+    change(sql, "DELETE FROM left_empty WHERE route = ? AND record_id", sent, route)
+    change(sql, "UPDATE left_empty SET cells = 0 WHERE route = ? AND record_id", fitting, route)
+    change(sql, "DELETE FROM left_empty WHERE route = ? AND cells = 0 AND refused = '' AND record_id", fitting, route)
+    insert(
+        sql,
+        "INSERT INTO left_empty (record_id, route, cells, refused)",
+        [
+            (result.record_id, route, result.left_empty, dump_names(result.refused or ()))
+            for result in known
+            if result.left_empty or result.refused
+        ],
+        " ON CONFLICT (record_id, route) DO UPDATE SET cells = excluded.cells",
     )

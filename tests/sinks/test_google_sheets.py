@@ -581,6 +581,20 @@ def test_a_cell_beyond_50_000_characters_is_refused_before_sending_and_only_its_
     assert file.server.statuses.count(400) == 1, "only the trial of the guards"
 
 
+def test_a_cell_that_is_too_long_costs_only_itself_where_the_mapping_says_so(file: SheetsFile) -> None:
+    columns = [replace(each, on_error="leave_empty") if each.name == "Name" else each for each in file.target().columns]
+    sink, target = file.sink(), replace(file.target(), columns=tuple(columns))
+    long = record("a:1", "x" * 50_001)
+    (outcome,) = sink.write(target, [long])
+    assert (outcome.kind, outcome.left_empty) == ("written", ("Name",))
+    assert file.table()[0]["Name"] in (None, "")
+    (outcome,) = sink.write(target, [record("a:1", "Zoe")])
+    assert (outcome.kind, outcome.left_empty) == ("written", ())
+    (outcome,) = sink.write(target, [replace(long, last=record("a:1", "Zoe").cells)])
+    assert (outcome.kind, outcome.left_empty) == ("written", ("Name",))
+    assert file.table()[0]["Name"] == "Zoe"
+
+
 def test_in_a_full_file_rows_that_need_no_new_cells_are_written_and_the_reason_says_what_to_do(
     file: SheetsFile,
 ) -> None:

@@ -253,7 +253,6 @@ def _plan_row(
     place = found[0] if found else None
     cells: dict[str, PlannedCell] = {}
     notices: list[str] = []
-    left_empty: list[str] = []
     edits = Edits(row, created=place is None)
     there = _RowThere(table, positions, place)
     for name, new in row.cells.items():
@@ -276,8 +275,7 @@ def _plan_row(
             if is_key or column.on_error != "leave_empty":
                 outcome = Outcome(row.key, "refused", reason=refusal.reason, code=refusal.code, column=name)
                 return RowPlan(row, outcome, place)
-            edits.leaves(name)
-            left_empty.append(name)
+            edits.leaves_out(name)
             notices.append(f"{name}: left as it was ({refusal.code})")
             continue
         if is_key and place is not None:
@@ -291,8 +289,7 @@ def _plan_row(
     notices += [f"{name}: a person's edit was overwritten" for name in edits.overwritten]
     if len(found) > 1:
         notices.append(f"the key is in {len(found)} rows; the first one is kept up to date")
-    outcome = Outcome(row.key, "written", notices=tuple(notices), left_empty=tuple(left_empty))
-    return RowPlan(row, edits.told(outcome), place, cells)
+    return RowPlan(row, edits.told(Outcome(row.key, "written", notices=tuple(notices))), place, cells)
 
 
 class _RowThere:

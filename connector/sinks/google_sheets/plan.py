@@ -241,6 +241,9 @@ class _Planner:
             if edits.writes(column, None, shows(None, column.type)):
                 value = self._wanted(row, column)
                 if (problem := self._too_much(row, column, value)) is not None:
+                    if column.on_error == "leave_empty":
+                        edits.leaves_out(column.name)
+                        continue
                     self.plan.done.append(problem)
                     return
                 if value is not None:
@@ -298,6 +301,9 @@ class _Planner:
                 update.waiting += (column.name,)
                 update.notices += (obstacle,)
                 edits.leaves(column.name)
+                continue
+            if column.on_error == "leave_empty" and self._too_much(row, column, wanted) is not None:
+                edits.leaves_out(column.name)
                 continue
             update.cells[place] = wanted
             update.before[place] = there
