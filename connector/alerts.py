@@ -30,7 +30,8 @@ _NOTES_OWNER, _REPORTED_NOTE = "connector.alerts", "reported"
 
 Kind = Literal[
     "route_failing", "route_ok", "dead_letter", "digest", "source_quiet", "source_back",
-    "store_failing", "store_ok", "projector_failing", "projector_ok", "test",
+    "store_failing", "store_ok", "projector_failing", "projector_ok", "mapping_mistake", "mapping_ok", "waits_for_you",
+    "test",
 ]  # fmt: skip
 Format = Literal["slack", "teams", "json"]
 
@@ -57,6 +58,8 @@ class View(Struct, frozen=True):
         store_failing: the store can't commit or be read.
         projector_failing: events are kept, but can't be projected.
         sources: the configured sources.
+        mistakes: by route, where its mapping file has its first mistake.
+        held: by route, what waits for `connector apply`.
     """
 
     status: Status | None
@@ -64,6 +67,8 @@ class View(Struct, frozen=True):
     store_failing: bool = False
     projector_failing: bool = False
     sources: Sequence[str] = ()
+    mistakes: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 class Rules(Struct, frozen=True):
@@ -91,6 +96,7 @@ class Reported(Struct, frozen=True):
         store: the store was reported to fail.
         stuck_at: how many events were projected when the projector was reported to fail; None: it was not.
         since: when alerts were first decided: a source that never sent anything is quiet from then.
+        mistakes, held: as in View, when they were reported.
     """
 
     failing: dict[str, str] = field(default_factory=dict)
@@ -100,6 +106,8 @@ class Reported(Struct, frozen=True):
     store: bool = False
     stuck_at: int | None = None
     since: datetime | None = None
+    mistakes: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
 
 
 def dump_reported(reported: Reported) -> str:
@@ -135,7 +143,29 @@ def decide(reported: Reported, seen: View, rules: Rules, now: datetime) -> tuple
     reported = replace(reported, failing=_routes(reported.failing, seen.status, rules, now, messages))
     if seen.dead_letters is not None:
         reported = _letters(reported, seen.dead_letters, rules, now, messages)
+    reported = _mappings(reported, seen, messages)
     return messages, replace(reported, quiet=_quiet(reported, seen, seen.status, rules, now, since, messages))
+
+
+def _mappings(reported: Reported, seen: View, messages: list[Message]) -> Reported:
+    """Mistakes in mapping files, each once and once when it is corrected; and what waits for a person, once."""
+    for route, place in seen.mistakes.items():
+        if reported.mistakes.get(route) != place:
+            text = (
+                f"The mapping of {route} has a mistake at {place}. Nothing stops; the last good version continues. "
+                "To see the line: connector check"
+            )
+            messages.append(Message("mapping_mistake", route, text))
+    messages += [
+        Message("mapping_ok", route, f"The mapping of {route} has no mistake any more.")
+        for route in reported.mistakes
+        if route not in seen.mistakes
+    ]
+    for route, what in seen.held.items():
+        if reported.held.get(route) != what:
+            text = f"{route} waits for you: {what}. To see it: connector plan {route}"
+            messages.append(Message("waits_for_you", route, text))
+    return replace(reported, mistakes=dict(seen.mistakes), held=dict(seen.held))
 
 
 def _store_message(failing: bool) -> Message:

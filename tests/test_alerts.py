@@ -446,3 +446,17 @@ def test_the_thread_outlives_whatever_sending_raises_and_waits_longer_each_time(
     thread.join(30)
     assert not thread.is_alive()
     assert len(wall.sent) == 1
+
+
+def test_a_mistake_in_a_mapping_and_what_waits_for_a_person_are_told_once() -> None:
+    seen = replace(
+        view(), mistakes={"local/finance": "mappings/finance.toml:20:23"}, held={"crm/all": "2 cells would change"}
+    )
+    messages, reported = decide(Reported(), seen, rules, START)
+    assert kinds(messages) == ["mapping_mistake", "waits_for_you"]
+    assert "mappings/finance.toml:20:23" in messages[0].text
+    assert messages[1].text == "crm/all waits for you: 2 cells would change. To see it: connector plan crm/all"
+    messages, reported = decide(load_reported(dump_reported(reported)), seen, rules, after(minutes=1))
+    assert messages == []
+    messages, _ = decide(reported, view(), rules, after(minutes=2))
+    assert kinds(messages) == ["mapping_ok"]

@@ -40,6 +40,7 @@ from connector.assembly import (
     reading_lock,
     utc_now,
 )
+from connector.changes.notes import held_of, problems_of
 from connector.changes.versions import Versions, confirms
 from connector.changes.watch import Watch
 from connector.core.console import ShowsConsole
@@ -271,13 +272,15 @@ class Program:
         )
 
         def look() -> alerts.View:
-            reasons = self.reasons()
+            reasons, mappings = self.reasons(), self.store.mappings()
             return alerts.View(
                 self.store.status(),
                 self._open_letters(),
                 store_failing="store" in reasons,
                 projector_failing="projector" in reasons,
                 sources=[source.name for source in self.config.sources],
+                mistakes={name: found[0].place for name, each in mappings.items() if (found := problems_of(each))},
+                held={name: held.text for name, each in mappings.items() if (held := held_of(each)) is not None},
             )
 
         return alerts.Alerts(

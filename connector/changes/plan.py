@@ -48,11 +48,12 @@ class Sample(Struct, frozen=True):
 
 
 class ColumnChange(Struct):
-    """A column with changed cells; *where* is the mapping's line that causes them."""
+    """A column with changed cells; *where* is the mapping's line that causes them, *filled* of them hold something."""
 
     name: str
     where: str
     cells: int = 0
+    filled: int = 0
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -248,6 +249,7 @@ class _Planner:
     def _sample(self, name: str, record: AffiliateRecord, old: Cell, new: Cell) -> None:
         change = self._changes.setdefault(name, ColumnChange(name, ""))
         change.cells += 1
+        change.filled += not is_empty(old)
         if len(change.samples) < _SAMPLES_PER_COLUMN:
             change.samples.append(Sample(record.name or record.email or record.id, record.id, old, new))
 

@@ -15,7 +15,7 @@ from connector import logs
 from connector.assembly import build_sink, utc_now
 from connector.backfill import notes
 from connector.changes.notes import Held, dumped
-from connector.changes.plan import nouns, plan_of
+from connector.changes.plan import Plan, nouns, plan_of
 from connector.changes.proposal import plan_for
 from connector.changes.versions import compiled, confirms
 from connector.core.errors import ConfigError, NeedsAction, Problem, StoreUnavailable, TryLater
@@ -76,9 +76,19 @@ class Watch:
             state = _state(file)
             rests = at_once or self._met.get(name, state) == state
             self._met[name] = state
-            if rests and self._read.get(name) != (state,):
-                self._consider(name)
-                self._read[name] = (state,)
+            if rests and self._read.get(name) != (state,) and self._held_after.get(name, 0.0) <= time.monotonic():
+                try:
+                    self._consider(name)
+                except (NeedsAction, TryLater) as error:
+                    self._wait(name, error)
+                else:
+                    self._read[name] = (state,)
+
+    def _wait(self, name: str, error: NeedsAction | TryLater) -> None:
+        """The destination could not be compared with; what waits for that is looked at again later."""
+        self._held_after[name] = time.monotonic() + _AGAIN_SECONDS
+        reason = without_secrets(error.reason, self._config.secrets)
+        logs.warn(_log, "mapping.not_compared", route=name, reason=reason)
 
     def note(self) -> str:
         """Which routes' files on this machine are not what runs, as a sentence; or ""."""
@@ -129,12 +139,31 @@ class Watch:
             self._store.want_mapping(name, found.text, keep_held=True)
             return
         plan = plan_for(self._config, self._store, found, now=self._now(), stop=self._stop)
-        if plan.adds_only:
-            self._store.want_mapping(name, found.text, keep_held=True)
-            return
         held = Held("edit", plan.sentence.rstrip("."), plan.cells, plan.rows_changed + plan.rows_leaving)
+        if plan.adds_only:
+            over = self._cells_in_new_columns(found, plan)
+            if not over:
+                self._store.want_mapping(name, found.text, keep_held=True)
+                return
+            held = Held("edit", f"{many(over, 'cell')} that people filled would change", over)
         if self._store.hold_mapping(name, found.text, held.dumped()):
             logs.say(_log, "mapping.held", route=name, cells=held.cells, rows=held.rows)
+
+    def _cells_in_new_columns(self, found: RouteConfig, plan: Plan) -> int:
+        """How many cells would change that are there already in columns which only are new to the mapping.
+
+        Raises:
+            NeedsAction, TryLater: the destination can't be read.
+        """
+        new = {*plan.columns_new, *(name for _, name in plan.columns_renamed)}
+        if not new or not plan.rows_extended:
+            return 0
+        sink = build_sink(self._sink_of[found.name], self._store, self._stop)
+        try:
+            live = plan_for(self._config, self._store, found, now=self._now(), live=sink, stop=self._stop)
+        finally:
+            sink.close()
+        return sum(column.filled for column in live.columns if column.name in new)
 
     # ------------------------------------------------ the first sync, the first backfill
 
@@ -165,8 +194,7 @@ class Watch:
         try:
             plan = plan_of(route, self._store, now=self._now(), live=sink, held_only=True, stop=self._stop)
         except (NeedsAction, TryLater) as error:
-            self._held_after[name] = time.monotonic() + _AGAIN_SECONDS
-            logs.warn(_log, "held.not_compared", route=name, reason=without_secrets(error.reason, self._config.secrets))
+            self._wait(name, error)
             return
         finally:
             sink.close()

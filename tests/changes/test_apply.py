@@ -133,3 +133,16 @@ def test_google_sheets_waits_without_being_told_to(sheets: Sheets, capsys: pytes
         code, out = typed(capsys, sheets, "apply", "sheets/people")
         assert (code, out.splitlines()[0]) == (0, "✓ sheets/people: 2 cells written in 2 rows.")
         assert sheets.cells() == [[f"fp:{n}", f"p{n}@example.com", "Aboard"] for n in (1, 2)]
+
+
+def test_a_new_column_that_people_have_filled_already_waits(place: Place) -> None:
+    header, *rows = place.table.read_text(encoding="utf-8-sig").splitlines()
+    notes = ["typed", "", ""]
+    filled = [f"{row},{note}" for row, note in zip(rows, notes, strict=True)]
+    place.table.write_text("\n".join([f"{header},Source", *filled]) + "\n", encoding="utf-8")
+    place.edit('"Email" = "email"', '"Email" = "email"\n"Source" = "source"')
+    place.drain()
+    held = held_of(place.stored())
+    assert held is not None
+    assert held.text == "1 cell that people filled would change"
+    assert "typed" in place.table.read_text(encoding="utf-8-sig")
