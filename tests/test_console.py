@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -328,6 +330,20 @@ def test_forget_takes_the_id_out_of_the_tab_in_the_same_step(desk: Desk) -> None
     assert first == ['sheets: the tab "Connector" is there already']
     assert refresh_consoles(desk.settings, desk.store, desk.letters) == []
     assert "fp:41" not in str(desk.lines())
+
+
+def test_the_command_forget_does_so(desk: Desk) -> None:
+    desk.receive(41, 42)
+    desk.refuse(41, 42)
+    desk.minute()
+    desk.store.remember("sheets", f"{desk.file.book.id}/console", str(desk.tab.id))
+    desk.store.close()
+    words = ["forget", "fp:41", "--yes", "--config", str(desk.settings.file)]
+    done = subprocess.run([sys.executable, "-m", "connector", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "status tab" not in done.stdout
+    assert "fp:41" not in str(desk.lines())
+    assert "fp:42" in str(desk.lines())
 
 
 def test_a_destination_that_is_away_costs_nothing_but_a_line_in_the_log(desk: Desk) -> None:

@@ -21,6 +21,7 @@ from connector.core.errors import NeedsAction, StoreUnavailable, TryLater
 from connector.core.sink import Target
 from connector.dead_letters import DeadLetters
 from connector.dead_letters.causes import Cause, causes
+from connector.faults import describe
 from connector.overview import RouteLine, overview
 from connector.phrases import many
 from connector.settings import Config
@@ -190,13 +191,17 @@ def refresh_consoles(config: Config, store: Store, letters: DeadLetters) -> list
     """Show how things are now in every console, from a command; why that failed, by sink."""
     failed = []
     for found in config.sinks:
-        sink = build_sink(found, store, threading.Event()) if getattr(found.options, "status_tab", None) else None
-        if sink is None or not isinstance(sink, ShowsConsole):
+        if getattr(found.options, "status_tab", None) is None:
             continue
-        routes = {route.name: route.target for route in found.routes}
-        words = ConsoleOf(config, store, letters, sink, routes.copy, now=utc_now).round()
-        failed += [f"{found.name}: {words}"] if words else []
-        sink.close()
+        try:
+            sink = build_sink(found, store, threading.Event())
+            if isinstance(sink, ShowsConsole):
+                routes = {route.name: route.target for route in found.routes}
+                words = ConsoleOf(config, store, letters, sink, routes.copy, now=utc_now).round()
+                failed += [f"{found.name}: {words}"] if words else []
+            sink.close()
+        except Exception as error:  # the command has done its work, and must say so
+            failed.append(f"{found.name}: {describe(error)['exception']}")
     return failed
 
 
