@@ -642,10 +642,9 @@ def test_drain_delivers_what_is_owed_and_leaves(started: Shell, tmp_path: Path) 
 def test_the_commands_work_on_a_store_in_postgresql(started: Shell, tmp_path: Path, cluster: Cluster) -> None:
     with cluster.database() as url:
         file = tmp_path / "config.toml"
-        file.write_text(
-            re.sub(r'^url = "sqlite.*?"', f'url = "{url}"', file.read_text(encoding="utf-8"), flags=re.MULTILINE),
-            encoding="utf-8",
-        )
+        text = re.sub(r'^url = "sqlite.*?"', f'url = "{url}"', file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        here = f'only_on = "{socket.gethostname()}"'  # who has the file
+        file.write_text(re.sub(r"^# only_on = .*", here, text, count=1, flags=re.MULTILINE), encoding="utf-8")
         assert started.type_for_json("status")["server"] == "not running"
         assert started.type("resync", "local/local_csv") == 1
         _append(tmp_path, signed_up)
