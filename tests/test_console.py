@@ -229,6 +229,7 @@ def test_what_was_all_written_is_shown_for_an_hour(desk: Desk) -> None:
     desk.now += timedelta(hours=1, minutes=1)
     desk.minute()
     assert desk.boxes() == {}
+    assert desk.lines()[4] == [None, "No problems. The last one was on 30 Nov."]
 
 
 def test_a_sorted_row_tries_itself_again(desk: Desk) -> None:

@@ -128,7 +128,7 @@ class ConsoleTab:
 
     def show(self, console: Console) -> None:
         """Write what has changed; clear the boxes that were read as ticked."""
-        lines = [*_problems(console, self._moment), *_tables(console, self._moment)]
+        lines = [*_problems(console, self._moment, self._last_problem(console)), *_tables(console, self._moment)]
         digest = hashlib.sha256(msgspec.json.encode(lines)).hexdigest()[:16]
         there = self._there
         if there is not None and there.digest == digest and not there.ticked:
@@ -161,6 +161,15 @@ class ConsoleTab:
                 raise TryLater(words) from error
             raise NeedsAction(f"{words}: if people have a tab of that name, rename it, or change status_tab") from error
 
+    def _last_problem(self, console: Console) -> str:
+        """The day on which there was one last, ``24 Nov``; "" for none that is known."""
+        zone = region_of(self._file.locale, self._file.time_zone).zone
+        today = self._host.now().astimezone(zone)
+        known, day = self._host.recall(f"{self._note}/last problem") or "", f"{today.day} {today:%b}"
+        if any(problem.affiliates for problem in console.problems) and known != day:
+            self._host.remember(f"{self._note}/last problem", day)
+        return known
+
     def _now(self) -> str:
         zone = region_of(self._file.locale, self._file.time_zone).zone
         now = self._host.now().astimezone(zone)
@@ -180,7 +189,7 @@ class ConsoleTab:
 _Moment = Callable[[datetime | None], str]
 
 
-def _problems(console: Console, moment: _Moment) -> Iterator[Line]:
+def _problems(console: Console, moment: _Moment, last: str) -> Iterator[Line]:
     yield Line((console.sentence,), "title")
     yield Line()
     names = ("Retry", "Problem", "Affiliates", "Where", "Since", "What to do", "Affiliate IDs", "Outcome")
@@ -195,7 +204,7 @@ def _problems(console: Console, moment: _Moment) -> Iterator[Line]:
     if (left := len(console.problems) - MOST_PROBLEMS) > 0:
         yield Line((None, f"{left:,} more problems: connector dead-letters list"))
     if not console.problems:
-        yield Line((None, "No problems."))
+        yield Line((None, f"No problems. The last one was on {last}." if last else "No problems."))
 
 
 def _tables(console: Console, moment: _Moment) -> Iterator[Line]:
