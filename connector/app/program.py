@@ -248,7 +248,7 @@ class Program:
         """Deliver what is due now or soon, all routes at once. Interrupted, ``close`` ends what is on its way."""
         for worker in self.workers:
             self.threads.start(f"route {worker.route.name}", partial(self._drain_route, worker))
-        self.threads.join()
+        self.threads.join(kind="route ")  # the leases are kept until the end
 
     def _drain_route(self, worker: RouteWorker) -> None:
         try:

@@ -59,12 +59,13 @@ class Threads:
         lately = time.monotonic() - _DEATH_SHOWN_SECONDS
         return [name for name, at in list(self._died_at.items()) if at > lately]
 
-    def join(self, ends: float | None = None) -> list[str]:
-        """Wait until all have ended, at most until *ends* of ``time.monotonic``.
+    def join(self, ends: float | None = None, *, kind: str = "") -> list[str]:
+        """Wait until all (whose name begins with *kind*) have ended, at most until *ends* of ``time.monotonic``.
 
         Returns:
             The names of those that have not.
         """
-        for thread in self.started:
+        asked = [thread for thread in self.started if thread.name.startswith(kind)]
+        for thread in asked:
             thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
-        return [thread.name for thread in self.started if thread.is_alive()]
+        return [thread.name for thread in asked if thread.is_alive()]
