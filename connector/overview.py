@@ -363,6 +363,10 @@ def _unused_fields(settings: Config, store: Store) -> Iterator[Trouble]:
 def _troubles(seen: Overview, now: datetime) -> Iterator[Trouble]:
     for route in seen.routes:
         yield from _route_troubles(route)
+        if route.state == "not started" and seen.server != NOT_RUNNING:
+            yield Trouble(
+                "waits", route.route, "the running server does not know this route yet", "Restart the server."
+            )
     if seen.refused:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in seen.refused.items())
         text = f"{many(sum(seen.refused.values()), 'webhook')} refused since the server's start: {counts}"

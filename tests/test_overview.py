@@ -212,3 +212,14 @@ def test_a_mapping_that_never_was_good_is_one_trouble(here: Here) -> None:
     assert (trouble.kind, trouble.text, trouble.command) == (
         "stopped", f"mistake in {here.folder / 'people.toml'}, line 9", "connector check",
     )  # fmt: skip
+
+
+def test_a_route_that_the_running_server_does_not_know_waits_for_a_restart(here: Here) -> None:
+    here.receive(1)
+    drain(here.settings)
+    more = '[sinks.second]\ntype = "csv"\npath = "second.csv"\nmappings = ["people.toml"]\n'
+    (here.folder / "config.toml").write_text(configuration + more, encoding="utf-8")
+    here.settings = config.load(here.folder / "config.toml", {})
+    (trouble,) = here.seen().troubles
+    assert (trouble.kind, trouble.place, trouble.what_to_do) == ("waits", "second/people", "Restart the server.")
+    assert here.seen(server=NOT_RUNNING).troubles == []

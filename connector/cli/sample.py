@@ -115,6 +115,8 @@ def _outcome(store: Store, letters: DeadLetters, route: str, record_id: str) -> 
         return False, f"pending ({why.rstrip('.')}); it is written as soon as possible"
     if stopped := letters.ids_about(route, [record_id]):
         return False, f"a dead letter; see: connector dead-letters show {min(stopped)}"
+    if all(known.route != route for known in store.status().routes):
+        return False, "the running server does not know this route yet; restart the server"
     if rows := [row.key for row in store.written(route, [record_id])]:
         return True, f"the row {', '.join(rows)} is written"
     return True, "no row (its mapping leaves this affiliate out)"
