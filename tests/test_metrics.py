@@ -253,7 +253,7 @@ def test_status_counts_what_was_refused_while_it_can_ask_for_it(tmp_path: Path, 
     try:
         for source in ("firstpromoter", "firstpromoter", "everflow", "nobody"):
             get(connector, f"/hooks/{source}?token=wrong", method="POST", **{"content-type": "application/json"})
-        told = "webhooks refused since the server's start: credential 3, unknown_source 1; the log says why"
+        told = "webhooks refused since the server's start: credential 3, unknown_source 1 The log says why."
         shown = " ".join(connector.command("status").stdout.split())
         assert (told in shown) is ("enabled" not in metrics)
         assert ("refused" in shown) is ("enabled" not in metrics)
