@@ -185,10 +185,9 @@ def overview(
     readings = list(_reading_lines(settings, store, now))
     seen = Overview("", server, refused or {}, records, waiting, sources, routes, readings, len(letters), [], "")
     seen.processes = _process_lines(store)
-    seen.sentence = _sentence(seen, now)
     found_troubles = [*_troubles(seen, now), *(() if store is None else _unused_fields(settings, store))]
     seen.troubles = sorted(found_troubles, key=lambda trouble: _URGENCY[trouble.kind])
-    seen.next = _next(seen)
+    seen.sentence, seen.next = _sentence(seen, now), _next(seen)
     return seen
 
 
@@ -451,7 +450,12 @@ def _sentence(seen: Overview, now: datetime) -> str:
         return f"The server delivers: {on_their_way}."
     if not received:
         return "The server is ready, and nothing was received yet."
-    return f"Everything is up to date: {many(seen.records, 'affiliate')} in {many(len(seen.routes), 'table')}."
+    in_tables = f"{many(seen.records, 'affiliate')} in {many(len(seen.routes), 'table')}"
+    if waits := sum(trouble.kind == "waits" for trouble in seen.troubles):
+        return (
+            f"{many(waits, 'thing')} {'waits' if waits == 1 else 'wait'} for you; all else is up to date: {in_tables}."
+        )
+    return f"Everything is up to date: {in_tables}."
 
 
 def _next(seen: Overview) -> str:

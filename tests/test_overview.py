@@ -116,6 +116,13 @@ def test_everything_up_to_date_needs_nothing(here: Here) -> None:
     assert (seen.sentence, seen.troubles, seen.next) == ("Everything is up to date: 1 affiliate in 1 table.", [], "")
 
 
+def test_not_everything_is_up_to_date_while_a_person_is_waited_for(here: Here) -> None:
+    here.receive(1)
+    drain(here.settings)
+    here.letters.add([Letter("deliver", "local/people", "fp:1", "the phone number is not valid", row="fp:1")])
+    assert here.seen().sentence == "1 thing waits for you; all else is up to date: 1 affiliate in 1 table."
+
+
 def test_the_most_urgent_comes_first_and_is_what_to_do_next(here: Here) -> None:
     here.receive(1)
     drain(here.settings)
