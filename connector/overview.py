@@ -451,10 +451,8 @@ def _sentence(seen: Overview, now: datetime) -> str:
     if not received:
         return "The server is ready, and nothing was received yet."
     in_tables = f"{many(seen.records, 'affiliate')} in {many(len(seen.routes), 'table')}"
-    if waits := sum(trouble.kind == "waits" for trouble in seen.troubles):
-        return (
-            f"{many(waits, 'thing')} {'waits' if waits == 1 else 'wait'} for you; all else is up to date: {in_tables}."
-        )
+    if things := sum(trouble.kind == "waits" for trouble in seen.troubles):
+        return f"{many(things, 'thing')} {'waits' if things == 1 else 'wait'} for you; all else is up to date: {in_tables}."
     return f"Everything is up to date: {in_tables}."
 
 
