@@ -228,7 +228,7 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> l
     plan = [_plan_row(table, target.key, columns, positions, find, row) for row in rows]
     if headers and missing and plan:
         outcome = plan[0].outcome
-        notice = f"made the missing columns {names}; `connector resync {target.route}` fills them for all rows"
+        notice = f"made the missing columns {names}"
         plan[0].outcome = replace(outcome, notices=(*outcome.notices, notice))
     return plan
 
