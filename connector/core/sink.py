@@ -103,8 +103,9 @@ class Outcome(Struct, frozen=True):
             "leave_empty"``); people are told how many there are.
         held: what the destination holds now, by column, where that is not what the row says (see ``Row.held``).
 
-        ``core.overwrite.Edits`` fills in the last four; a sink that leaves them empty overwrites as the rules say and
-        protects no edit.
+        ``core.overwrite.Edits`` fills in ``added``, ``former``, ``overwritten``, ``kept`` and ``held``: a sink asks it
+        about each cell and, right before it writes, calls ``note_overwrites``. A sink that leaves them empty overwrites
+        as the rules say and protects no edit.
     """
 
     key: str
