@@ -452,7 +452,8 @@ def _sentence(seen: Overview, now: datetime) -> str:
         return "The server is ready, and nothing was received yet."
     in_tables = f"{many(seen.records, 'affiliate')} in {many(len(seen.routes), 'table')}"
     if things := sum(trouble.kind == "waits" for trouble in seen.troubles):
-        return f"{many(things, 'thing')} {'waits' if things == 1 else 'wait'} for you; all else is up to date: {in_tables}."
+        waiting = f"{many(things, 'thing')} {'waits' if things == 1 else 'wait'} for you"
+        return f"{waiting}; all else is up to date: {in_tables}."
     return f"Everything is up to date: {in_tables}."
 
 

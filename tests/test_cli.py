@@ -121,10 +121,10 @@ def test_init_again_changes_nothing_and_prints_the_same_urls(started: Shell, tmp
     mapping = tmp_path / "mappings" / "local_csv.toml"
     mapping.write_text(mapping.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    printed = re.findall(r"http://\S+", started.out)
+    printed = re.findall(r"http://\S+/hooks/\S+", started.out)
     assert started.type("init") == 0
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert re.findall(r"http://\S+", started.out) == printed
+    assert re.findall(r"http://\S+/hooks/\S+", started.out) == printed
     assert "left as it is" in started.out
 
 

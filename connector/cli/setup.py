@@ -44,7 +44,7 @@ def init(config: ConfigOption = None) -> int:
     if file in written:
         more = f" and {many(len(mappings), 'file')} in {nearby(file.parent / 'mappings')}/" if mappings else ""
         say(f"Wrote {nearby(file)} (only you can read it){more}.")
-        say(f"The page in the browser is http://127.0.0.1:8080/; its password, shown this once: {password}")
+        say(f"The page in the browser: http://127.0.0.1:8080/ (its password, shown this once: {password})")
     else:
         more = f"; wrote {many(len(mappings), 'missing file')} in mappings/" if mappings else ""
         say(f"{nearby(file)} is there already; it is left as it is{more}.")
