@@ -187,8 +187,13 @@ def _done(inside: Inside, stored: StoredMapping, delivery: str) -> dict[str, Any
     """What came of applying, as far as it is."""
     if not delivery.isalnum() or len(delivery) > 32:
         return None
-    ready = not stored.wanted and not stored.delivery
-    return {"ready": ready, "counts": decisions.done(inside.store, stored.route, delivery)}
+    undo = undo_of(stored)
+    ready = not stored.wanted and not stored.delivery and (undo is None or undo.done)
+    return {
+        "ready": ready,
+        "word": "Applied" if undo is None else "Put back",
+        "counts": decisions.done(inside.store, stored.route, delivery),
+    }
 
 
 def _edited(old: str, new: str) -> list[Edited]:
