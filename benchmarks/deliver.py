@@ -217,8 +217,8 @@ def burst(kind: str, folder: Path, given: Any) -> dict[str, float]:
 
 
 def sheets_calls(rows: int) -> int:
-    """The fewest calls for a first load: the guards tried, the tabs listed, the file's blank tab looked at, the tab made,
-    and 1.9 MB of rows a call."""
+    """The fewest calls for a first load: the guards tried, the tabs listed, the blank tab looked at, the tab made, and
+    1.9 MB of rows a call."""
     return 4 + math.ceil(rows * _SHEETS_ROW_BYTES / 1_900_000)
 
 
