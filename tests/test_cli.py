@@ -713,7 +713,13 @@ def test_explain_finds_an_affiliate_by_a_part_of_its_name(started: Shell, tmp_pa
     _append(tmp_path, person(41, "Ada", "Byron"), person(42, "Mary", "Byron"), person(43, "Grace", "Hopper"))
     assert started.type("drain") == 0
     assert started.type("explain", "grace") == 0
-    assert started.out.startswith("Grace Hopper is in local/local_csv.\nfirstpromoter:43\n")
+    first, who, table, *_ = started.out.splitlines()
+    assert first == "Grace Hopper is in local/local_csv."
+    assert who == "  firstpromoter, p43@example.com, firstpromoter:43"
+    assert table.startswith("\u2713 local/local_csv  written as a new row ")
+    assert "firstpromoter: Promoter signed up. email p43@example.com," in started.out
+    assert started.out.endswith(": --all\n")
+    assert all(len(line) <= 80 for line in started.out.splitlines())
     assert started.type("explain", "byron") == 1
     assert started.err.splitlines() == [
         "2 affiliates have that name; choose one by its ID:", "  firstpromoter:41  Ada Byron",

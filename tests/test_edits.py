@@ -95,7 +95,7 @@ def test_what_people_typed_stays_is_overwritten_with_a_trace_and_is_forgotten(fo
         "ada@new.example.com",
     )
     assert folder.type("explain", "fp:1") == 0
-    assert "    Name  what people typed " in folder.out
+    assert "  Name   what people typed " in folder.out
     assert folder.type("explain", "--overwritten", "local/map") == 0
     assert folder.out == "Nothing that people typed in local/map was overwritten in 30 days.\n"
 
@@ -119,7 +119,7 @@ def test_what_people_typed_stays_is_overwritten_with_a_trace_and_is_forgotten(fo
     assert folder.type("status") == 0
     assert "1 edit by people was overwritten" in folder.out
     assert "connector explain --overwritten local/map" in folder.out
-    assert folder.type("explain", "fp:1") == 0
+    assert folder.type("explain", "fp:1", "--all") == 0
     assert "    Name: Countess of Lovelace \u2192 Augusta (what people had typed)\n" in folder.out
     assert "    Email: ada@example.com \u2192 ada@new.example.com\n" in folder.out
     assert f"; delivery {edit['delivery']}\n" in folder.out

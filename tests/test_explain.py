@@ -192,7 +192,7 @@ def test_the_command_prints_a_time_line_for_people_and_for_programs(tmp_path: Pa
         connector.send("firstpromoter", {"event": head, "data": {"promoter": person}})
         connector.wait_for({"firstpromoter:41": {"Email": "ada@example.com"}})
         connector.wait_until(lambda: not any(route.pending for route in connector.status().routes))
-        shown = connector.command("explain", "ada@example.com")
+        shown = connector.command("explain", "ada@example.com", "--all")
         assert shown.returncode == 0
         for word in ("firstpromoter:41", "promoter_signed_up", "email = ada@example.com", "local/local_csv", "written"):
             assert word in shown.stdout

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from pathlib import PurePath
 from typing import Annotated
 
 import typer
 from msgspec.structs import asdict
 
 from connector import assembly
-from connector.affiliates.explain import Entry, Overwritten
+from connector.affiliates.explain import Overwritten
 from connector.affiliates.explain import explain as explain_one
 from connector.affiliates.explain import overwritten as overwritten_by
 from connector.affiliates.find import Meant, find, whom
@@ -30,7 +29,8 @@ from connector.cli.common import (
     visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
-from connector.cli.printing import Report, ago, beside, cell_text, local_time, many, mark, shortened, show
+from connector.cli.history import History, word
+from connector.cli.printing import Report, ago, cell_text, many, mark, show
 from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
@@ -45,33 +45,8 @@ AnyAffiliate = Annotated[
     str, typer.Argument(help="Its id, as in firstpromoter:41, its e-mail address, or a part of its name.")
 ]
 _MOST_SHOWN = 10
-_WIDEST_VALUE = 24
-_WIDEST_PATHS = 28
 _MOST_ROWS_SHOWN = 20
 _MOST_EDITS = 100_000
-
-
-class History(Report):
-    """What ``explain`` prints: what happened, by record id. *names*: what people call them."""
-
-    entries: dict[str, list[Entry]]
-    names: dict[str, str]
-
-    def for_json(self) -> object:
-        return self.entries
-
-    def lines(self) -> Iterator[str]:
-        for record_id, entries in self.entries.items():
-            yield _sentence(self.names.get(record_id) or record_id, entries)
-            yield cell_text(record_id)
-            for entry in entries:
-                yield cell_text(f"{local_time(entry.at)}  {entry.kind}  {entry.about}")
-                yield from (cell_text(f"  {line}") for line in _entry_lines(entry))
-                yield from _cells_now(entry)
-            yield ""
-
-    def exit_code(self) -> int:
-        return OK if self.entries else FOUND_PROBLEMS
 
 
 class Overwrites(Report):
@@ -88,7 +63,7 @@ class Overwrites(Report):
         for (record_id, row, at), edits in islice(rows, _MOST_ROWS_SHOWN):
             yield cell_text(f"  {record_id}" + (f", row {row}" if row != record_id else "")) + f"  {ago(at)}"
             for edit in edits:
-                yield cell_text(f"    {edit.column}: {_word(edit.typed)} → {_word(edit.written)}")
+                yield cell_text(f"    {edit.column}: {word(edit.typed)} → {word(edit.written)}")
         if next(rows, None) is not None:
             yield f"{mark('notice')} only the latest are shown; for all of them: --json"
 
@@ -117,10 +92,11 @@ def explain(
     left_empty: Annotated[
         str, typer.Option(metavar="ROUTE", help="Instead: the values that do not fit, whose cells are left empty.")
     ] = "",
+    every: Annotated[bool, typer.Option("--all", help="All columns, and all that happened, the oldest first.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Everything that happened to one affiliate. Its events, what each changed, every delivery with its row, why."""
+    """Where one affiliate is, and what happened to it last. With --all every event, delivery and cell, and why."""
     settings = load(config)
     if overwritten and not affiliate and not left_empty:
         return _explain_overwritten(settings, named_route(settings, overwritten).name, as_json=as_json)
@@ -140,11 +116,11 @@ def explain(
             record_id: explain_one(store, sources, letters, evaluations, record_id, now(), columns)
             for record_id in meant.record_ids
         }
-        names = {
-            record_id: view(record_id, load_facts(known.facts)).name or ""
+        people = {
+            record_id: view(record_id, load_facts(known.facts))
             for record_id, known in store.load(meant.record_ids).items()
         }
-    history = History({record_id: entries for record_id, entries in found.items() if entries}, names)
+    history = History({record_id: entries for record_id, entries in found.items() if entries}, people, every)
     code = show(history, as_json=as_json)
     for record_id, path in meant.elsewhere:
         complain(f"{record_id} names this address too, in {path}")
@@ -206,52 +182,6 @@ def meant_by(store: Store, settings: Config, affiliate: str) -> Meant:
 
 def nobody(affiliate: str) -> str:
     return f'no affiliate has the ID, name or e-mail address "{affiliate}"'
-
-
-def _sentence(name: str, entries: Sequence[Entry]) -> str:
-    """Where the affiliate is."""
-    routes = [entry for entry in entries if entry.kind == "route"]
-    holding = [entry.about for entry in routes if entry.rows]
-    letters = sum(entry.kind == "letter" for entry in entries)
-    where = f"is in {len(holding)} of {len(routes)} tables"
-    if not holding or len(routes) == 1:
-        where = f"is in {holding[0]}" if holding else "is in no table"
-    return cell_text(name) + f" {where}" + f", with {many(letters, 'dead letter')}" * bool(letters) + "."
-
-
-def _cells_now(entry: Entry) -> Iterator[str]:
-    """The cells that a route has now, each with the paths and the line of the mapping that it comes from."""
-    for column, origin in entry.origins.items():
-        value = "what people typed" if column in entry.kept else cell_text(_word(entry.cells[column]))
-        value = shortened(value, _WIDEST_VALUE)
-        paths = shortened(", ".join(origin.paths), _WIDEST_PATHS)
-        yield beside(f"    {cell_text(column)}  {value}", f"{paths}  {PurePath(origin.where).name}".strip())
-
-
-def _entry_lines(entry: Entry) -> list[str]:
-    if entry.kind == "route":
-        return [entry.text]
-    changes = [
-        f"  {path}: {_word(old)} → {_word(new)}" if _word(old) != "nothing" else f"  {path} = {_word(new)}"
-        for path, (old, new) in entry.changes.items()
-    ]
-    cells = [
-        f"  {column}: {_word(entry.former[column])} → {_word(entry.cells.get(column))}"
-        + (" (what people had typed)" if column in entry.overwritten else "")
-        if column in entry.former
-        else f"  {column} = {_word(entry.cells[column])}"
-        for column in dict.fromkeys((*entry.cells, *entry.former))
-    ]
-    text = f"{entry.text}; delivery {entry.delivery}" if entry.delivery else entry.text
-    return [text, *changes, *cells]
-
-
-def _word(value: object) -> str:
-    if isinstance(value, dict) and len(value) == 1:  # a dumped cell with its type
-        (value,) = value.values()
-    if isinstance(value, list):
-        value = ", ".join(map(str, value))
-    return "nothing" if value in (None, "") else str(value)
 
 
 # ---------------------------------------------------------------- forget
