@@ -15,10 +15,11 @@ import pytest
 from connector import config
 from connector.app.duties import Duty, Run, Sharing
 from connector.core.errors import ConfigError, StoreUnavailable
+from connector.store import Store
 from connector.store.processes import Beat
 from tests.machines import Machine, promoter
-from tests.postgres import Cluster
-from tests.running import Connector, Nursery
+from tests.postgres import Cluster, own_cluster
+from tests.running import Connector, Nursery, now
 
 
 @pytest.fixture
@@ -142,6 +143,69 @@ def test_a_database_that_takes_no_writes_is_503_and_named(
     cluster.execute(kick)
     machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 202)
     machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
+
+
+def test_a_database_that_is_slow_is_503_within_ten_seconds(
+    cluster: Cluster, machines: Callable[..., list[Machine]]
+) -> None:
+    (machine,) = machines(1)
+    import psycopg
+
+    with psycopg.connect(machine.url) as sql:
+        sql.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        assert machine.post("firstpromoter", promoter(1))[0] == 503
+        assert time.monotonic() - began < 15
+        sql.rollback()
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 202)
+    machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
+    assert len(machine.rows()) == 1
+    del cluster
+
+
+def test_a_server_without_a_connection_left_is_named_and_waited_for() -> None:
+    import psycopg
+
+    with own_cluster("max_connections=5", "superuser_reserved_connections=0") as cluster, cluster.database() as url:
+        store = Store(url, worker=True, now=now)
+        taken = []
+        with pytest.raises(psycopg.OperationalError):  # noqa: PT012 - the one that finds no place
+            while True:
+                taken.append(psycopg.connect(url))
+        with pytest.raises(StoreUnavailable, match="the database has no connection left") as caught:
+            Store(url, worker=False, now=now)
+        assert caught.value.short == "has no connection left"
+        assert store.status().records == 0, "a process keeps the connections that it has"
+        for each in taken:
+            each.close()
+        ends = time.monotonic() + 10
+        while True:  # a server notices the end of a connection a moment later
+            try:
+                Store(url, worker=False, now=now).close()
+                break
+            except StoreUnavailable:
+                assert time.monotonic() < ends
+        store.close()
+
+
+def test_a_process_opens_no_more_connections_than_it_may(url: str, cluster: Cluster) -> None:
+    name = url.partition("?")[0].rpartition("/")[2]
+    store = Store(url, worker=True, now=now, most_connections=3)
+    threads = [threading.Thread(target=lambda: [store.status() for _ in range(10)]) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (found,) = cluster.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")
+    assert found[0] <= 3
+    store.close()
+
+
+def test_a_server_that_does_not_flush_its_disk_is_refused() -> None:
+    with own_cluster("fsync=off") as cluster, cluster.database() as url:
+        with pytest.raises(StoreUnavailable, match="fsync = off: a power loss would lose"):
+            Store(url, worker=True, now=now)
+        Store(url, worker=False, now=now).close()  # who only looks may
 
 
 def test_a_holder_that_sleeps_does_no_harm(machines: Callable[..., list[Machine]]) -> None:

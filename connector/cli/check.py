@@ -37,6 +37,7 @@ class Checked(Report):
     findings: list[RouteFinding]
     next: str
     every: bool
+    notes: list[str]
 
     def lines(self) -> Iterator[str]:
         if not self.mistakes:
@@ -46,6 +47,8 @@ class Checked(Report):
             yield from wrapped(f"To: {', '.join(self.routes)}", indent=2)
         for warning in self.warnings:
             yield from marked("waiting", warning)
+        for note in self.notes:
+            yield from marked("notice", note)
         for file in self.unused:
             yield from marked("notice", f"{file} is used by no sink")
         yield from finding_lines(self.findings) if self.every else lines_by_route(self.findings)
@@ -95,13 +98,14 @@ def check(
         warnings=[
             *(f"{w.file}, line {w.line}: {w.text}" for mapping in mappings.values() for w in mapping.warnings),
             *_missing_files(settings),
-            *_encryption(settings),
+            *_encryption(settings, weak=True),
             *_no_longer_kept(settings),
         ],
         unused=list(_unused(settings)),
         findings=findings,
         next=_next(mistakes, findings, live=live),
         every=every,
+        notes=list(_encryption(settings, weak=False)),
     )
     return show(report, as_json=as_json)
 
@@ -109,7 +113,7 @@ def check(
 def _only_mistakes(error: ConfigError) -> Checked:
     found = list(error.problems)
     summary = f"{many(len(found), 'mistake')}. Nothing was started or changed."
-    return Checked(summary, [], [], [], found, [], [], [], _next(found, [], live=False), every=False)
+    return Checked(summary, [], [], [], found, [], [], [], _next(found, [], live=False), every=False, notes=[])
 
 
 def _summary(
@@ -140,20 +144,21 @@ def _next(mistakes: Sequence[Problem], findings: Sequence[RouteFinding], *, live
     return "do what is written above, then: connector check --live" if has_problem(findings) else ""
 
 
-_WEAK = {
+_MEANINGS = {
     "disable": "sends people's data and the password in the clear",
     "allow": "may send people's data and the password in the clear",
     "prefer": "may send people's data and the password in the clear",
     "require": "encrypts, and trusts whoever answers",
     "verify-ca": "encrypts, and trusts any server with a certificate of that authority",
+    "verify-full": "encrypts, and wants a certificate that is trusted and has the host's name",
 }
 
 
-def _encryption(settings: Config) -> Iterator[str]:
-    """What the URL of a database on another machine means, where it is less than a certificate with its name."""
-    url = settings.store.url
-    if is_postgres(url) and (meaning := _WEAK.get(encryption(url) or "")):
-        yield f"[store] url: sslmode={encryption(url)} {meaning}; verify-full wants a certificate with the host's name"
+def _encryption(settings: Config, *, weak: bool) -> Iterator[str]:
+    """What the URL of a database on another machine means."""
+    mode = encryption(settings.store.url) if is_postgres(settings.store.url) else None
+    if mode is not None and (mode != "verify-full") == weak:
+        yield f"[store] url: sslmode={mode} {_MEANINGS.get(mode, 'is no mode that PostgreSQL knows')}"
 
 
 def _no_longer_kept(settings: Config) -> Iterator[str]:

@@ -212,11 +212,21 @@ _MEANINGS = {
 }
 
 
+_AT_THE_DOOR = {
+    "too many clients": "53300",
+    "connection slots are reserved": "53300",
+    "the database system is": "57P03",
+    "password authentication failed": "28P01",
+}
+"""Who is not let in is given no code; words of English servers."""
+
+
 def _meaning(error: psycopg.Error) -> str:
     """What a fault means, in words that name nothing."""
-    if error.sqlstate is None:
+    code = error.sqlstate or next((code for words, code in _AT_THE_DOOR.items() if words in str(error)), None)
+    if code is None:
         return "can't be reached" if isinstance(error, psycopg.OperationalError) else "can't be used"
-    return _MEANINGS.get(error.sqlstate, f"reports {error.sqlstate}")
+    return _MEANINGS.get(code, f"reports {code}")
 
 
 def _without_values(error: psycopg.Error) -> str:
