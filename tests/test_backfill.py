@@ -1006,12 +1006,12 @@ def test_the_command_reads_and_says_what_it_found(tmp_path: Path, capsys: pytest
         file = configured(tmp_path, platform, more='[sources.firstpromoter.repair]\nevery = "12h"\n')
         command = ["backfill", "firstpromoter", "--config", str(file)]
         assert run([*command, "--dry-run"]) == 0
-        assert "130 affiliates read; 130 new" in capsys.readouterr().out
+        assert "130 affiliates read: 130 new" in capsys.readouterr().out
         assert run(["status", "--json", "--config", str(file)]) == 0
         (reading,) = json.loads(capsys.readouterr().out)["readings"]
         assert reading["last"] is None
         assert run(command) == 0
-        assert "130 affiliates read; 130 new, 0 changed, 0 gone" in capsys.readouterr().out
+        assert "130 affiliates read: 130 new, 0 changed, 0 missing." in capsys.readouterr().out
         assert run(["drain", "--config", str(file)]) == 0
         assert len((tmp_path / "table.csv").read_text().splitlines()) == 131
         written = (tmp_path / "table.csv").stat()
@@ -1120,7 +1120,7 @@ def test_a_process_that_is_killed_goes_on_at_its_page(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30)
-        assert "600 affiliates read; 600 new" in done.stdout, done.stderr
+        assert "600 affiliates read: 600 new" in done.stdout, done.stderr
         assert sorted(platform.reads.values())[-2:] == [1, 2]
 
 
@@ -1153,7 +1153,7 @@ def test_serve_reads_on_its_own_and_a_command_may_read_beside_it(tmp_path: Path)
             wait_for(lambda: (tmp_path / "table.csv").exists() and "firstpromoter:40," in table(tmp_path))
             platform.add(41)
             done = subprocess.run([*command, "backfill", "firstpromoter", *words], cwd=root, capture_output=True)
-            assert b"41 affiliates read; 1 new, 0 changed, 0 gone" in done.stdout, done.stderr
+            assert b"41 affiliates read: 1 new, 0 changed, 0 missing." in done.stdout, done.stderr
             wait_for(lambda: "firstpromoter:41," in table(tmp_path))
         finally:
             server.send_signal(signal.SIGTERM)

@@ -30,7 +30,7 @@ from connector.cli.common import (
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
 from connector.cli.history import History, word
-from connector.cli.printing import Report, ago, cell_text, many, mark, show
+from connector.cli.printing import Report, ago, cell_text, many, mark, marked, show
 from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.core.sink import LeavesCopies
@@ -202,22 +202,36 @@ class Forgotten(Report):
     def lines(self) -> Iterator[str]:
         gone = self.gone
         counts = (
-            many(gone.events, "event"), many(gone.records, "record"), many(gone.deliveries, "delivery line"),
-            many(gone.letters, "dead letter"),
+            (gone.records, "record"), (gone.events, "event"), (gone.deliveries, "delivery line"),
+            (gone.letters, "dead letter"),
         )  # fmt: skip
-        yield f"{self.who}: deleted {', '.join(counts)}"
-        for route, keys in gone.rows.items():
-            yield f"{route} still holds the row {', '.join(keys)}: delete it there"
+        deleted = ", ".join(many(count, noun) for count, noun in counts if count)
+        if deleted:
+            yield from marked("ok", f"Deleted here: {deleted}.")
+        else:
+            yield from marked("notice", f"Nothing is kept here about {cell_text(self.who)}.")
+        if gone.rows:
+            places = [
+                route + f" (row {cell_text(', '.join(keys))})" * (not set(keys) <= set(self.record_ids))
+                for route, keys in gone.rows.items()
+            ]
+            hold = "Still holds" if len(places) == 1 else "Still hold"
+            yield from marked("waiting", f"{hold} the row, delete it there: {', '.join(places)}")
         for copy in self.copies:
-            yield f"{copy} is a copy of a table and may hold the row as well: delete it if it is still there"
-        for record_id, path in gone.elsewhere:
-            yield f"{record_id} names the same address in {path}; that record stays"
-        if not gone.whole:
-            yield (
-                "The inbox is large: its free pages are overwritten. To write it anew, stop the connector and repeat "
-                "this."
+            yield from marked(
+                "waiting",
+                f"{copy} is a copy of a table and may hold the row as well: delete it if it is still there",
             )
-        yield from self.notices
+        for record_id, path in gone.elsewhere:
+            yield from marked("notice", f"{record_id} names the same address in {path}; that record stays")
+        if not gone.whole:
+            yield from marked(
+                "notice",
+                "The inbox is large: its free pages are overwritten. To write it anew, stop the connector and repeat "
+                "this.",
+            )
+        for notice in self.notices:
+            yield from marked("notice", notice)
 
     def exit_code(self) -> int:
         gone = self.gone

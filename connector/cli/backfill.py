@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +16,9 @@ from connector import assembly, logs
 from connector.backfill import notes
 from connector.cli.common import ConfigOption, JsonOption, load, named_source, nearby, now, visited, when_written
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
-from connector.cli.printing import Report, duration, many, show
+from connector.cli.printing import Progress, Report, bar, duration, many, mark, marked, sentence, show
 from connector.core.errors import ConfigError, Problem, TryLater
 from connector.core.platform_api import NotReadable
-
-_SHOWN_EVERY_SECONDS = 5.0
 
 
 class ReadingReport(Report):
@@ -39,24 +36,27 @@ class ReadingReport(Report):
     def lines(self) -> Iterator[str]:
         name, found = self.source, self.report
         if found.kind == "deliveries":
-            yield f"{name}: {many(found.read, 'kept webhook')} read; {found.new} not received before"
+            yield f"{mark('ok')} {name}: {many(found.read, 'kept webhook')} read: {found.new:,} not received before."
         else:
             yield (
-                f"{name}: {many(found.read, 'affiliate')} read; {found.new} new, {found.changed} changed, "
-                f"{found.gone} gone"
+                f"{mark('ok')} {name}: {many(found.read, 'affiliate')} read: {found.new:,} new, {found.changed:,} "
+                f"changed, {found.gone:,} missing."
             )
         if found.unreadable:
             would = "would be " if self.dry_run else ""
-            yield f"{many(found.unreadable, 'row')} can't be read, and {would}in: connector dead-letters list"
+            rows = many(found.unreadable, "row")
+            yield from marked("waiting", f"{rows} can't be read, and {would}in: connector dead-letters list")
         if found.held_back:
-            yield (
+            yield from marked(
+                "waiting",
                 f"{many(found.held_back, 'affiliate')} missing at the platform, which is too many to believe: is it "
-                f"the right account? If so: connector backfill {name} --accept-gone"
+                f"the right account? If so: connector backfill {name} --accept-gone",
             )
         if self.dry_run:
-            yield "nothing was changed"
+            yield "Nothing was changed."
         elif found.new or found.changed or found.gone:
-            yield self.written
+            yield sentence(self.written)
+            yield "Next: connector status"
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.report.held_back or self.report.unreadable else OK
@@ -116,24 +116,18 @@ def _day(text: str) -> datetime:
 
 @contextmanager
 def _shown_progress(name: str) -> Iterator[Callable[[notes.Progress], None]]:
-    """Shows how far a reading is on stderr: one line on a terminal, else a line every five seconds."""
-    began = printed = time.monotonic()
-    on_terminal = sys.stderr.isatty()
+    """Shows how far a reading is on stderr: one line, on a terminal."""
+    began = time.monotonic()
+    with Progress() as progress:
 
-    def show_it(at: notes.Progress) -> None:
-        nonlocal printed
-        if time.monotonic() - printed < (0.5 if on_terminal else _SHOWN_EVERY_SECONDS):
-            return
-        printed = time.monotonic()
-        rate = (at.read - at.before) / (printed - began)
-        left = ""
-        if at.total is not None and at.total > at.read and rate:
-            left = f" of {'about ' if at.guessed else ''}{at.total}, {duration((at.total - at.read) / rate)} to go"
-        line = f"{name}: {at.read}{left}, {rate:.0f}/s"
-        sys.stderr.write(f"\r\x1b[K{line}" if on_terminal else f"{line}\n")
+        def show_it(at: notes.Progress) -> None:
+            rate = (at.read - at.before) / max(time.monotonic() - began, 0.001)
+            if at.total is not None and at.total >= at.read:
+                about = "about " if at.guessed else ""
+                left = f", {duration((at.total - at.read) / rate)} left" if rate else ""
+                line = f"{bar(at.read / max(at.total, 1))}  {at.read:,} of {about}{at.total:,}{left}"
+            else:
+                line = f"{name}: {at.read:,} read"
+            progress.show(f"  {line}; Ctrl-C is safe")
 
-    try:
         yield show_it
-    finally:
-        if on_terminal:
-            sys.stderr.write("\r\x1b[K")

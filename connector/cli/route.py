@@ -39,7 +39,7 @@ def resync(
     if count is None:
         raise Left(f"{route} has not been started yet; its first start writes everything: connector serve")
     when = when_written(settings, "begins within a second", "begins")
-    say(f"{found.name}: {count} affiliates will be written again; {when}")
+    say(f"{found.name}: {count:,} affiliates will be written again; {when}")
 
 
 class Provisioned(Report):

@@ -11,7 +11,7 @@ from connector import logs
 from connector.cli import main
 from connector.cli.common import ConfigOption, JsonOption, load
 from connector.cli.exits import FOUND_PROBLEMS, OK
-from connector.cli.printing import Report, show
+from connector.cli.printing import Report, mark, show
 
 HostOption = Annotated[str | None, typer.Option(help="Listen there instead of where the configuration says.")]
 PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on; 0: any.")]
@@ -34,7 +34,9 @@ class Drained(Report):
 
     def lines(self) -> Iterator[str]:
         for route, count in self.pending.items():
-            yield f"{route}: {'all delivered' if not count else f'{count} still pending (see connector status)'}"
+            yield f"{mark('waiting')} {route}: {count:,} pending" if count else f"{mark('ok')} {route}: all delivered"
+        if any(self.pending.values()):
+            yield "Next: connector status"
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if any(self.pending.values()) else OK
