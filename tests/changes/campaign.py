@@ -1,0 +1,275 @@
+"""Platforms, people and mappings change at random, answers are lost, and edits are planned, applied and taken back.
+
+``python -m tests.changes.campaign --rounds 300 --seed 1`` runs longer ones. Nothing that people typed may be gone
+without being in the delivery log, their own column may never change, and no affiliate may have two rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from connector.app import put_back_now
+from connector.assembly import utc_now
+from connector.changes import decisions
+from connector.changes.notes import Undo, held_of, undo_of
+from connector.core.row import load_cells
+from connector.store import Store
+from tests.changes.place import CONFIG, PEOPLE, Place, Sheets
+from tests.far_sides.loopback import Call, Fault, Reply
+from tests.far_sides.sheets_server import SheetsServer
+
+AFFILIATES = 6
+NOTE = "Note"
+_STATUSES = ("active", "pending", "blocked", "inactive")
+_RULES = ("", ', overwrite = "always"', ', overwrite = "only_if_empty"')
+
+
+class CsvDesk:
+    """The CSV file as people edit it: they have it open for a moment only."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def cells(self) -> list[dict[str, str]]:
+        """The rows of the table, by header."""
+        if not self.place.table.exists():
+            return []
+        with self.place.table.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def type(self, key: str, column: str, value: str) -> bool:
+        """A person types *value*; False: there is no such row."""
+        rows = self.cells()
+        names = list(rows[0]) if rows else []
+        if column not in names:
+            names.append(column)
+        found = False
+        for row in rows:
+            row.setdefault(column, "")
+            if row["ID"] == key:
+                row[column], found = value, True
+        if found:
+            with self.place.table.open("w", encoding="utf-8-sig", newline="") as file:
+                made = csv.DictWriter(file, names)
+                made.writeheader()
+                made.writerows(rows)
+        return found
+
+
+class SheetsDesk:
+    """The tab in Google Sheets as people edit it."""
+
+    def __init__(self, place: Sheets) -> None:
+        self.place = place
+
+    def cells(self) -> list[dict[str, str]]:
+        """The rows of the table, by header."""
+        if not any(tab.title == "Affiliates" for tab in self.place.server.book.tabs):
+            return []
+        header, *rows = self.place.server.book.tab("Affiliates").grid(60)
+        named = [{str(n): "" if v is None else str(v) for n, v in zip(header, row, strict=False) if n} for row in rows]
+        return [row for row in named if any(row.values())]
+
+    def type(self, key: str, column: str, value: str) -> bool:
+        """A person types *value*; False: there is no such row."""
+        if not any(row["ID"] == key for row in self.cells()):
+            return False
+        tab = self.place.server.book.tab("Affiliates")
+        header, *rows = tab.grid(60)
+        if column not in header:
+            free = next((at for at, name in enumerate(header) if not name), len(header))
+            if free == len(tab.columns):
+                more = {"sheetId": tab.id, "dimension": "COLUMNS", "length": 1}
+                self.place.server.book.edit({"appendDimension": more})
+            tab.put(0, free, column)
+            header = tab.grid(1)[0]
+        at = header.index(column)
+        (row,) = [number for number, cells in enumerate(rows, 1) if cells[header.index("ID")] == key]
+        tab.put(row, at, value)
+        return True
+
+
+class Campaign:
+    """One place, changed at random.
+
+    Attributes:
+        typed: by (key, column), what a person typed there last.
+        wrong: what must not be.
+    """
+
+    def __init__(self, place: Place, desk: CsvDesk | SheetsDesk, seed: int) -> None:
+        self.place, self.desk = place, desk
+        self.random = random.Random(seed)
+        self.typed: dict[tuple[str, str], str] = {}
+        self.notes: dict[str, str] = {}
+        self.wrong: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._number = 0
+        self._actions: list[tuple[int, Callable[[], None]]] = [
+            (6, self._platform), (6, self._person), (2, self._note), (3, self._mapping), (2, self._apply),
+            (2, self._undo), (3, self._resume),
+        ]  # fmt: skip
+
+    def run(self, rounds: int) -> None:
+        """*rounds* times something happens and what is pending is delivered; then all is applied and delivered."""
+        for _ in range(rounds):
+            (action,) = self.random.choices([one for _, one in self._actions], [weight for weight, _ in self._actions])
+            action()
+            self.place.drain()
+            self._check()
+        self._end()
+
+    # ------------------------------------------------ what happens
+
+    def _new(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _key(self) -> str:
+        return f"fp:{self.random.randint(1, AFFILIATES)}"
+
+    def _platform(self) -> None:
+        number = self.random.randint(1, AFFILIATES)
+        self.place.receive(number, status=self.random.choice(_STATUSES), email=f"p{self._new()}@example.com")
+        self.counts["platform"] += 1
+
+    def _person(self) -> None:
+        key, column, value = self._key(), self.random.choice(("Email", "Status")), f"typed {self._new()}"
+        if self.desk.type(key, column, value):
+            self.typed[key, column] = value
+            self.counts["edits"] += 1
+
+    def _note(self) -> None:
+        key, value = self._key(), f"note {self._new()}"
+        if self.desk.type(key, NOTE, value):
+            self.notes[key] = value
+            self.counts["notes"] += 1
+
+    def _mapping(self) -> None:
+        word, rule = f"Word {self._new()}", self.random.choice(_RULES)
+        head = self.place.file.read_text(encoding="utf-8").partition('"Status"')[0]
+        line = f'"Status" = {{ from = "status", map = {{ active = "{word}", "*" = "Other" }}{rule} }}\n'
+        self.place.file.write_text(head + line, encoding="utf-8")
+        self.counts["mappings"] += 1
+        if self.random.random() < 0.7:
+            self.place.drain()
+            self._apply()
+
+    def _apply(self) -> None:
+        with self.place.store() as store:
+            stored = store.mapping_of(self.place.route)
+            if held_of(stored) is not None and not stored.undo:
+                decisions.apply(self.place.settings, store, self.place.route)
+                self.counts["applied"] += 1
+
+    def _undo(self) -> None:
+        with self.place.store() as store:
+            if store.mapping_of(self.place.route).undo:
+                return
+            lines = list(store.deliveries_since(self.place.route, utc_now() - timedelta(days=1)))
+            if not lines:
+                return
+            chosen = self.random.choice(lines)
+            decisions.undo(
+                store, self.place.route, Undo(delivery=chosen.delivery, until=utc_now(), id=f"{self._new():012x}")
+            )
+        put_back_now(self.place.settings, self.place.route)
+        self.counts["undone"] += 1
+
+    def _resume(self) -> None:
+        with self.place.store() as store:
+            undo = undo_of(store.mapping_of(self.place.route))
+            if undo is not None and undo.done:
+                decisions.resume(self.place.settings, store, self.place.route)
+                self.counts["resumed"] += 1
+
+    def _end(self) -> None:
+        """Everything is decided and delivered: what is there then is right."""
+        for number in range(1, AFFILIATES + 1):
+            self.place.receive(number, status="active", email=f"last{number}@example.com")
+        for _ in range(20):
+            self.place.drain()
+            self._resume()
+            self._apply()
+        self.place.drain()
+        self._check()
+        if self.place.drain() != {self.place.route: 0}:
+            self.wrong.append("something is pending at the end")
+
+    # ------------------------------------------------ what must hold
+
+    def _check(self) -> None:
+        rows = self.desk.cells()
+        keys = Counter(row["ID"] for row in rows if row["ID"])
+        self.wrong += [f"{key} has {count} rows" for key, count in keys.items() if count > 1]
+        by_key = {row["ID"]: row for row in rows}
+        for key, note in self.notes.items():
+            if not any(row.get(NOTE) == note for row in rows):
+                self.wrong.append(f"the note of {key} is gone")
+        with self.place.store() as store:
+            logged = set(_former(store, self.place.route))
+        for (key, column), value in self.typed.items():
+            if by_key.get(key, {}).get(column) != value and value not in logged:
+                self.wrong.append(f"what a person typed for {key} in {column} is gone without a trace")
+
+
+def _former(store: Store, route: str) -> Iterator[str]:
+    """Every value that a delivery has replaced, by the log."""
+    before = None
+    while page := store.deliveries_since(route, utc_now() - timedelta(days=2), before=before):
+        for line in page:
+            if line.former:
+                yield from (str(cell) for cell in load_cells(line.former).values())
+        before = page[-1]
+
+
+def in_csv(folder: Path, seed: int, rounds: int) -> Campaign:
+    """With a CSV file that people share: edits of its mapping wait for a person."""
+    place = Place(folder, CONFIG.replace('type = "csv"', 'type = "csv"\napply = "confirm"'), PEOPLE)
+    made = Campaign(place, CsvDesk(place), seed)
+    made.run(rounds)
+    return made
+
+
+def in_sheets(folder: Path, seed: int, rounds: int) -> Campaign:
+    """With Google Sheets, whose answers are lost now and then."""
+    with SheetsServer() as server:
+        place = Sheets(folder, server)
+        made = Campaign(place, SheetsDesk(place), seed)
+
+        def fault_for(call: Call) -> Fault | None:
+            if not call.path.endswith(":batchUpdate") or made.random.random() > 0.15:
+                return None
+            made.counts["lost answers"] += 1
+            return Fault("status_after", Reply(503, {"error": {"code": 503, "message": "busy"}}))
+
+        server.fault_for = fault_for
+        made.run(rounds)
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    words = parser.parse_args()
+    failed = False
+    for name, campaign in (("csv", in_csv), ("sheets", in_sheets)):
+        with tempfile.TemporaryDirectory() as folder:
+            made = campaign(Path(folder), words.seed, words.rounds)
+        failed = failed or bool(made.wrong)
+        counts = ", ".join(f"{count} {what}" for what, count in sorted(made.counts.items()))
+        sys.stdout.write(f"{name}: {counts}; wrong: {len(made.wrong)}\n" + "".join(f"  {w}\n" for w in made.wrong[:10]))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
