@@ -10,7 +10,7 @@ import sys
 
 from benchmarks.document import order
 
-names = (*order, "plan", "page", "document")
+names = (*order, "document")
 
 
 def main() -> int:

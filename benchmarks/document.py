@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import measure
 
 document = Path(__file__).parents[1] / "docs" / "performance.md"
-order = ("ingest", "steady", "project", "disk", "startup", "memory", "deliver", "freshness", "cluster")
+order = ("ingest", "steady", "project", "disk", "startup", "memory", "deliver", "freshness", "cluster", "plan", "page")
 _BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -387,7 +387,7 @@ def test_a_missing_column_is_made_after_everything_that_people_wrote_or_stops_th
     assert harness.path.read_text() == content
     (outcome,) = harness.sink().write(harness.target(name_only), [row("a:1", Name="Ada")])
     assert harness.path.read_text() == "Key,,Name\na:1,beyond the header,Ada\n"
-    assert "resync local/m" in outcome.notices[0]
+    assert outcome.notices[0] == 'made the missing columns "Name"'
 
 
 def test_of_two_rows_with_one_key_the_first_is_kept_up_to_date_and_both_are_reported(harness: CsvHarness) -> None:
