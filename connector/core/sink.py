@@ -208,6 +208,10 @@ class SinkOptions(BaseModel):
     """Whether an edited mapping that changes or removes cells which are there waits for `connector apply`. Without it,
     `automatic` for files of this machine, and `confirm` for what people share."""
 
+    def seen_at(self) -> str | None:
+        """Where people see the destination in a browser; None: it has no address that is known here."""
+        return None
+
 
 class Sink(Protocol):
     """One destination. Built by ``Class(name, options, host)``, once for all its routes.

@@ -68,10 +68,11 @@ class Valued(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """What one route has of the affiliate: the spot, and its rows by their keys."""
+    """What one route has of the affiliate: the spot, its rows by their keys, and where people see the destination."""
 
     spot: Spot
     rows: tuple[tuple[str, tuple[Valued, ...]], ...]
+    seen_at: str | None
 
 
 def affiliate(ask: Ask) -> Answer:
@@ -90,7 +91,10 @@ def affiliate(ask: Ask) -> Answer:
     values = {
         "record": record,
         "facts": facts(record),
-        "places": [_place(routes[spot.route].found, spot) for spot in spots(inside, {record_id: record})[record_id]],
+        "places": [
+            _place(routes[spot.route].found, spot, routes[spot.route].sink.options.seen_at())
+            for spot in spots(inside, {record_id: record})[record_id]
+        ],
         "history": history[::-1][:_MOST_ENTRIES],
         "left": max(0, len(history) - _MOST_ENTRIES),
         "told": ask.query.get("done", ""),
@@ -100,14 +104,14 @@ def affiliate(ask: Ask) -> Answer:
     return Answer("affiliate.html", values)
 
 
-def _place(found: RouteConfig | None, spot: Spot) -> Place:
+def _place(found: RouteConfig | None, spot: Spot, seen_at: str | None) -> Place:
     columns = {column.name: column for column in found.target.columns} if found is not None else {}
     blank = Column("")
     rows = []
     for row in spot.rows.rows:
         named = [(name, cell, columns.get(name, blank)) for name, cell in row.cells.items()]
         rows.append((row.key, tuple(Valued(name, cell, column.paths, column.where) for name, cell, column in named)))
-    return Place(spot, tuple(rows))
+    return Place(spot, tuple(rows), seen_at)
 
 
 def facts(record: AffiliateRecord) -> list[tuple[str, Any]]:

@@ -38,6 +38,10 @@ class GoogleSheetsOptions(SinkOptions):
     unguarded_writes: bool = False
     """Write even where Google does not refuse a write that meets a row which somebody has moved."""
 
+    def seen_at(self) -> str:
+        """See ``SinkOptions``."""
+        return f"https://docs.google.com/spreadsheets/d/{self.spreadsheet}/edit"
+
     @field_validator("spreadsheet")
     @classmethod
     def _id_of(cls, text: str) -> str:

@@ -38,6 +38,10 @@ class HubSpotOptions(SinkOptions):
     timeout_seconds: float = Field(60.0, gt=0)
     """How long to wait for an answer; after that the same rows are sent again, which does no harm."""
 
+    def seen_at(self) -> str:
+        """See ``SinkOptions``; HubSpot leads to the account in which one is signed in."""
+        return "https://app.hubspot.com/l/contacts"
+
 
 class HubSpotTargetOptions(TargetOptions):
     """``[target]`` of a mapping for HubSpot; ``also_match`` and ``if_several`` stand under ``[key]``."""
