@@ -7,7 +7,7 @@ continues, and one that is repeated finds nothing more to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct, field
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from connector.changes.notes import Undo
 from connector.changes.plan import ColumnChange, Plan, Sample, noun_of, nouns
-from connector.core.row import Cell, Row, load_cells, same_cell
+from connector.core.row import Cell, Row, dump_cells, load_cells, same_cell
 from connector.core.sink import Outcome
 from connector.delivery.batch import Job, Route, Sent, WrittenRows, lines_of, tries_of
 from connector.phrases import many
@@ -43,10 +43,12 @@ def moment_of(words: str, now: datetime) -> datetime:
 
 
 class _Net(Struct):
-    """What the lines of one row come to: by column the value before the first and after the last of them."""
+    """What the lines of one row come to: by column the value before the first and after the last of them. *typed*: the
+    columns whose value before the first was a person's."""
 
     record_id: str
     former: dict[str, Cell] = field(default_factory=dict)
+    typed: set[str] = field(default_factory=set)
     wrote: dict[str, Cell] = field(default_factory=dict)
     oldest_change: str = ""
     newest_change: str = ""
@@ -58,6 +60,8 @@ class Restoring(Struct):
 
     rows: list[Row] = field(default_factory=list)
     stay: list[tuple[str, str]] = field(default_factory=list)
+    typed: dict[str, set[str]] = field(default_factory=dict)
+    """By row key, the columns that get back what a person had typed."""
 
 
 def restoring(route: Route, store: Store, undo: Undo) -> Restoring:
@@ -68,7 +72,9 @@ def restoring(route: Route, store: Store, undo: Undo) -> Restoring:
         for name, cell in load_cells(line.cells).items():
             net.wrote.setdefault(name, cell)  # the newest line comes first
         if line.former:
-            net.former.update(load_cells(line.former))
+            former = load_cells(line.former)
+            net.former.update(former)
+            net.typed = (net.typed - former.keys()) | (former.keys() & set(line.overwritten))
         if line.row_change:
             net.oldest_change = line.row_change
             net.newest_change = net.newest_change or line.row_change
@@ -127,6 +133,7 @@ def _add(found: Restoring, route: Route, key: str, net: _Net, written: Written |
         elif name not in last or not same_cell(last[name], former):
             found.stay.append((net.record_id, name))
     if cells:
+        found.typed[key] = net.typed & cells.keys()
         found.rows.append(with_base(Row(net.record_id, key, {column: last.get(column, key), **cells}, restore=True)))
 
 
@@ -199,22 +206,33 @@ def put_back(route: Route, store: Store, undo: Undo) -> int:
         NeedsAction, TryLater, Stopping: as from ``Sink.write``; the rest is still to be done.
     """
     waiting = 0
-    for part in _parts(restoring(route, store, undo).rows, route.sink.batch_rows):
+    found = restoring(route, store, undo)
+    for part in _parts(found.rows, route.sink.batch_rows):
         jobs = [Job(_no_pending(row, undo), [row], []) for row in part]
         store.note_tries(route.name, tries_of(jobs))
         route.sink.pace(route.target)
         sent = Sent({outcome.key: outcome for outcome in route.sink.write(route.target, part)})
-        store.keep_written(route.name, [_result(job, sent, undo) for job in jobs])
+        store.keep_written(route.name, [_result(job, sent, undo, found.typed) for job in jobs])
         waiting += sum(_waits(sent.outcomes.get(row.key)) for row in part)
     return waiting
 
 
-def _result(job: Job, sent: Sent, undo: Undo) -> Result:
+def _result(job: Job, sent: Sent, undo: Undo, typed: Mapping[str, Collection[str]]) -> Result:
     (row,) = job.rows
     now = sent.holdings(job)
+    if row.key in now.written and (theirs := typed.get(row.key)):
+        # What a person had typed is a person's again: what we wrote stays what it is compared with.
+        now.written[row.key] = _with_former(now.written[row.key], row.last or {}, theirs)
+        now.held[row.key] = _with_former(now.held.get(row.key, "{}"), row.held, theirs)
     outcome = sent.outcomes.get(row.key)
     log = () if outcome is None or _waits(outcome) else tuple(lines_of(row, outcome, undo.id))
     return Result(job.record_id, job.pending.version, "", now.written, now.removed, now.held, log, kept=now.kept)
+
+
+def _with_former(dumped: str, before: Mapping[str, Cell], names: Collection[str]) -> str:
+    """The cells in *dumped* with those in *names* as they were *before*."""
+    others = {name: cell for name, cell in load_cells(dumped).items() if name not in names}
+    return dump_cells({**others, **{name: before[name] for name in names if name in before}})
 
 
 def _waits(outcome: Outcome | None) -> bool:

@@ -191,3 +191,23 @@ def test_in_google_sheets(sheets: Sheets, capsys: pytest.CaptureFixture[str]) ->
         code, out = typed(capsys, sheets, *command.split(), "--yes")
         assert (code, out.splitlines()[0]) == (0, "2 cells in 2 rows would get their former values back.")
         assert sheets.cells() == [[f"fp:{n}", f"p{n}@example.com", "Active"] for n in (1, 2)]
+
+
+def test_what_a_person_had_typed_is_a_person_s_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.table.write_text(place.table.read_text().replace("fp:2,p2@example.com,Active", "fp:2,p2@example.com,VIP"))
+    delivery = edited(place)
+    assert typed(capsys, place, "undo", ROUTE, "--delivery", delivery, "--yes")[0] == 0
+    assert "fp:2,p2@example.com,VIP" in place.rows()
+    assert typed(capsys, place, "undo", ROUTE, "--delivery", delivery, "--yes")[1] == "Nothing is left to put back.\n"
+
+    assert typed(capsys, place, "resume", ROUTE)[0] == 0  # the mapping as it was undone: nothing new to say there
+    place.drain()
+    assert place.rows() == [
+        "fp:1,p1@example.com,Aboard", "fp:2,p2@example.com,VIP", "fp:3,p3@example.com,Aboard",
+    ]  # fmt: skip
+    place.edit('"Aboard"', '"Here"')
+    place.drain()
+    assert "fp:2,p2@example.com,Here" in place.rows()
+    with place.store() as store:
+        lines = [line for line in store.deliveries_of("fp:2") if line.overwritten]
+    assert [(line.former, list(line.overwritten)) for line in lines] == [('{"Status":"VIP"}', ["Status"])] * 2
