@@ -84,7 +84,10 @@ class Recent:
         shown = [
             change
             for change in changes
-            if not change[0].startswith(_EACH_TIME) and not change[0].endswith(".at") and "[]" not in change[0]
+            if not change[0].startswith(_EACH_TIME)
+            and not change[0].endswith(".at")
+            and "[]" not in change[0]
+            and not (change[0].startswith("balances.") and change[2] is True)  # says that its amounts are complete
         ]
         saying = Saying(record_id, tuple(shown[:_MOST_CHANGES]), len(shown[_MOST_CHANGES:]), not before)
         with self._lock:
