@@ -208,8 +208,8 @@ class Campaign:
         text = self.place.file.read_text(encoding="utf-8")
         word = re.search(r'active = "(.*?)"', text)
         for row in self.desk.cells():
-            number, status = row["ID"].removeprefix("fp:"), row["Status"]
-            if row["Email"] != f"last{number}@example.com":
+            about, status = row["ID"].removeprefix("fp:"), row["Status"]
+            if row["Email"] != f"last{about}@example.com":
                 self.wrong.append(f"{row['ID']} has not the last address")
             if "only_if_empty" not in text and word and status != word[1] and not status.startswith("typed"):
                 self.wrong.append(f"{row['ID']} has the status {status}, and the mapping says {word[1]}")
