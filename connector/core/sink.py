@@ -290,6 +290,19 @@ class ShowsSpare(Protocol):
 
 
 @runtime_checkable
+class ShowsRecord(Protocol):
+    """A sink that knows where a person sees one record in the destination."""
+
+    def address_of(self, target: Target, row: Row) -> str | None:
+        """The address of *row*'s record, asked for at the moment of the click; at most two calls; None: the record is
+        not there, or the destination does not say where.
+
+        Raises NeedsAction, TryLater.
+        """
+        ...
+
+
+@runtime_checkable
 class LeavesCopies(Protocol):
     """A sink whose killed processes may leave copies of its table behind."""
 
