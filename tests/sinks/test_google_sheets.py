@@ -24,7 +24,7 @@ from connector.core.errors import NeedsAction, TryLater
 from connector.core.look import arranged
 from connector.core.mapping import load
 from connector.core.row import Cell, Column, Row
-from connector.core.sink import Finding, Outcome
+from connector.core.sink import Finding, Outcome, ShowsRecord
 from connector.sinks.google_sheets.answers import Spreadsheet
 from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.sink import GoogleSheets, GoogleSheetsOptions
@@ -1062,6 +1062,38 @@ def test_columns_that_the_mapping_does_not_fill_are_spare(file: SheetsFile) -> N
     spare = file.sink().spare(file.target())
     assert [(each.column, each.choice) for each in spare] == [("Phone", ""), ("call in May", "")]
     assert file.tab.grid() == before
+
+
+def test_the_address_of_a_record_is_its_row_wherever_people_moved_it(file: SheetsFile) -> None:
+    sink, target = file.sink(), file.target()
+    assert isinstance(sink, ShowsRecord)
+    assert sink.address_of(target, record("a:1")) is None
+    sink.write(target, [record(f"a:{number}") for number in range(1, 6)])
+
+    def row_of(key: str, **more: Any) -> str | None:
+        # A sink of its own, as the page has: it knows the tab by the host's note.
+        fresh = file.sink()
+        address = None
+
+        def ask() -> None:
+            nonlocal address
+            address = fresh.address_of(target, replace(record(key), **more))
+
+        assert file.calls_of(ask) in ("r", "rr")
+        return address
+
+    where = f"https://docs.google.com/spreadsheets/d/{file.book.id}/edit#gid={file.tab.id}&range="
+    assert row_of("a:3") == f"{where}A4"
+    person_moves(file, "ROWS", 3, 1)
+    person_moves(file, "COLUMNS", file.tab.grid()[0].index("ID"), 0)
+    file.tab.put(0, 0, "Identity")
+    assert row_of("a:3") == f"{where}A2"
+    assert row_of("new:3", moved_from="a:3") == f"{where}A2"
+    assert row_of("a:9") is None
+    unknown = file.sink(TestHost())
+    assert file.calls_of(lambda: unknown.address_of(target, record("a:3"))) == "rr"
+    file.book.edit({"deleteSheet": {"sheetId": file.tab.id}})
+    assert row_of("a:3") is None
 
 
 def test_a_preview_shows_dates_as_dates(file: SheetsFile) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from connector.core.errors import NeedsAction
 from connector.core.headers import look_alike
+from connector.core.keys import tidy
 from connector.core.row import Row
 from connector.core.sink import Change, Finding, Spare
 from connector.sinks.google_sheets import snapshot as table
@@ -128,6 +129,25 @@ class Inspection(Reading):
         layout = self.layout(snapshot)
         used = set(layout.columns.values())
         return [Spare(text) for place, text in sorted(snapshot.texts(layout.header).items()) if place not in used]
+
+    def place_of(self, row: Row) -> tuple[int, int] | None:
+        """The tab's sheetId and the row that *row* was written to; None when it is not there. 2 calls at most."""
+        known = self.route.sheet_id
+        try:
+            found = self.find_tab()[0] if known is None else known
+            if found is None:
+                return None
+            snapshot = self.read_all(found) if known is None else self.read_keys(found, None)
+            layout = self.layout(snapshot)
+        except (Rejected, HeaderIsGone):
+            return None
+        if self.target.key not in layout.columns:
+            return None
+        rows: dict[str, int] = {}
+        for at, key in snapshot.keys(layout.columns[self.target.key], layout.header):
+            rows.setdefault(key, at)
+        place = rows.get(tidy(row.key), rows.get(tidy(row.moved_from or "")))
+        return (snapshot.sheet_id, place) if place is not None else None
 
     def changes(self, rows: Sequence[Row]) -> list[Change]:
         sheet_id, _ = self.find_tab()

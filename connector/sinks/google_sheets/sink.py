@@ -110,6 +110,11 @@ class GoogleSheets:
         """See ``ShowsSpare``."""
         return self._inspect(self._route(target), target).spare()
 
+    def address_of(self, target: Target, row: Row) -> str | None:
+        """See ``ShowsRecord``: a row of the tab."""
+        place = self._inspect(self._route(target), target).place_of(row)
+        return f"{self._options.seen_at()}#gid={place[0]}&range=A{place[1] + 1}" if place is not None else None
+
     # ------------------------------------------------------------ the console
 
     @property
