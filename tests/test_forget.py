@@ -206,7 +206,7 @@ def test_nobody_is_meant_by_a_word_that_nobody_has(tmp_path: Path) -> None:
     world.say(event(7, 1, email="ada@example.com"))
     assert whom(world.store, ["plain"], "17").record_ids == ()
     assert whom(world.store, ["plain"], "eve@example.com").record_ids == ()
-    assert remove(world, "plain:17") == Gone(0, 0, 0, 0, {}, (), True)
+    assert remove(world, "plain:17") == Gone(0, 0, 0, 0, 0, {}, (), True)
     world.close()
 
 

@@ -36,6 +36,7 @@ class Gone(Struct, frozen=True):
     events: int
     records: int
     deliveries: int
+    former_values: int
     letters: int
     rows: Mapping[str, tuple[str, ...]]
     elsewhere: tuple[tuple[str, str], ...]
@@ -83,7 +84,8 @@ def forget(
             store.forget(meant.record_ids, more)
         lost += letters.forget(trace.is_in_letter)
     whole = store.erase(rebuild_up_to_bytes=None if exclusive else REBUILT_WHILE_SERVING_BYTES)
-    return Gone(gone.events, gone.records, gone.deliveries, lost, gone.rows, meant.elsewhere, whole)
+    counts = gone.events, gone.records, gone.deliveries, gone.former_values
+    return Gone(*counts, lost, gone.rows, meant.elsewhere, whole)
 
 
 def _completed(store: Store, meant: Meant) -> Meant:

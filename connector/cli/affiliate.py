@@ -203,7 +203,7 @@ class Forgotten(Report):
         gone = self.gone
         counts = (
             (gone.records, "record"), (gone.events, "event"), (gone.deliveries, "delivery line"),
-            (gone.letters, "dead letter"),
+            (gone.former_values, "former value"), (gone.letters, "dead letter"),
         )  # fmt: skip
         deleted = ", ".join(many(count, noun) for count, noun in counts if count)
         if deleted:

@@ -344,11 +344,13 @@ class PendingFor(Struct, frozen=True):
 
 
 class Forgotten(Struct, frozen=True):
-    """What ``forget`` took away; *rows*: by route, the keys of the rows that were written."""
+    """What ``forget`` took away; *former_values*: those that deliveries had replaced; *rows*: by route, the keys of the
+    rows that were written."""
 
     events: int
     records: int
     deliveries: int
+    former_values: int
     rows: Mapping[str, tuple[str, ...]]
 
 

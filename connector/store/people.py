@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -206,11 +207,13 @@ class People(Part):
                 rows.setdefault(route, set()).add(key)
             for table in ("mentions", "pending", "written", "left_empty", "again"):
                 change(sql, f"DELETE FROM {table} WHERE record_id", record_ids)
+            formers = select(sql, "SELECT former FROM deliveries WHERE former <> '' AND record_id", record_ids)
+            former_values = sum(len(json.loads(cells)) for (cells,) in formers)
             deliveries = change(sql, "DELETE FROM deliveries WHERE record_id", record_ids)
             records = change(sql, "DELETE FROM records WHERE id", record_ids)
             forget_words(sql, record_ids)
         kept = {route: tuple(sorted(keys)) for route, keys in rows.items()}
-        return Forgotten(len(events), records, deliveries, kept)
+        return Forgotten(len(events), records, deliveries, former_values, kept)
 
     def erase(self, *, rebuild_up_to_bytes: int | None = None) -> bool:
         """Leave nothing of what was deleted in the files: the file is written anew and its log emptied.

@@ -211,3 +211,14 @@ def test_what_a_person_had_typed_is_a_person_s_again(place: Place, capsys: pytes
     with place.store() as store:
         lines = [line for line in store.deliveries_of("fp:2") if line.overwritten]
     assert [(line.former, list(line.overwritten)) for line in lines] == [('{"Status":"VIP"}', ["Status"])] * 2
+
+
+def test_a_forgotten_person_s_former_values_go_and_are_counted(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    delivery = edited(place)
+    code, out = typed(capsys, place, "forget", "fp:1", "--yes")
+    assert code == 0
+    assert out.startswith("✓ Deleted here: 1 record, 1 event, 2 delivery lines, 1 former value.\n")
+    assert typed(capsys, place, "undo", ROUTE, "--delivery", delivery, "--yes")[0] == 0
+    assert place.rows() == [f"fp:{n},p{n}@example.com,{s}" for n, s in ((1, "Aboard"), (2, "Active"), (3, "Active"))]
