@@ -164,6 +164,8 @@ class HubSpotServer(FarSide):
             for kind in ("contacts", "companies")
             for how in ("read", "write")
         }
+        self.scopes.add("oauth")  # of every token
+        self.account = {"portalId": 4711, "uiDomain": "app-eu1.hubspot.com", "accountType": "STANDARD"}
         self.random = random.Random(seed)
         self.records: dict[str, dict[str, Record]] = {"contacts": {}, "companies": {}}
         self.definitions = {kind: standard_properties(kind) for kind in self.records}
@@ -311,6 +313,8 @@ class HubSpotServer(FarSide):
         }
 
     def _route(self, call: Call) -> tuple[str, Callable[[], Reply]] | None:
+        if call.path == "/account-info/v3/details":
+            return "oauth", lambda: Reply(200, self.account)
         body = call.json
         if match := re.fullmatch(r"/crm/v3/objects/(contacts|companies)/batch/(upsert|update|create|read)", call.path):
             kind, verb = match.groups()

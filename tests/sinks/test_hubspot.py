@@ -1305,3 +1305,51 @@ def test_the_client_is_imported_when_its_sink_is_built() -> None:
         "assert not [name for name in sys.modules if name.startswith(('hubspot.marketing', 'hubspot.cms'))]\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).stderr == b""
+
+
+# ---------------------------------------------------------------- where a person sees a record
+
+
+def test_a_contact_has_an_address_in_hubspot(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    sink.write(target_of(), [row(1), row(2)])
+    found = server.find("affiliate_key", "firstpromoter:2")
+    assert found is not None
+    server.calls.clear()
+    where = sink.address_of(target_of(), row(2))
+    assert where == f"https://app-eu1.hubspot.com/contacts/4711/record/0-1/{found.id}"
+    assert [call.path for call in server.calls] == ["/crm/v3/objects/contacts/batch/read", "/account-info/v3/details"]
+
+
+def test_a_company_has_an_address_in_hubspot(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    company = server.add("companies", affiliate_key="firstpromoter:1", name="Ada Ltd")
+    where = sink.address_of(target_of([column("affiliate_key"), column("name")], object="companies"), row(1))
+    assert where == f"https://app-eu1.hubspot.com/contacts/4711/record/0-2/{company.id}"
+
+
+def test_the_account_is_asked_for_once_in_a_process(server: HubSpotServer) -> None:
+    for _ in range(3):
+        sink = sink_of(server)
+        sink.write(target_of(), [row(1)])
+        assert sink.address_of(target_of(), row(1))
+        sink.close()
+    assert len(server.calls_of("/details")) == 1
+
+
+def test_a_contact_that_is_not_there_has_no_address(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    assert sink.address_of(target_of(), row(1)) is None
+    assert server.calls_of("/details") == []
+
+
+def test_a_token_that_may_not_ask_for_the_account_gives_no_address(server: HubSpotServer, sink: HubSpotCrm) -> None:
+    sink.write(target_of(), [row(1)])
+    server.scopes.remove("oauth")
+    assert sink.address_of(target_of(), row(1)) is None
+
+
+@pytest.mark.parametrize("account", [{}, {"portalId": 4711, "uiDomain": "hubspot.com.example.org"}])
+def test_nobody_is_sent_anywhere_but_to_hubspot(
+    server: HubSpotServer, sink: HubSpotCrm, account: dict[str, Any]
+) -> None:
+    sink.write(target_of(), [row(1)])
+    server.account = account
+    assert sink.address_of(target_of(), row(1)) is None

@@ -237,26 +237,36 @@ class HubSpotApi:
         inputs = [{"from": {"id": one}, "to": {"id": two}} for one, two in pairs]
         return self._call(self._associations, "create_default", kind, other, {"inputs": inputs})
 
+    def account(self) -> Answer:
+        """The account's number and the domain of its pages. Every token may ask: it needs no scope but ``oauth``.
+
+        Source: developers.hubspot.com/docs/api-reference/legacy/account/account-information (read 2026-12)
+        """
+        # The client has no class for it, and its own ``api_request`` no time-outs.
+        wire = self._objects.api_client
+        return self._call(wire, "call_api", "/account-info/v3/details", "GET", auth_settings=["oauth2"])
+
     def close(self) -> None:
         for api in (self._objects, self._properties, self._groups, self._create_properties, self._associations):
             api.api_client.rest_client.pool_manager.clear()
 
     # ------------------------------------------------------------ one call
 
-    def _call(self, api: Any, verb: str, *arguments: Any) -> Answer:
+    def _call(self, api: Any, verb: str, *arguments: Any, **named: Any) -> Answer:
         while not self._places.acquire(timeout=1.0):
             self._host.wait(0.0)  # raises Stopping when the program is asked to stop
         try:
             self.pacer.take()
-            return self._send(api, verb, *arguments)
+            return self._send(api, verb, *arguments, **named)
         finally:
             self._places.release()
 
-    def _send(self, api: Any, verb: str, *arguments: Any) -> Answer:
+    def _send(self, api: Any, verb: str, *arguments: Any, **named: Any) -> Answer:
         started = self._host.monotonic()
+        named |= {"_preload_content": False, "_request_timeout": self._timeouts}
         try:
             # The raw answer: building the client's models costs 20 ms of CPU a batch, json.loads 3.
-            response = getattr(api, verb)(*arguments, _preload_content=False, _request_timeout=self._timeouts)
+            response = getattr(api, verb)(*arguments, **named)
             status, headers, body = response.status, response.headers, response.data
         except self._client_errors as error:
             status, headers, body = error.status, error.headers, error.body
@@ -270,7 +280,7 @@ class HubSpotApi:
             # Time-outs and resets come raw. The write may have happened: an upsert is simply sent again.
             raise TryLater(f"no answer from {self._where}: {type(error).__name__}") from error
         finally:
-            api.api_client.last_response = None  # else people's data stays until the next answer
+            getattr(api, "api_client", api).last_response = None  # else people's data stays until the next answer
             self._host.metric("calls", 1)
             self._host.metric("call_seconds", self._host.monotonic() - started)
         headers = headers or {}

@@ -7,6 +7,7 @@ the only race.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from connector.core.overwrite import emptied, note_overwrites
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Finding, Host, Outcome, Spare, Target
 from connector.sinks.hubspot.batch import Batch
-from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes
+from connector.sinks.hubspot.client import MOST_INPUTS, Answer, HubSpotApi, InFlight, MissingScopes, listed
 from connector.sinks.hubspot.companies import Companies
 from connector.sinks.hubspot.options import HubSpotOptions
 from connector.sinks.hubspot.preflight import Preflight, missing_in
@@ -27,6 +28,10 @@ from connector.sinks.hubspot.records import Claims, Outcomes, look, read_by_key
 from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
 
 _SECONDS_BETWEEN_LOOKS_AT_OPTIONS = 10.0
+_PAGE_DOMAIN = re.compile(r"([a-z0-9-]+\.)+hubspot\.com")  # people are sent there: no other place
+_TYPE_IDS = {"contacts": "0-1", "companies": "0-2"}
+_accounts: dict[tuple[str, str], str | None] = {}
+"""By API and token, where the account's pages are: asked for once in this process. None: HubSpot does not say."""
 
 
 class Crm:
@@ -36,6 +41,7 @@ class Crm:
         # Two calls a connection: while one of them is slow, the others continue.
         self.batch_rows = MOST_INPUTS * options.connections * 2
         self._connections = options.connections
+        self._account = options.base_url, options.access_token
         self._name = name
         self._host = host
         self._api = HubSpotApi(
@@ -215,6 +221,25 @@ class Crm:
             changes.append(Change(item.row.key, found_by, cells, note, kept))
         order = {row.key: place for place, row in enumerate(rows)}
         return sorted(changes, key=lambda change: order[change.key])
+
+    def address_of(self, target: Target, row: Row) -> str | None:
+        """See ``ShowsRecord``."""
+        kind, key = target.options.object, target.key
+        answer = self._api.read(kind, [row.key], by=key, properties=[key])
+        found = listed(answer) if answer.ok else ()
+        pages = self._pages() if found else None
+        return f"{pages}/record/{_TYPE_IDS[kind]}/{found[0]['id']}" if pages else None
+
+    def _pages(self) -> str | None:
+        if self._account not in _accounts:
+            try:
+                said = self._api.account().body
+            except MissingScopes:
+                said = {}
+            domain, number = str(said.get("uiDomain")), said.get("portalId")
+            known = isinstance(number, int) and _PAGE_DOMAIN.fullmatch(domain)
+            _accounts[self._account] = f"https://{domain}/contacts/{number}" if known else None
+        return _accounts[self._account]
 
     def close(self) -> None:
         self._api.close()

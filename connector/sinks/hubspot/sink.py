@@ -48,5 +48,9 @@ class HubSpotCrm:
         """See ``ShowsSpare``."""
         return self._crm.spare(target)
 
+    def address_of(self, target: Target, row: Row) -> str | None:
+        """See ``ShowsRecord``."""
+        return self._crm.address_of(target, row)
+
     def close(self) -> None:
         self._crm.close()
