@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -43,7 +43,12 @@ def warn(logger: logging.Logger, event: str, /, **fields: object) -> None:
 
 
 def set_up(
-    stream: TextIO | None = None, *, verbose: bool = False, as_json: bool | None = None, hidden: Sequence[str] = ()
+    stream: TextIO | None = None,
+    *,
+    verbose: bool = False,
+    as_json: bool | None = None,
+    hidden: Sequence[str] = (),
+    short: Callable[[], PlainText] | None = None,
 ) -> None:
     """Send every log line to *stream* (stderr when None).
 
@@ -51,12 +56,18 @@ def set_up(
         verbose: debug lines too.
         as_json: JSON lines or text; None: text on a terminal, JSON elsewhere.
         hidden: secrets that are hidden wherever they occur. Nothing logs them on purpose; a library's error may.
+        short: makes the lines for a person who watches a terminal; used there, but not with *verbose*.
     """
     stream = sys.stderr if stream is None else stream
     if as_json is None:
         as_json = not stream.isatty()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines(hidden) if as_json else PlainText(hidden))
+    if as_json:
+        handler.setFormatter(JsonLines(hidden))
+    else:
+        lines = PlainText(hidden) if short is None or verbose else short()
+        handler.setFormatter(lines)
+        handler.addFilter(lines.shows)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -108,6 +119,10 @@ class JsonLines(_Lines):
 
 class PlainText(_Lines):
     """``12:30:01 batch.delivered route=local/affiliates rows=98``; the level only when it is not info."""
+
+    def shows(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - for those that leave lines out
+        """Whether there is a line for *record*."""
+        return True
 
     def _line(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
         when = time.strftime("%H:%M:%S", time.localtime(record.created))

@@ -190,9 +190,6 @@ async def _run(server: uvicorn.Server, listener: socket.socket, program: Program
         sources=",".join(source.name for source in program.config.sources),
         routes=",".join(route.name for route in program.config.routes),
     )
-    if sys.stdout.isatty():
-        sys.stdout.write(f"Receiving on http://{shown}:{port}. Ctrl-C stops it; nothing is lost.\n")
-        sys.stdout.write("Next: in a second terminal, in this folder: connector sample\n")
     await asyncio.sleep(_ANSWERS_FIRST_SECONDS)
     program.start()
     await serving

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from connector import logs
+from connector.cli.short_lines import ShortLines
 
 
 @pytest.fixture
@@ -93,3 +94,41 @@ def test_lines_are_written_in_order_and_at_once(out: io.StringIO) -> None:
         assert out.getvalue().count("\n") == number + 1
     logs.warn(logs.get("room"), "last")
     assert [line.get("number") for line in lines(out)] == [*range(500), None]
+
+
+def test_a_person_at_a_terminal_reads_short_lines(out: io.StringIO) -> None:
+    places = ["firstpromoter", "local/local_csv"]
+    logs.set_up(out, as_json=False, short=lambda: ShortLines(["s3cr3t-t0ken"], places))
+    log = logs.get("room")
+    logs.say(log, "server.started", url="http://127.0.0.1:8080", sources="", routes="")
+    logs.say(log, "request.accepted", source="firstpromoter", topic="promoter_signed_up", key="k", bytes=9)
+    logs.say(log, "request.refused", status=401, reason="credential", source="firstpromoter")
+    logs.say(log, "batch.delivered", route="local/local_csv", rows=1, refused=2, calls=1, seconds=0.1)
+    logs.say(log, "batch.delivered", route="local/local_csv", rows=0, calls=1, seconds=0.1)
+    logs.warn(log, "route.paused", route="local/local_csv", why="needs_action", seconds=30.0, failures=1)
+    logs.say(log, "an.event", nobody="needs it")
+    logs.warn(log, "a.surprise", reason="with s3cr3t-t0ken")
+    logs.say(log, "server.stopping", signal="SIGINT")
+    begun, hint, *happened, stopping = out.getvalue().splitlines()
+    assert begun == "Receiving on http://127.0.0.1:8080. Ctrl-C stops it; nothing is lost."
+    assert hint == "Next: in a second terminal, in this folder: connector sample"
+    assert stopping == "Stopping. What is pending is written after the next start."
+    assert [line[8:] for line in happened] == [
+        "  received   firstpromoter    1 event  Signed up",
+        "  refused    firstpromoter    401: its token or signature is wrong: connector urls",
+        "  written    local/local_csv  1 row, 2 refused: connector dead-letters list",
+        "  waits      local/local_csv  tries again in 30 s; why: connector status",
+        ' warning: a.surprise reason="with •••"',
+    ]
+
+
+def test_a_reload_does_not_say_again_where_the_server_is(out: io.StringIO) -> None:
+    logs.set_up(out, as_json=False, short=lambda: ShortLines([], [], starts=False))
+    logs.say(logs.get("room"), "server.started", url="http://127.0.0.1:8080")
+    assert out.getvalue() == ""
+
+
+def test_who_wants_more_lines_gets_the_log(out: io.StringIO) -> None:
+    logs.set_up(out, as_json=False, verbose=True, short=lambda: ShortLines([], []))
+    logs.say(logs.get("room"), "detail", level=logging.DEBUG)
+    assert out.getvalue().endswith(" detail\n")

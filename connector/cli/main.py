@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +91,24 @@ def serve(
 
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
 
+    begins = True
+
     def read() -> Config:
+        nonlocal begins
         settings = configuration.load(
             configuration.find(config), examples=False, keep_going=True
         )  # they are for `check`
         settings = replace(settings, server=settings.server.model_copy(update=listen))
-        logs.set_up(verbose=verbose, hidden=settings.secrets)
+        logs.set_up(verbose=verbose, hidden=settings.secrets, short=partial(short_lines, settings, starts=begins))
+        begins = False
         return settings
+
+    def short_lines(settings: Config, *, starts: bool) -> logs.PlainText:
+        from connector.cli.short_lines import ShortLines  # which only a terminal needs
+
+        return ShortLines(
+            settings.secrets, [*(source.name for source in settings.sources), *settings.route_names], starts=starts
+        )
 
     return program.serve(read(), read)
 
