@@ -36,14 +36,18 @@ def programs() -> Path | None:
 
 
 class Cluster:
-    """One running server; each test has a database of its own in it."""
+    """One running server; each test has a database of its own in it.
+
+    Attributes:
+        user: who its programs run as; None: who runs the tests.
+    """
 
     def __init__(self, bin_folder: Path, folder: Path, *settings: str) -> None:
-        self._bin, self._folder, self._settings = bin_folder, folder, settings
-        self._user: int | None = None
+        self._bin, self.folder, self._settings = bin_folder, folder, settings
+        self.user: int | None = None
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            self._user = _unprivileged()
-            os.chown(folder, self._user, -1)
+            self.user = _unprivileged()
+            os.chown(folder, self.user, -1)
         self._numbers = itertools.count(1)
         self._server: subprocess.Popen[bytes] | None = None
         self._run("initdb", "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale",
@@ -52,18 +56,18 @@ class Cluster:
 
     def _run(self, program: str, *words: str) -> None:
         subprocess.run(
-            [str(self._bin / program), *words], check=True, stdout=subprocess.DEVNULL, user=self._user,
-            cwd=self._folder, env={"PATH": os.environ["PATH"]},
+            [str(self._bin / program), *words], check=True, stdout=subprocess.DEVNULL, user=self.user,
+            cwd=self.folder, env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", "max_connections=100",
+        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=100",
                     *self._settings)  # fmt: skip
-        log = (self._folder / "log").open("ab")
+        log = (self.folder / "log").open("ab")
         self._server = subprocess.Popen(
-            [str(self._bin / "postgres"), "-D", str(self._folder / "data"), *[f"-c{each}" for each in settings]],
-            stdout=log, stderr=log, user=self._user, cwd=self._folder, env={"PATH": os.environ["PATH"]},
+            [str(self._bin / "postgres"), "-D", str(self.folder / "data"), *[f"-c{each}" for each in settings]],
+            stdout=log, stderr=log, user=self.user, cwd=self.folder, env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
         log.close()
         import psycopg
@@ -74,7 +78,7 @@ class Cluster:
                 psycopg.connect(self.url("postgres")).close()
             except psycopg.Error:
                 if time.monotonic() >= ends:
-                    raise AssertionError((self._folder / "log").read_text(errors="replace")) from None
+                    raise AssertionError((self.folder / "log").read_text(errors="replace")) from None
                 time.sleep(0.02)
             else:
                 return
@@ -93,7 +97,7 @@ class Cluster:
         return [self._server.pid, *map(int, children)]
 
     def url(self, database: str) -> str:
-        return f"postgresql:///{database}?host={quote(str(self._folder), safe='')}&user=postgres"
+        return f"postgresql:///{database}?host={quote(str(self.folder), safe='')}&user=postgres"
 
     def execute(self, text: str, database: str = "postgres") -> list[Any]:
         """What a statement returns, on a connection of its own."""

@@ -270,14 +270,14 @@ def test_a_server_that_is_not_there_is_reported_without_the_password() -> None:
         assert "pa55w0rd" not in str(caught.value)
 
 
-def test_a_pool_of_transactions_gets_no_options_and_no_prepared_statements(place: Place) -> None:
+def test_a_pool_of_transactions_gets_its_settings_in_each_and_no_prepared_statements(place: Place) -> None:
     place.url += "&pgbouncer=true"
     store = place.open()
     for n in range(20):
         store.append([event(n)])
     assert _number(store, "SELECT count(*) FROM pg_prepared_statements") == 0
     with store._engine.reading() as sql:
-        assert sql.execute("SHOW enable_seqscan").fetchone() == ("on",)
+        assert sql.execute("SHOW enable_seqscan").fetchone() == ("off",)
     assert len(store.read_events(0, 100)) == 20
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,10 +29,16 @@ _MAKING_LOCK = 0x61666670  # "affp"
 
 # Every statement of ours finds its rows by an index. The planner's statistics of a queue are always of another moment,
 # and after an ANALYZE of the empty table it would read all of a full one.
-_OPTIONS = (
-    "-c enable_seqscan=off -c enable_bitmapscan=off -c synchronous_commit=on"
-    f" -c statement_timeout={_STATEMENT_MILLISECONDS} -c idle_in_transaction_session_timeout={_STOPPED_MILLISECONDS}"
-)
+_SETTINGS = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "synchronous_commit": "on",
+    "statement_timeout": _STATEMENT_MILLISECONDS,
+    "idle_in_transaction_session_timeout": _STOPPED_MILLISECONDS,
+}
+_OPTIONS = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+_BEGIN_IN_A_POOL = "; ".join(["BEGIN", *(f"SET LOCAL {name} = {value}" for name, value in _SETTINGS.items())]).encode()
+"""One round trip. A pool gives each transaction another connection, so nothing may stay set on one."""
 
 
 class Postgres:
@@ -41,7 +47,7 @@ class Postgres:
     Args:
         most_connections: who needs one more waits for it, for some seconds.
         url: as libpq reads it. ``pgbouncer=true`` in its query: the server is a PgBouncer that pools transactions; no
-            options are sent and no statement is prepared, so the role must have the options (docs/operations.md).
+            statement is prepared, and every transaction sets what it needs.
 
     Raises:
         StoreUnavailable: it can't be reached.
@@ -112,14 +118,12 @@ class Postgres:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        with self._borrowed() as connection:
+        with self._borrowed() as connection, _in_pool(connection) if self._pooled else nullcontext():
             yield _Statements(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        with self._borrowed() as connection, connection.transaction():
-            if self._pooled:  # a connection of the pool has no options of ours
-                connection.execute("SET LOCAL synchronous_commit = on")
+        with self._borrowed() as connection, _in_pool(connection) if self._pooled else connection.transaction():
             yield _Statements(connection)
 
     @contextmanager
@@ -154,6 +158,9 @@ class Postgres:
         """VACUUM; archives of the write-ahead log and replicas keep bytes of what was deleted."""
         del rebuild_up_to_bytes  # others can write meanwhile, however large it is
         with self._borrowed() as connection:
+            if self._pooled:  # there is no time-out but the role's
+                connection.execute("VACUUM")
+                return True
             connection.execute("SET statement_timeout = 0")
             try:
                 connection.execute("VACUUM")
@@ -168,6 +175,19 @@ class Postgres:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+
+@contextmanager
+def _in_pool(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """A transaction with our settings."""
+    connection.execute(_BEGIN_IN_A_POOL)
+    try:
+        yield
+    except BaseException:
+        with suppress(psycopg.Error):  # the connection is gone, and the transaction with it
+            connection.rollback()
+        raise
+    connection.commit()
 
 
 class _Statements:
@@ -209,6 +229,7 @@ _MEANINGS = {
     "3D000": "does not exist",
     "42501": "refuses us a right",
     "25P03": "ended a connection that slept",
+    "08P01": "is behind a PgBouncer: add ?pgbouncer=true to the URL",
 }
 
 
@@ -217,6 +238,7 @@ _AT_THE_DOOR = {
     "connection slots are reserved": "53300",
     "the database system is": "57P03",
     "password authentication failed": "28P01",
+    "unsupported startup parameter": "08P01",
 }
 """Who is not let in is given no code; words of English servers."""
 
