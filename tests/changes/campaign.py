@@ -24,6 +24,7 @@ from connector.changes import decisions
 from connector.changes.notes import Undo, held_of, undo_of
 from connector.core.row import load_cells
 from connector.store import Store
+from tests.changes.columns import Columns, Desk
 from tests.changes.place import CONFIG, PEOPLE, Place, Sheets
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_server import SheetsServer
@@ -36,6 +37,8 @@ _RULES = ("", ', overwrite = "always"', ', overwrite = "only_if_empty"')
 
 class CsvDesk:
     """The CSV file as people edit it: they have it open for a moment only."""
+
+    follows_headers = False
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -59,15 +62,30 @@ class CsvDesk:
             if row["ID"] == key:
                 row[column], found = value, True
         if found:
-            with self.place.table.open("w", encoding="utf-8-sig", newline="") as file:
-                made = csv.DictWriter(file, names)
-                made.writeheader()
-                made.writerows(rows)
+            self._write(names, rows)
         return found
+
+    def _write(self, names: list[str], rows: list[dict[str, str]]) -> None:
+        with self.place.table.open("w", encoding="utf-8-sig", newline="") as file:
+            made = csv.DictWriter(file, names)
+            made.writeheader()
+            made.writerows(rows)
+
+    def rename(self, column: str, new: str) -> None:
+        """A person changes a header."""
+        rows = [{new if name == column else name: cell for name, cell in row.items()} for row in self.cells()]
+        self._write(list(rows[0]), rows)
+
+    def delete(self, column: str) -> None:
+        """A person deletes a column."""
+        rows = [{name: cell for name, cell in row.items() if name != column} for row in self.cells()]
+        self._write(list(rows[0]), rows)
 
 
 class SheetsDesk:
     """The tab in Google Sheets as people edit it."""
+
+    follows_headers = True
 
     def __init__(self, place: Sheets) -> None:
         self.place = place
@@ -98,6 +116,18 @@ class SheetsDesk:
         tab.put(row, at, value)
         return True
 
+    def rename(self, column: str, new: str) -> None:
+        """A person changes a header."""
+        tab = self.place.server.book.tab("Affiliates")
+        tab.put(0, tab.grid(1)[0].index(column), new)
+
+    def delete(self, column: str) -> None:
+        """A person deletes a column."""
+        tab = self.place.server.book.tab("Affiliates")
+        at = tab.grid(1)[0].index(column)
+        area = {"sheetId": tab.id, "dimension": "COLUMNS", "startIndex": at, "endIndex": at + 1}
+        self.place.server.book.edit({"deleteDimension": {"range": area}})
+
 
 class Campaign:
     """One place, changed at random.
@@ -114,11 +144,19 @@ class Campaign:
         self.notes: dict[str, str] = {}
         self.wrong: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.columns: Columns | None = None
         self._number = 0
         self._actions: list[tuple[int, Callable[[], None]]] = [
             (6, self._platform), (6, self._person), (2, self._note), (5, self._mapping), (2, self._apply),
             (2, self._undo), (6, self._resume),
         ]  # fmt: skip
+
+    def with_columns(self, desk: Desk) -> Campaign:
+        """The mapping and people rename, add and remove columns as well."""
+        self.columns = Columns(self.place, desk, self.random, self.typed)
+        self.wrong = self.columns.wrong
+        self._actions.append((4, self._columns))
+        return self
 
     def run(self, rounds: int) -> None:
         """*rounds* times something happens and what is pending is delivered; then all is applied and delivered."""
@@ -144,21 +182,35 @@ class Campaign:
         self.counts["platform"] += 1
 
     def _person(self) -> None:
-        key, column, value = self._key(), self.random.choice(("Email", "Status")), f"typed {self._new()}"
+        key, column, value = self._key(), self._header(self.random.choice(("Email", "Status"))), f"typed {self._new()}"
         if self.desk.type(key, column, value):
             self.typed[key, column] = value
             self.counts["edits"] += 1
+        self._look()
+
+    def _columns(self) -> None:
+        if self.columns is not None:
+            self.counts[self.columns.act()] += 1
+        self._look()
+
+    def _look(self) -> None:
+        if self.columns is not None:
+            self.columns.look()
+
+    def _header(self, column: str) -> str:
+        return column if self.columns is None else self.columns.header(column)
 
     def _note(self) -> None:
         key, value = self._key(), f"note {self._new()}"
         if self.desk.type(key, NOTE, value):
             self.notes[key] = value
             self.counts["notes"] += 1
+        self._look()
 
     def _mapping(self) -> None:
         word, rule = f"Word {self._new()}", self.random.choice(_RULES)
-        head = self.place.file.read_text(encoding="utf-8").partition('"Status"')[0]
-        line = f'"Status" = {{ from = "status", map = {{ active = "{word}", "*" = "Other" }}{rule} }}\n'
+        head = self.place.file.read_text(encoding="utf-8").partition(f'"{self.place.status}"')[0]
+        line = f'"{self.place.status}" = {{ from = "status", map = {{ active = "{word}", "*" = "Other" }}{rule} }}\n'
         self.place.file.write_text(head + line, encoding="utf-8")
         self.counts["mappings"] += 1
         if self.random.random() < 0.7:
@@ -208,8 +260,8 @@ class Campaign:
         text = self.place.file.read_text(encoding="utf-8")
         word = re.search(r'active = "(.*?)"', text)
         for row in self.desk.cells():
-            about, status = row["ID"].removeprefix("fp:"), row["Status"]
-            if row["Email"] != f"last{about}@example.com":
+            about, status = row["ID"].removeprefix("fp:"), row.get(self._header("Status"), "")
+            if row.get(self._header("Email")) != f"last{about}@example.com":
                 self.wrong.append(f"{row['ID']} has not the last address")
             if "only_if_empty" not in text and word and status != word[1] and not status.startswith("typed"):
                 self.wrong.append(f"{row['ID']} has the status {status}, and the mapping says {word[1]}")
@@ -218,6 +270,8 @@ class Campaign:
 
     def _check(self) -> None:
         rows = self.desk.cells()
+        if self.columns is not None:
+            self.columns.check()
         keys = Counter(row["ID"] for row in rows if row["ID"])
         self.wrong += [f"{key} has {count} rows" for key, count in keys.items() if count > 1]
         by_key = {row["ID"]: row for row in rows}
@@ -244,8 +298,9 @@ def _former(store: Store, route: str) -> Iterator[str]:
 def in_csv(folder: Path, seed: int, rounds: int) -> Campaign:
     """With a CSV file that people share: edits of its mapping wait for a person."""
     place = Place(folder, CONFIG.replace('type = "csv"', 'type = "csv"\napply = "confirm"'), PEOPLE)
-    made = Campaign(place, CsvDesk(place), seed)
-    made.run(rounds)
+    desk = CsvDesk(place)
+    made = Campaign(place, desk, seed)
+    made.with_columns(desk).run(rounds)
     return made
 
 
@@ -253,7 +308,8 @@ def in_sheets(folder: Path, seed: int, rounds: int) -> Campaign:
     """With Google Sheets, whose answers are lost now and then."""
     with SheetsServer() as server:
         place = Sheets(folder, server)
-        made = Campaign(place, SheetsDesk(place), seed)
+        desk = SheetsDesk(place)
+        made = Campaign(place, desk, seed)
 
         def fault_for(call: Call) -> Fault | None:
             if not call.path.endswith(":batchUpdate") or made.random.random() > 0.15:
@@ -262,7 +318,7 @@ def in_sheets(folder: Path, seed: int, rounds: int) -> Campaign:
             return Fault("status_after", Reply(503, {"error": {"code": 503, "message": "busy"}}))
 
         server.fault_for = fault_for
-        made.run(rounds)
+        made.with_columns(desk).run(rounds)
     return made
 
 

@@ -42,6 +42,8 @@ class Place:
     """One folder with config.toml and people.toml."""
 
     route = ROUTE
+    status = "Status"
+    """The column of the affiliate's status."""
 
     def __init__(self, folder: Path, configuration: str = CONFIG, mapping: str = PEOPLE) -> None:
         self.folder = folder
