@@ -411,11 +411,18 @@ class Page(Endpoint):
             return self._fresh[form]
 
 
-class _Elsewhere(Endpoint):
-    """Webhooks that came to a process which only delivers."""
+class Away(Endpoint):
+    """Answers where nothing is received: the sender is asked to try again.
+
+    Args:
+        reason: why, in a word: ``role`` (the process only delivers), ``store``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:  # noqa: ARG002 - ASGI's signature
-        logs.say(_log, "request.refused", level=logging.WARNING, status=503, reason="role")
+        logs.say(_log, "request.refused", level=logging.WARNING, status=503, reason=self.reason)
         return unavailable
 
 
@@ -428,7 +435,7 @@ class _Nothing(Endpoint):
 
 
 def application(
-    receiver: Receiver | None,
+    receiver: Receiver | Away,
     reasons: Callable[[], Sequence[str]],
     more: Mapping[str, ASGIApp] | None = None,
     words: Callable[[], str] = lambda: "",
@@ -437,7 +444,7 @@ def application(
     """The ASGI application of the whole program.
 
     Args:
-        receiver: answers ``POST /hooks/{source}``; None: other processes do, and the sender is asked to try again.
+        receiver: answers ``POST /hooks/{source}``.
         words: what is wrong with the store when it is one of the reasons; names nothing.
         reasons: why the program is not ready, by name only (``store``, ``projector``, ``route:NAME``, ``stale``); ()
             when it is. Must be quick: it is asked in the event loop.
@@ -453,11 +460,13 @@ def application(
         return JSONResponse({"status": "not ready", "reasons": found} | store | noted, 503, {"retry-after": "5"})
 
     def receives() -> Response:
-        return answer([reason for reason in reasons() if reason == "store"] if receiver is not None else ["role"])
+        if isinstance(receiver, Away):
+            return answer([receiver.reason])
+        return answer([reason for reason in reasons() if reason == "store"])
 
     return Starlette(
         routes=[
-            Route("/hooks/{source}", receiver or _Elsewhere()),
+            Route("/hooks/{source}", receiver),
             Route("/healthz", _Readable(lambda: alive)),
             Route("/readyz", _Readable(lambda: answer(list(reasons())))),
             Route("/readyz/receive", _Readable(receives)),

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from types import FrameType
@@ -21,11 +21,12 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from connector import logs
-from connector.app import Program
+from connector.app import Awaiting, Program
 from connector.assembly import utc_now
 from connector.changes.reload import Reloads
+from connector.core.errors import StoreUnavailable
 from connector.overview import READY
-from connector.receiver import Page, Receiver, application
+from connector.receiver import Away, Page, Receiver, application
 from connector.recent import Recent
 from connector.settings import Config
 
@@ -62,31 +63,66 @@ def serve(config: Config, read: Callable[[], Config] | None = None) -> int:
         )
         return 1
     sys.setswitchinterval(_SWITCH_SECONDS)
-    program = Program(config)
+    program = _made(config)
     try:
         listener = _listen(config.server.host, config.server.port)
     except OSError as error:
-        program.close()
+        if isinstance(program, Program):
+            program.close()
         where = f"{config.server.host}:{config.server.port}"
         why = str(error.strerror).partition(" (")[0]  # without the address once more
         other = "; another program does: choose another port" if error.errno == errno.EADDRINUSE else ""
         sys.stderr.write(f"can't listen on {where}: {why}{other}; see [server] in {config.file}\n")
         return 1
     following: Config | None = config
-    try:
-        with _hang_ups() as signalled:
-            while following is not None:
-                following = _serve(program, listener, read, signalled)
-                if following is not None:
-                    program = Program(following)
-    finally:
-        listener.close()
+    stopped = threading.Event()
+    with closing(listener), _hang_ups() as signalled:
+        while following is not None:
+            made = program if isinstance(program, Program) else _awaited(following, program, listener, stopped)
+            if made is None:
+                break
+            following = _serve(made, listener, read, signalled, stopped)
+            if following is not None:
+                program = _made(following)
     logs.say(_log, "server.stopped")
     return 0
 
 
+def _made(config: Config) -> Program | StoreUnavailable:
+    """The program, or why its database can't be used for a while."""
+    try:
+        return Program(config)
+    except StoreUnavailable as error:
+        if not error.is_temporary:
+            raise
+        return error
+
+
+def _awaited(
+    config: Config, error: StoreUnavailable, listener: socket.socket, stopped: threading.Event
+) -> Program | None:
+    """The program, as soon as its database is there; None: a stop was asked for first. Meanwhile every request is
+    answered 503."""
+    awaiting = Awaiting(config, error, lambda: setattr(server, "should_exit", True))
+    away = Away("store")
+    app = application(away, lambda: (away.reason,), {"/{path:path}": away}, words=lambda: awaiting.words)
+    server = uvicorn.Server(_answering(app, config))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(server, listener, awaiting, stopped))
+    finally:
+        awaiting.close()
+    if awaiting.refusal is not None:
+        raise awaiting.refusal
+    return awaiting.program
+
+
 def _serve(
-    program: Program, listener: socket.socket, read: Callable[[], Config] | None, signalled: threading.Event
+    program: Program,
+    listener: socket.socket,
+    read: Callable[[], Config] | None,
+    signalled: threading.Event,
+    stopped: threading.Event,
 ) -> Config | None:
     """Until a stop, or a reload: the configuration to go on with."""
     config, receiver = program.config, _receiver(program)
@@ -97,18 +133,14 @@ def _serve(
         pages |= _page(program, program.recent)
     program.readiness.receiver = receiver
     program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
-    answering = uvicorn_config(
-        application(
-            receiver if program.receives else None,
-            program.reasons,
-            pages,
-            words=lambda: program.readiness.words,
-            notes=program.readiness.notes,
-        ),
-        keep_alive_seconds=config.server.keep_alive_seconds,
-        request_timeout_seconds=config.server.request_timeout_seconds,
+    app = application(
+        receiver if program.receives else Away("role"),
+        program.reasons,
+        pages,
+        words=lambda: program.readiness.words,
+        notes=program.readiness.notes,
     )
-    server = uvicorn.Server(answering)
+    server = uvicorn.Server(_answering(app, config))
     following: list[Config] = []
 
     def take(found: Config) -> None:
@@ -121,10 +153,18 @@ def _serve(
         program.threads.start("reload", partial(reloads.run, program.stop, signalled))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(server, listener, program))
+            runner.run(_run(server, listener, program, stopped))
     finally:
         program.close()
     return following[0] if following else None
+
+
+def _answering(app: ASGIApp, config: Config) -> uvicorn.Config:
+    return uvicorn_config(
+        app,
+        keep_alive_seconds=config.server.keep_alive_seconds,
+        request_timeout_seconds=config.server.request_timeout_seconds,
+    )
 
 
 @contextmanager
@@ -171,8 +211,10 @@ def _page(program: Program, recent: Recent) -> dict[str, ASGIApp]:
     return Site(inside).apps()
 
 
-async def _run(server: uvicorn.Server, listener: socket.socket, program: Program) -> None:
-    stop = _stopping(server, program)
+async def _run(
+    server: uvicorn.Server, listener: socket.socket, program: Program | Awaiting, stopped: threading.Event
+) -> None:
+    stop = _stopping(server, program, stopped)
     # A copy, since uvicorn closes it, and a reload goes on with the same socket.
     serving = asyncio.create_task(server.serve([listener.dup()]))
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn sets no event
@@ -185,21 +227,24 @@ async def _run(server: uvicorn.Server, listener: socket.socket, program: Program
     shown = f"[{host}]" if ":" in host else host
     logs.say(
         _log,
-        "server.started",
+        "server.started" if isinstance(program, Program) else "server.waits",
         url=f"http://{shown}:{port}",
         sources=",".join(source.name for source in program.config.sources),
         routes=",".join(route.name for route in program.config.routes),
     )
     await asyncio.sleep(_ANSWERS_FIRST_SECONDS)
+    if stopped.is_set():  # while the program was made
+        stop(signal.SIGTERM)
     program.start()
     await serving
 
 
-def _stopping(server: uvicorn.Server, program: Program) -> Callable[[int], None]:
+def _stopping(server: uvicorn.Server, program: Program | Awaiting, stopped: threading.Event) -> Callable[[int], None]:
     """What a signal calls; it is installed at once. uvicorn has handlers of its own while it starts, and afterwards
     raises the signals that it caught again: ours make an exit code 0 of them."""
 
     def stop(number: int) -> None:
+        stopped.set()  # also for the program that follows, where this one ends by itself
         if not server.should_exit:
             logs.say(_log, "server.stopping", signal=signal.Signals(number).name)
         program.stop_soon()

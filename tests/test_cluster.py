@@ -163,6 +163,57 @@ def test_a_database_that_is_slow_is_503_within_ten_seconds(
     del cluster
 
 
+def test_a_database_that_is_away_at_the_start_is_503_and_waited_for(
+    cluster: Cluster, tmp_path: Path, nursery: Nursery, url: str
+) -> None:
+    machine = Machine(tmp_path / "m", nursery, url, shared=tmp_path / "affiliates.csv")
+    cluster.stop()
+    try:
+        machine.start()
+        assert machine.post("firstpromoter", promoter(1))[0] == 503
+        away = {"status": "not ready", "reasons": ["store"], "store": "can't be reached"}
+        for path in ("/readyz", "/readyz/receive"):
+            assert machine.get(path) == (503, away)
+        assert machine.get("/healthz") == (200, {"status": "ok"})
+        assert machine.get("/")[0] == 503
+    finally:
+        cluster.start()
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 202)
+    machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
+    machine.wait_until(lambda: machine.get("/readyz") == (200, {"status": "ready"}))
+    events = [str(line["event"]) for line in machine.lines()]
+    assert [each for each in events if each in ("store.fails", "server.waits", "store.ok", "server.started")] == [
+        "store.fails", "server.waits", "store.ok", "server.started",
+    ]  # fmt: skip
+    assert machine.stop() < 8
+    assert machine.lines()[-1] == {"event": "exit", "code": 0}
+
+
+def test_a_stop_ends_the_wait_for_a_database(tmp_path: Path, nursery: Nursery) -> None:
+    machine = Machine(tmp_path / "m", nursery, "postgresql://127.0.0.1:1/x", shared=tmp_path / "affiliates.csv")
+    machine.start()
+    assert machine.post("firstpromoter", promoter(1))[0] == 503
+    assert machine.stop() < 8
+    assert machine.lines()[-1] == {"event": "exit", "code": 0}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("user=postgres", "user=nobody_here", "the database refuses us"),
+        ("/test_", "/no_test_", "the database does not exist"),
+    ],
+)
+def test_a_start_does_not_wait_for_what_a_person_must_change(
+    old: str, new: str, words: str, tmp_path: Path, nursery: Nursery, url: str
+) -> None:
+    machine = Machine(tmp_path / "m", nursery, url.replace(old, new), shared=tmp_path / "affiliates.csv")
+    machine.launch()
+    machine.wait_until(lambda: not machine.runs())
+    assert words in machine.log.read_text()
+    assert machine.lines()[-1] == {"event": "exit", "code": 1}
+
+
 def test_a_server_without_a_connection_left_is_named_and_waited_for() -> None:
     import psycopg
 

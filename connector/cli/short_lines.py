@@ -67,6 +67,8 @@ class ShortLines(PlainText):
                     f"Receiving on {url}. Ctrl-C stops it; nothing is lost.\n"
                     "Next: in a second terminal, in this folder: connector sample",
                 )
+            case "server.waits":
+                return (f"Listening on {fields['url']}. Webhooks are answered 503 until the database is there.",)
             case "server.stopping":
                 return ("Stopping. What is pending is written after the next start.",)
             case "request.accepted":

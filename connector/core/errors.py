@@ -79,11 +79,13 @@ class StoreUnavailable(ConnectorError):
 
     Attributes:
         short: what is wrong, in words that name nothing, for everybody who asks; or "".
+        is_temporary: a program that starts should wait for it: nobody has to act on this machine.
     """
 
-    def __init__(self, text: str, short: str = "") -> None:
+    def __init__(self, text: str, short: str = "", *, is_temporary: bool = False) -> None:
         super().__init__(text)
         self.short = short
+        self.is_temporary = is_temporary
 
     @classmethod
     def at(cls, place: object, what: str, error: OSError) -> Self:

@@ -99,8 +99,10 @@ class Postgres:
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
             raise Unstorable(f"PostgreSQL can't keep this: {type(error).__name__}") from None
         except psycopg.Error as error:
-            short = _meaning(error)
-            raise StoreUnavailable(f"{self.name}: the database {short}: {_without_values(error)}", short) from None
+            code = _code_of(error)
+            short = _meaning(error, code)
+            text = f"{self.name}: the database {short}: {_without_values(error)}"
+            raise StoreUnavailable(text, short, is_temporary=_is_temporary(error, code)) from None
         finally:
             if connection is not None:
                 self._take_back(connection)
@@ -216,8 +218,9 @@ def read_url(url: str) -> tuple[str, bool]:
     return "?".join([rest, "&".join(words)] if words else [rest]), "pgbouncer=true" in query.split("&")
 
 
+_READ_ONLY, _UNTRUSTED = "25006", "no trusted certificate"
 _MEANINGS = {
-    "25006": "takes no writes (read-only)",
+    _READ_ONLY: "takes no writes (read-only)",
     "53100": "has no room on its disk",
     "53300": "has no connection left",
     "57014": "is too slow",
@@ -229,6 +232,7 @@ _MEANINGS = {
     "3D000": "does not exist",
     "42501": "refuses us a right",
     "25P03": "ended a connection that slept",
+    _UNTRUSTED: "has no certificate that is trusted",
     "08P01": "is behind a PgBouncer: add ?pgbouncer=true to the URL",
 }
 
@@ -238,17 +242,31 @@ _AT_THE_DOOR = {
     "connection slots are reserved": "53300",
     "the database system is": "57P03",
     "password authentication failed": "28P01",
+    "no password supplied": "28P01",
+    'FATAL:  role "': "28000",
+    "pg_hba.conf": "28000",
+    'FATAL:  database "': "3D000",
     "unsupported startup parameter": "08P01",
+    "certificate": _UNTRUSTED,
+    "does not support SSL": _UNTRUSTED,
 }
 """Who is not let in is given no code; words of English servers."""
+_FOR_A_PERSON = {"28P01", "28000", "3D000", "42501", "08P01", _UNTRUSTED}
 
 
-def _meaning(error: psycopg.Error) -> str:
+def _code_of(error: psycopg.Error) -> str | None:
+    return error.sqlstate or next((code for words, code in _AT_THE_DOOR.items() if words in str(error)), None)
+
+
+def _meaning(error: psycopg.Error, code: str | None) -> str:
     """What a fault means, in words that name nothing."""
-    code = error.sqlstate or next((code for words, code in _AT_THE_DOOR.items() if words in str(error)), None)
     if code is None:
         return "can't be reached" if isinstance(error, psycopg.OperationalError) else "can't be used"
     return _MEANINGS.get(code, f"reports {code}")
+
+
+def _is_temporary(error: psycopg.Error, code: str | None) -> bool:
+    return code == _READ_ONLY or (isinstance(error, psycopg.OperationalError) and code not in _FOR_A_PERSON)
 
 
 def _without_values(error: psycopg.Error) -> str:
