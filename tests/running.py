@@ -190,7 +190,7 @@ class Connector:
     def post(self, source: str, body: bytes, topic: str | None = None) -> tuple[int, Any]:
         """Send a webhook over its own connection: status and answer."""
         assert self.port is not None
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             query = f"?token={tokens[source]}" + (f"&topic={quote(topic)}" if topic else "")
             connection.request("POST", f"/hooks/{source}{query}", body, {"content-type": "application/json"})
