@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from datetime import datetime
 from pathlib import Path
 
 from connector.store import Store
-from tests.running import Connector, Nursery, now
+from tests.running import PATIENCE_SECONDS, Connector, Nursery, now
 
 
 class Machine(Connector):
@@ -27,9 +28,22 @@ class Machine(Connector):
     def store(self) -> Store:
         return Store(self.url, worker=False, now=now)
 
+    @property
+    def name(self) -> str:
+        """Of its process, as the store knows it."""
+        return f"process {self.pid} on {socket.gethostname()}"
+
+    def last_begun(self) -> dict[str, datetime]:
+        """When its process last began each of its duties: its own word, however late a test reads it."""
+        return {
+            str(line["duty"]): datetime.fromisoformat(line["at"])
+            for line in self.lines()
+            if line["event"] == "duty.begun"
+        }
+
     def get(self, path: str) -> tuple[int, dict[str, object]]:
         assert self.port is not None
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()

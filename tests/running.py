@@ -18,13 +18,17 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from connector.store import Store
 from connector.store.model import Status
 
 root = Path(__file__).parent.parent
+PATIENCE_SECONDS = 60.0
+"""How long a test waits for what must come: the patience for a machine that is busy otherwise, not a promise."""
+_POLL_SECONDS = 0.01
+_T = TypeVar("_T")
 tokens = {"firstpromoter": "fp-t0ken-of-the-tests-7c1Zq", "everflow": "ef-t0ken-of-the-tests-9Xk2w"}
 
 config_text = f"""
@@ -77,6 +81,38 @@ for line in sys.stdin:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def until(
+    look: Callable[[], _T],
+    holds: Callable[[_T], object] = bool,
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    beside: Callable[[], object] = lambda: "",
+) -> _T:
+    """What *look* saw, once it is as *holds* says; fails after *seconds*, and says what it saw last.
+
+    Look once and judge what was seen: two looks may see two states.
+
+    Args:
+        beside: what else helps whoever reads that it failed.
+    """
+    ends = time.monotonic() + seconds
+    while not holds(seen := look()):
+        assert time.monotonic() < ends, f"not within {seconds:g} s; last seen: {seen!r} {beside()}"
+        time.sleep(_POLL_SECONDS)
+    return seen
+
+
+def at_best(measure: Callable[[], float], promised: float, *, tries: int = 5) -> float:
+    """The fewest seconds that *measure* says, asked until they are fewer than *promised*, up to so many times: a busy
+    machine is slow now and then, and a broken promise is broken every time."""
+    seconds = measure()
+    for _ in range(tries - 1):
+        if seconds < promised:
+            break
+        seconds = min(seconds, measure())
+    return seconds
 
 
 class Nursery:
@@ -135,7 +171,7 @@ class Connector:
     def start(self) -> Connector:
         """Start the process and wait until it listens."""
         self.launch()
-        assert self.wait_until_it_listens(20), self.log.read_text()
+        assert self.wait_until_it_listens(PATIENCE_SECONDS), self.log.read_text()
         return self
 
     def wait_until_it_listens(self, seconds: float) -> bool:
@@ -151,7 +187,7 @@ class Connector:
     def look_for_port(self) -> int | None:
         if self.port is None:
             for line in self.lines():
-                if line.get("event") in ("server.started", "server.waits"):
+                if line.get("event") == "server.started":
                     self.port = int(line["url"].rpartition(":")[2])
         return self.port
 
@@ -178,7 +214,7 @@ class Connector:
             try:
                 os.kill(self.pid, number)
                 while self.runs():
-                    assert time.monotonic() - began < 20, "the process does not end"
+                    assert time.monotonic() - began < PATIENCE_SECONDS, "the process does not end"
                     time.sleep(0.002)
             except ProcessLookupError:
                 pass
@@ -190,7 +226,7 @@ class Connector:
     def post(self, source: str, body: bytes, topic: str | None = None) -> tuple[int, Any]:
         """Send a webhook over its own connection: status and answer."""
         assert self.port is not None
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             query = f"?token={tokens[source]}" + (f"&topic={quote(topic)}" if topic else "")
             connection.request("POST", f"/hooks/{source}{query}", body, {"content-type": "application/json"})
@@ -221,12 +257,11 @@ class Connector:
         finally:
             store.close()
 
-    def wait_until(self, holds: Callable[[], object], *, seconds: float = 30) -> None:
-        """Wait until *holds* says something true; fails after *seconds* with the end of the log."""
-        ends = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < ends, f"not within {seconds} s: {self.lines()[-5:]}"
-            time.sleep(0.02)
+    def wait_until(
+        self, look: Callable[[], _T], holds: Callable[[_T], object] = bool, *, seconds: float = PATIENCE_SECONDS
+    ) -> _T:
+        """As ``until``; a failure shows the end of the log too."""
+        return until(look, holds, seconds=seconds, beside=lambda: f"beside the log {self.lines()[-5:]}")
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged; a line that is being written is left out."""
@@ -247,11 +282,10 @@ class Connector:
         with self.table.open(encoding="utf-8-sig", newline="") as file:
             return {row["Affiliate ID"]: row for row in csv.DictReader(file)}
 
-    def wait_for(self, expected: Mapping[str, Mapping[str, str]], *, seconds: float = 30) -> dict[str, dict[str, str]]:
-        """The table, once its rows have the expected cells; fails after *seconds*, saying what is different.
-
-        The default is the patience for a machine that is busy otherwise, not a promise of the connector's.
-        """
+    def wait_for(
+        self, expected: Mapping[str, Mapping[str, str]], *, seconds: float = PATIENCE_SECONDS
+    ) -> dict[str, dict[str, str]]:
+        """The table, once its rows have the expected cells; fails after *seconds*, saying what is different."""
         ends = time.monotonic() + seconds
         while True:
             rows = self.rows()
@@ -261,7 +295,8 @@ class Connector:
                 for column, cell in cells.items()
                 if rows.get(record, {}).get(column) != cell
             }
-            if not wrong:
+            missing = expected.keys() - rows.keys()
+            if not wrong and not missing:
                 return rows
-            assert time.monotonic() < ends, f"after {seconds} s, (is, should be): {wrong}"
-            time.sleep(0.02)
+            assert time.monotonic() < ends, f"after {seconds:g} s, (is, should be): {wrong}; missing: {sorted(missing)}"
+            time.sleep(_POLL_SECONDS)
