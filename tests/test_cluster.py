@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from connector import config
 from connector.app.duties import Duty, Run, Sharing
 from connector.core.errors import ConfigError, StoreUnavailable
+from connector.dead_letters import Letter, LetterFile, LetterTable
 from connector.store import Store
 from connector.store.processes import Beat
 from tests.machines import Machine, promoter
@@ -291,6 +293,31 @@ def test_a_holder_that_sleeps_does_no_harm(machines: Callable[..., list[Machine]
     assert sleeper.post("firstpromoter", promoter(1, 3))[0] == 202
     awake.wait_for({"firstpromoter:1": {"Email": "p1v3@example.com"}})
     assert len(awake.rows()) == 1
+
+
+def test_what_another_machine_forgets_leaves_the_file_of_dead_letters(
+    tmp_path: Path, nursery: Nursery, url: str
+) -> None:
+    machine = Machine(tmp_path / "m", nursery, url, shared=tmp_path / "affiliates.csv")
+    with machine.config.open("a") as config_file:
+        config_file.write('[dead_letters]\npath = "dead.jsonl"\n')
+    file = machine.folder / "dead.jsonl"
+    store = machine.store()
+    there = LetterTable(lambda: nullcontext(store), now=now)
+    here = LetterTable(lambda: nullcontext(store), now=now, copy=LetterFile(file, now=now))
+    letters = [Letter("deliver", "local/affiliates", f"plain:{n}", f"p{n}@example.com") for n in (1, 2, 3)]
+    here.add(letters[:1])
+    there.forget(lambda letter: letter.subject == "plain:1")  # while the machine is down
+    here.add(letters[1:])
+    machine.start()
+    try:
+        machine.wait_until(lambda: b"p1@" not in file.read_bytes())
+        there.forget(lambda letter: letter.subject == "plain:2")
+        machine.wait_until(lambda: b"p2@" not in file.read_bytes())
+        assert b"p3@" in file.read_bytes()
+    finally:
+        machine.kill()
+        store.close()
 
 
 # ---------------------------------------------------------------- what may be configured

@@ -117,6 +117,44 @@ def test_forgotten_letters_are_gone(reopened: Callable[[], DeadLetters]) -> None
     assert [found.subject for found in reopened().list()] == ["plain:2"]
 
 
+def test_what_one_machine_forgets_leaves_the_files_of_the_others_once_they_look(tmp_path: Path) -> None:
+    with place_in(tmp_path, None) as place:
+        store = place.open()
+
+        def machine(name: str) -> LetterTable:
+            copy = LetterFile(tmp_path / name / "dead.jsonl", now=Clock())
+            return LetterTable(lambda: nullcontext(store), now=Clock(), copy=copy)
+
+        def bytes_of(name: str) -> bytes:
+            return b"".join(path.read_bytes() for path in (tmp_path / name).iterdir() if path.is_file())
+
+        one, two = machine("one"), machine("two")
+        one.add([letter(1, "ada@example.com"), letter(2, "bob@example.com")])
+        one.close([letter(1).id], "dropped")
+        two.add([letter(3, "ada@example.com"), letter(4)])
+        (tmp_path / "two" / "dead.jsonl.torn").write_bytes(b"ada@exam")
+        two.follow()
+        assert b"ada@" in bytes_of("two"), "nobody was forgotten"
+        assert one.forget(lambda found: "ada@example.com" in found.reason) == 1
+        assert b"ada@" not in bytes_of("one")
+        assert b"ada" not in (store.recall("connector", "letters forgotten") or "").encode()
+        two = machine("two")  # it was down meanwhile
+        two.follow()
+        assert b"ada@" not in bytes_of("two")
+        assert [found.subject for found in LetterFile(tmp_path / "two" / "dead.jsonl", now=Clock()).list()] == [
+            "plain:4"
+        ]
+        before = (tmp_path / "two" / "dead.jsonl").stat().st_ino
+        two.add([letter(5)])
+        two.follow()
+        assert (tmp_path / "two" / "dead.jsonl").stat().st_ino == before, "it is rewritten once"
+        (tmp_path / "two" / "dead.jsonl.forgotten").write_text("")  # as after a kill before the end
+        two.follow()
+        assert {found.subject for found in LetterFile(tmp_path / "two" / "dead.jsonl", now=Clock()).list()} == {
+            "plain:4", "plain:5",
+        }  # fmt: skip
+
+
 def test_letters_are_counted_by_stage_and_place(reopened: Callable[[], DeadLetters]) -> None:
     letters = reopened()
     assert letters.counts() == {}

@@ -370,6 +370,8 @@ class Program:
             self.upkeep.mind_the_clock()
             self.readiness.look()
             self._note_refused()
+            with suppress(StoreUnavailable):  # the next look does it
+                self.letters.follow()
             if self.stop.wait(max(_WATCH_SECONDS, (time.thread_time() - began) / _WATCH_SHARE)):
                 return
             if self.upkeeping.is_on:

@@ -36,6 +36,7 @@ class LetterFile(DeadLetters):
         self._now = now
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
         self._torn = path.with_name(f"{path.name}.torn")
+        self._mark = path.with_name(f"{path.name}.forgotten")
         self._open: dict[str, Letter] = {}
         self._about: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._read_to = 0
@@ -84,10 +85,26 @@ class LetterFile(DeadLetters):
     def forget(self, is_about: Callable[[Letter], bool]) -> int:
         """Rewrite the file without these letters and without closed ones."""
         with self._held():
-            kept = [letter for letter in self._open.values() if not is_about(letter)]
-            gone = len(self._open) - len(kept)
-            self._rewrite([_line(dump_letter(letter)) for letter in kept])
-            self._torn.unlink(missing_ok=True)
+            return self._keep([letter for letter in self._open.values() if not is_about(letter)])
+
+    def follow_forgotten(self, mark: str, still_open: Callable[[Iterable[str]], set[str]]) -> None:
+        """Rewrite the file with no letter but those that are open elsewhere, once for each *mark*: ``PATH.forgotten``
+        has the last one.
+
+        Args:
+            still_open: of these ids, those that are open.
+        """
+        with self._held():
+            if mark == (self._mark.read_text() if self._mark.exists() else ""):
+                return
+            ids = still_open(self._open)  # within the lock: what is in the file was opened there before
+            self._keep([letter for letter_id, letter in self._open.items() if letter_id in ids])
+            self._mark.write_text(mark)  # killed before this, it is done once more
+
+    def _keep(self, kept: Sequence[Letter]) -> int:
+        gone = len(self._open) - len(kept)
+        self._rewrite([_line(dump_letter(letter)) for letter in kept])
+        self._torn.unlink(missing_ok=True)
         return gone
 
     # ------------------------------------------------ reading

@@ -115,6 +115,9 @@ class DeadLetters(ABC):
     def forget(self, is_about: Callable[[Letter], bool]) -> int:
         """Leave no byte of these letters, and none of closed ones; how many open letters went."""
 
+    def follow(self) -> None:  # noqa: B027 - a file that nobody else keeps has nothing to follow
+        """Called every few seconds: leave no byte of what ``forget`` deleted on another machine."""
+
     @abstractmethod
     def list(self) -> Sequence[Letter]:
         """All of them, the oldest first."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -34,7 +35,9 @@ class LetterRows(Protocol):
 
     def letter_counts(self) -> Mapping[tuple[str, str], int]: ...
 
-    def delete_letters(self, ids: Iterable[str]) -> int: ...
+    def delete_letters(self, ids: Iterable[str], *, forgotten: bool = False) -> int: ...
+
+    def letters_forgotten(self) -> str: ...
 
 
 class LetterTable(DeadLetters):
@@ -87,10 +90,18 @@ class LetterTable(DeadLetters):
 
     def forget(self, is_about: Callable[[Letter], bool]) -> int:
         with self._store() as rows:
-            gone = rows.delete_letters([letter.id for letter in self._all(rows) if is_about(letter)])
-        if self._copy is not None and self._copy.path.exists():
-            self._copy.forget(is_about)
+            found = [letter.id for letter in self._all(rows) if is_about(letter)]
+            gone = rows.delete_letters(found, forgotten=True)
+        self.follow()
         return gone
+
+    def follow(self) -> None:
+        if self._copy is None or not self._copy.path.exists():
+            return
+        with self._store() as rows:
+            mark = rows.letters_forgotten()  # before the letters are looked up: what is forgotten later has another
+            if mark:
+                self._copy.follow_forgotten(mark, partial(_still_open, rows))
 
     def list(self) -> Sequence[Letter]:
         with self._store() as rows:
@@ -116,6 +127,12 @@ class LetterTable(DeadLetters):
         if self._copy is not None:
             with suppress(StoreUnavailable):
                 write(self._copy)
+
+
+def _still_open(rows: LetterRows, ids: Iterable[str]) -> set[str]:
+    asked = list(ids)
+    pages = (asked[start : start + _PAGE_LETTERS] for start in range(0, len(asked), _PAGE_LETTERS))
+    return {letter_id for page in pages for letter_id in rows.letters_of(page)}
 
 
 def _say_the_same(one: Letter, other: Letter) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 
 from connector.store.engine import Part, change, insert, select
+
+_FORGOTTEN = ("connector", "letters forgotten")
 
 
 class LetterRows(Part):
@@ -51,7 +54,24 @@ class LetterRows(Part):
             rows = sql.execute("SELECT stage, place, count(*) FROM letters GROUP BY stage, place").fetchall()
         return {(stage, place): count for stage, place, count in rows}
 
-    def delete_letters(self, ids: Iterable[str]) -> int:
-        """How many there were."""
+    def delete_letters(self, ids: Iterable[str], *, forgotten: bool = False) -> int:
+        """How many there were.
+
+        Args:
+            forgotten: as ``letters_forgotten`` notes it.
+        """
         with self._engine.writing() as sql:
+            if forgotten:
+                sql.execute(
+                    "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
+                    " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
+                    (*_FORGOTTEN, secrets.token_hex(8)),
+                )
             return change(sql, "DELETE FROM letters WHERE id", sorted(set(ids)))
+
+    def letters_forgotten(self) -> str:
+        """Another text after each ``delete_letters(forgotten=True)``, which says nothing about whom; "": there was
+        none."""
+        with self._engine.reading() as sql:
+            row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", _FORGOTTEN).fetchone()
+        return "" if row is None else str(row[0])
