@@ -341,6 +341,33 @@ def test_a_file_of_another_machine_is_left_to_it(tmp_path: Path, nursery: Nurser
     machine.kill()
 
 
+def test_the_machine_that_has_the_file_delivers_it_whoever_has_the_rest(
+    tmp_path: Path, nursery: Nursery, url: str
+) -> None:
+    elsewhere, here = (Machine(tmp_path / name, nursery, url, shared=tmp_path / "a.csv") for name in ("m1", "m2"))
+    elsewhere.config.write_text(elsewhere.config.read_text().replace(socket.gethostname(), "another"))
+    elsewhere.start()
+    try:
+        elsewhere.wait_until(lambda: owners(elsewhere).keys() == ALL - {"sink local"})
+        assert elsewhere.post("firstpromoter", promoter(1))[0] == 202
+        here.start()
+        here.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
+        assert owner_of([elsewhere, here], "sink local") is here
+        assert elsewhere.post("firstpromoter", promoter(1, 2))[0] == 202
+        here.wait_for({"firstpromoter:1": {"Email": "p1v2@example.com"}})
+        here.kill()
+        assert elsewhere.post("firstpromoter", promoter(1, 3))[0] == 202
+        elsewhere.wait_until(lambda: owners(elsewhere).keys() == ALL - {"sink local"})
+        store = elsewhere.store()
+        elsewhere.wait_until(lambda: store.pending_of("firstpromoter:1") != [])
+        store.close()
+        here.start()
+        here.wait_for({"firstpromoter:1": {"Email": "p1v3@example.com"}})
+    finally:
+        elsewhere.kill()
+        here.kill()
+
+
 def test_roles_are_for_postgresql(tmp_path: Path, nursery: Nursery) -> None:
     with pytest.raises(ConfigError, match="one process does everything with an SQLite file"):
         config.load(Connector(tmp_path, nursery, server='roles = ["receive"]').config, {})
