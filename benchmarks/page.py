@@ -23,6 +23,7 @@ from connector.core.source import Event
 from connector.store import Store
 from connector.store.engine import insert
 from connector.store.model import Batch, Saved
+from connector.store.tables import count_anew
 
 _PASSWORD = "a-password-of-the-benchmark"  # noqa: S105 - for a store that is thrown away
 _PAGE = f'[page]\npassword = "{_PASSWORD}"\n'
@@ -144,6 +145,8 @@ def _deliver(store: Store, settings: config.Config, affiliates: int) -> None:
                 insert(sql, "INSERT INTO written (route, key, record_id, version, at, cells)", rows)
                 lines = [(route.name, each, each, 1, 10**15, "written", "", cells) for each in ids]
                 insert(sql, "INSERT INTO deliveries (route, record_id, key, version, at, kind, code, cells)", lines)
+    with store._engine.writing() as sql:
+        count_anew(store._engine, sql)
 
 
 def _cost(client: Any, path: str) -> dict[str, float]:

@@ -126,6 +126,8 @@ def test_a_store_of_format_1_is_upgraded_in_place_and_keeps_what_it_has(place: P
     assert store.epoch() == 4
     assert store.load(["plain:1"])["plain:1"].version == 3
     assert [row.key for row in store.written("a/b", ["plain:1"])] == ["1"]
+    status = store.status()
+    assert (status.records, status.routes[0].rows, status.routes[0].affiliates) == (1, 1, 1)
     store.append([event(1)])
     new = Store(f"sqlite:///{tmp_path}/new.db", worker=True, now=place.clock)
     assert columns_of(store) == columns_of(new)

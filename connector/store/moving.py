@@ -19,7 +19,7 @@ from connector.store.engine import Engine, Session, insert
 from connector.store.model import StoreDamaged, StoreInUse
 from connector.store.processes import process_alive
 from connector.store.store import open_engine
-from connector.store.tables import MOVED_TO, prepare, primary_keys
+from connector.store.tables import MOVED_TO, count_anew, prepare, primary_keys
 from connector.store.url import is_postgres, path_of
 from connector.store.worker import file_held
 
@@ -173,6 +173,7 @@ def _end(old: Engine, new: Engine) -> None:
         (epoch,) = sql.execute("SELECT value FROM state WHERE name = 'epoch'").fetchone()
     with new.writing() as sql:
         sql.execute("UPDATE state SET value = ? WHERE name = 'epoch'", (epoch,))
+        count_anew(new, sql)
         sql.execute("UPDATE state SET value = ? WHERE name = 'moving'", (_COMPLETE,))
     with old.writing() as sql:
         _mark(sql, new.name)

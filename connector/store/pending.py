@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -28,6 +29,9 @@ _LONGEST_NOTES_CHARACTERS = 100_000  # of a row; then only the newest is kept
 _LAST_ID = "\U0010ffff"
 # With the signs no index but the one that has the order of the ids can be chosen, and none needs sorting.
 _IN_ORDER = "p.record_id > ? AND p.record_id <= ? AND +p.isolated = 0 AND +p.due_at <= ?"
+
+# In an empty table PostgreSQL finds every index equally good, also one of which only the route helps, and keeps to it.
+_OF_ROUTE = "route || '' = ?"
 
 
 class _Held(NamedTuple):
@@ -55,7 +59,7 @@ class PendingRecords(Part):
         with self._engine.writing() as sql:
             known = {route for (route,) in sql.execute("SELECT route FROM routes").fetchall()}
             for route in sorted(known - set(routes) - self._known_to_others(sql)):
-                for table in ("pending", "written", "left_empty", "deliveries", "mappings", "again", "routes"):
+                for table in ("routes", "pending", "written", "left_empty", "deliveries", "mappings", "again"):
                     sql.execute(f"DELETE FROM {table} WHERE route = ?", (route,))
             new = [route for route in routes if route not in known]
             for route in sorted(new):
@@ -100,12 +104,14 @@ class PendingRecords(Part):
             How many records.
         """
         with self._engine.writing() as sql:
-            if sql.execute("SELECT 1 FROM routes WHERE route = ?", (route,)).fetchone() is None:
+            if not sql.execute("UPDATE routes SET paused_until = NULL WHERE route = ?", (route,)).rowcount:
                 raise KeyError(route)
             count = self._enqueue(sql, route)
-            forget = "DELETE FROM written" if overwrite_edits else "UPDATE written SET again = 1"
-            sql.execute(f"{forget} WHERE route = ?", (route,))
-            sql.execute("UPDATE routes SET paused_until = NULL WHERE route = ?", (route,))
+            if overwrite_edits:
+                sql.execute("DELETE FROM written WHERE route = ?", (route,))
+                sql.execute("UPDATE routes SET written_rows = 0, affiliates = 0 WHERE route = ?", (route,))
+            else:
+                sql.execute("UPDATE written SET again = 1 WHERE route = ?", (route,))
         self._ring(self._on_pending)
         return count
 
@@ -199,15 +205,13 @@ class PendingRecords(Part):
         """
         results = sorted(results, key=lambda result: result.record_id)
         with self._engine.writing() as sql:
+            self._lock_route(sql, route)
             held = self._held(sql, route, [result.record_id for result in results])
             mine: list[Result] = []
             lost: list[Result] = []
-            gone: list[str] = []
             for result in results:
                 is_mine = result.record_id in held and held[result.record_id].token == result.token
                 (mine if is_mine else lost).append(result)
-                gone += result.removed if is_mine else ()
-            change(sql, "DELETE FROM written WHERE route = ? AND key", sorted(gone), route)
             self._note_tries(sql, route, {key: cells for one in lost for key, cells in one.written.items()}, again=True)
             self._note_written(sql, route, mine)
             _note_left_empty(sql, route, mine)
@@ -222,11 +226,12 @@ class PendingRecords(Part):
         """What a write that is no delivery (``undo``) has written, removed and logged; one transaction. What is pending
         stays pending. Before the call, ``note_tries``: then what it writes is nobody's edit, whatever happens."""
         with self._engine.writing() as sql:
-            change(
-                sql, "DELETE FROM written WHERE route = ? AND key",
-                sorted(key for result in results for key in result.removed), route,
-            )  # fmt: skip
+            self._lock_route(sql, route)
             self._note_written(sql, route, results)
+
+    def _lock_route(self, sql: Session, route: str) -> None:
+        """See ``lock_routes``."""
+        sql.execute(f"SELECT 1 FROM routes WHERE route = ?{self._engine.lock_rows}", (route,))
 
     def _held(self, sql: Session, route: str, record_ids: Sequence[str]) -> dict[str, _Held]:
         """The rows of those records, which nobody else changes until the transaction ends."""
@@ -238,22 +243,14 @@ class PendingRecords(Part):
 
     @staticmethod
     def _numbers(sql: Session, route: str, record_ids: Sequence[str]) -> list[int]:
-        """The ids of the rows of those records, in their order.
-
-        Each is looked up by itself: for a list PostgreSQL may read all rows of the route instead.
-        """
-        numbers: list[int] = []
-        for some in slices(record_ids, 64):
-            wanted = ",".join(["(?)"] * len(some))
-            text = (
-                "SELECT (SELECT id FROM pending WHERE route = ? AND record_id = wanted.column1)"
-                f" FROM (VALUES {wanted}) AS wanted"
-            )
-            numbers += [number for (number,) in sql.execute(text, (route, *some)).fetchall() if number is not None]
-        return numbers
+        """The ids of the rows of those records, in their order."""
+        found = _each(sql, "SELECT id FROM pending WHERE route = ? AND record_id =", route, record_ids)
+        return [number for number in found.values() if number is not None]
 
     def _note_written(self, sql: Session, route: str, results: Sequence[Result]) -> None:
+        """What was written, removed and logged."""
         at = self._at()
+        removed = sorted(key for result in results for key in result.removed)
         rows = {
             key: (
                 route, key, result.record_id, result.version, at, cells, result.held.get(key, ""),
@@ -262,6 +259,8 @@ class PendingRecords(Part):
             for result in results
             for key, cells in result.written.items()
         }  # fmt: skip
+        more = _more_rows(sql, route, {key: row[2] for key, row in rows.items()}, removed)
+        change(sql, "DELETE FROM written WHERE route = ? AND key", removed, route)
         insert(
             sql,
             "INSERT INTO written (route, key, record_id, version, at, cells, held, kept)",
@@ -270,6 +269,7 @@ class PendingRecords(Part):
             " at = excluded.at, cells = excluded.cells, held = excluded.held, kept = excluded.kept,"
             " tried = '', typed = '', again = 0",
         )
+        _count_written(sql, route, more)
         insert(
             sql,
             "INSERT INTO deliveries (route, record_id, key, version, at, kind, code, cells, former, overwritten,"
@@ -378,6 +378,51 @@ def state_of(row: Sequence[Any]) -> RouteState:
     return RouteState(
         kind, reason, moment_or_none(paused_until), failures, moment_or_none(since), moment_or_none(delivered_at)
     )
+
+
+def _each(sql: Session, query: str, route: str, values: Sequence[str]) -> dict[str, Any]:
+    """For each of *values*, in their order, what *query* says of *route* and it; None: nothing.
+
+    Each is looked up by itself: for a list PostgreSQL may read all rows of the route instead.
+    """
+    found: dict[str, Any] = {}
+    for some in slices(values, 64):
+        wanted = ",".join(["(?)"] * len(some))
+        text = f"SELECT wanted.column1, ({query} wanted.column1) FROM (VALUES {wanted}) AS wanted"
+        found |= sql.execute(text, (route, *some)).fetchall()
+    return found
+
+
+def _more_rows(sql: Session, route: str, written: Mapping[str, str], removed: Sequence[str]) -> Counter[str]:
+    """By record: how many rows more than before *route* will have of it, where it is not as many.
+
+    Args:
+        written: the record of each row, by key; a row may have been another record's.
+        removed: keys; one that is written, too, is not removed.
+    """
+    keys = sorted({*written, *removed})
+    before = _each(sql, f"SELECT record_id FROM written WHERE {_OF_ROUTE} AND key =", route, keys)
+    more: Counter[str] = Counter()
+    for key, owner in before.items():
+        if written.get(key) != owner:
+            more.update([written[key]] if key in written else ())
+            more.subtract([] if owner is None else [owner])
+    return more
+
+
+def _count_written(sql: Session, route: str, more: Counter[str]) -> None:
+    """Count what ``_more_rows`` foresaw and is done now."""
+    now = _each(sql, f"SELECT count(*) FROM written WHERE {_OF_ROUTE} AND record_id =", route, sorted(more))
+    came = sum(0 < now[record_id] <= count for record_id, count in more.items())
+    went = sum(now[record_id] == 0 > count for record_id, count in more.items())
+    add_written(sql, route, more.total(), came - went)
+
+
+def add_written(sql: Session, route: str, rows: int, affiliates: int) -> None:
+    """Add to what is counted of *route*'s rows."""
+    if rows or affiliates:
+        text = "UPDATE routes SET written_rows = written_rows + ?, affiliates = affiliates + ? WHERE route = ?"
+        sql.execute(text, (rows, affiliates, route))
 
 
 def _note_left_empty(sql: Session, route: str, results: Sequence[Result]) -> None:

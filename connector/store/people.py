@@ -25,9 +25,10 @@ from connector.store.model import (
     moment,
     moment_or_none,
 )
-from connector.store.pending import STATE_COLUMNS, state_of
+from connector.store.pending import STATE_COLUMNS, add_written, state_of
 from connector.store.records import waits_for
 from connector.store.search import forget_words
+from connector.store.tables import lock_routes
 
 _DELIVERY = "at, route, key, version, kind, code, cells, record_id, former, overwritten, delivery, row_change, id"
 _AHEAD = timedelta(days=1)  # times further ahead than this were noted by a clock that was wrong
@@ -59,34 +60,29 @@ class People(Part):
     # ------------------------------------------------ status
 
     def status(self) -> Status:
-        """The state of everything. Counts what waits and what is pending, never the events."""
+        """The state of everything. Counts what waits and what is pending; of all else there are counters."""
         lacks = waits_for("reason")
         with self._engine.reading() as sql:
             (last,) = sql.execute("SELECT max(seq) FROM events").fetchone()
             (waiting,) = sql.execute("SELECT count(*) FROM todo").fetchone()
-            (records,) = sql.execute("SELECT count(*) FROM records").fetchone()
-            # Grouped by the index's own order first: nothing is sorted, and no set of all records is made.
-            written = sql.execute(
-                "SELECT route, count(*), sum(rows) FROM (SELECT route, record_id, count(*) AS rows FROM written"
-                " GROUP BY record_id, route) AS counted GROUP BY route"
-            ).fetchall()
+            (records,) = sql.execute("SELECT value FROM state WHERE name = 'records'").fetchone()
             counts = sql.execute(
                 f"SELECT route, count(*) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE tries > 0),"
                 f" min(since) FILTER (WHERE NOT {lacks}), count(*) FILTER (WHERE {lacks}),"
                 " count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM written WHERE written.route = pending.route"
                 " AND written.record_id = pending.record_id)) FROM pending GROUP BY route"
             ).fetchall()
-            routes = sql.execute(f"SELECT route, {STATE_COLUMNS} FROM routes ORDER BY route").fetchall()
+            routes = sql.execute(
+                f"SELECT route, written_rows, affiliates, {STATE_COLUMNS} FROM routes ORDER BY route"
+            ).fetchall()
             sources = sql.execute(
                 "SELECT source, received, duplicates, no_affiliate, unreadable, undated, last_at, last_received_at"
                 " FROM sources ORDER BY source"
             ).fetchall()
         pending = {route: found for route, *found in counts}
-        holding = {route: (int(affiliates), int(rows)) for route, affiliates, rows in written}
         states = []
-        for route, *columns in routes:
+        for route, rows, affiliates, *columns in routes:
             count, retrying, since, lacking, first = pending.get(route, (0, 0, None, 0, 0))
-            affiliates, rows = holding.get(route, (0, 0))
             states.append(
                 RouteStatus(
                     route, count, retrying, moment_or_none(since), rows, state_of(columns), lacking, affiliates, first
@@ -197,13 +193,15 @@ class People(Part):
         seqs, record_ids, rows = sorted(set(seqs)), sorted(set(record_ids)), dict[str, set[str]]()
         with self._engine.writing() as sql:
             sql.execute("UPDATE state SET value = value + 1 WHERE name = 'epoch'")
+            routes = lock_routes(self._engine, sql)
             secret, at = forgotten_key(sql), self._at()
             events = select(sql, "SELECT source, key FROM events WHERE seq", seqs)
             hashes = sorted((forgotten_mark(secret, source, key), at) for source, key in events)
             insert(sql, "INSERT INTO forgotten (mark, at)", hashes, " ON CONFLICT DO NOTHING")
             for table in ("todo", "mentions", "events"):
                 change(sql, f"DELETE FROM {table} WHERE seq", seqs)
-            for route, key in select(sql, "SELECT route, key FROM written WHERE record_id", record_ids):
+            found = select(sql, "SELECT route, key, record_id FROM written WHERE record_id", record_ids)
+            for route, key, _ in found:
                 rows.setdefault(route, set()).add(key)
             for table in ("mentions", "pending", "written", "left_empty", "again"):
                 change(sql, f"DELETE FROM {table} WHERE record_id", record_ids)
@@ -211,6 +209,10 @@ class People(Part):
             former_values = sum(len(json.loads(cells)) for (cells,) in formers)
             deliveries = change(sql, "DELETE FROM deliveries WHERE record_id", record_ids)
             records = change(sql, "DELETE FROM records WHERE id", record_ids)
+            sql.execute("UPDATE state SET value = value - ? WHERE name = 'records'", (records,))
+            for route in routes:
+                affiliates = len({record_id for name, _, record_id in found if name == route})
+                add_written(sql, route, -len(rows.get(route, ())), -affiliates)
             forget_words(sql, record_ids)
         kept = {route: tuple(sorted(keys)) for route, keys in rows.items()}
         return Forgotten(len(events), records, deliveries, former_values, kept)
@@ -260,6 +262,7 @@ class People(Part):
         at, latest = self._at(), self._now() + ahead_by
         limit = micros_of(latest)
         with self._engine.writing() as sql:
+            lock_routes(self._engine, sql)
             sql.execute(
                 "UPDATE pending SET due_at = ? WHERE due_at > ? AND due_at < ? AND token IS NULL",
                 (self._due_now(), self._due(latest), HELD_UNTIL),

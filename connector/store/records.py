@@ -53,6 +53,8 @@ class Records(Part):
             for saved in records:
                 take_words(sql, saved.record_id, saved.lost_words)
             add_words(sql, ((word, saved.record_id) for saved in records for word in saved.words))
+            if new := sum(not saved.before for saved in records):
+                sql.execute("UPDATE state SET value = value + ? WHERE name = 'records'", (new,))
             if changed:
                 self._make_pending(sql, changed, batch.read)
             insert(sql, "INSERT INTO mentions", sorted(set(batch.mentions)), " ON CONFLICT DO NOTHING")

@@ -18,7 +18,7 @@ from connector.store.records import Records
 from connector.store.search import Search
 from connector.store.sessions import Sessions
 from connector.store.sqlite import Sqlite
-from connector.store.tables import prepare
+from connector.store.tables import count_anew, prepare
 from connector.store.tally import Hours
 from connector.store.url import is_postgres, path_of
 from connector.store.worker import file_held, holder_of_file
@@ -71,6 +71,8 @@ class Store(Inbox, Records, Mappings, Processes, People, LetterRows, Search, Ses
             prepare(engine, now())
             if worker:
                 engine.check_durability()
+                with engine.writing() as sql:  # a process of an older version may have written beside this one
+                    count_anew(engine, sql)
             if worker and not engine.shared:  # there is one at a time: only a dead one can have left these
                 with engine.writing() as sql:
                     text = "UPDATE pending SET due_at = ?, token = NULL WHERE token IS NOT NULL"

@@ -121,7 +121,14 @@ CREATE TABLE mappings (
 );
 """
 
-_FORMATS = (_FORMAT_1, _FORMAT_2)
+# Counters, so that nobody counts the large tables: of the rows of ``written``, and of the records that have one.
+# ``state`` has the number of records.
+_FORMAT_3 = """
+ALTER TABLE routes ADD COLUMN written_rows BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE routes ADD COLUMN affiliates BIGINT NOT NULL DEFAULT 0;
+"""
+
+_FORMATS = (_FORMAT_1, _FORMAT_2, _FORMAT_3)
 FORMAT = len(_FORMATS)
 
 
@@ -173,7 +180,31 @@ def _make(engine: Engine, now: datetime) -> None:
             _run(engine, sql, text)
         if not found:
             _begin(sql, now)
+        count_anew(engine, sql)
         sql.execute("UPDATE state SET value = ? WHERE name = 'format'", (FORMAT,))
+
+
+def count_anew(engine: Engine, sql: Session) -> None:
+    """Set the counters to what there is."""
+    sql.execute("INSERT INTO state VALUES ('records', 0) ON CONFLICT DO NOTHING")
+    sql.execute(f"SELECT value FROM state WHERE name = 'records'{engine.lock_rows}")
+    sql.execute("UPDATE state SET value = (SELECT count(*) FROM records) WHERE name = 'records'")
+    routes = lock_routes(engine, sql)
+    # Grouped by the index's own order first: nothing is sorted, and no set of all records is made.
+    written = sql.execute(
+        "SELECT route, sum(one.many), count(*) FROM (SELECT route, record_id, count(*) AS many FROM written"
+        " GROUP BY record_id, route) AS one GROUP BY route"
+    ).fetchall()
+    counted = {route: (int(rows), affiliates) for route, rows, affiliates in written}
+    for route in routes:
+        values = (*counted.get(route, (0, 0)), route)
+        sql.execute("UPDATE routes SET written_rows = ?, affiliates = ? WHERE route = ?", values)
+
+
+def lock_routes(engine: Engine, sql: Session) -> list[str]:
+    """Every route; until the transaction ends, nobody else changes what one of them has written. Whoever changes it
+    takes this lock before others."""
+    return [route for (route,) in sql.execute(f"SELECT route FROM routes ORDER BY route{engine.lock_rows}").fetchall()]
 
 
 def _format_of(engine: Engine, sql: Session) -> int:
