@@ -111,6 +111,15 @@ class WrittenRows:
         return self._keys_of.get(record_id, ())
 
 
+def told_again(route: str, store: Store, jobs: Sequence[Job], rows: Sequence[Row]) -> list[Row]:
+    """*rows* of *jobs* for another try of their call, whose answer was perhaps lost: with what the first try may have
+    written, and with what people had typed there."""
+    written = WrittenRows(store.written(route, [job.record_id for job in jobs], [row.key for row in rows]))
+    for job in jobs:
+        job.typed |= {row.key: typed for row in job.rows if (typed := written.typed(row))}
+    return [written.with_base(row) for row in rows]
+
+
 def _lines(dumped: str) -> Sequence[Mapping[str, Cell]]:
     return tuple(load_cells(line) for line in dumped.split("\n") if line)
 

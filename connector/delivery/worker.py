@@ -21,7 +21,18 @@ from connector.core.errors import NeedsAction, Stopping, StoreUnavailable, TryLa
 from connector.core.row import Row
 from connector.core.sink import Outcome
 from connector.dead_letters import DeadLetters, Letter
-from connector.delivery.batch import Job, Route, Sent, freed, jobs_of, lines_of, put_back, tries_of, without_facts
+from connector.delivery.batch import (
+    Job,
+    Route,
+    Sent,
+    freed,
+    jobs_of,
+    lines_of,
+    put_back,
+    told_again,
+    tries_of,
+    without_facts,
+)
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
 from connector.rest import rest
@@ -241,7 +252,7 @@ class RouteWorker:
         for start in range(0, len(rows), self._full):
             chunk = rows[start : start + self._full]
             try:
-                sent.outcomes.update((outcome.key, outcome) for outcome in self._call(chunk, sent.seconds))
+                sent.outcomes.update((outcome.key, outcome) for outcome in self._call(jobs, chunk, sent.seconds))
             except StoreUnavailable:
                 raise
             except Exception as error:
@@ -253,14 +264,19 @@ class RouteWorker:
             sent.answered.update(row.key for row in chunk)
         return sent
 
-    def _call(self, rows: Sequence[Row], seconds: list[float]) -> Sequence[Outcome]:
+    def _call(self, jobs: Sequence[Job], rows: Sequence[Row], seconds: list[float]) -> Sequence[Outcome]:
         """One call, repeated a few times where a short wait may heal it; *seconds* gets those of every try."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
 
+        tried_already = False
+
         def write() -> Sequence[Outcome]:
+            nonlocal tried_already
+            chunk = told_again(self._name, self._store, jobs, rows) if tried_already else rows
+            tried_already = True
             began = time.perf_counter()
             try:
-                return self._sink.write(self._target, rows)
+                return self._sink.write(self._target, chunk)
             finally:
                 seconds.append(time.perf_counter() - began)
 

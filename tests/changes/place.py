@@ -16,6 +16,7 @@ from connector.core.source import InboundRequest
 from connector.settings import Config
 from connector.store import Store
 from connector.store.model import StoredMapping
+from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.sheets_server import SheetsServer
 
 CONFIG = """
@@ -34,6 +35,17 @@ field = "ID"
 "ID" = "id"
 "Email" = "email"
 "Status" = { from = "status", map = { active = "Active", "*" = "Other" } }
+"""
+CONTACTS = """
+[target]
+object = "contacts"
+[key]
+field = "affiliate_key"
+also_match = ["email"]
+[fields]
+"affiliate_key" = "id"
+"email" = "email"
+"affiliate_word" = { value = "Active" }
 """
 ROUTE = "local/people"
 
@@ -130,3 +142,22 @@ class Sheets(Place):
         header, *rows = self.server.book.tab("Affiliates").grid(100)
         order = [header.index(name) for name in ("ID", "Email", "Status")]
         return sorted([row[place] for place in order] for row in rows if any(row))
+
+
+class HubSpot(Place):
+    """The same with HubSpot, whose contacts people share."""
+
+    route = "crm/people"
+
+    def __init__(self, folder: Path, server: HubSpotServer, mapping: str = CONTACTS) -> None:
+        self.server = server
+        sink = (
+            f'[sinks.crm]\ntype = "hubspot"\naccess_token = "{server.token}"\nbase_url = "{server.url}"\n'
+            'mappings = ["people.toml"]\n'
+        )
+        super().__init__(folder, CONFIG.partition("[sinks")[0] + sink, mapping)
+
+    def words(self) -> dict[str, str | None]:
+        """``affiliate_word`` by e-mail address, of every contact that there is."""
+        contacts = self.server.records["contacts"].values()
+        return {found.properties["email"]: found.properties.get("affiliate_word") for found in contacts}

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from connector.changes.notes import held_of
 from connector.cli.main import run
-from tests.changes.place import CONFIG, Place, running, until
+from connector.core.row import load_cells
+from tests.changes.place import HubSpot, running, until
 from tests.far_sides.hubspot_server import HubSpotServer
-
-MAPPING = """
-[target]
-object = "contacts"
-[key]
-field = "affiliate_key"
-also_match = ["email"]
-[fields]
-"affiliate_key" = "id"
-"email" = "email"
-"affiliate_word" = { value = "Active" }
-"""
-
-
-class HubSpot(Place):
-    route = "crm/people"
-
-    def __init__(self, folder: Path, server: HubSpotServer) -> None:
-        self.server = server
-        sink = (
-            f'[sinks.crm]\ntype = "hubspot"\naccess_token = "{server.token}"\nbase_url = "{server.url}"\n'
-            'mappings = ["people.toml"]\n'
-        )
-        super().__init__(folder, CONFIG.partition("[sinks")[0] + sink, MAPPING)
-
-    def words(self) -> dict[str, str | None]:
-        """``affiliate_word`` by e-mail address, of every contact that there is."""
-        contacts = self.server.records["contacts"].values()
-        return {found.properties["email"]: found.properties.get("affiliate_word") for found in contacts}
+from tests.far_sides.loopback import Fault, Reply
 
 
 @pytest.fixture
@@ -75,6 +49,26 @@ def test_an_edit_waits_is_applied_and_taken_back(crm: HubSpot, capsys: pytest.Ca
         code, out = typed(capsys, crm, *command.split(), "--yes")
         assert (code, out.splitlines()[0]) == (0, "2 cells in 2 contacts would get their former values back.")
         assert crm.words() == {f"p{n}@example.com": "Active" for n in (1, 2)}
+
+
+def test_what_a_person_typed_is_in_the_log_though_the_answer_to_overwriting_it_was_lost(
+    crm: HubSpot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.receive(1)
+    crm.drain()
+    (contact,) = crm.server.records["contacts"].values()
+    crm.server.edit(contact, email="typed@example.com")
+    crm.receive(1, email="new@example.com")
+    faults = iter([Fault("status_after", Reply(503, {"message": "busy"}))])
+    crm.server.fault_for = lambda call: next(faults, None) if call.path.endswith("/batch/upsert") else None
+    crm.drain()
+    assert contact.properties["email"] == "new@example.com"
+    with crm.store() as store:
+        lines = store.deliveries_since(crm.route, datetime(2026, 1, 1, tzinfo=UTC))
+        lost = [load_cells(line.former) for line in lines if line.overwritten]
+    assert lost == [{"email": "typed@example.com"}]
+    assert typed(capsys, crm, "undo", "crm/people", "--delivery", lines[0].delivery, "--yes")[0] == 0
+    assert contact.properties["email"] == "typed@example.com"
 
 
 def test_contacts_that_were_added_are_emptied_not_deleted(crm: HubSpot, capsys: pytest.CaptureFixture[str]) -> None:

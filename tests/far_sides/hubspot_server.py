@@ -207,6 +207,11 @@ class HubSpotServer(FarSide):
         with self.lock:
             return self._create(kind, properties)
 
+    def edit(self, record: Record, **properties: str) -> None:
+        """A person changes properties of *record*."""
+        with self.lock:
+            self._change("contacts", record, properties)
+
     def merge(self, primary: Record, secondary: Record) -> None:
         """A person merges *secondary* into *primary*: its addresses become additional ones."""
         with self.lock:
