@@ -25,12 +25,26 @@ from connector.changes.notes import Undo, held_of, undo_of
 from connector.core.row import load_cells
 from connector.store import Store
 from tests.changes.columns import Columns, Desk
-from tests.changes.place import CONFIG, PEOPLE, Place, Sheets
+from tests.changes.place import CONFIG, PEOPLE, HubSpot, Place, Sheets
+from tests.far_sides.hubspot_server import HubSpotServer, definition
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_server import SheetsServer
 
 AFFILIATES = 6
 NOTE = "Note"
+PROPERTIES = {"ID": "affiliate_key", "Email": "email", "Status": "affiliate_status", NOTE: "people_note"}
+"""HubSpot's name of each column."""
+CONTACTS = """
+[target]
+object = "contacts"
+[key]
+field = "affiliate_key"
+also_match = ["email"]
+[fields]
+"affiliate_key" = "id"
+"email" = { from = "email", overwrite = "never_clear" }
+"affiliate_status" = { from = "status", map = { active = "Active", "*" = "Other" } }
+"""
 _STATUSES = ("active", "active", "active", "pending")
 _RULES = ("", ', overwrite = "always"', ', overwrite = "only_if_empty"')
 
@@ -129,6 +143,44 @@ class SheetsDesk:
         self.place.server.book.edit({"deleteDimension": {"range": area}})
 
 
+class HubSpotDesk:
+    """The contacts as people edit them in HubSpot."""
+
+    def __init__(self, place: HubSpot) -> None:
+        self.place = place
+        self._seen: set[str] = set()
+        self._added: dict[str, str] = {}
+
+    def cells(self) -> list[dict[str, str]]:
+        """What contacts of ours say, by the headers of the other tables."""
+        contacts = list(self.place.server.records["contacts"].values())
+        return [
+            {header: contact.properties.get(name) or "" for header, name in PROPERTIES.items()}
+            for contact in contacts
+            if contact.properties.get("affiliate_key")
+        ]
+
+    def type(self, key: str, column: str, value: str) -> bool:
+        """A person types *value*; False: there is no such contact."""
+        contact = self.place.server.find("affiliate_key", key)
+        if contact is not None:
+            self.place.server.edit(contact, **{PROPERTIES[column]: value})
+        return contact is not None
+
+    def add(self, email: str, name: str) -> None:
+        """A person makes a contact, perhaps of somebody who is an affiliate soon."""
+        if self.place.server.find("email", email) is None:
+            self._added[self.place.server.add(email=email, firstname=name).id] = name
+
+    def wrong(self) -> list[str]:
+        """Contacts that were there and are not any more, and those of people that were changed."""
+        contacts = self.place.server.records["contacts"]
+        wrong = [f"contact {id_} is deleted" for id_ in self._seen - set(contacts)]
+        wrong += [f"{n} is changed" for id_, n in self._added.items() if contacts[id_].properties["firstname"] != n]
+        self._seen = set(contacts)
+        return wrong
+
+
 class Campaign:
     """One place, changed at random.
 
@@ -137,7 +189,7 @@ class Campaign:
         wrong: what must not be.
     """
 
-    def __init__(self, place: Place, desk: CsvDesk | SheetsDesk, seed: int) -> None:
+    def __init__(self, place: Place, desk: CsvDesk | SheetsDesk | HubSpotDesk, seed: int) -> None:
         self.place, self.desk = place, desk
         self.random = random.Random(seed)
         self.typed: dict[tuple[str, str], str] = {}
@@ -150,6 +202,8 @@ class Campaign:
             (6, self._platform), (6, self._person), (2, self._note), (5, self._mapping), (2, self._apply),
             (2, self._undo), (6, self._resume),
         ]  # fmt: skip
+        if isinstance(desk, HubSpotDesk):
+            self._actions.append((2, self._contact))
 
     def with_columns(self, desk: Desk) -> Campaign:
         """The mapping and people rename, add and remove columns as well."""
@@ -182,7 +236,8 @@ class Campaign:
         self.counts["platform"] += 1
 
     def _person(self) -> None:
-        key, column, value = self._key(), self._header(self.random.choice(("Email", "Status"))), f"typed {self._new()}"
+        key, column, number = self._key(), self._header(self.random.choice(("Email", "Status"))), self._new()
+        value = f"typed{number}@example.com" if column == "Email" else f"typed {number}"
         if self.desk.type(key, column, value):
             self.typed[key, column] = value
             self.counts["edits"] += 1
@@ -206,6 +261,11 @@ class Campaign:
             self.notes[key] = value
             self.counts["notes"] += 1
         self._look()
+
+    def _contact(self) -> None:
+        if isinstance(self.desk, HubSpotDesk):
+            self.desk.add(f"p{self._number + 1}@example.com", f"Person {self._number}")
+            self.counts["contacts of people"] += 1
 
     def _mapping(self) -> None:
         word, rule = f"Word {self._new()}", self.random.choice(_RULES)
@@ -272,6 +332,8 @@ class Campaign:
         rows = self.desk.cells()
         if self.columns is not None:
             self.columns.check()
+        if isinstance(self.desk, HubSpotDesk):
+            self.wrong += self.desk.wrong()
         keys = Counter(row["ID"] for row in rows if row["ID"])
         self.wrong += [f"{key} has {count} rows" for key, count in keys.items() if count > 1]
         by_key = {row["ID"]: row for row in rows}
@@ -322,13 +384,32 @@ def in_sheets(folder: Path, seed: int, rounds: int) -> Campaign:
     return made
 
 
+def in_hubspot(folder: Path, seed: int, rounds: int) -> Campaign:
+    """With HubSpot, whose answers are lost now and then, and where people make contacts of their own."""
+    with HubSpotServer() as server:
+        server.define("contacts", definition(PROPERTIES[NOTE]), definition(PROPERTIES["Status"]))
+        place = HubSpot(folder, server, CONTACTS)
+        place.status = PROPERTIES["Status"]
+        made = Campaign(place, HubSpotDesk(place), seed)
+
+        def fault_for(call: Call) -> Fault | None:
+            if not call.path.endswith(("/batch/upsert", "/batch/update")) or made.random.random() > 0.15:
+                return None
+            made.counts["lost answers"] += 1
+            return made.random.choice((Fault("reset_after"), Fault("status_after", Reply(503, {"message": "busy"}))))
+
+        server.fault_for = fault_for
+        made.run(rounds)
+    return made
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     words = parser.parse_args()
     failed = False
-    for name, campaign in (("csv", in_csv), ("sheets", in_sheets)):
+    for name, campaign in (("csv", in_csv), ("sheets", in_sheets), ("hubspot", in_hubspot)):
         with tempfile.TemporaryDirectory() as folder:
             made = campaign(Path(folder), words.seed, words.rounds)
         failed = failed or bool(made.wrong)

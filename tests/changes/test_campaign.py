@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.changes.campaign import in_csv, in_sheets
+from tests.changes.campaign import in_csv, in_hubspot, in_sheets
 
 
 @pytest.mark.parametrize("seed", [1, 3])
@@ -21,4 +21,12 @@ def test_in_google_sheets_with_lost_answers_nothing_that_people_typed_is_lost(tm
     made = in_sheets(tmp_path, 3, 60)
     assert not made.wrong
     assert made.counts["applied"]
+    assert made.counts["lost answers"]
+
+
+def test_in_hubspot_with_lost_answers_nothing_that_people_typed_is_lost(tmp_path: Path) -> None:
+    made = in_hubspot(tmp_path, 2, 60)
+    assert not made.wrong
+    assert made.counts["applied"]
+    assert made.counts["undone"]
     assert made.counts["lost answers"]
