@@ -25,7 +25,7 @@ from connector.core.view import said_something_new
 from connector.dead_letters import DeadLetters, Letter, letter_of_event
 from connector.faults import describe
 from connector.recent import Recent
-from connector.rest import rest
+from connector.rest import Rest
 from connector.store import Store
 from connector.store.inbox import count_received
 from connector.store.model import Batch, Known, Overtaken, Saved, StoredEvent, Tally
@@ -75,6 +75,7 @@ class Projector:
         self._stop, self._now, self._batch_events, self._report = stop, now, batch_events, report
         self._size = batch_events
         self._topics = StrangeTopics(store, sources)
+        self._rest = Rest(store.committed_at, stop)
         self.bell = threading.Event()
         self.failures = 0
         """Tries in a row that failed; 0 when it works."""
@@ -85,11 +86,9 @@ class Projector:
         while not self._stop.is_set():
             self.bell.clear()
             try:
-                began = time.thread_time()
-                while self.step():
-                    if rest(self._store.committed_at(), time.thread_time() - began, self._stop):
-                        break
-                    began = time.thread_time()
+                self._rest.begin()
+                while self.step() and not self._rest.take():
+                    pass
             except Overtaken:
                 continue
             except StoreUnavailable as error:
@@ -145,13 +144,13 @@ class Projector:
     def _gather(self, work: _Work) -> None:
         """Read events and what they say, until the batch is full."""
         while len(work.seqs) < self._size and work.takes_more():
-            began = time.thread_time()
             limit = min(_SLICE_EVENTS, self._size - len(work.seqs))
             events = self._store.read_events(
                 work.seqs[-1] if work.seqs else 0, limit, most_bytes=_SLICE_BYTES, todo=True
             )
             self._topics.note(stored.event for stored in events if work.take_in(stored))
-            if not events or rest(self._store.committed_at(), time.thread_time() - began, self._stop):
+            more = len(events) == limit or sum(len(stored.event.body) for stored in events) >= _SLICE_BYTES
+            if not more or self._rest.take():
                 break
 
     def _isolate(self, epoch: int, stored: StoredEvent, error: Exception) -> None:

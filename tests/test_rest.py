@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from connector.rest import rest
+from connector.rest import Rest
 
 
 class Naps(threading.Event):
@@ -20,17 +20,40 @@ class Naps(threading.Event):
         return self.is_set()
 
 
-@pytest.mark.parametrize(("used", "rested"), [(0.0, 0.0), (0.05, 0.15), (9.0, 0.5)])
-def test_while_requests_come_in_it_rests_three_times_as_long_as_it_worked(used: float, rested: float) -> None:
+def work(seconds: float) -> None:
+    ends = time.thread_time() + seconds
+    while time.thread_time() < ends:
+        pass
+
+
+@pytest.mark.parametrize(("worked", "least", "most"), [(0.0, 0.0, 0.25), (0.12, 0.36, 0.5), (0.2, 0.5, 0.5)])
+def test_while_requests_come_in_it_rests_three_times_as_long_as_it_worked(
+    worked: float, least: float, most: float
+) -> None:
     stop = Naps()
-    assert not rest(time.monotonic(), used, stop)
-    assert stop.seconds == [pytest.approx(rested)]
+    rest = Rest(time.monotonic, stop)
+    rest.begin()
+    work(worked)
+    assert not rest.take()
+    assert len(stop.seconds) == 1
+    assert least <= stop.seconds[0] <= most
+
+
+def test_a_step_that_began_long_ago_needs_no_rest_but_for_its_work() -> None:
+    stop = Naps()
+    rest = Rest(time.monotonic, stop)
+    rest.begin()
+    time.sleep(0.3)  # as a call to a destination
+    rest.take()
+    assert stop.seconds[0] < 0.2
 
 
 @pytest.mark.parametrize("ago", [0.2, float("inf")])
 def test_when_nothing_comes_in_it_does_not_rest(ago: float) -> None:
     stop = Naps()
-    assert not rest(time.monotonic() - ago, 1.0, stop)
+    rest = Rest(lambda: time.monotonic() - ago, stop)
+    rest.begin()
+    assert not rest.take()
     assert stop.seconds == []
 
 
@@ -38,4 +61,6 @@ def test_when_nothing_comes_in_it_does_not_rest(ago: float) -> None:
 def test_it_reports_that_the_program_stops(ago: float) -> None:
     stop = threading.Event()
     stop.set()
-    assert rest(time.monotonic() - ago, 1.0, stop)
+    rest = Rest(lambda: time.monotonic() - ago, stop)
+    rest.begin()
+    assert rest.take()

@@ -35,7 +35,7 @@ from connector.delivery.batch import (
 )
 from connector.delivery.blame import Blame, Failure, Retry
 from connector.faults import describe
-from connector.rest import rest
+from connector.rest import Rest
 from connector.store import Store
 from connector.store.model import WAITS_FOR, Later, LogLine, Pending, Result, RouteState
 
@@ -124,7 +124,7 @@ class RouteWorker:
         self._after = self._began_after = ""
         self._isolated_turn = False
         self._just_started = True
-        self._step_cost = 0.0
+        self._rest = Rest(store.committed_at, stop)
         self._look_seconds = min(_LOOK_SECONDS, 3 * store.poll_seconds)
         self._leased: dict[str, Pending] = {}
         self._unsettled: list[Result] = []
@@ -167,15 +167,15 @@ class RouteWorker:
         wait = self._wait_seconds()
         if wait is None or wait > 0:
             return wait
-        if not self._quota_is_ready() or rest(self._store.committed_at(), self._step_cost, self._stop):
+        if not self._quota_is_ready():
             return 0.0
+        self._rest.begin()
         jobs = self._gather()
-        began = time.thread_time()
         if jobs:
             state = self._store.route_state(self._name)
             self._store.note_tries(self._name, tries_of(jobs))
             self._conclude(jobs, self._send(jobs), state)
-        self._step_cost = time.thread_time() - began
+        self._rest.take()
         return 0.0
 
     def _wait_seconds(self) -> float | None:
@@ -220,7 +220,6 @@ class RouteWorker:
         room, unsent = (1 if isolated else self._blame.size), 0
         began_after = self._after
         while room > 0 and unsent < _UNSENT_RECORDS_PER_BATCH:
-            began = time.thread_time()
             limit = min(room, _RECORDS_PER_TAKE)
             pending = self._store.take(self._name, limit, lease=self._lease, after=self._after, isolated=isolated)
             if not pending:
@@ -235,7 +234,7 @@ class RouteWorker:
             self._finish_unsent(settled)
             if any(result.later is not None and result.later.due_at <= self._now() for result in settled):
                 break  # put back for the next batch: taking again would find the same
-            if rest(self._store.committed_at(), time.thread_time() - began, self._stop):
+            if len(pending) < limit or self._rest.take():
                 break
         return jobs
 
