@@ -143,6 +143,23 @@ def test_records_of_an_older_version_are_found(store: Store, place: Place) -> No
     assert not store.fill_search()
 
 
+def test_records_that_an_older_version_writes_during_an_upgrade_are_found_after_it(store: Store, place: Place) -> None:
+    with store._engine.writing() as sql:
+        sql.execute("DELETE FROM search")
+        sql.execute("DELETE FROM notes WHERE key = 'words of'")
+    visitor = place.open(worker=False)
+    assert ids(find(visitor, "raman")) == ["plain:7"]
+    with store._engine.writing() as sql:  # as an older version writes a record
+        sql.execute("DELETE FROM search WHERE record_id = 'plain:7'")
+    assert ids(find(visitor, "raman")) == []
+    assert store.fill_search(2, alone=True)
+    assert visitor.fill_search(2), "who searches meanwhile helps, and begins nothing anew"
+    while store.fill_search(2, alone=True):
+        pass
+    assert ids(find(visitor, "raman")) == ["plain:7"]
+    assert not store.fill_search(alone=True)
+
+
 def test_a_record_has_a_bounded_number_of_bounded_words() -> None:
     many = {f"coupons[{n}].code": f"code {n}" for n in range(1000)} | {"name": "\ud800long " * 1000}
     words = words_of("plain:1", many)

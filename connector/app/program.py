@@ -64,7 +64,7 @@ from connector.store.model import StoreInUse
 from connector.store.processes import LEASE_SECONDS
 
 _WATCH_SECONDS: Final = 2.0
-_WATCH_SHARE: Final = 0.05  # of a core: a look counts the records, which takes half a second for 200,000
+_WATCH_SHARE: Final = 0.05  # of a core: a look counts what is pending, which is much in a first sync
 _WORTH_WAITING_SECONDS: Final = 5.0
 
 _log = logs.get("app")
@@ -189,9 +189,9 @@ class Program:
             yield "alerts", self._alerts(self.config.alerts.url).run
 
     def _fill_search(self) -> None:
-        """Once, after an update from a version that kept no words."""
+        """Once, after an update from a version that kept no words; this duty begins when no such process works."""
         with suppress(StoreUnavailable):  # the first search does it
-            while not self.upkeeping.stop.is_set() and self.store.fill_search():
+            while not self.upkeeping.stop.is_set() and self.store.fill_search(alone=True):
                 pass
 
     def _repairs(self) -> Iterator[Run]:

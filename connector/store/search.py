@@ -12,6 +12,7 @@ from connector.store.tables import SEARCH_DONE, SEARCH_NOTE
 
 _MOST_COMPARED = 20_000  # rows of a word that many affiliates have; then only the first of them are compared
 _RANGES_IN_A_STATEMENT = 96
+_DONE_ONCE = f"once, version {VERSION}"  # of all records, but an older version may have written some since
 
 
 class Search(Part):
@@ -44,14 +45,20 @@ class Search(Part):
                 found += [(bytes(word).decode(), record_id) for word, record_id in sql.execute(text, values).fetchall()]
         return found
 
-    def fill_search(self, limit: int = 500) -> bool:
-        """One step of making the words of records that an older version of the program kept. Whether there is more."""
+    def fill_search(self, limit: int = 500, *, alone: bool = False) -> bool:
+        """One step of making the words of records that an older version of the program kept. Whether there is more.
+
+        Args:
+            alone: no process of an older version writes any more: what is filled now has no gaps later.
+        """
         with self._engine.reading() as sql:
             row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", SEARCH_NOTE).fetchone()
-        if row is not None and row[0] == SEARCH_DONE:
+        known = "" if row is None else row[0]
+        if known == SEARCH_DONE or (known == _DONE_ONCE and not alone):
             return False
-        before = f"version {VERSION} after "
-        after = row[0].removeprefix(before) if row is not None and row[0].startswith(before) else ""
+        kept = f"version {VERSION} kept after "
+        before = kept if alone or known.startswith(kept) else f"version {VERSION} after "
+        after = known.removeprefix(before) if known.startswith(before) else ""
         with self._engine.writing() as sql:
             # Locked: a commit meanwhile would take away words that are not there yet.
             rows = sql.execute(
@@ -65,7 +72,10 @@ class Search(Part):
             sql.execute(
                 "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
                 " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
-                (*SEARCH_NOTE, f"{before}{rows[-1][0]}" if rows else SEARCH_DONE),
+                (
+                    *SEARCH_NOTE,
+                    f"{before}{rows[-1][0]}" if rows else SEARCH_DONE if before == kept else _DONE_ONCE,
+                ),
             )
         return bool(rows)
 
