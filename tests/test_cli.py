@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import fcntl
 import io
@@ -107,7 +108,7 @@ def test_two_inits_make_different_tokens(tmp_path: Path, capsys: pytest.CaptureF
 def test_init_prints_a_url_for_each_source_and_for_each_everflow_event(started: Shell) -> None:
     urls = re.findall(r"http://\S+", started.out)
     assert sum("/hooks/firstpromoter?token=" in url for url in urls) == 1
-    assert "everflow: one address for each event; to see all 5: connector urls everflow\n" in started.out
+    assert "Everflow: one address for each event; to see all 5: connector urls everflow\n" in started.out
     assert started.type("urls", "everflow") == 0
     assert "/hooks/firstpromoter" not in started.out
     topics = [url.partition("&topic=")[2] for url in re.findall(r"http://\S+", started.out)]
@@ -160,7 +161,7 @@ def test_init_on_a_full_disk_leaves_no_half_of_a_file(shell: Shell, tmp_path: Pa
 def test_a_full_disk_at_the_first_start_is_told_in_a_line(started: Shell, tmp_path: Path, command: str) -> None:
     done = on_a_full_disk(tmp_path, 0, command)
     assert done.returncode == 1
-    assert re.fullmatch(r".*/data/connector\.db: .*\n", done.stderr), done.stderr
+    assert re.fullmatch(r".*/data/connector\.db:\s[^\n]*\n", done.stderr), done.stderr
 
 
 def test_urls_use_the_public_address(started: Shell, tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_urls_use_the_public_address(started: Shell, tmp_path: Path) -> None:
         re.sub(r"^# public_url = \S+", 'public_url = "https://hooks.example.com/"', text, flags=re.MULTILINE),
         encoding="utf-8",
     )
-    found = started.type_for_json("urls")
+    found = started.type_for_json("urls")["urls"]
     assert len(found) == 6
     assert all(entry["url"].startswith("https://hooks.example.com/hooks/") for entry in found)
 
@@ -478,14 +479,14 @@ def test_check_live_asks_the_address_for_alerts_and_sends_no_message(
 
 
 def test_alerts_test_sends_a_message(started: Shell, tmp_path: Path) -> None:
-    assert started.type("alerts", "test") == 1
+    assert started.type("alerts", "test") == 2
     assert "set url in [alerts]" in started.err
     with Chat() as chat:
         file = tmp_path / "config.toml"
         text = re.sub(r'^# url = "https://hooks.*', f'url = "{chat.url}/s3cr3t"', file.read_text("utf-8"), flags=re.M)
         file.write_text(text, encoding="utf-8")
         assert started.type("alerts", "test") == 0
-        assert started.out == "sent a test message to the address for alerts\n"
+        assert started.out == "\u2713 A test message was sent to the address in [alerts] of config.toml.\n"
         assert "a test of the affiliate connector" in chat.taken[0]["text"]
         chat.fault_for = lambda call: Fault("status", Reply(404))
         assert started.type("alerts", "test") == 3
@@ -633,7 +634,7 @@ def test_drain_delivers_what_is_owed_and_leaves(started: Shell, tmp_path: Path) 
     _append(tmp_path, signed_up)
     assert started.type_for_json("status")["waiting"] == 1
     assert started.type("drain") == 0
-    assert "local/local_csv: all delivered" in started.out
+    assert started.out == "\u2713 All is delivered.\n"
     assert "firstpromoter:41" in (tmp_path / "data" / "affiliates.csv").read_text()
     (route,) = started.type_for_json("status")["routes"]
     assert (route["state"], route["pending"], route["rows"]) == ("up to date", 0, 1)
@@ -663,7 +664,7 @@ def test_a_topic_with_a_slip_is_told_by_status_and_by_preview(started: Shell, tm
     (tmp_path / "body.json").write_text(json.dumps(body))
     assert started.type("preview", "body.json", "--source", "everflow", "--topic", "partner_creatd") == 0
     told = 'there is no topic "partner_creatd"'
-    assert f"{told}. Correct the URL at the platform: connector urls" in started.out
+    assert f"! T{told[1:]}. Correct the URL at the platform: connector urls" in " ".join(started.out.split())
     _append(tmp_path, body, name="everflow", query=b"topic=partner_creatd")
     assert started.type("drain") == 0
     assert started.type("status") == 0
@@ -672,7 +673,7 @@ def test_a_topic_with_a_slip_is_told_by_status_and_by_preview(started: Shell, tm
     assert "Correct the URL at the platform: connector urls" in said
     right = ("preview", "body.json", "--source", "everflow", "--topic", "partner_created")
     assert started.type(*right) == 0
-    assert "there is no topic" not in started.out
+    assert "here is no topic" not in started.out
 
 
 def test_drain_with_a_far_side_that_refuses_leaves_it_owed_and_is_1(started: Shell, tmp_path: Path) -> None:
@@ -715,9 +716,9 @@ def test_explain_finds_an_affiliate_by_a_part_of_its_name(started: Shell, tmp_pa
     assert started.type("explain", "grace") == 0
     first, who, table, *_ = started.out.splitlines()
     assert first == "Grace Hopper is in local/local_csv."
-    assert who == "  firstpromoter, p43@example.com, firstpromoter:43"
+    assert who == "  FirstPromoter, p43@example.com, firstpromoter:43"
     assert table.startswith("\u2713 local/local_csv  written as a new row ")
-    assert "firstpromoter: Promoter signed up. email p43@example.com," in started.out
+    assert "FirstPromoter: Signed up. email p43@example.com," in started.out
     assert started.out.endswith(": --all\n")
     assert all(len(line) <= 80 for line in started.out.splitlines())
     assert started.type("explain", "byron") == 1
@@ -726,7 +727,7 @@ def test_explain_finds_an_affiliate_by_a_part_of_its_name(started: Shell, tmp_pa
         "  firstpromoter:42  Mary Byron",
     ]  # fmt: skip
     assert started.type("explain", "Grace Hoper") == 1
-    assert started.err.endswith('"Grace Hoper"; did you mean Grace Hopper?\n')
+    assert " ".join(started.err.split()).endswith('"Grace Hoper"; did you mean Grace Hopper?')
     assert started.type("forget", "grace", "--yes") == 1  # by its ID or address only
 
 
@@ -772,21 +773,23 @@ def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(s
         content={"topic": "x", "body": '{"a": 1}'},
     )  # fmt: skip
     letters.add([one, two])
-    assert [letter["id"] for letter in started.type_for_json("dead-letters", "list")] == [one.id, two.id]
+    assert [letter["id"] for letter in started.type_for_json("dead-letters", "list")["letters"]] == [one.id, two.id]
     assert started.type("dead-letters", "list") == 1
     assert started.out.count("m.toml:7") == 2, "where to look is told once a letter"
     assert "\x1b" not in started.out  # a stranger's text steers no terminal
     strange = "caf\u00e9 \u009b31m \u202e \U000e0001"
     three = Letter("normalize", "firstpromoter", "k3", strange)
     letters.add([three])
-    assert started.type_for_json("dead-letters", "list")[2]["reason"] == strange
+    assert started.type_for_json("dead-letters", "list")["letters"][2]["reason"] == strange
     assert "caf\u00e9 \\u009b31m \\u202e \\udb40\\udc01" in started.out
     letters.close([three.id], "dropped")
     assert started.type("dead-letters", "show", two.id[:6]) == 0
     assert json.loads(started.out)["content"]["body"] == {"a": 1}
     assert started.type("dead-letters", "show", "nothing") == 1
     assert started.type("dead-letters", "drop", one.id, two.id) == 0
-    assert started.type_for_json("dead-letters", "list") == []
+    assert started.type_for_json("dead-letters", "list") == {
+        "summary": "OK: no dead letters.", "letters": [], "next": "",
+    }  # fmt: skip
 
 
 def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> None:
@@ -814,13 +817,13 @@ def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> Non
     assert max(map(len, lines)) <= 80
     assert started.type("dead-letters", "list", "--all") == 1
     assert len(started.out.splitlines()) == 1 + 1 + 7 + 1
-    causes = [letter["cause"] for letter in started.type_for_json("dead-letters", "list")]
+    causes = [letter["cause"] for letter in started.type_for_json("dead-letters", "list")["letters"]]
     assert len(set(causes)) == 2
     assert started.type("dead-letters", "drop", causes[0]) == 0
-    assert started.out == "6 dropped\n"
+    assert started.out == "\u2713 6 dead letters dropped.\n"
     assert started.type("dead-letters", "drop") == 2
     assert started.type("dead-letters", "drop", "--all") == 0
-    assert started.out == "1 dropped\n"
+    assert started.out == "\u2713 1 dead letter dropped.\n"
     assert started.type("dead-letters", "list") == 0
 
 
@@ -828,7 +831,7 @@ def test_sample_without_a_server_says_how_to_start_one(started: Shell, tmp_path:
     file = tmp_path / "config.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("port = 8080", "port = 9"), encoding="utf-8")
     assert started.type("sample") == 1
-    assert "no server answers" in started.err
+    assert "No server answers" in started.err
     assert "serve" in started.err
 
 
@@ -848,7 +851,7 @@ def test_sample_says_so_when_something_else_answers(started: Shell, tmp_path: Pa
         answering.start()
         assert started.type("sample") == 1
         answering.join()
-    assert started.err.startswith(f"what answers on 127.0.0.1:{port} is no connector; see [server] in ")
+    assert started.err.startswith(f"What answers on 127.0.0.1:{port} is no connector: see [server] in config.toml.")
 
 
 # ---------------------------------------------------------------- beside a server
@@ -864,7 +867,7 @@ def test_sample_sends_an_event_and_follows_it_into_the_table(
     shell = Shell(tmp_path, capsys)
     try:
         assert shell.type("sample", source) == 0
-        written = rf"\u2713 local/local_csv  the row {source}:99000000\d is written: data/affiliates.csv"
+        written = r"\u2713 local/local_csv  1 row about (Ada|Joseph) Sample is written: data/affiliates.csv"
         assert re.match(written, shell.out)
         assert tokens[source] not in shell.out + shell.err
         assert shell.type("sample", source) == 0  # again: a new event about the same affiliate
@@ -890,7 +893,7 @@ def test_sample_names_the_dead_letter_that_became_of_it(
     shell = Shell(tmp_path, capsys)
     try:
         assert shell.type("sample") == 1
-        (shown,) = re.findall(r"local/local_csv  a dead letter; see: connector dead-letters show (\w+)", shell.out)
+        (shown,) = re.findall(r"local/local_csv  a dead letter: connector dead-letters show (\w+)", shell.out)
         assert shell.type("dead-letters", "show", shown) == 0
         assert "ADA10" in shell.out
     finally:
@@ -947,12 +950,12 @@ def test_a_sample_is_written_into_what_people_share_only_when_asked(
         try:
             assert shell.type("provision", "crm/hubspot_contacts") == 0
             assert shell.type("sample") == 0
-            assert "local/local_csv  the row firstpromoter:990000001 is written" in shell.out
-            assert "crm/hubspot_contacts  gets no samples; to send one: connector sample --to crm/" in shell.out
+            assert "local/local_csv  1 row about Ada Sample is written" in shell.out
+            assert "crm/hubspot_contacts  gets no samples; to send one: --to crm/hubspot_contacts" in shell.out
             assert shell.out.endswith("To remove it: connector forget firstpromoter:990000001, then delete the row\n")
             assert crm.records["contacts"] == {}
             assert shell.type("sample", "--to", "crm/hubspot_contacts") == 0
-            assert "crm/hubspot_contacts  the row " in shell.out
+            assert "crm/hubspot_contacts  1 row about Ada" in shell.out
             assert [record.properties["email"] for record in crm.records["contacts"].values()] == [
                 "ada.sample@example.com"
             ]
@@ -973,7 +976,7 @@ def test_sample_does_not_take_an_earlier_row_for_its_own(
         assert shell.type("sample") == 0
         connector.table.write_text(connector.table.read_text().replace("Affiliate ID", "Number"))
         assert shell.type("sample") == 1
-        assert "! local/local_csv  pending (" in shell.out
+        assert "! local/local_csv  pending (" in " ".join(shell.out.split()).replace("csv pending", "csv  pending")
         assert 'no column "Affiliate ID"' in shell.out
         assert "is written\n" not in shell.out
     finally:
@@ -1010,14 +1013,14 @@ def test_a_server_that_listens_elsewhere_is_running_all_the_same(
         connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
         assert shell.type_for_json("status")["server"] == told
         assert shell.type("resync", "local/local_csv") == 0
-        assert "the running server begins within a second" in shell.out
+        assert "the running server begins within a second" in " ".join(shell.out.split())
         connector.wait_until(lambda: not connector.status().routes[0].pending)
     finally:
         connector.kill()
     assert shell.type_for_json("status")["server"] == "not running"
     assert shell.type_for_json("status")["routes"][0]["state"] == "up to date"
     assert shell.type("resync", "local/local_csv") == 0
-    assert "the next `connector serve` begins" in shell.out
+    assert "the next `connector serve` begins" in " ".join(shell.out.split())
     assert shell.type_for_json("status")["routes"][0]["state"] == "to be delivered"
 
 
@@ -1106,3 +1109,42 @@ def test_the_mark_is_below_what_is_wrong_in_wide_and_in_long_lines(tmp_path: Pat
         lines = list(mistake_lines([Problem("m.toml", 3, column, "no record has it")]))
         assert max(map(len, lines)) <= 80
         assert lines[2][lines[3].index("^") : lines[3].rindex("^") + 1] == '"wrong"'
+
+
+# ---------------------------------------------------------------- the form of what is printed
+
+_COMPLAINTS = {"Left", "WrongWords"}
+
+
+@pytest.mark.parametrize("file", sorted((root / "connector" / "cli").glob("*.py")), ids=lambda file: file.stem)
+def test_what_a_command_says_begins_like_a_sentence(file: Path) -> None:
+    for call in (node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Name) and call.func.id in _COMPLAINTS and call.args:
+            text = call.args[0]
+            first = text.values[0] if isinstance(text, ast.JoinedStr) else text
+            if isinstance(first, ast.Constant):
+                begin = str(first.value)
+                assert not begin[0].islower(), f"{file.name}:{text.lineno}: {begin}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["check"], ["urls"], ["dead-letters", "list"], ["plan"], ["fields"], ["resync", "local/local_csv"],
+     ["provision", "local/local_csv"], ["drain"], ["explain", "41"], ["preview", "41"], ["resume", "local/local_csv"],
+     ["dead-letters", "drop", "--all"], ["dead-letters", "replay", "--all"], ["forget", "firstpromoter:41", "--yes"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_first_line_is_a_sentence_and_the_same_in_json(started: Shell, tmp_path: Path, words: list[str]) -> None:
+    _append(tmp_path, signed_up)
+    assert started.type("drain") == 0
+    started.type(*words)
+    if not started.out:  # there was nothing to do
+        assert started.err[0].isupper() or started.err.startswith("local/")
+        return
+    said = re.sub(r"\s+", " ", re.sub("^[\u2713!\u2717\u00b7] ", "", started.out))
+    again = started.type_for_json(*words) if words[0] != "forget" else None
+    if again is not None:
+        assert next(iter(again)) == "summary"
+        assert list(again)[-1] == "next"
+        assert said.startswith(again["summary"])
+    assert re.match("[A-Z0-9]|local/|firstpromoter:", said)

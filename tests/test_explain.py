@@ -198,10 +198,10 @@ def test_the_command_prints_a_time_line_for_people_and_for_programs(tmp_path: Pa
             assert word in shown.stdout
         assert "\n    email = ada@example.com\n" in shown.stdout, "a line fits a terminal"
         listed = json.loads(connector.command("explain", "41", "--json").stdout)
-        assert [entry["kind"] for entry in listed["firstpromoter:41"]] == ["event", "delivery", "route"]
+        assert [entry["kind"] for entry in listed["affiliates"]["firstpromoter:41"]] == ["event", "delivery", "route"]
         nobody = connector.command("explain", "eve@example.com")
         assert nobody.returncode == 1
-        assert 'no affiliate has the ID, name or e-mail address "eve@example.com"' in nobody.stderr
+        assert 'No affiliate has the name, ID or e-mail "eve@example.com"' in nobody.stderr
     finally:
         connector.kill()
 

@@ -271,12 +271,12 @@ def test_explain_shows_the_mapping_line_of_every_cell(folder: Folder) -> None:
     folder.receive(1, email="nobody", profile={"first_name": "Ada", "last_name": "Byron"})
     assert folder.type("explain", "ada", "--all") == 0
     lines = folder.out.splitlines()
-    assert lines[:2] == ["Ada Byron is in local/map.", "  fp, nobody, fp:1"]
+    assert lines[:2] == ["Ada Byron is in local/map.", "  FirstPromoter (fp), nobody, fp:1"]
     assert [line.split() for line in lines if line.endswith(("map.toml:4", "map.toml:7"))] == [
         ["Name", "Ada", "Byron", "name", "map.toml:4"],
         ["ID", "fp:1", "id", "map.toml:7"],
     ]
     assert max(len(line) for line in lines if "map.toml" in line and line.startswith("  ")) <= 80
     assert 'up to date; left empty: Email: "nobody" is not an e-mail address' in folder.out
-    (entries,) = folder.type_for_json("explain", "byron").values()
+    (entries,) = folder.type_for_json("explain", "byron")["affiliates"].values()
     assert entries[-1]["origins"]["Name"] == {"paths": ["name"], "where": "map.toml:4"}

@@ -269,7 +269,7 @@ def test_a_dead_letter_is_delivered_after_the_fix_and_a_replay(connector: Connec
     letters = LetterFile(connector.folder / "data" / "dead-letters.jsonl", now=now)
     connector.wait_until(lambda: letters.path.exists() and letters.list())
     code, text = _command(connector, "dead-letters", "list", "--json")
-    (letter,) = json.loads(text)
+    (letter,) = json.loads(text)["letters"]
     assert (code, letter["stage"], letter["place"]) == (1, "normalize", "firstpromoter")
     # Nothing was fixed: the replay says so, it fails again, and is one letter still.
     assert _command(connector, "dead-letters", "replay", letter["id"])[0] == 1

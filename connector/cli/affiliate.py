@@ -25,11 +25,12 @@ from connector.cli.common import (
     load,
     named_route,
     now,
+    titles,
     visited,
     visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
-from connector.cli.history import History, word
+from connector.cli.history import History, where_is, word
 from connector.cli.printing import Report, ago, cell_text, many, mark, marked, show
 from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
@@ -52,13 +53,11 @@ _MOST_EDITS = 100_000
 class Overwrites(Report):
     """What ``explain --overwritten`` prints."""
 
-    summary: str
     route: str
     cells: int
     edits: list[Overwritten]
 
-    def lines(self) -> Iterator[str]:
-        yield self.summary
+    def body(self) -> Iterator[str]:
         rows = groupby(self.edits, key=lambda edit: (edit.record_id, edit.row, edit.at))
         for (record_id, row, at), edits in islice(rows, _MOST_ROWS_SHOWN):
             yield cell_text(f"  {record_id}" + (f", row {row}" if row != record_id else "")) + f"  {ago(at)}"
@@ -71,12 +70,10 @@ class Overwrites(Report):
 class LeftEmpty(Report):
     """What ``explain --left-empty`` prints: by record, the values that do not fit, with the lines of their fields."""
 
-    summary: str
     route: str
     values: dict[str, list[str]]
 
-    def lines(self) -> Iterator[str]:
-        yield self.summary
+    def body(self) -> Iterator[str]:
         for record_id, reasons in islice(self.values.items(), _MOST_ROWS_SHOWN):
             yield cell_text(f"  {record_id}")
             yield from (cell_text(f"    {reason}") for reason in reasons)
@@ -103,8 +100,8 @@ def explain(
     if left_empty and not affiliate and not overwritten:
         return _explain_left_empty(settings, named_route(settings, left_empty), as_json=as_json)
     if not affiliate or overwritten or left_empty:
-        raise WrongWords("name an affiliate, or a route with --overwritten or --left-empty")
-    expect_a_store(settings, f'no affiliate has the ID "{affiliate}"')
+        raise WrongWords("Name an affiliate, or a route with --overwritten or --left-empty.")
+    expect_a_store(settings, nobody(affiliate))
     with visited(settings) as store:
         meant = meant_by(store, settings, affiliate)
         sources, letters = assembly.build_sources(settings), dead_letters(settings)
@@ -120,13 +117,16 @@ def explain(
             record_id: view(record_id, load_facts(known.facts))
             for record_id, known in store.load(meant.record_ids).items()
         }
-    history = History({record_id: entries for record_id, entries in found.items() if entries}, people, every)
-    code = show(history, as_json=as_json)
+    found = {record_id: entries for record_id, entries in found.items() if entries}
     for record_id, path in meant.elsewhere:
         complain(f"{record_id} names this address too, in {path}")
-    if code:
-        complain(nobody(affiliate))
-    return code
+    if not found:
+        raise Left(f"{nobody(affiliate)}.")
+    first, entries = next(iter(found.items()))
+    letter = next((entry.text for record in found.values() for entry in record if entry.kind == "letter"), "")
+    history = History(found, titles(settings), people, every, summary=where_is(people.get(first), first, entries))
+    history.next = letter.rpartition("; to try again: ")[2]
+    return show(history, as_json=as_json)
 
 
 def _explain_overwritten(settings: Config, route: str, *, as_json: bool) -> int:
@@ -138,7 +138,7 @@ def _explain_overwritten(settings: Config, route: str, *, as_json: bool) -> int:
     if edits:
         count = f"{many(len(edits), 'cell')}{' or more' * (len(edits) == _MOST_EDITS)}"
         summary = f"{count} typed by people {'was' if len(edits) == 1 else 'were'} overwritten in {route}."
-    return show(Overwrites(summary, route, len(edits), edits), as_json=as_json)
+    return show(Overwrites(route, len(edits), edits, summary=summary), as_json=as_json)
 
 
 def _explain_left_empty(settings: Config, route: RouteConfig, *, as_json: bool) -> int:
@@ -161,7 +161,7 @@ def _explain_left_empty(settings: Config, route: RouteConfig, *, as_json: bool) 
         summary = (
             f"{many(count, 'value')} of {whose} {'does' if count == 1 else 'do'} not fit: the cells are left empty."
         )
-    return show(LeftEmpty(summary, route.name, values), as_json=as_json)
+    return show(LeftEmpty(route.name, values, summary=summary), as_json=as_json)
 
 
 def meant_by(store: Store, settings: Config, affiliate: str) -> Meant:
@@ -174,14 +174,14 @@ def meant_by(store: Store, settings: Config, affiliate: str) -> Meant:
         return Meant((found.matches[0].record_id,))
     if found.matches:
         shown = [f"  {cell_text(match.record_id)}  {cell_text(match.name)}" for match in found.matches]
-        count = f"more than {len(shown)}" if found.more else f"{len(shown):,}"
+        count = f"More than {len(shown)}" if found.more else f"{len(shown):,}"
         raise Left("\n".join([f"{count} affiliates have that name; choose one by its ID:", *shown]))
     guess = next((match.name or match.email for match in found.near), "")
-    raise Left(nobody(affiliate) + (f"; did you mean {cell_text(guess)}?" if guess else ""))
+    raise Left(nobody(affiliate) + (f"; did you mean {cell_text(guess)}?" if guess else "."))
 
 
 def nobody(affiliate: str) -> str:
-    return f'no affiliate has the ID, name or e-mail address "{affiliate}"'
+    return f'No affiliate has the name, ID or e-mail "{affiliate}"'
 
 
 # ---------------------------------------------------------------- forget
@@ -191,25 +191,15 @@ class Forgotten(Report):
     """What ``forget`` deleted; see ``affiliates.forget.Gone``. *notices* are only for people."""
 
     record_ids: Sequence[str]
-    who: str
     gone: Gone
     copies: Sequence[str]
     notices: Sequence[str]
 
-    def for_json(self) -> object:
+    def for_json(self) -> dict[str, object]:
         return {"record_ids": self.record_ids, "copies": self.copies, **asdict(self.gone)}
 
-    def lines(self) -> Iterator[str]:
+    def body(self) -> Iterator[str]:
         gone = self.gone
-        counts = (
-            (gone.records, "record"), (gone.events, "event"), (gone.deliveries, "delivery line"),
-            (gone.former_values, "former value"), (gone.letters, "dead letter"),
-        )  # fmt: skip
-        deleted = ", ".join(many(count, noun) for count, noun in counts if count)
-        if deleted:
-            yield from marked("ok", f"Deleted here: {deleted}.")
-        else:
-            yield from marked("notice", f"Nothing is kept here about {cell_text(self.who)}.")
         if gone.rows:
             places = [
                 route + f" (row {cell_text(', '.join(keys))})" * (not set(keys) <= set(self.record_ids))
@@ -234,8 +224,7 @@ class Forgotten(Report):
             yield from marked("notice", notice)
 
     def exit_code(self) -> int:
-        gone = self.gone
-        return OK if any((gone.events, gone.records, gone.deliveries, gone.letters)) else FOUND_PROBLEMS
+        return OK if self.level == "ok" else FOUND_PROBLEMS
 
 
 def forget(
@@ -246,7 +235,8 @@ def forget(
 ) -> int:
     """Take every trace of one affiliate out of what is kept. Events, records, deliveries, dead letters; for good."""
     settings = load(config)
-    expect_a_store(settings, f'no affiliate has the ID or e-mail address "{affiliate}"')
+    unknown = f'No affiliate has the ID or e-mail "{affiliate}"'
+    expect_a_store(settings, unknown)
     try:
         exclusive = not is_postgres(settings.store.url)  # other machines may work on it
         store = Store(settings.store.url, worker=exclusive, now=now)
@@ -255,10 +245,10 @@ def forget(
     try:
         meant = whom(store, [source.name for source in settings.sources], affiliate)
         if not meant.record_ids and not meant.addresses:
-            raise Left(f'no affiliate has the ID or e-mail address "{affiliate}"')
+            raise Left(f"{unknown}.")
         who = ", ".join(meant.record_ids) or affiliate
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Forget {who} for ever?")):
-            raise Left(f"{who} is not forgotten; to do it without a question: connector forget {affiliate} --yes")
+            raise Left(f"{who} is not forgotten. To do it without a question: connector forget {affiliate} --yes")
         letters = dead_letters(settings)
         gone = forget_all(store, assembly.build_sources(settings), letters, meant, exclusive=exclusive)
         stale = _refreshed(settings, store, letters) if gone.letters else []
@@ -267,7 +257,14 @@ def forget(
     notices = list(_how_they_return(settings, meant.record_ids))
     notices += [f"The status tab of {words}; a running server takes the ID out of it" for words in stale]
     copies = list(_left_copies(settings))
-    return show(Forgotten(meant.record_ids, who, gone, copies, notices), as_json=as_json)
+    counts = (
+        (gone.records, "record"), (gone.events, "event"), (gone.deliveries, "delivery line"),
+        (gone.former_values, "former value"), (gone.letters, "dead letter"),
+    )  # fmt: skip
+    deleted = ", ".join(many(count, noun) for count, noun in counts if count)
+    summary = f"Deleted here: {deleted}." if deleted else f"Nothing is kept here about {cell_text(who)}."
+    report = Forgotten(meant.record_ids, gone, copies, notices, summary=summary, level="ok" if deleted else "notice")
+    return show(report, as_json=as_json)
 
 
 def _refreshed(settings: Config, store: Store, letters: DeadLetters) -> list[str]:

@@ -16,7 +16,7 @@ from connector import assembly, logs
 from connector.backfill import notes
 from connector.cli.common import ConfigOption, JsonOption, load, named_source, nearby, now, visited, when_written
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords, complain
-from connector.cli.printing import Progress, Report, bar, duration, many, mark, marked, sentence, show
+from connector.cli.printing import Progress, Report, bar, duration, many, marked, sentence, show
 from connector.core.errors import ConfigError, Problem, TryLater
 from connector.core.platform_api import NotReadable
 
@@ -29,19 +29,12 @@ class ReadingReport(Report):
     report: notes.Report
     written: str
 
-    def for_json(self) -> object:
+    def for_json(self) -> dict[str, object]:
         found: dict[str, object] = msgspec.structs.asdict(self.report)
         return found | {"source": self.source, "dry_run": self.dry_run}
 
-    def lines(self) -> Iterator[str]:
+    def body(self) -> Iterator[str]:
         name, found = self.source, self.report
-        if found.kind == "deliveries":
-            yield f"{mark('ok')} {name}: {many(found.read, 'kept webhook')} read: {found.new:,} not received before."
-        else:
-            yield (
-                f"{mark('ok')} {name}: {many(found.read, 'affiliate')} read: {found.new:,} new, {found.changed:,} "
-                f"changed, {found.gone:,} missing."
-            )
         if found.unreadable:
             would = "would be " if self.dry_run else ""
             rows = many(found.unreadable, "row")
@@ -54,9 +47,8 @@ class ReadingReport(Report):
             )
         if self.dry_run:
             yield "Nothing was changed."
-        elif found.new or found.changed or found.gone:
+        elif self.next:
             yield sentence(self.written)
-            yield "Next: connector status"
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.report.held_back or self.report.unreadable else OK
@@ -104,14 +96,22 @@ def backfill(
             complain(f"{named.name}: what was read is kept; the same command continues there")
         raise
     written = when_written(settings, "writes them now", "writes them")
-    return show(ReadingReport(named.name, dry_run, report, written), as_json=as_json)
+    counts = f"{report.new:,} new, {report.changed:,} changed, {report.gone:,} missing."
+    counted = f"{many(report.read, 'affiliate')} read: {counts}"
+    if report.kind == "deliveries":
+        counted = f"{many(report.read, 'kept webhook')} read: {report.new:,} not received before."
+    following = "connector status" if not dry_run and (report.new or report.changed or report.gone) else ""
+    found = ReadingReport(
+        named.name, dry_run, report, written, summary=f"{named.name}: {counted}", level="ok", next=following
+    )
+    return show(found, as_json=as_json)
 
 
 def _day(text: str) -> datetime:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise WrongWords(f'--since wants a day like 2026-01-31, not "{text}"') from None
+        raise WrongWords(f'--since wants a day like 2026-01-31, not "{text}".') from None
 
 
 @contextmanager

@@ -58,22 +58,16 @@ RouteOption = Annotated[str | None, typer.Argument(metavar="[ROUTE]", help="Its 
 class Planned(Report):
     """What ``plan`` prints: a plan for each route, and the routes whose mapping file has mistakes."""
 
-    summary: str
     plans: list[Plan]
     mistakes: list[str]
-    next: str
 
-    def lines(self) -> Iterator[str]:
-        written = " Nothing is written yet." if any(not plan.is_empty for plan in self.plans) else ""
-        yield from wrapped(self.summary + written)
+    def body(self) -> Iterator[str]:
         for plan in self.plans:
             if len(self.plans) > 1 and not plan.is_empty:
                 yield from marked("waiting", f"{plan.route}  {plan.sentence}")
             yield from _lines(plan)
         for mistake in self.mistakes:
             yield from marked("problem", mistake)
-        if self.next:
-            yield f"Next: {self.next}"
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.mistakes or any(not plan.is_empty for plan in self.plans) else OK
@@ -112,7 +106,8 @@ def _planned(plans: list[Plan], mistakes: list[str]) -> Planned:
     else:
         summary = "Nothing would change." if not changes else f"{len(changes)} of {len(plans)} routes would change."
     following = f"connector apply {changes[0].route}" if changes else "connector check" if mistakes else ""
-    return Planned(summary, plans, mistakes, following)
+    summary += " Nothing is written yet." if changes else ""
+    return Planned(plans, mistakes, summary=summary, next=following)
 
 
 # ---------------------------------------------------------------- apply
@@ -121,19 +116,14 @@ def _planned(plans: list[Plan], mistakes: list[str]) -> Planned:
 class Applied(Report):
     """What ``apply`` came to, or that it is still to be done; *delivery* is what ``undo`` takes."""
 
-    summary: str
     route: str
     delivery: str
-    done: Done | None
-    next: str
-    undo: str
+    done: Done | None = None
+    undo: str = ""
 
-    def lines(self) -> Iterator[str]:
-        yield from marked("ok" if self.done is not None else "notice", self.summary)
+    def body(self) -> Iterator[str]:
         if self.undo:
             yield self.undo
-        if self.next:
-            yield f"Next: {self.next}"
 
 
 def apply(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
@@ -153,10 +143,11 @@ def apply(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption
 def _applied(settings: Config, store: Store, route: str, delivery: str) -> Applied:
     if not is_running(settings):
         text = f"{route}: what waits will be written by the next start."
-        return Applied(text, route, delivery, None, "connector serve", "")
+        return Applied(route, delivery, summary=text, level="notice", next="connector serve")
     if not _is_over(store, route):
         text = f"{route}: applied, and being written."
-        return Applied(text, route, delivery, None, "connector status", _undo_line(settings, route, delivery))
+        undo = _undo_line(settings, route, delivery)
+        return Applied(route, delivery, undo=undo, summary=text, level="notice", next="connector status")
     noun = _noun_of(settings, route)
     found = decisions.done(store, route, delivery)
     parts = [f"{many(found.cells, 'cell')} written in {nouns(found.rows, noun)}"]
@@ -165,7 +156,8 @@ def _applied(settings: Config, store: Store, route: str, delivery: str) -> Appli
     parts += [f"{many(found.refused, 'affiliate')} refused"] if found.refused else []
     undo = _undo_line(settings, route, delivery) if found.cells or found.added or found.removed else ""
     following = "connector dead-letters list" if found.refused else ""
-    return Applied(f"{route}: {', '.join(parts)}.", route, delivery, found, following, undo)
+    text = f"{route}: {', '.join(parts)}."
+    return Applied(route, delivery, found, undo, summary=text, level="ok", next=following)
 
 
 def _is_over(store: Store, route: str) -> bool:

@@ -15,7 +15,7 @@ from connector.cli.common import ConfigOption, JsonOption, is_running, load, nea
 from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WRONG_CONFIGURATION, Left, WrongWords, complain
 from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
 from connector.cli.mistakes import mistake_lines
-from connector.cli.printing import Report, many, marked, painted, say, show, wrapped
+from connector.cli.printing import Report, many, marked, painted, show, wrapped
 from connector.cli.setup import shipped
 from connector.core.errors import ConfigError, Problem
 from connector.settings import Config
@@ -27,7 +27,6 @@ class Checked(Report):
     may not be meant; with *every*, findings that are OK are shown, too."""
 
     for_people = frozenset({"every"})
-    summary: str
     sources: list[str]
     routes: list[str]
     examples_failed: list[str]
@@ -35,13 +34,14 @@ class Checked(Report):
     warnings: list[str]
     unused: list[str]
     findings: list[RouteFinding]
-    next: str
     every: bool
     notes: list[str]
 
     def lines(self) -> Iterator[str]:
-        if not self.mistakes:
-            yield from wrapped(self.summary)
+        # What is wrong was printed already, on stderr, with what to do.
+        yield from self.body() if self.mistakes else super().lines()
+
+    def body(self) -> Iterator[str]:
         if self.every:
             yield from wrapped(f"From: {', '.join(self.sources)}", indent=2)
             yield from wrapped(f"To: {', '.join(self.routes)}", indent=2)
@@ -52,8 +52,6 @@ class Checked(Report):
         for file in self.unused:
             yield from marked("notice", f"{file} is used by no sink")
         yield from finding_lines(self.findings) if self.every else lines_by_route(self.findings)
-        if self.next and not self.mistakes:
-            yield f"Next: {self.next}"
 
     def exit_code(self) -> int:
         if len(self.mistakes) > len(self.examples_failed):
@@ -72,7 +70,7 @@ def check(
 ) -> int:
     """Read the configuration and mappings, and run the examples. Starts and changes nothing."""
     if probe and not live:
-        raise WrongWords("--probe goes with --live")
+        raise WrongWords("--probe goes with --live.")
     file = configuration.find(config)
     try:
         settings = configuration.load(file, keep_going=True)
@@ -113,7 +111,8 @@ def check(
 def _only_mistakes(error: ConfigError) -> Checked:
     found = list(error.problems)
     summary = f"{many(len(found), 'mistake')}. Nothing was started or changed."
-    return Checked(summary, [], [], [], found, [], [], [], _next(found, [], live=False), every=False, notes=[])
+    following = _next(found, [], live=False)
+    return Checked([], [], [], found, [], [], [], every=False, notes=[], summary=summary, next=following)
 
 
 def _summary(
@@ -209,18 +208,20 @@ def _ask(settings: Config, *, probe: bool) -> Iterator[RouteFinding]:
     yield from live.ask_alerts(settings.alerts)
 
 
-def send_test(config: ConfigOption = None) -> None:
+def send_test(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Send a test message to the address in [alerts], as an alert would come."""
     from connector.alerts import Message, NotSent, WebhookPoster, body  # with the HTTP client
 
-    settings = load(config, uses=("alerts",)).alerts
+    file = configuration.find(config)
+    settings = load(file, uses=("alerts",), mappings=False).alerts
     if settings.url is None:
-        raise Left("no address for alerts is configured: set url in [alerts]")
+        raise Left(f"No address for alerts is configured: set url in [alerts] of {nearby(file)}.", WRONG_CONFIGURATION)
     text = "This is a test of the affiliate connector: messages like this one come when something needs a person."
     try:
         WebhookPoster(settings.url)(body([Message("test", "connector", text)], settings.format, now()))
     except NotSent as error:
         raise Left(
-            f"the address for alerts did not take the message ({error}): check url and format in [alerts]", REFUSED
+            f"The address for alerts did not take the message ({error}): check url and format in [alerts].", REFUSED
         ) from None
-    say("sent a test message to the address for alerts")
+    summary = f"A test message was sent to the address in [alerts] of {nearby(file)}."
+    return show(Report(summary=summary, level="ok"), as_json=as_json)

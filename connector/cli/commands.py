@@ -133,9 +133,9 @@ def _refuse_misplaced(words: Sequence[str]) -> None:
         usual = "serve" if first.startswith(("--config", "-c")) else "COMMAND"
         command = next((word for word in words if word in firsts), usual)
         others = shlex.join(word for word in words if word != command)
-        raise WrongWords(f"the command comes first: connector {command} {others}\nall commands: connector --help")
+        raise WrongWords(f"The command comes first: connector {command} {others}")
     if first not in firsts and f"dead-letters {first}" in COMMANDS:
-        raise WrongWords(f"this is one of the words of dead-letters: connector dead-letters {shlex.join(words)}")
+        raise WrongWords(f"This is one of the words of dead-letters: connector dead-letters {shlex.join(words)}")
     if first in _GROUPS and len(words) > 1 and not words[1].startswith("-"):
         _refuse_unknown(
             words[1], [command.split()[1] for command in COMMANDS if command.startswith(f"{first} ")], first

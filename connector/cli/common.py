@@ -86,7 +86,7 @@ def store_exists(settings: Config) -> bool:
 def expect_a_store(settings: Config, otherwise: str) -> None:
     """End the command before the first start, so that one that only looks makes no files."""
     if not store_exists(settings):
-        raise Left(f"{otherwise}: nothing was received yet")
+        raise Left(f"{otherwise}: nothing was received yet.")
 
 
 def visited(settings: Config) -> AbstractContextManager[Store]:
@@ -118,6 +118,12 @@ def named_source(settings: Config, name: str | None) -> SourceConfig:
     return settings.sources[0] if name is None else _named("source", name, settings.sources)
 
 
+def titles(settings: Config) -> dict[str, str]:
+    """By source: what people call its platform, with the source's name where that is another."""
+    known = {source.name: getattr(source.source_class, "title", source.name) for source in settings.sources}
+    return {name: title if title.casefold() == name else f"{title} ({name})" for name, title in known.items()}
+
+
 def named_route(settings: Config, name: str) -> RouteConfig:
     if name in settings.mistaken and all(route.name != name for route in settings.routes):
         raise ConfigError(settings.mistaken[name])
@@ -127,7 +133,7 @@ def named_route(settings: Config, name: str) -> RouteConfig:
 def _named(kind: str, name: str, configured: Sequence[_Named]) -> _Named:
     found = {each.name: each for each in configured}
     if name not in found:
-        raise WrongWords(f'no {kind} is called "{name}"{unknown_word(name, list(found))}')
+        raise WrongWords(f'No {kind} is called "{name}"{unknown_word(name, list(found))}')
     return found[name]
 
 

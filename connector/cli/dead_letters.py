@@ -22,7 +22,20 @@ from connector.cli.common import (
     visited,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
-from connector.cli.printing import Report, ago, beside, day, many, mark, say, say_json, sentence, show, table, wrapped
+from connector.cli.printing import (
+    Report,
+    ago,
+    beside,
+    day,
+    many,
+    mark,
+    marked,
+    say_json,
+    sentence,
+    show,
+    table,
+    wrapped,
+)
 from connector.dead_letters import Cause, Letter, cause_of, causes
 from connector.settings import Config
 
@@ -49,29 +62,24 @@ class Letters(Report):
     """What ``dead-letters list`` prints, the oldest first; by cause for people, or *each* in a line."""
 
     letters: list[Letter]
-    each: bool = False
+    causes: list[Cause]
+    each: bool
 
-    def for_json(self) -> object:
-        return [_facts(letter) for letter in self.letters]
+    def for_json(self) -> dict[str, object]:
+        return {"letters": [_facts(letter) for letter in self.letters]}
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.letters else OK
 
-    def lines(self) -> Iterator[str]:
-        if not self.letters:
-            yield "OK: no dead letters."
-            return
-        found = causes(self.letters)
-        yield f"{_not_done(found)}, for {many(len(found), 'reason')}."
-        if self.each:
+    def body(self) -> Iterator[str]:
+        if self.each and self.letters:
             yield from table(
                 ["id", "cause", "when", "where", "about", "tries", "why"],
                 [(x.id, cause_of(x), ago(x.at), x.place, x.row or x.subject, x.tries, x.why) for x in self.letters],
             )
         else:
-            for cause in found:
+            for cause in self.causes:
                 yield from _cause_lines(cause)
-        yield f"Next: correct a cause at its place, then: {found[0].command}"
 
 
 def _not_done(found: Sequence[Cause]) -> str:
@@ -105,7 +113,13 @@ def list_letters(
     as_json: JsonOption = False,
 ) -> int:
     """What stopped on its way, by cause, the oldest first."""
-    return show(Letters(open_letters(load(config, mappings=False)), every), as_json=as_json)
+    letters = open_letters(load(config, mappings=False))
+    found = causes(letters)
+    if not found:
+        return show(Letters(letters, found, every, summary="OK: no dead letters."), as_json=as_json)
+    summary = f"{_not_done(found)}, for {many(len(found), 'reason')}."
+    following = f"correct a cause at its place, then: {found[0].command}"
+    return show(Letters(letters, found, every, summary=summary, next=following), as_json=as_json)
 
 
 def show_letter(letter_id: LetterId, config: ConfigOption = None) -> None:
@@ -130,20 +144,9 @@ class Replayed(Report):
     refused: list[str]
     pending: int
 
-    def lines(self) -> Iterator[str]:
-        if not self.put_back:
-            yield "OK: no dead letters."
-            return
-        if not self.running:
-            yield f"{self.put_back:,} put back; the next `connector serve` tries"
-            return
-        done = self.put_back - len(self.refused) - self.pending
-        again = f"; refused again: {', '.join(self.refused)}" if self.refused else ""
-        yield from wrapped(f"{done:,} of {self.put_back:,} written{again}")
+    def body(self) -> Iterator[str]:
         if self.pending:
-            yield f"{mark('waiting')} {self.pending:,} pending"
-        if self.refused or self.pending:
-            yield f"Next: connector {'dead-letters list' if self.refused else 'status'}"
+            yield from marked("waiting", f"{self.pending:,} pending")
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.refused or self.pending else OK
@@ -158,23 +161,34 @@ def replay_letters(
     letters = dead_letters(settings)
     running = is_running(settings)
     if not chosen:
-        return show(Replayed(0, running, [], 0), as_json=as_json)
+        return show(Replayed(0, running, [], 0, summary="OK: no dead letters."), as_json=as_json)
     with visited(settings) as store:
         tried = try_again(settings, store, letters, chosen, running=running)
-    return show(Replayed(tried.put_back, running, list(tried.refused), tried.pending), as_json=as_json)
+    report = Replayed(tried.put_back, running, list(tried.refused), tried.pending, summary="")
+    if not running:
+        report.summary, report.next = f"{tried.put_back:,} put back; the next start tries them.", "connector serve"
+    else:
+        again = f"; refused again: {', '.join(tried.refused)}" if tried.refused else ""
+        report.summary = f"{tried.done:,} of {tried.put_back:,} written{again}"
+        if tried.refused or tried.pending:
+            report.next = f"connector {'dead-letters list' if tried.refused else 'status'}"
+    return show(report, as_json=as_json)
 
 
-def drop_letters(ids: Ids = None, every: AllOption = False, config: ConfigOption = None) -> None:
+def drop_letters(
+    ids: Ids = None, every: AllOption = False, config: ConfigOption = None, as_json: JsonOption = False
+) -> int:
     """Close letters without trying again."""
     settings = load(config, mappings=False)
     chosen = _asked(settings, ids, "drop", every=every)
     count = dead_letters(settings).close([letter.id for letter in chosen], "dropped")
-    say(f"{count} dropped")
+    summary = f"{many(count, 'dead letter')} dropped." if count else "Nothing was dropped."
+    return show(Report(summary=summary, level="ok"), as_json=as_json)
 
 
 def _asked(settings: Config, ids: Sequence[str] | None, verb: str, *, every: bool) -> list[Letter]:
     if bool(ids) == every:
-        raise WrongWords(f"name a cause or the letters to {verb}, or say --all")
+        raise WrongWords(f"Name a cause or the letters to {verb}, or say --all.")
     return open_letters(settings) if every else _chosen(settings, ids or [])
 
 
@@ -185,7 +199,7 @@ def _chosen(settings: Config, ids: Sequence[str]) -> list[Letter]:
         of_cause = [letter for letter in known if cause_of(letter) == asked]
         fitting = of_cause or [letter for letter in known if letter.id.startswith(asked) and asked]
         if not of_cause and len(fitting) != 1:
-            what = f"{len(fitting)} letters begin with" if fitting else "there is no letter and no cause"
-            raise Left(f'{what} "{asked}"; see: connector dead-letters list')
+            what = f"{len(fitting)} letters begin with" if fitting else "There is no letter and no cause"
+            raise Left(f'{what} "{asked}". All of them: connector dead-letters list --all')
         chosen |= {letter.id: letter for letter in fitting}
     return list(chosen.values())

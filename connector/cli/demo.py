@@ -74,7 +74,7 @@ def demo(folder: FolderOption = Path("connector-demo"), seconds: SecondsOption =
         player.server_ended.set()
         player.join()
     if code != OK:
-        raise Left(f"the demo's server stopped; {folder / 'log.jsonl'} says why")
+        raise Left(f"The demo's server stopped; {folder / 'log.jsonl'} says why.")
     if not player.done:
         say(f"Stopped. To remove the demo: delete the folder {folder}")
         return INTERRUPTED
@@ -90,9 +90,9 @@ def _write_files(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise Left(f"{folder} is there already: delete it, or name another one with --folder") from None
+        raise Left(f"{folder} is there already: delete it, or name another one with --folder.") from None
     except OSError as error:
-        raise Left(f"{folder} can't be made: {error.strerror}") from None
+        raise Left(f"{folder} can't be made: {error.strerror}.") from None
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     file = folder / "config.toml"

@@ -21,19 +21,16 @@ _MOST_SHOWN = 12
 
 
 class Fields(Report):
-    """What ``fields`` prints. *unread* are keys of webhooks that reach no path; *next* is what to do."""
+    """What ``fields`` prints. *unread* are keys of webhooks that reach no path."""
 
     for_people = frozenset({"all_lines", "unused_only"})
-    summary: str
     fields: Sequence[FieldSeen]
     unread: Sequence[KeySeen]
     spare: Sequence[SpareLine]
-    next: str
     all_lines: bool
     unused_only: bool
 
-    def lines(self) -> Iterator[str]:
-        yield self.summary
+    def body(self) -> Iterator[str]:
         if self.unused_only:
             yield from self._shown([_to_paste(field) for field in self.fields])
         else:
@@ -51,8 +48,6 @@ class Fields(Report):
             yield from self._shown([line.lines() for line in known])
             if len(known) < len(self.spare):
                 yield f"  {len(self.spare) - len(known):,} that are like no path: --json"
-        if self.next:
-            yield f"Next: {self.next}"
 
     def _shown(self, entries: Sequence[Sequence[str]], most: int = _MOST_SHOWN) -> Iterator[str]:
         most = len(entries) if self.all_lines else most
@@ -144,5 +139,13 @@ def fields(
         summary = f"{many(len(spare), 'path')} {reach} no column."
     following = "paste a line into a mapping, then: connector plan" if unused else "connector fields --unused"
     others = list(spare_lines(settings, [field.path for field in found])) if live else []
-    report = Fields(summary, shown, unread, others, following if spare else "", every, unused)
+    report = Fields(
+        shown,
+        unread,
+        others,
+        every,
+        unused,
+        summary=summary,
+        next=following if spare and any(f.seen for f in found) else "",
+    )
     return show(report, as_json=as_json)

@@ -24,6 +24,7 @@ from connector.cli.printing import (
     shortened,
     wrapped,
 )
+from connector.core.event_words import in_words
 from connector.core.record import AffiliateRecord
 
 _WIDEST_VALUE = 24
@@ -35,29 +36,32 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 
 
 class History(Report):
-    """What ``explain`` prints: what happened, by record id. *people*: who is known of them; *every* thing, or the
-    last and what a person looks for."""
+    """What ``explain`` prints: what happened, by record id. *titles*: what people call each source;
+    *people*: who is known of them; *every* thing, or the last and what a person looks for."""
 
-    entries: dict[str, list[Entry]]
+    affiliates: dict[str, list[Entry]]
+    titles: dict[str, str]
     people: dict[str, AffiliateRecord]
     every: bool
 
-    def for_json(self) -> object:
-        return self.entries
+    for_people = frozenset({"titles", "people", "every"})
 
-    def lines(self) -> Iterator[str]:
-        for number, (record_id, entries) in enumerate(self.entries.items()):
+    def body(self) -> Iterator[str]:
+        for number, (record_id, entries) in enumerate(self.affiliates.items()):
+            record = self.people.get(record_id)
             if number:
                 yield ""
-            record = self.people.get(record_id)
-            name = record.name if record is not None else None
-            yield from wrapped(_sentence(name or record_id, entries))
-            facts = [] if record is None else [_status(record), record_id.partition(":")[0], record.email]
+                yield from wrapped(where_is(record, record_id, entries))
+            facts = [] if record is None else [_status(record), self._title(record_id), record.email]
             yield from wrapped(cell_text(", ".join([*(fact for fact in facts if fact), record_id])), indent=2)
-            yield from _everything(entries) if self.every else _in_short(record_id, entries)
+            yield from _everything(entries) if self.every else _in_short(self._title(record_id), entries)
+
+    def _title(self, record_id: str) -> str:
+        source = record_id.partition(":")[0]
+        return self.titles.get(source, source)
 
     def exit_code(self) -> int:
-        return OK if self.entries else FOUND_PROBLEMS
+        return OK if self.affiliates else FOUND_PROBLEMS
 
 
 def _everything(entries: Sequence[Entry]) -> Iterator[str]:
@@ -71,7 +75,7 @@ def _status(record: AffiliateRecord) -> str:
     return str(record.status or "").replace("_", " ").capitalize()
 
 
-def _in_short(record_id: str, entries: Sequence[Entry]) -> Iterator[str]:
+def _in_short(title: str, entries: Sequence[Entry]) -> Iterator[str]:
     """Each table with the columns that a person looks for, and the last events, the newest first."""
     events = [entry for entry in reversed(entries) if entry.kind == "event"]
     columns, some = 0, _MOST_COLUMNS
@@ -83,7 +87,7 @@ def _in_short(record_id: str, entries: Sequence[Entry]) -> Iterator[str]:
             columns += len(entry.origins) - len(shown)
             some = 0 if shown else some  # of the first table; of the others what people typed
     for event in events[:_MOST_EVENTS]:
-        yield from wrapped(_event_line(record_id, event), indent=4, first=2)
+        yield from wrapped(_event_line(title, event), indent=4, first=2)
     more = [many(count, noun) for count, noun in ((columns, "more column"), (len(events) - _MOST_EVENTS, "more event"))
             if count > 0]  # fmt: skip
     if more:
@@ -121,10 +125,10 @@ def _table_lines(entry: Entry, entries: Sequence[Entry]) -> Iterator[str]:
         yield from marked("ok", f"{entry.about}  {last}", *below)
 
 
-def _event_line(record_id: str, event: Entry) -> str:
-    """``Today, 09:12  firstpromoter: Sale. stats.sales_total 1150.50 → 1250.50``"""
+def _event_line(title: str, event: Entry) -> str:
+    """``Today, 09:12  FirstPromoter: Sale. stats.sales_total 1150.50 → 1250.50``"""
     when = _moment(event.at)
-    topic = event.about.partition(" ")[0].replace("_", " ").capitalize()
+    topic = in_words(event.about.partition(" ")[0])
     changes = [
         f"{path} " + f"{_short(old)} {arrow()} " * (old not in (None, "")) + _short(new)
         for path, (old, new) in event.changes.items()
@@ -132,7 +136,7 @@ def _event_line(record_id: str, event: Entry) -> str:
     ]
     more = f"{len(changes) - _MOST_CHANGES:,} more" if len(changes) > _MOST_CHANGES else ""
     said = ", ".join([*changes[:_MOST_CHANGES], *([more] if more else [])]) or sentence(event.text.partition(";")[0])
-    return cell_text(f"{'Today, ' * (len(when) == 5)}{when}  {record_id.partition(':')[0]}: {topic}. {said}")
+    return cell_text(f"{'Today, ' * (len(when) == 5)}{when}  {title}: {topic}. {said}")
 
 
 def _short(value: object) -> str:
@@ -146,14 +150,15 @@ def _moment(moment: datetime) -> str:
     return clock if found == "today" else f"{found}, {clock}"
 
 
-def _sentence(name: str, entries: Sequence[Entry]) -> str:
-    """Where the affiliate is."""
+def where_is(record: AffiliateRecord | None, record_id: str, entries: Sequence[Entry]) -> str:
+    """Where the affiliate is, in a sentence."""
     routes = [entry for entry in entries if entry.kind == "route"]
     holding = [entry.about for entry in routes if entry.rows]
     letters = sum(entry.kind == "letter" for entry in entries)
     where = f"is in {len(holding)} of {len(routes)} tables"
     if not holding or len(routes) == 1:
         where = f"is in {holding[0]}" if holding else "is in no table"
+    name = (record.name if record is not None else None) or record_id
     return cell_text(name) + f" {where}" + f", with {many(letters, 'dead letter')}" * bool(letters) + "."
 
 

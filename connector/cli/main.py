@@ -42,29 +42,35 @@ def run(words: Sequence[str]) -> int:
         return commands.run(words)
     except ConfigError as error:
         from connector.cli.mistakes import mistake_lines
-        from connector.cli.printing import painted, wrapped
+        from connector.cli.printing import painted
 
         (first, *_) = error.problems
         if first.text.startswith("There is no "):  # config.toml itself
-            complain("\n".join(wrapped(first.text)))
+            _complain(first.text)
         else:
             lines = mistake_lines(error.problems, "Nothing was started or changed.")
             complain("\n".join(painted(line, sys.stderr) for line in lines))
         return WRONG_CONFIGURATION
     except Left as left:
-        complain(str(left))
+        _complain(str(left))
         return left.code
     except StoreUnavailable as error:
-        complain(str(error))
+        _complain(str(error))
         return FOUND_PROBLEMS
     except (NeedsAction, TryLater) as error:
-        complain(error.reason)
+        _complain(error.reason)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `connector status | head`
         sys.stderr.close()
         return OK
+
+
+def _complain(text: str) -> None:
+    from connector.cli.printing import wrapped  # which a server that starts does without
+
+    complain("\n".join(line for part in text.split("\n") for line in wrapped(part)))
 
 
 def _as_meant(words: Sequence[str]) -> Sequence[str]:

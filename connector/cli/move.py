@@ -10,28 +10,25 @@ import typer
 
 from connector.cli.common import ConfigOption, JsonOption, load, now
 from connector.cli.exits import Left, WrongWords
-from connector.cli.printing import Report, many, show
+from connector.cli.printing import Report, many, show, wrapped
 from connector.dead_letters import Letter, LetterFile
 from connector.dead_letters.letters import dump_letter, load_letter
 from connector.settings import Config
 from connector.store import is_postgres
-from connector.store.moving import Moved, move
+from connector.store.moving import move
 from connector.store.url import located, named_store, path_of
 
 
 class MovedReport(Report):
     """What ``move-store`` did."""
 
-    moved: Moved
+    to: str
+    rows: dict[str, int]
+    digest: str
 
-    def for_json(self) -> object:
-        return {"to": self.moved.to, "rows": self.moved.rows, "digest": self.moved.digest}
-
-    def lines(self) -> Iterator[str]:
-        rows = sum(self.moved.rows.values())
-        yield f"{many(rows, 'row')} of {many(len(self.moved.rows), 'table')} are in {self.moved.to}."
-        yield f"  Counts and digests are equal ({self.moved.digest}). The old store serves no more, and can be deleted."
-        yield "Next: set [store] url to the new place, then: connector serve"
+    def body(self) -> Iterator[str]:
+        text = f"Counts and digests are equal ({self.digest}). The old store serves no more, and can be deleted."
+        yield from wrapped(text, indent=2)
 
 
 def move_store(
@@ -46,13 +43,16 @@ def move_store(
     except ValueError as error:
         raise WrongWords(f"--to {error}") from None
     if place == settings.store.url or (not is_postgres(place) and is_same_file(place, settings.store.url)):
-        raise Left("the store is there already")
+        raise Left("The store is there already.")
     moved = move(
         settings.store.url, place, now(), lambda texts: _letters(settings, place, texts), lambda _table, _rows: _dot()
     )
     if sys.stderr.isatty():
         sys.stderr.write("\n")
-    return show(MovedReport(moved), as_json=as_json)
+    summary = f"{many(sum(moved.rows.values()), 'row')} of {many(len(moved.rows), 'table')} are in {moved.to}."
+    following = "set [store] url to the new place, then: connector serve"
+    report = MovedReport(moved.to, dict(moved.rows), moved.digest, summary=summary, level="ok", next=following)
+    return show(report, as_json=as_json)
 
 
 def is_same_file(place: str, url: str) -> bool:

@@ -24,8 +24,9 @@ from connector.cli.common import (
     visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
-from connector.cli.printing import Report, many, show, table
+from connector.cli.printing import Report, many, marked, show, table
 from connector.core.errors import UnknownShape, Unreadable
+from connector.core.event_words import in_words
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
 from connector.core.merge import join
 from connector.core.record import AffiliateRecord
@@ -92,11 +93,10 @@ class Previewed(Report):
     targets: list[PreviewedTarget]
     strange_topic: bool = False
 
-    def lines(self) -> Iterator[str]:
-        if self.event:
-            yield f"{self.topic}, event {self.event}: about {many(self.affiliates, 'affiliate')}"
+    def body(self) -> Iterator[str]:
         if self.strange_topic:
-            yield f'there is no topic "{self.topic}". Correct the URL at the platform: connector urls'
+            text = f'There is no topic "{self.topic}". Correct the URL at the platform: connector urls'
+            yield from marked("waiting", text)
         for target in self.targets:
             yield from target.lines()
 
@@ -127,7 +127,7 @@ def preview(
     """What a webhook would write where. Counts in what is known of the affiliate already; writes nothing."""
     settings = load(config, uses=("sources", "sinks") if live else ("sources",))
     if bool(what) is bool(last):
-        raise WrongWords("name a file with a webhook's body, an affiliate, or a source with --last")
+        raise WrongWords("Name a file with a webhook's body, an affiliate, or a source with --last.")
     if last:
         event = _last_event(settings, named_source(settings, last).name)
         return _preview_event(settings, event, what=f"the last event of {last}", live=live, as_json=as_json)
@@ -135,7 +135,7 @@ def preview(
         return _preview_affiliate(settings, what, live=live, as_json=as_json)
     if source is None and len(settings.sources) > 1:
         names = " or ".join(f"--source {found.name}" for found in settings.sources)
-        raise WrongWords(f"say whose webhook it is: {names}")
+        raise WrongWords(f"Say whose webhook it is: {names}")
     named = named_source(settings, source)
     content = _content(what)
     try:
@@ -153,7 +153,8 @@ def _preview_event(settings: Config, event: Event, *, what: str, live: bool, as_
         raise Left(f"{what}: {error} (kept, and a dead letter)") from None
     targets = _targets(settings, _joined(settings, updates), live=live)
     strange = topics.is_strange(built, event.topic)
-    return show(Previewed(event.key, event.topic, len(updates), targets, strange), as_json=as_json)
+    summary = f"{in_words(event.topic)} ({event.topic}), event {event.key}: {_would(len(updates), targets, live=live)}"
+    return show(Previewed(event.key, event.topic, len(updates), targets, strange, summary=summary), as_json=as_json)
 
 
 def _preview_affiliate(settings: Config, affiliate: str, *, live: bool, as_json: bool) -> int:
@@ -163,7 +164,14 @@ def _preview_affiliate(settings: Config, affiliate: str, *, live: bool, as_json:
         known = {record_id: load_facts(found.facts) for record_id, found in store.load(record_ids).items()}
     if not known:
         raise Left(nobody(affiliate))
-    return show(Previewed("", "", len(known), _targets(settings, known, live=live)), as_json=as_json)
+    targets = _targets(settings, known, live=live)
+    return show(Previewed("", "", len(known), targets, summary=_would(len(known), targets, live=live)), as_json=as_json)
+
+
+def _would(affiliates: int, targets: Sequence[PreviewedTarget], *, live: bool) -> str:
+    rows = sum(len(target.rows) for target in targets)
+    compared = "compared with what is there" if live else "nothing is written"
+    return f"{many(affiliates, 'affiliate')}, {many(rows, 'row')}; {compared}."
 
 
 def _last_event(settings: Config, source: str) -> Event:
@@ -173,7 +181,7 @@ def _last_event(settings: Config, source: str) -> Event:
             if store is not None and found == source and not topic.startswith(API_TOPIC):
                 (stored,) = store.read_events(seq - 1, 1)
                 return stored.event
-    raise Left(f"{source} has sent no webhook lately; a body in a file: connector preview BODY.json")
+    raise Left(f"{source} has sent no webhook lately. Of a body in a file: connector preview BODY.json")
 
 
 def _targets(settings: Config, known: Mapping[str, Mapping[str, Fact]], *, live: bool) -> list[PreviewedTarget]:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from shutil import get_terminal_size
 from typing import ClassVar, TextIO
@@ -23,27 +23,45 @@ from connector.phrases import duration as duration  # for commands: all that the
 from connector.phrases import many as many
 
 
-class Report(Struct):
-    """What a command found or did. Its fields are what ``--json`` prints, but for those *for_people*."""
+class Report(Struct, kw_only=True):
+    """What a command found or did: the answer, what a person acts on, the one thing to do next.
+
+    Args:
+        summary: the answer, in a sentence. In ``--json`` it comes first, and the fields of the command follow.
+        level: of the mark before it, as in ``mark``; "" for none.
+        next: a command, or a few words; "" where nothing is to do.
+    """
 
     for_people: ClassVar[frozenset[str]] = frozenset()
+    """Fields that ``--json`` does not print."""
+    summary: str
+    level: str = ""
+    next: str = ""
 
-    def lines(self) -> Iterable[str]:
-        """The same for people."""
-        raise NotImplementedError
+    def lines(self) -> Iterator[str]:
+        """All of it for people."""
+        yield from marked(self.level, self.summary)
+        yield from self.body()
+        if self.next:
+            yield f"Next: {self.next}"
+
+    def body(self) -> Iterable[str]:
+        """What is between the first line and the last."""
+        return ()
 
     def exit_code(self) -> int:
         return OK
 
-    def for_json(self) -> object:
-        """What ``--json`` prints."""
-        return {name: getattr(self, name) for name in self.__struct_fields__ if name not in self.for_people}
+    def for_json(self) -> Mapping[str, object]:
+        """What the command found or did, by name."""
+        hidden = {*Report.__struct_fields__, *self.for_people}
+        return {name: getattr(self, name) for name in self.__struct_fields__ if name not in hidden}
 
 
 def show(report: Report, *, as_json: bool = False) -> int:
     """Print *report*; the exit code that it gives."""
     if as_json:
-        say_json(report.for_json())
+        say_json({"summary": report.summary, **report.for_json(), "next": report.next})
     else:
         for line in report.lines():
             say(line)

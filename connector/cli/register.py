@@ -15,7 +15,7 @@ import typer
 from connector import assembly, logs
 from connector.cli.common import nearby, now
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left
-from connector.cli.printing import say
+from connector.cli.printing import mark, say
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.platform_api import NotReadable
 from connector.settings import Config, SourceConfig
@@ -29,15 +29,15 @@ def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | 
     """
     built: Any = assembly.build_sources(settings)[source.name]
     if not hasattr(built, "registration"):
-        raise Left(f"{source.name} can't be registered by an API: paste the URL into the platform")
+        raise Left(f"{source.name} can't be registered by an API: paste the URL into the platform.")
     if settings.server.public_url is None:
-        raise Left("no platform can reach this machine: set server.public_url first")
+        raise Left("No platform can reach this machine: set server.public_url first. How: docs/public-address.md")
     folder = settings.file.parent
     registered = folder / f"{source.name}.registered.json"
     known: list[str] = json.loads(registered.read_text("utf-8")) if registered.exists() else []
     missing = [(topic, url) for topic, url in urls if _hash(url) not in known]
     if not missing:
-        say(f"{source.name}: all {len(urls)} URLs are registered")
+        say(f"{mark('ok')} {source.name}: all {len(urls)} URLs are registered.")
         return OK
     for topic, _ in missing:
         say(f"  {topic or 'all events'}  {settings.server.public_url}/hooks/{source.name}?token=…")
@@ -53,13 +53,13 @@ def register(settings: Config, source: SourceConfig, urls: Sequence[tuple[str | 
             known.append(_hash(url))
             registered.write_text(json.dumps(known), encoding="utf-8")
             made += 1
-            say(f"{topic or 'all events'}: registered")
+            say(f"{mark('ok')} {topic or 'all events'}  registered")
     except (NotReadable, NeedsAction, TryLater) as error:
         raise Left(
-            f"{error}. {made} of {len(missing)} are registered; look at the platform before you try again"
+            f"{error}. {made} of {len(missing)} are registered; look at the platform before you try again."
         ) from None
     if secrets.exists():
-        say(f"Now set in [sources.{source.name}]:")
+        say(f"Next: write this into [sources.{source.name}], then: connector reload")
         say(f'  signing_secrets_file = "{nearby(secrets)}"\n  require_signature = true')
     return OK
 

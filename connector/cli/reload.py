@@ -17,12 +17,10 @@ _LOOK_EVERY_SECONDS = 0.1
 class Reloaded(Report):
     """What the running server made of config.toml; *at_restart*: settings that it takes at its next start only."""
 
-    summary: str
     problems: list[str]
     at_restart: list[str]
 
-    def lines(self) -> Iterator[str]:
-        yield from marked("problem" if self.problems else "ok", self.summary)
+    def body(self) -> Iterator[str]:
         for problem in self.problems:
             yield from marked("", f"  {problem}")
         for setting in self.at_restart:
@@ -36,7 +34,7 @@ def reload(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Let the running server read config.toml again."""
     settings = load(config, mappings=False)
     if not is_running(settings):
-        raise Left(f"No server runs here; the next one reads {nearby(settings.file)}: connector serve")
+        raise Left(f"No server runs here. The next one reads {nearby(settings.file)}: connector serve")
     with visited(settings) as store:
         asked, found = ask(store), None
         ends = time.monotonic() + _ANSWERED_WITHIN_SECONDS
@@ -44,13 +42,13 @@ def reload(config: ConfigOption = None, as_json: JsonOption = False) -> int:
             time.sleep(_LOOK_EVERY_SECONDS)
             found = answer_of(store, asked)
     if found is None:
-        raise Left("The running server has not answered yet; look: connector status")
+        raise Left("The running server has not answered yet. How it is: connector status")
     return show(_reloaded(found, nearby(settings.file)), as_json=as_json)
 
 
 def _reloaded(answer: Answer, file: str) -> Reloaded:
     if answer.problems:
-        return Reloaded(
-            f"{file} has mistakes; the running server continues with the old one.", list(answer.problems), []
-        )
-    return Reloaded(f"{file} is read; the running server continues with it.", [], list(answer.at_restart))
+        text = f"{file} has mistakes; the running server continues with the old one."
+        return Reloaded(list(answer.problems), [], summary=text, level="problem", next="connector check")
+    text = f"{file} is read; the running server continues with it."
+    return Reloaded([], list(answer.at_restart), summary=text, level="ok")

@@ -12,6 +12,7 @@ from connector.cli.common import (
     ConfigOption,
     JsonOption,
     built_sink,
+    is_running,
     load,
     named_route,
     sink_of,
@@ -19,8 +20,8 @@ from connector.cli.common import (
     when_written,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left
-from connector.cli.findings import RouteFinding, finding_lines, has_problem
-from connector.cli.printing import Report, say, show
+from connector.cli.findings import RouteFinding, has_problem, lines_by_route
+from connector.cli.printing import Report, many, show, wrapped
 
 RouteArgument = Annotated[str, typer.Argument(help="Its name, as in `connector status`.")]
 
@@ -29,7 +30,8 @@ def resync(
     route: RouteArgument,
     overwrite_edits: Annotated[bool, typer.Option(help="Also over what people typed.")] = False,
     config: ConfigOption = None,
-) -> None:
+    as_json: JsonOption = False,
+) -> int:
     """Write every affiliate to that route again. What people typed stays."""
     settings = load(config)
     found = named_route(settings, route)
@@ -39,7 +41,9 @@ def resync(
     if count is None:
         raise Left(f"{route} has not been started yet; its first start writes everything: connector serve")
     when = when_written(settings, "begins within a second", "begins")
-    say(f"{found.name}: {count:,} affiliates will be written again; {when}")
+    report = Report(summary=f"{found.name}: {many(count, 'affiliate')} will be written again; {when}.", level="ok")
+    report.next = "connector status" if is_running(settings) else "connector serve"
+    return show(report, as_json=as_json)
 
 
 class Provisioned(Report):
@@ -47,11 +51,12 @@ class Provisioned(Report):
 
     findings: list[RouteFinding]
 
-    def for_json(self) -> object:
-        return self.findings
-
-    def lines(self) -> Iterator[str]:
-        yield from finding_lines(self.findings)
+    def body(self) -> Iterator[str]:
+        done = [finding for finding in self.findings if finding.level == "ok"]
+        for text in dict.fromkeys(finding.text for finding in done):
+            subjects = ", ".join(finding.subject for finding in done if finding.text == text)
+            yield from wrapped(f"{text}: {subjects}", indent=2)
+        yield from lines_by_route(self.findings)
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if has_problem(self.findings) else OK
@@ -63,4 +68,10 @@ def provision(route: RouteArgument, config: ConfigOption = None, as_json: JsonOp
     found = named_route(settings, route)
     with built_sink(settings, sink_of(settings, found)) as sink:
         findings = [RouteFinding.of(found.name, finding) for finding in sink.provision(found.target)]
-    return show(Provisioned(findings), as_json=as_json)
+    if has_problem(findings):
+        summary = f"{found.name}: not all that its mapping needs could be made."
+        report = Provisioned(findings, summary=summary, level="problem")
+        report.next = f"do what is written above, then: connector provision {found.name}"
+    else:
+        report = Provisioned(findings, summary=f"{found.name}: all that its mapping needs is there.", level="ok")
+    return show(report, as_json=as_json)

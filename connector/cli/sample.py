@@ -27,8 +27,10 @@ from connector.cli.common import (
     visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left
-from connector.cli.printing import mark, say
+from connector.cli.printing import many, mark, marked, say
+from connector.core.facts import load_facts
 from connector.core.source import InboundRequest, accepted_status
+from connector.core.view import view
 from connector.dead_letters import DeadLetters
 from connector.settings import Config, SourceConfig
 from connector.store import Store
@@ -50,7 +52,7 @@ def sample(
     shared = None if to is None else named_route(settings, to)
     make = sample_of(source)
     if make is None:
-        raise Left(f'there is no sample for sources of type "{source.options.type}"')
+        raise Left(f'There is no sample for sources of type "{source.options.type}".')
     topic, content = make(now())
     request = signed(source, json.dumps(content).encode(), topic)
     with visited_if_there(settings) as store:
@@ -72,9 +74,9 @@ def _send(settings: Config, name: str, topic: str | None, request: InboundReques
         code, answer = ask(settings, path, headers, request.body, seconds=10)
         return code, answer.decode("utf-8", "replace")
     except OSError as error:
-        raise Left(f"no server answers on {where} ({error.strerror or error}); start one with:\n  {serve}") from None
+        raise Left(f"No server answers on {where} ({error.strerror or error}). Start one: {serve}") from None
     except http.client.HTTPException:
-        raise Left(f"what answers on {where} is no connector; see [server] in {settings.file}") from None
+        raise Left(f"What answers on {where} is no connector: see [server] in {nearby(settings.file)}.") from None
 
 
 def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> int:
@@ -82,31 +84,32 @@ def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> 
     built = assembly.build_sources(settings)[source.name]
     record_ids = [update.record_id for update in built.normalize(built.accept(request))]
     if not store_exists(settings):
-        raise Left("there is no store yet; is the server running with the same configuration?")
+        raise Left("There is no store yet: is the server running with the same configuration?")
     letters = dead_letters(settings)
     code = OK
     with visited(settings) as store:
         wait_until_delivered(store, [(route.name, record_id) for route in settings.routes for record_id in record_ids])
         for record_id in record_ids:
-            if not store.load([record_id]):
-                say(f"{record_id}: not recorded yet; is the server running with the same configuration?")
+            if record_id not in (known := store.load([record_id])):
+                say(f"{record_id} is not recorded yet: is the server running with the same configuration?")
                 return FOUND_PROBLEMS
+            name = view(record_id, load_facts(known[record_id].facts)).name or record_id
             for sink in settings.sinks:
                 for route in sink.routes:
                     if not assembly.gets_samples(sink, route, store):
-                        none = "gets no samples; to send one: connector sample --to"
-                        say(f"{mark('notice')} {route.name}  {none} {route.name}")
+                        say(f"{mark('notice')} {route.name}  gets no samples; to send one: --to {route.name}")
                         continue
-                    written, line = _outcome(store, letters, route.name, record_id)
+                    written, line = _outcome(store, letters, route.name, record_id, name)
                     file = getattr(sink.options, "path", None)
                     where = f": {nearby(file)}" if written and line.endswith("written") and file is not None else ""
-                    say(f"{mark('ok' if written else 'waiting')} {route.name}  {line}{where}")
+                    for text in marked("ok" if written else "waiting", f"{route.name}  {line}{where}"):
+                        say(text)
                     code = code if written else FOUND_PROBLEMS
     say(f"To remove it: connector forget {' '.join(record_ids)}, then delete the row")
     return code
 
 
-def _outcome(store: Store, letters: DeadLetters, route: str, record_id: str) -> tuple[bool, str]:
+def _outcome(store: Store, letters: DeadLetters, route: str, record_id: str, name: str) -> tuple[bool, str]:
     """Whether the route has done its work for that record, and a line about it."""
     # Pending first: rows that an earlier sample wrote say nothing about this one.
     if route in {pending.route for pending in store.pending_of(record_id)}:
@@ -114,9 +117,9 @@ def _outcome(store: Store, letters: DeadLetters, route: str, record_id: str) -> 
         why = "it waits for its turn" if state.kind == "ok" else state.reason or state.kind
         return False, f"pending ({why.rstrip('.')}); it is written as soon as possible"
     if stopped := letters.ids_about(route, [record_id]):
-        return False, f"a dead letter; see: connector dead-letters show {min(stopped)}"
+        return False, f"a dead letter: connector dead-letters show {min(stopped)}"
     if all(known.route != route for known in store.status().routes):
         return False, "the running server does not know this route yet; restart the server"
-    if rows := [row.key for row in store.written(route, [record_id])]:
-        return True, f"the row {', '.join(rows)} is written"
+    if rows := store.written(route, [record_id]):
+        return True, f"{many(len(rows), 'row')} about {name} {'is' if len(rows) == 1 else 'are'} written"
     return True, "no row (its mapping leaves this affiliate out)"

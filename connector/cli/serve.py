@@ -11,7 +11,7 @@ from connector import logs
 from connector.cli import main
 from connector.cli.common import ConfigOption, JsonOption, load
 from connector.cli.exits import FOUND_PROBLEMS, OK
-from connector.cli.printing import Report, mark, show
+from connector.cli.printing import Report, many, marked, show
 
 HostOption = Annotated[str | None, typer.Option(help="Listen there instead of where the configuration says.")]
 PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on; 0: any.")]
@@ -32,11 +32,10 @@ class Drained(Report):
 
     pending: dict[str, int]
 
-    def lines(self) -> Iterator[str]:
+    def body(self) -> Iterator[str]:
         for route, count in self.pending.items():
-            yield f"{mark('waiting')} {route}: {count:,} pending" if count else f"{mark('ok')} {route}: all delivered"
-        if any(self.pending.values()):
-            yield "Next: connector status"
+            if count:
+                yield from marked("waiting", f"{route}  {count:,} pending")
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if any(self.pending.values()) else OK
@@ -48,4 +47,11 @@ def drain(config: ConfigOption = None, as_json: JsonOption = False) -> int:
 
     settings = load(config, uses=("sinks",))
     logs.set_up(hidden=settings.secrets)
-    return show(Drained(app.drain(settings)), as_json=as_json)
+    pending = app.drain(settings)
+    waiting = [route for route, count in pending.items() if count]
+    summary = (
+        f"{len(waiting)} of {many(len(pending), 'route')} could not deliver all." if waiting else "All is delivered."
+    )
+    following = "connector status" if waiting else ""
+    report = Drained(pending, summary=summary, level="" if waiting else "ok", next=following)
+    return show(report, as_json=as_json)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from connector import config as configuration
 from connector.actions import Url, urls_of
-from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby
+from connector.cli.common import ConfigOption, JsonOption, command, load, local_url, named_source, nearby, titles
 from connector.cli.exits import OK, Left, WrongWords
 from connector.cli.printing import Report, many, marked, say, show
 from connector.core.words import unknown_word
@@ -49,7 +50,8 @@ def init(config: ConfigOption = None) -> int:
         more = f"; wrote {many(len(mappings), 'missing file')} in mappings/" if mappings else ""
         say(f"{nearby(file)} is there already; it is left as it is{more}.")
     found = _urls(load(file, uses=("sources",)))
-    for line in found.short_lines():
+    found.every = False
+    for line in found.body():
         say(line)
     say(f"Next: {command('serve', file)}")
     return OK
@@ -135,17 +137,17 @@ def page_password(
     file = configuration.find(config)
     settings = load(file)
     if user is not None and user not in settings.page.users:
-        raise WrongWords(f"there is no [page.users.{user}] in {file}{unknown_word(user, list(settings.page.users))}")
+        raise WrongWords(f"There is no [page.users.{user}] in {file}{unknown_word(user, list(settings.page.users))}")
     old = settings.page.password_hash if user is None else settings.page.users[user].password_hash
     password = new_password()
     made = hashed(password)
     text = file.read_text(encoding="utf-8")
-    say(f"the new password, shown this once: {password}")
+    say(f"The new password, shown this once: {password}")
     if old and text.count(f'"{old}"') == 1:
         _replace(file, text.replace(f'"{old}"', f'"{made}"'))
-        say(f"its hash is in {file}; who is signed in signs in again. Next: restart the server")
+        say(f"Its hash is in {nearby(file)}. People who are signed in sign in again.\nNext: connector reload")
         return OK
-    say(f"Next: put this into {file}, in the place of what is there, and restart the server")
+    say(f"Next: put this into {nearby(file)}, in the place of what is there, then: connector reload")
     say(f'  [page{"" if user is None else f".users.{user}"}]\n  password_hash = "{made}"')
     return OK
 
@@ -154,38 +156,32 @@ def page_password(
 
 
 class Urls(Report):
-    """What ``urls`` prints."""
+    """What ``urls`` prints. *titles* and *places*: what people call each source's platform, and where they paste there.
 
+    Args:
+        reachable: whether the platforms can reach them, as far as the configuration says.
+        every: each URL; else of a source with many only how to see them.
+    """
+
+    for_people = frozenset({"titles", "places", "reachable", "every"})
     urls: list[Url]
+    titles: dict[str, str]
+    places: dict[str, str]
     reachable: bool
-    """Whether the platforms can reach them, as far as the configuration says."""
+    every: bool = True
 
-    def for_json(self) -> object:
-        return self.urls
-
-    def lines(self) -> Iterator[str]:
-        for source, found in self._by_source():
-            each = len(found) > 1
-            yield f"{source}: paste {'one address for each event' if each else 'this address'} into the platform"
-            width = max(len(url.topic or "") for url in found)
-            yield from (f"  {(url.topic or '').ljust(width)}  {url.url}" if each else f"  {url.url}" for url in found)
-        yield from self._unreachable()
-
-    def short_lines(self) -> Iterator[str]:
-        """Of a source with many addresses, only how to see them."""
-        for source, found in self._by_source():
-            if len(found) > 1:
-                yield f"{source}: one address for each event; to see all {len(found)}: connector urls {source}"
-            else:
-                yield f"{source}: paste this address into the platform"
+    def body(self) -> Iterator[str]:
+        for source, title in self.titles.items():
+            found = [url for url in self.urls if url.source == source]
+            if len(found) == 1:
+                yield f"{title}: paste this address {self.places[source]}"
                 yield f"  {found[0].url}"
-        yield from self._unreachable()
-
-    def _by_source(self) -> Iterator[tuple[str, list[Url]]]:
-        for source in dict.fromkeys(url.source for url in self.urls):
-            yield source, [url for url in self.urls if url.source == source]
-
-    def _unreachable(self) -> Iterator[str]:
+            elif found and self.every:
+                yield f"{title}: paste one address for each event {self.places[source]}"
+                width = max(len(url.topic or "") for url in found)
+                yield from (f"  {(url.topic or '').ljust(width)}  {url.url}" for url in found)
+            elif found:
+                yield f"{title}: one address for each event; to see all {len(found)}: connector urls {source}"
         if not self.reachable:
             text = "No platform can reach 127.0.0.1: set server.public_url. How to get one: docs/public-address.md"
             yield from marked("waiting", text)
@@ -202,19 +198,23 @@ def urls(
 ) -> int:
     """Print the URLs to paste into the platforms. They contain the tokens."""
     settings = load(config, uses=("sources",), mappings=False)
-    found = _urls(settings)
     if register is None:
         if name is not None:
-            found.urls = [url for url in found.urls if url.source == named_source(settings, name).name]
-        return show(found, as_json=as_json)
+            settings = replace(settings, sources=(named_source(settings, name),))
+        return show(_urls(settings), as_json=as_json)
     from connector.cli.register import register as registered  # with a source's API, which only this needs
 
     source = named_source(settings, register)
-    mine = [(url.topic, url.url) for url in found.urls if url.source == source.name]
+    mine = [(url.topic, url.url) for url in _urls(settings).urls if url.source == source.name]
     return registered(settings, source, mine, yes=yes)
 
 
 def _urls(settings: Config) -> Urls:
     base = settings.server.public_url or local_url(settings)
     found = [url for source in settings.sources for url in urls_of(source, base)]
-    return Urls(found, settings.server.public_url is not None)
+    menus = {source.name: getattr(source.source_class, "paste_under", "") for source in settings.sources}
+    places = {name: f"under {found}" if found else "into the platform" for name, found in menus.items()}
+    summary = (
+        f"{many(len(found), 'URL')} of {many(len(places), 'source')}. They contain the tokens: treat them as passwords."
+    )
+    return Urls(found, titles(settings), places, settings.server.public_url is not None, summary=summary)

@@ -38,13 +38,12 @@ class StatusReport(Report):
     seen: Overview
     every: bool
 
-    def for_json(self) -> object:
+    def for_json(self) -> dict[str, object]:
         fields = asdict(self.seen)
-        return {"summary": fields.pop("sentence"), **fields}
+        return {name: fields[name] for name in fields if name not in ("sentence", "next")}
 
-    def lines(self) -> Iterator[str]:
+    def body(self) -> Iterator[str]:
         seen = self.seen
-        yield from marked("", seen.sentence)
         calm = all(trouble.kind == "note" for trouble in seen.troubles)
         if calm or self.every:
             yield from self._tables()
@@ -57,8 +56,6 @@ class StatusReport(Report):
         for reading in seen.readings:
             if self.every and not reading.last_try_failed:
                 yield from marked("notice", f"{reading.source}  {reading.text}")
-        if seen.next:
-            yield f"Next: {seen.next}"
 
     def _tables(self) -> Iterator[str]:
         yield from self._table(
@@ -108,7 +105,7 @@ def status(config: ConfigOption = None, every: AllOption = False, as_json: JsonO
         if server == NOT_RUNNING and not _knows_all_mappings(store, settings):
             settings = load(config)
         seen = overview(settings, store, open_letters(settings), now(), server=server, refused=refused)
-    return show(StatusReport(seen, every), as_json=as_json)
+    return show(StatusReport(seen, every, summary=seen.sentence, next=seen.next), as_json=as_json)
 
 
 def _knows_all_mappings(store: Store | None, settings: Config) -> bool:

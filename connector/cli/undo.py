@@ -42,16 +42,9 @@ _NAMED = 3
 class Undone(Report):
     """What ``undo`` put back, or would put back; *plan* says it in full."""
 
-    summary: str
     route: str
     delivery: str
     plan: Plan
-    next: str
-
-    def lines(self) -> Iterator[str]:
-        yield from marked("ok" if self.delivery else "", self.summary)
-        if self.next:
-            yield f"Next: {self.next}"
 
 
 def undo(
@@ -72,7 +65,7 @@ def undo(
     found = named_route(settings, route)
     plan = _plan(settings, found, asked)
     if not (plan.cells or plan.rows_leaving or plan.rows_new):
-        return show(Undone(plan.sentence, route, "", plan, ""), as_json=as_json)
+        return show(Undone(route, "", plan, summary=plan.sentence), as_json=as_json)
     if not as_json:
         for line in _lines(plan):
             sys.stdout.write(f"{line}\n")
@@ -88,11 +81,11 @@ def undo(
 
 def _asked(since: str | None, delivery: str | None) -> Undo:
     if (since is None) == (delivery is None):
-        raise WrongWords('say what to put back: --since "2 hours ago", or --delivery ID')
+        raise WrongWords('Say what to put back: --since "2 hours ago", or --delivery ID')
     try:
         moment = None if since is None else moment_of(since, now())
     except ValueError:
-        raise WrongWords(f'"{since}" is no time; right would be "2 hours ago" or 2026-11-30T14:00') from None
+        raise WrongWords(f'"{since}" is no time. Right would be "2 hours ago" or 2026-11-30T14:00.') from None
     return Undo(now(), uuid.uuid4().hex[:12], moment, delivery or "")
 
 
@@ -137,7 +130,7 @@ def _done(settings: Config, found: RouteConfig, asked: Undo, plan: Plan) -> Undo
     following = f"edit {found.mapping.file}, then: connector resume {found.name}"
     if not _is_over(settings, found.name):
         text = f"{found.name}: being put back; it continues by itself."
-        return Undone(text, found.name, asked.id, plan, "connector status")
+        return Undone(found.name, asked.id, plan, summary=text, level="ok", next="connector status")
     with visited(settings) as store:
         done = decisions.done(store, found.name, asked.id)
     parts = [f"{many(done.cells, 'cell')} put back"] if done.cells or not (done.removed or done.added) else []
@@ -146,7 +139,7 @@ def _done(settings: Config, found: RouteConfig, asked: Undo, plan: Plan) -> Undo
     parts += [f"{nouns(done.removed, noun)} {removed}"] if done.removed else []
     parts += [f"{nouns(done.added, noun)} added again"] if done.added else []
     text = f"{found.name}: {', '.join(parts)}. The route waits; the others continue."
-    return Undone(text, found.name, asked.id, plan, following)
+    return Undone(found.name, asked.id, plan, summary=text, level="ok", next=following)
 
 
 def _is_over(settings: Config, route: str) -> bool:
@@ -169,11 +162,7 @@ def _is_over(settings: Config, route: str) -> bool:
 class Resumed(Report):
     """What ``resume`` let begin."""
 
-    summary: str
     route: str
-
-    def lines(self) -> Iterator[str]:
-        yield from marked("ok", self.summary)
 
 
 def resume(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
@@ -188,4 +177,4 @@ def resume(route: RouteArgument, config: ConfigOption = None, as_json: JsonOptio
         except decisions.Undecided as error:
             raise Left(str(error)) from None
     when = when_written(settings, "writes what its mapping says now", "writes what its mapping says now")
-    return show(Resumed(f"{route}: {when}.", route), as_json=as_json)
+    return show(Resumed(route, summary=f"{route}: {when}.", level="ok"), as_json=as_json)

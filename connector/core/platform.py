@@ -90,7 +90,8 @@ class Platform:
     """A ``Source`` whose affiliates an ``AffiliateList`` lists. A subclass has ``accept``, ``said`` and ``say_row``.
 
     Attributes:
-        platform: what records call it.
+        platform: what records call it; *title* what people call it.
+        paste_under: its menus, up to where a person pastes our URL; "" where only its API takes one.
         secrets: the keys that are dropped from every body.
         no_deliveries: why the webhooks that were sent can't be read again.
     """
@@ -99,6 +100,8 @@ class Platform:
     topics: ClassVar[Sequence[str]] = ()
     signature: ClassVar[Signature | StandardWebhooks | None] = HEX_OF_BODY
     platform: ClassVar[str]
+    title: ClassVar[str]
+    paste_under: ClassVar[str] = ""
     secrets: ClassVar[frozenset[str]]
     affiliates: ClassVar[type[AffiliateList]]
     no_deliveries: ClassVar[str] = ""

@@ -76,6 +76,8 @@ class Dub(Platform):
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
     platform = "dub"
+    title = "Dub"
+    paste_under = "Settings → Webhooks → Create webhook"
     secrets = SECRETS
     affiliates = Partners
     no_deliveries = "Dub keeps no delivered webhooks to read again"

@@ -105,6 +105,8 @@ class Everflow(Platform):
     topics: ClassVar[Sequence[str]] = (CREATED, UPDATED, SIGNED_UP, VERDICT, APPROVED)
     sample = staticmethod(sample_event)
     platform = "everflow"
+    title = "Everflow"
+    paste_under = "Control Center → Automations"
     secrets = SECRETS
     affiliates = Partners
     no_deliveries = "Everflow keeps no delivered webhooks to read again"

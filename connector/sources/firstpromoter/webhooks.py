@@ -41,6 +41,8 @@ class FirstPromoter(Platform):
     Options: ClassVar[type[SourceOptions]] = FirstPromoterOptions
     sample = staticmethod(sample_event)
     platform = "firstpromoter"
+    title = "FirstPromoter"
+    paste_under = "Settings → Integrations → Webhooks"
     secrets = SECRETS
     affiliates = Promoters
 

@@ -40,6 +40,7 @@ class PartnerStack(Platform):
     signature = None
     sample = staticmethod(sample_event)
     platform = "partnerstack"
+    title = "PartnerStack"
     secrets = frozenset[str]()
 
     def accept(self, request: InboundRequest) -> Event:

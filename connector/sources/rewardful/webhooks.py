@@ -43,6 +43,8 @@ class Rewardful(Platform):
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
     platform = "rewardful"
+    title = "Rewardful"
+    paste_under = "Company Settings → Webhooks → Add endpoint"
     secrets = SECRETS
     affiliates = Affiliates
     no_deliveries = "Rewardful keeps no delivered webhooks to read again"

@@ -58,6 +58,8 @@ class Tolt(Platform):
     signature: ClassVar[StandardWebhooks] = SIGNATURE
     sample = staticmethod(sample_event)
     platform = "tolt"
+    title = "Tolt"
+    paste_under = "Settings → Webhooks → Add endpoint"
     secrets = SECRETS
     affiliates = Partners
     no_deliveries = "send webhooks again from Tolt's dashboard (Webhooks → Messages)"

@@ -100,6 +100,7 @@ class UpPromote(Platform):
     signature: ClassVar[Signature] = SIGNATURE
     sample = staticmethod(sample_event)
     platform = "uppromote"
+    title = "UpPromote"
     secrets = SECRETS
     affiliates = Affiliates
     no_deliveries = "UpPromote keeps no delivered webhooks to read again"
