@@ -220,7 +220,7 @@ class _Loader:
             option = f" --config {shlex.quote(str(self._file))}" if named else ""
             text = f"There is no {self._file}{where}. For a new installation: connector init{option}"
         except UnicodeDecodeError:
-            text = "is not text in UTF-8"
+            text = "is not text in UTF-8; save it as UTF-8"
         except OSError as error:
             text = f"can't be read: {error.strerror}"
         raise ConfigError([Problem(str(self._file), 0, 0, text)])

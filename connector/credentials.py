@@ -26,6 +26,10 @@ def weakness(secret: str, shortest: int = SHORTEST_TOKEN) -> str | None:
     """Why *secret* would not keep strangers out, in words that don't repeat it; None when it would."""
     if not secret.strip():
         return "is empty"
+    if re.match(r"[$%{<]", secret):
+        return "begins like a variable of the environment, which is written ${NAME}"
+    if "://" in secret:
+        return "is a whole address; it is only what follows token= there"
     if any(c.isspace() or not c.isprintable() for c in secret) or not secret.isascii():
         return "has blanks, line ends or letters beyond ASCII in it, which do not survive a URL or a header"
     if len(secret) < shortest:
@@ -90,4 +94,4 @@ def read_env_file(file: Path) -> tuple[dict[str, str], list[Problem]]:
 
 
 def why_unreadable(error: OSError | UnicodeDecodeError) -> str:
-    return str(error.strerror) if isinstance(error, OSError) else "it is not text in UTF-8"
+    return str(error.strerror) if isinstance(error, OSError) else "it is not text in UTF-8; save it as UTF-8"

@@ -27,7 +27,15 @@ def _no_true(value: object) -> object:
 
 
 Number = Annotated[float, BeforeValidator(_no_true)]
-Whole = Annotated[int, BeforeValidator(_no_true)]
+
+
+def _no_point(value: object) -> object:
+    if isinstance(value, float):  # in some languages 1.000 is a thousand
+        raise ValueError("wants a whole number without a point, like 1000")  # noqa: TRY004 - as above
+    return _no_true(value)
+
+
+Whole = Annotated[int, BeforeValidator(_no_point)]
 
 
 class Section(BaseModel):
@@ -54,6 +62,13 @@ class ServerSettings(Section):
     roles: tuple[Literal["receive", "deliver"], ...] = Field(("receive", "deliver"), min_length=1)
     """What this process does, where several share a PostgreSQL database; "deliver" includes projecting, reading the
     platforms' APIs and upkeep."""
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, value: str) -> str:
+        if "/" in value or value.count(":") == 1:
+            raise ValueError('wants an address or a name alone, like "127.0.0.1"; the port has a line of its own')
+        return value
 
     @field_validator("public_url")
     @classmethod

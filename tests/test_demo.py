@@ -49,7 +49,7 @@ def test_the_demo_ends_by_itself_with_a_table_in_which_nobody_is_missing(tmp_pat
     assert levels == {"info"}
     again = demo(tmp_path, "--seconds", "1")
     assert again.returncode == 1
-    assert again.stderr == "connector-demo is there already: delete it, or name another one with --folder\n"
+    assert again.stderr == "connector-demo is there already: delete it, or name another one with --folder.\n"
 
 
 def test_the_demo_can_be_looked_at_afterwards(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_demo_can_be_looked_at_afterwards(tmp_path: Path) -> None:
 def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = demo(tmp_path, "--folder", "file/demo")
-    assert (done.returncode, done.stderr) == (1, "file/demo can't be made: Not a directory\n")
+    assert (done.returncode, done.stderr) == (1, "file/demo can't be made: Not a directory.\n")
 
 
 def test_the_month_is_the_same_for_everybody_and_as_announced() -> None:

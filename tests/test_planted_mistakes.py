@@ -342,12 +342,99 @@ planted = [
     in_contacts("a property with capitals", 'email = "email"', '"E-Mail" = "email"', '"E-Mail"', "small letters"),
     in_contacts("an object that is none", '"contacts"', '"contact"', '"contact"', "contacts"),
     in_contacts("deleting in HubSpot", 'object = "contacts"', 'removed_records = "delete"', '"delete"', '"mark"'),
+    # ------------------------------------------------ what people bring along from elsewhere
+    in_config("a comma for a point", "give_up_after_hours = 72", "give_up_after_hours = 1,5", ",5", "1.5"),
+    in_config("a comma for thousands", "keep_events_days = 90", "keep_events_days = 1,000", ",000", "1000"),
+    in_config("a point for thousands", "keep_events_days = 90", "keep_events_days = 1.000", "1.000", "without a point"),
+    in_config("a number with its unit", "keep_events_days = 90", "keep_events_days = 90 days", "days\n", "alone"),
+    in_config("a unit in quotes", "keep_events_days = 90", 'keep_events_days = "90d"', '"90d"', "a whole number"),
+    in_config("a number that begins with 0", "port = 8080", "port = 08080", "8080", "does not begin with 0"),
+    in_config("a remark of INI files", "[retry]", "; retries\n[retry]", "; retries", "a remark begins with #"),
+    in_config("a header without its end", "[retry]", "[retry", "\ngive_up", "a ] is missing"),
+    in_config("a blank in a header", "[sources.everflow]", "[sources everflow]", "everflow]", "a point"),
+    in_config(
+        "a header in two brackets",
+        "[sources.firstpromoter]",
+        "[[sources.firstpromoter]]",
+        "firstpromoter]]",
+        "one bracket: [sources.firstpromoter]",
+    ),
+    in_config("a header without a name", "[sinks.local]", "[sinks]", '"csv"', "[sinks.NAME]"),
+    in_config(
+        "source for sources", "[sources.everflow]", "[source.everflow]", "source.everflow", 'did you mean "sources"?'
+    ),
+    in_config("yes", "[retry]", "[metrics]\nenabled = yes\n[retry]", "yes\n", "write true"),
+    in_config("null", 'format = "slack"', "format = null", "null", "remove the line"),
+    in_config("a blank of a web page", "port = 8080", "port\u00a0= 8080", "\u00a0", "invisible"),
+    in_config("a sign of no width", "port = 8080", "\u200bport = 8080", "\u200b", "invisible"),
+    in_config("a host with a scheme", 'host = "127.0.0.1"', 'host = "http://127.0.0.1"', '"http://127', "alone"),
+    in_config("a host with a port", 'host = "127.0.0.1"', 'host = "127.0.0.1:8080"', '"127.0.0.1:', "the port"),
+    in_config("a variable of the shell", '"fp-t0ken-of-the-tests-7c1Zq"', '"$FP_TOKEN"', '"$FP', "${NAME}"),
+    in_config("a variable of Windows", '"fp-t0ken-of-the-tests-7c1Zq"', '"%FP_TOKEN%"', '"%FP', "${NAME}"),
+    in_config("a variable that is not closed", '"fp-t0ken-of-the-tests-7c1Zq"', '"${FP_TOKEN"', '"${FP', "${NAME}"),
+    in_config(
+        "the whole URL for a token",
+        '"fp-t0ken-of-the-tests-7c1Zq"',
+        '"https://hooks.example.com/hooks/firstpromoter?token=fp-t0ken-of-the-tests-7c1Zq"',
+        '"https://hooks.exa',
+        "what follows token=",
+    ),
+    in_config("Bearer before a token", '"pat-eu1-', '"Bearer pat-eu1-', '"Bearer', 'without "Bearer"'),
+    in_config(
+        "a document for a spreadsheet",
+        "com/spreadsheets/d/",
+        "com/document/d/",
+        '"https://docs.google',
+        "/spreadsheets/d/",
+    ),
+    in_config(
+        "a spreadsheet as it is published",
+        "/d/1aBcDeFgHiJkLmNoPqRsTuVwXyZ01234/edit",
+        "/d/e/2PACX-1vQabcdefghijklmnopqrstuvw/pubhtml",
+        '"https://docs.google',
+        "/spreadsheets/d/",
+    ),
+    in_people("quotes of German", campaign, '\u201eCampaign\u201c = "campaign"', "\u201e", "quotes are straight"),
+    in_people("quotes of a web page", campaign, "&quot;Campaign&quot; = 1", "&quot;Cam", '"…"'),
+    in_people("a column in another script", campaign, 'Größe = "campaign"', "öße", "is written in quotes"),
+    in_people("a comma at the end", campaign, campaign + ",", ",\n[[", "no comma at the end"),
+    in_people("an arrow", campaign, '"Campaign" => "campaign"', '> "campaign"', "write one ="),
+    in_people("two equal signs", campaign, '"Campaign" == "campaign"', '= "campaign"', "write one ="),
+    in_people("a path of JSON", campaign, '"Campaign" = "$.campaign"', '"$.', 'did you mean "campaign"?'),
+    in_people(
+        "a path of the webhook", campaign, '"Campaign" = "data.promoter.email"', '"data.', 'did you mean "email"?'
+    ),
+    in_people(
+        "the first entry of a list",
+        campaign,
+        '"Campaign" = "campaigns[0].name"',
+        '"campaigns[0]',
+        'did you mean "campaigns.name"?',
+    ),
+    in_people("a path without from", campaign, '"Campaign" = { "campaign" }', "}\n[[", "from"),
+    in_people(
+        "a condition in one text",
+        'status = ["active", "pending"]',
+        '"status != rejected" = true',
+        '"status !=',
+        'status = { not = "rejected" }',
+    ),
+    in_people(
+        "a column below the examples",
+        '"Name" = "Ada" }',
+        '"Name" = "Ada" }\n"Country" = "country"',
+        '"Country"',
+        "under [fields], above the examples",
+    ),
+    in_people("examples in one bracket", "[[examples]]", "[examples]", "examples]", "[[examples]]"),
+    in_people("a type of another tool", 'type = "money"', 'type = "currency"', '"currency"', 'did you mean "money"?'),
+    in_people("a list for the key", 'field = "ID"', 'field = ["ID"]', '["ID"]', "text in quotes"),
 ]
 
 
 def write(folder: Path, mistake: Planted) -> None:
     for name, text in files.items():
-        (folder / name).write_text(mistake.text() if name == mistake.file else text, encoding="utf-8")
+        (folder / name).write_text(mistake.text() if name == mistake.file else text, encoding="utf-8", newline="")
 
 
 def found(folder: Path, mistake: Planted) -> list[Problem]:
@@ -368,8 +455,28 @@ def test_without_a_mistake_nothing_is_reported(tmp_path: Path) -> None:
     assert found(tmp_path, name) == []
 
 
-def test_there_are_sixty_at_least() -> None:
-    assert len({mistake.name for mistake in planted}) == len(planted) >= 60
+def test_there_are_a_hundred_at_least() -> None:
+    assert len({mistake.name for mistake in planted}) == len(planted) >= 100
+
+
+@pytest.mark.parametrize("name", ["config.toml", "people.toml"])
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_in_another_encoding_is_told_how_to_save_it(tmp_path: Path, name: str, encoding: str) -> None:
+    write(tmp_path, in_people("none", campaign, campaign, campaign))
+    (tmp_path / name).write_bytes(f"# Straße\n{files[name]}".encode(encoding))
+    with pytest.raises(ConfigError) as told:
+        config.load(tmp_path / "config.toml", {})
+    (problem,) = {problem.text for problem in told.value.problems}
+
+    assert "save it as UTF-8" in problem
+
+
+@pytest.mark.parametrize("change", ["\ufeff{}", "{}\n\n\n", "# Größe\n{}"])
+def test_what_editors_add_is_no_mistake(tmp_path: Path, change: str) -> None:
+    for name, text in files.items():
+        changed = change.format(text).replace("\n", "\r\n").replace(" = ", "\t=\t")
+        (tmp_path / name).write_text(changed, encoding="utf-8", newline="")
+    assert config.load(tmp_path / "config.toml", {}).routes
 
 
 @pytest.mark.parametrize("mistake", planted, ids=[mistake.name for mistake in planted])

@@ -182,6 +182,8 @@ def _seconds(text: str) -> float | None:
 
 
 def _fits_a_header(value: str) -> str:
+    if value.lower().startswith("bearer "):
+        raise ValueError('is wanted alone, without "Bearer"')
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ValueError("has blanks, line ends or letters beyond ASCII in it")
     return value

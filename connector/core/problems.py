@@ -73,7 +73,10 @@ def _plain_words(details: Any, model: type[BaseModel], inner: Path) -> tuple[str
     kind: str = details["type"]
     name = str(inner[-1]) if inner else ""
     if kind == "extra_forbidden":
-        return kind, f'unknown key "{name}"' + _known_keys(name, keys_at(model, inner[:-1])), "key"
+        known = _known_keys(name, keys_at(model, inner[:-1]))
+        if inner[:1] == ("examples",) and "did you mean" not in known:
+            known += "; a column belongs under [fields], above the examples"
+        return kind, f'unknown key "{name}"{known}', "key"
     if kind == "missing":
         return kind, f'"{name}" is missing{_example(model, inner)}', "key"
     if kind in ("literal_error", "enum"):
@@ -84,11 +87,14 @@ def _plain_words(details: Any, model: type[BaseModel], inner: Path) -> tuple[str
         if not isinstance(given, str):
             return kind, f"{_subject(name)} is one of: {_listed(words)}", "value"
         title = _title_at(model, inner)
+        if title == "type" and (meant := _TYPES_ELSEWHERE.get(given.casefold())) in words:
+            return kind, f'"{given}" is not a type; did you mean "{meant}"?', "value"
         noun = f"{_article(title)} {title}" if title else f"one of: {_listed(words)}"
         end = unknown_word(given, words) if title else unknown_word(given, words).partition("; right")[0]
         return kind, f'"{given}" is not {noun}{end}', "value"
     if kind in _WANTED:
-        return kind, f"{_subject(name)} wants {_WANTED[kind]}", "value"
+        wanted = _in_brackets(kind, details.get("input"), inner) or _WANTED[kind]
+        return kind, f"{_subject(name)} wants {wanted}", "value"
     message = str(details["msg"])
     if kind in ("too_short", "too_long"):
         least, most = details["ctx"].get("min_length"), details["ctx"].get("max_length")
@@ -117,6 +123,24 @@ _MEANT: Mapping[str, str] = {
     "service_account": "credentials_file", "credentials_path": "credentials_file", "api_token": "access_token",
 }  # fmt: skip
 """Keys as other tools call them, and ours."""
+_TYPES_ELSEWHERE: Mapping[str, str] = {
+    "string": "text", "str": "text", "varchar": "text", "currency": "money", "price": "money", "bool": "boolean",
+    "int": "integer", "float": "number", "decimal": "number", "link": "url", "mail": "email", "timestamp": "datetime",
+    "time": "datetime", "array": "list",
+}  # fmt: skip
+"""Types as other tools call them, and ours."""
+
+
+def _in_brackets(kind: str, given: object, path: Path) -> str:
+    """What is wanted where a table's header has a bracket or a name too many or too few; "" where that is not it."""
+    header = ".".join(map(str, path))
+    if kind in ("list_type", "tuple_type") and isinstance(given, dict):
+        return f"two brackets: [[{header}]]"
+    if kind == "dict_type" and isinstance(given, list) and given and isinstance(given[0], dict):
+        return f"one bracket: [{header}]"
+    if kind == "dict_type" and len(path) == 2:
+        return f"a header with a name above it, like [{path[0]}.NAME]"
+    return ""
 
 
 def _known_keys(name: str, known: Sequence[str]) -> str:

@@ -230,7 +230,9 @@ _ADVICE = {
     "Unclosed array": "a [ is opened and never closed",
     "Unclosed inline table": "a { is opened and never closed",
     "Expected newline or end of document after a statement": "the line should end here",
-    "Expected '=' after a key in a key/value pair": 'an = is missing; a name with spaces is written in quotes: "…" = …',
+    "Expected '=' after a key in a key/value pair": (
+        'an = is missing; a name with spaces, or with letters beyond a to z, is written in quotes: "…" = …'
+    ),
     "Invalid initial character for a key part": 'a name is missing here, or has signs that need quotes: "…" = …',
     "Expected ']' at the end of a table declaration": "a ] is missing",
     "Expected ']]' at the end of an array declaration": "a ]] is missing",
@@ -294,8 +296,9 @@ def _in_words(plain: str, before: str, there: str) -> str:
         if _DRIVE_OR_SERVER.search(before.rpartition("\n")[2] + there[:1]):
             return _PATH_ADVICE
         return _ADVICE["Unescaped '\\' in a string"]
-    if there.startswith("//"):
-        return "a remark begins with #"
+    around = f"{before.rpartition(chr(10))[2].rstrip()[-1:]}{_HERE}{there}"
+    if slip := next((said for sign, said in _SLIPS if sign.match(around)), ""):
+        return slip
     if there.lstrip().startswith(":"):
         return "write = instead of :"
     if word := re.match(r"(True|False)\b", there):
@@ -309,6 +312,8 @@ def _in_words(plain: str, before: str, there: str) -> str:
         return 'texts are not joined by +; for several values in one cell: template = "{first_name} {last_name}"'
     if ends_here and inside == "{":
         return "what is in { } is on one line here; a longer table has a header of its own, like [fields.Status]"
+    if inside == "{" and there.startswith("}") and not before.rstrip().endswith(","):
+        return 'a name and its value are missing: { from = "…" }'
     if there.startswith("}") and before.rstrip().endswith(","):
         return "no comma before the }"
     if plain.startswith("Illegal character") and (not there or there[0] in "\"'"):
@@ -316,6 +321,26 @@ def _in_words(plain: str, before: str, there: str) -> str:
     return _ADVICE.get(plain, plain[:1].lower() + plain[1:])
 
 
+_HERE = "\ue000"  # of a private use: no text has it
+_SLIPS = [
+    (re.compile(sign.replace("|>", f"{_HERE}(?:") + ")", re.DOTALL), said)
+    for sign, said in (
+        (".?|>//|;", "a remark begins with #"),
+        ("=|>[=>]", "write one ="),
+        (r"\d|>,\d|\.\d", "a number has a point at most, and no other signs: 1.5, or 1000"),
+        (r"\d|>\s*[A-Za-z%]", "a number stands alone; text is in quotes"),
+        (r"0|>\d", "a number does not begin with 0"),
+        (r".?|>,\s*(?:#|$)", "no comma at the end of a line"),
+        (r".?|>(?:yes|on)\b", "write true"),
+        (r".?|>(?:no|off)\b", "write false"),
+        (r".?|>(?i:null|nil|none)\b", "what has no value is left out: remove the line, or begin it with #"),
+        (".?|>&", 'quotes are written as they are: "…"'),
+        (".?|>[\u00a0\u2007\u202f\u200b-\u200f\u2060\ufeff]",
+         "an invisible sign is here: delete it, and type a blank where one belongs"),
+        (r"\w|>\s*[\w.]+\]", "a name with blanks is in quotes, and between two names is a point: [sources.NAME]"),
+    )
+]  # fmt: skip
+"""What people write who know other tools, by the sign before the place and what follows it (``|>`` is the place)."""
 _PATH_ADVICE = "a backslash means something special inside \"…\": write the path with / (C:/Users/ada), or use '…'"
 _DRIVE_OR_SERVER = re.compile(r'"(?:[A-Za-z]:\\|\\\\)[^"]*$')
 _TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[][{}]', re.DOTALL)

@@ -131,7 +131,8 @@ def _fields(
     columns: list[Column] = []
     fields: list[Field] = []
     overwrite = options.overwrite if options is not None else "never_clear"
-    needed = {reading.table("key").get("field"), *(options.needed_columns if options is not None else ())}
+    key = reading.table("key").get("field")
+    needed = {key if isinstance(key, str) else "", *(options.needed_columns if options is not None else ())}
     for name, raw in reading.table("fields").items():
         model = None
         if whole is not None:

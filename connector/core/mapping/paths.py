@@ -175,6 +175,14 @@ class Paths:
 
     def _other_tools(self, path: str) -> str:
         """What a person means who writes a path as other tools want it, or no path at all; "" for a slip."""
+        if "=" in path and (condition := re.fullmatch(r"([\w.]+)\s*(?:!=|==|<>|=)\s*['\"]?([\w ]+?)['\"]?", path)):
+            word = f'"{condition[2]}"'
+            return f"; a condition is: {condition[1]} = {word if '!' not in path else f'{{ not = {word} }}'}"
+        plain = re.sub(r"^\$\.|\[\d+\]", "", path)  # as JSON is reached into elsewhere
+        while plain not in self._known and "." in plain:
+            plain = plain.partition(".")[2]
+        if plain != path and plain in self._known:
+            return f'; did you mean "{plain}"?'
         if braces := re.fullmatch(r"\s*(?:\{\{|\$\{|\{|<)\s*([\w.\[\]]+)\s*(?:\}\}|\}|>)\s*", path):
             return f'; write the path without braces: "{braces[1]}"'
         if sum_ := re.fullmatch(r"\s*([a-z][\w.]*)\s*([-+*/])\s*([a-z][\w.]*|[0-9.]+)\s*", path):
