@@ -231,7 +231,7 @@ _ADVICE = {
     "Unclosed inline table": "a { is opened and never closed",
     "Expected newline or end of document after a statement": "the line should end here",
     "Expected '=' after a key in a key/value pair": (
-        'an = is missing; a name with spaces, or with letters beyond a to z, is written in quotes: "…" = …'
+        'an = is missing; a name with blanks or letters like ö is written in quotes: "…" = …'
     ),
     "Invalid initial character for a key part": 'a name is missing here, or has signs that need quotes: "…" = …',
     "Expected ']' at the end of a table declaration": "a ] is missing",

@@ -85,7 +85,10 @@ def test_lines_that_end_as_on_windows_count_the_same() -> None:
         ('ok = 1\na = """', "x.toml:2:1: not TOML: a quote is opened and never closed"),
         ("a = [1\n", "x.toml:1:1: not TOML: a [ is opened and never closed"),
         ("[a\n", "x.toml:1:3: not TOML: a ] is missing"),
-        ("first name = 1", 'x.toml:1:7: not TOML: an = is missing; a name with spaces, or with letters beyond a to z, is written in quotes: "…" = …'),
+        (
+            "first name = 1",
+            'x.toml:1:7: not TOML: an = is missing; a name with blanks or letters like ö is written in quotes: "…" = …',
+        ),
         ('x = "a" y', "x.toml:1:9: not TOML: the line should end here"),
         ("a = “b”", 'x.toml:1:5: not TOML: quotes are straight here: write "…"'),
         ("a = 1\n“b” = 1", 'x.toml:2:1: not TOML: quotes are straight here: write "…"'),
