@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from connector.core.quoting import SHORTEST_SECRET
 
 _ROOT: Final = "connector"
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def get(name: str) -> logging.Logger:
@@ -93,28 +94,35 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of *record*; a library's record has no fields."""
         fields: Mapping[str, Any] = getattr(record, "fields", {})
-        text = self._line(record, {name: value for name, value in fields.items() if value is not None})
+        if None in fields.values():
+            fields = {name: value for name, value in fields.items() if value is not None}
+        text = self._line(record, fields)
         for secret in self._hidden:
             text = text.replace(secret, "•••")
         return text
 
-    def _line(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    def _line(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
         raise NotImplementedError
 
 
 class JsonLines(_Lines):
     """One JSON object a line: ``at`` (UTC), ``level``, ``event``, then the fields."""
 
-    def _line(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"at": f"{at[:-6]}Z", "level": record.levelname.lower(), "event": record.getMessage()}
+    def _line(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
+        at = f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
+        line = {"at": at, "level": record.levelname.lower(), "event": record.getMessage()}
         line = {**line, **fields, **line}  # the names of ours are taken, and come first
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         try:
-            return msgspec.json.encode(line, enc_hook=str).decode()
+            return _encode(line).decode()
         except UnicodeEncodeError:  # a file name that is not Unicode, for example
             return json.dumps(line, default=str, separators=(",", ":"))
+
+
+@lru_cache(1)
+def _second(created: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created))
 
 
 class PlainText(_Lines):
@@ -124,7 +132,7 @@ class PlainText(_Lines):
         """Whether there is a line for *record*."""
         return True
 
-    def _line(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    def _line(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         event = record.getMessage().replace("\n", "\\n").replace("\r", "\\r")  # one line, whatever a stranger sends

@@ -18,7 +18,7 @@ from connector.core.errors import StoreUnavailable
 from connector.dead_letters import LetterFile
 from connector.projector import Projector
 from connector.store import Store, worker_of
-from connector.store.compression import compressor
+from connector.store.compression import compress
 from connector.store.model import Batch, Result, Saved, StoreDamaged, Unstorable
 from tests.doubles import PlainSource, event
 from tests.postgres import Cluster
@@ -54,7 +54,7 @@ def test_an_event_that_becomes_visible_behind_a_later_one_is_projected(place: Pl
     store = place.open()
     folding = projector(store, tmp_path, place)
     row = "INSERT INTO events (source, key, topic, at, received_at, body) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq"
-    frame = compressor()(event(1, email="late@example.com").body)
+    frame = compress(event(1, email="late@example.com").body)
     with store._engine.writing() as late:
         (seq,) = late.execute(row, ("plain", "late", "said", 1, 1, frame)).fetchone()
         late.execute("INSERT INTO todo VALUES (?)", (seq,))

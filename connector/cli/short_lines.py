@@ -47,7 +47,7 @@ class ShortLines(PlainText):
             return self._starts
         return event not in _QUIET and (record.levelno >= logging.WARNING or self._words(event, _fields(record)) != ())
 
-    def _line(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    def _line(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
         match self._words(record.getMessage(), fields):
             case (text,):
                 return text

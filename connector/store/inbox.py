@@ -9,7 +9,7 @@ from typing import Any
 
 from connector.core.lenient import micros_of
 from connector.core.source import API_TOPIC, Event
-from connector.store.compression import compressor, expander
+from connector.store.compression import compress, expand
 from connector.store.engine import Engine, Part, Session, insert, select
 from connector.store.intake import Deliver, Intake
 from connector.store.model import StoreDamaged, StoredEvent, Tally, moment
@@ -51,7 +51,8 @@ class Inbox(Part):
             fresh = self._without_forgotten(sql, events)
             new = self._insert(sql, fresh)
             if len(new) < len(events):
-                add_tallies(sql, _tallies_of_duplicates(events, {(source, key) for _, source, key in new}))
+                kept = select(sql, "SELECT source, key FROM events WHERE seq", new)
+                add_tallies(sql, _tallies_of_duplicates(events, {(source, key) for source, key in kept}))
         self._ring(self._on_append)
 
     def replay(self, events: Sequence[Event]) -> None:
@@ -66,16 +67,15 @@ class Inbox(Part):
                 )
         self._ring(self._on_append)
 
-    def _insert(self, sql: Session, events: Sequence[Event]) -> list[tuple[int, str, str]]:
-        """(number, source, key) of those that are new."""
+    def _insert(self, sql: Session, events: Sequence[Event]) -> list[int]:
+        """The numbers of those that are new."""
         if self._engine.shared:
             events = sorted(events, key=lambda event: (event.source, event.key))
-        compress = compressor()
         rows = [(e.source, e.key, e.topic, e.at, micros_of(e.received_at), compress(e.body)) for e in events]
-        tail = " ON CONFLICT DO NOTHING RETURNING seq, source, key"
-        new = insert(sql, f"INSERT INTO events ({EVENT_COLUMNS})", rows, tail)
-        insert(sql, "INSERT INTO todo (seq)", sorted((seq,) for seq, _, _ in new))
-        return new
+        head, tail = f"INSERT INTO events ({EVENT_COLUMNS})", " ON CONFLICT DO NOTHING RETURNING seq"
+        new = sorted(insert(sql, head, rows, tail))
+        insert(sql, "INSERT INTO todo (seq)", new)
+        return [seq for (seq,) in new]
 
     def read_events(
         self, after: int, limit: int, *, todo: bool = False, most_bytes: int | None = None
@@ -201,7 +201,7 @@ def _tallies_of_duplicates(events: Sequence[Event], new: set[tuple[str, str]]) -
 def opened(rows: Sequence[tuple[Any, ...]], most_bytes: int | None = None) -> list[StoredEvent]:
     """Events from their rows; no more of them once their bodies have *most_bytes* together."""
     events: list[StoredEvent] = []
-    size, expand = 0, expander()
+    size = 0
     for seq, source, key, topic, at, received_at, frame in rows:
         try:
             body = expand(frame)
