@@ -18,7 +18,7 @@ from connector.backfill import notes
 from connector.changes.notes import held_of, problems_of, undo_of
 from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
-from connector.dead_letters import Letter
+from connector.dead_letters import Letter, causes
 from connector.phrases import ago, clock, duration, many
 from connector.settings import Config
 from connector.store import Store, model
@@ -140,7 +140,7 @@ class Overview(Struct):
         refused: webhooks refused since the server's start, by reason.
         records: affiliates that are known.
         waiting: events that are not read yet.
-        dead_letters: open ones.
+        dead_letters: open ones; *causes*: how many different reasons they have.
         processes: those that share a database; none with an SQLite file.
         troubles: what a person should do or know, the most urgent first.
         next: the one thing to do now: a command, or a few words; "" when nothing is to do.
@@ -158,6 +158,7 @@ class Overview(Struct):
     troubles: list[Trouble]
     next: str
     processes: list[ProcessLine] = []
+    causes: int = 0
 
 
 def overview(
@@ -184,7 +185,7 @@ def overview(
     routes = _route_lines(settings, store, found, letters, now, running=server != NOT_RUNNING)
     readings = list(_reading_lines(settings, store, now))
     seen = Overview("", server, refused or {}, records, waiting, sources, routes, readings, len(letters), [], "")
-    seen.processes = _process_lines(store)
+    seen.processes, seen.causes = _process_lines(store), len(causes(letters))
     found_troubles = [*_troubles(seen, now), *(() if store is None else _unused_fields(settings, store))]
     seen.troubles = sorted(found_troubles, key=lambda trouble: _URGENCY[trouble.kind])
     seen.sentence, seen.next = _sentence(seen, now), _next(seen)
@@ -377,7 +378,8 @@ def _troubles(seen: Overview, now: datetime) -> Iterator[Trouble]:
             text = f'there is no topic "{topic}"; it came {ago(at, now)}'
             yield Trouble("waits", source.source, text, "Correct the URL at the platform", "connector urls")
     if seen.dead_letters:
-        yield Trouble("waits", "", many(seen.dead_letters, "dead letter"), command="connector dead-letters list")
+        text = f"{many(seen.dead_letters, 'dead letter')}, {many(seen.causes, 'cause')}"
+        yield Trouble("waits", "", text, command="connector dead-letters list")
     for reading in seen.readings:
         if reading.last_try_failed:
             yield Trouble("waits", reading.source, reading.text)

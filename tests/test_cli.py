@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -1148,3 +1149,32 @@ def test_the_first_line_is_a_sentence_and_the_same_in_json(started: Shell, tmp_p
         assert list(again)[-1] == "next"
         assert said.startswith(again["summary"])
     assert re.match("[A-Z0-9]|local/|firstpromoter:", said)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("check --liv", 'There is no option "--liv"; did you mean "--live"?'),
+        ("urls --jsn", 'There is no option "--jsn"; did you mean "--json"?'),
+        ("apply", "ROUTE is missing. Its name, as in `connector status`."),
+        ("forget", "AFFILIATE is missing. Its id, as in firstpromoter:41"),
+        ("move-store", "URL is missing. An empty PostgreSQL database, or a new file."),
+        ("serve --port abc", "--port wants a whole number."),
+        ("demo --seconds 0", "--seconds wants greater than or equal to 1."),
+        ("token 5 6", '"5 6" is too much.'),
+        ("status --config", "'--config' requires an argument"),
+        ("undo local/local_csv", 'Say what to put back: --since "2 hours ago"'),
+        ("undo local/local_csv --since yesterday", '"yesterday" is no time. Right would be "2 hours ago"'),
+        ("apply local_csv", "right would be: local/local_csv"),
+        ("backfill everflo", 'did you mean "everflow"?'),
+        ("alerts tst", 'There is no command "alerts tst"; did you mean "test"?'),
+        ("dead-letters replay", "Name a cause or the letters to replay, or say --all."),
+        ("move-store --to mysql://x", "sqlite:///data/connector.db"),
+        ("page-password --user ada", "There is no [page.users.ada] in config.toml"),
+    ],
+)
+def test_words_that_are_wrong_are_told_with_what_is_right(started: Shell, words: str, told: str) -> None:
+    assert started.type(*shlex.split(words)) == 2
+    assert told in " ".join(started.err.split())
+    assert "Error" not in started.err
+    assert "Usage" not in started.err

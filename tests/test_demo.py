@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -32,7 +34,9 @@ def demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_demo_ends_by_itself_with_a_table_in_which_nobody_is_missing(tmp_path: Path) -> None:
     done = demo(tmp_path, "--seconds", "2")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"The page, as long as that: http://127\.0\.0\.1:\d+/ \(password: [a-z-]+\)", lines.pop(1))
+    assert lines == [
         "A month of 40 invented affiliates in 2 seconds, in the folder connector-demo.",
         "\u2713 1,204 webhooks, 61 of them duplicates: 40 rows, none missing, none double.",
         "Next: connector init (and delete connector-demo when you have seen enough)",
@@ -50,6 +54,28 @@ def test_the_demo_ends_by_itself_with_a_table_in_which_nobody_is_missing(tmp_pat
     again = demo(tmp_path, "--seconds", "1")
     assert again.returncode == 1
     assert again.stderr == "connector-demo is there already: delete it, or name another one with --folder.\n"
+
+
+@pytest.mark.parametrize(("words", "has_program"), [((), True), (("--no-open",), True), ((), False)])
+def test_on_a_desktop_the_page_and_the_workbook_are_opened(
+    tmp_path: Path, words: tuple[str, ...], has_program: bool
+) -> None:
+    program = tmp_path / "bin" / "xdg-open"
+    program.parent.mkdir()
+    if has_program:
+        program.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/opened\n')
+        program.chmod(0o755)
+    theirs, ours = pty.openpty()
+    command = [sys.executable, "-m", "connector", "demo", "--seconds", "1", "--folder", "here", *words]
+    environment = {"DISPLAY": ":9", "PATH": str(program.parent) + ":/bin" * has_program, "HOME": str(tmp_path)}
+    done = subprocess.run(command, stdout=ours, stderr=ours, cwd=tmp_path, env=environment, timeout=120, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0
+    seen = (tmp_path / "opened").read_text().splitlines() if (tmp_path / "opened").exists() else []
+    expected = ["http://127.0.0.1:", "here/affiliates.xlsx"] if has_program and not words else []
+    assert len(seen) == len(expected)
+    assert all(what.startswith(begin) for what, begin in zip(seen, expected, strict=True))
 
 
 def test_the_demo_can_be_looked_at_afterwards(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def plan(
 ) -> int:
     """What the mapping files as they are now would change. Writes nothing."""
     settings = load(config, uses=("sinks",) if live else ())
-    expect_a_store(settings, "there is nothing to compare with")
+    expect_a_store(settings, "There is nothing to compare with")
     wanted = settings.routes if route is None else (named_route(settings, route),)
     if route is not None and route in settings.mistaken:
         raise ConfigError(settings.mistaken[route])

@@ -5,6 +5,7 @@ A command's module is imported when the command is typed: importing all of them 
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -72,15 +73,33 @@ def run(words: Sequence[str]) -> int:
     except typer.Abort:
         return INTERRUPTED
     except _UnreadableWords as error:
-        wrong = cast("Any", error)
-        parameter = getattr(wrong, "param", None)
-        if parameter is not None and not wrong.message:  # else only: Missing argument 'ID'.
-            wrong.message = parameter.help
-        wrong.show()
+        complain(_in_words(cast("Any", error)))
         if any(word.endswith(".toml") for word in words):
             complain("A configuration is named by --config FILE, and mapping files are named in the configuration.")
         return WRONG_CONFIGURATION
     return code if isinstance(code, int) else OK
+
+
+def _in_words(wrong: Any) -> str:
+    """What typer can't read, and where it says how it is written."""
+    text = str(wrong.format_message())
+    parameter: Any = getattr(wrong, "param", None)
+    name = parameter.opts[0] if parameter is not None else ""
+    name = name if name.startswith("-") else name.upper()
+    if hasattr(wrong, "possibilities"):
+        guess = did_you_mean(wrong.option_name, wrong.possibilities or ())
+        text = f'There is no option "{wrong.option_name}"' + (f'; did you mean "{guess}"?' if guess else ".")
+    elif text.startswith("Missing "):
+        text = f"{parameter.metavar or name} is missing. {parameter.help or ''}"
+    elif extra := re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", text):
+        text = f'"{extra[1]}" is too much.'
+    elif parameter is not None:
+        said = (
+            str(wrong.message).partition(", unable")[0].replace("should be a valid integer", "should be a whole number")
+        )
+        text = f"{name} wants {said.removeprefix('Input should be ')}."
+    path = "connector" if wrong.ctx is None else wrong.ctx.command_path
+    return f"{text}\nHow it is written: {path} --help"
 
 
 def command_line(first: str = "") -> typer.Typer:

@@ -29,12 +29,15 @@ from connector.cli.printing import Progress, bar, many, marked, say
 from connector.cli.setup import new_token, shipped
 from connector.core.facts import load_facts
 from connector.core.view import view
+from connector.page.passwords import hashed, new_password
 from connector.settings import Config
 from connector.store import Store
 
 _CONFIGURATION = """# The demo's own configuration; delete this folder when you have seen enough.
 [server]
 port = {port}
+[page]
+password_hash = "{password}"
 [sources.firstpromoter]
 type = "firstpromoter"
 token = "{tokens[0]}"
@@ -54,17 +57,22 @@ _MAPPING = "local_csv.toml"
 _DELIVERED_WITHIN_SECONDS = 60.0
 FolderOption = Annotated[Path, typer.Option(help="A new folder for the demo's files.")]
 SecondsOption = Annotated[float, typer.Option(min=1, max=3600, help="How long the month takes.")]
-OpenOption = Annotated[bool, typer.Option("--open/--no-open", help="Open the workbook at the end, on a desktop.")]
+OpenOption = Annotated[
+    bool, typer.Option("--open/--no-open", help="Open the page, and at the end the workbook, on a desktop.")
+]
 
 
 def demo(folder: FolderOption = Path("connector-demo"), seconds: SecondsOption = 60.0, show: OpenOption = True) -> int:
     """Show a month of 40 invented affiliates in a minute. Needs no configuration, and no other system."""
-    file = _write_files(folder)
+    password = new_password()
+    file = _write_files(folder, password)
     settings = configuration.load(file, {}, examples=False)
     hooks = month(datetime.now(UTC).replace(microsecond=0))
     people = len({hook.body for hook in hooks})
+    opens = show and sys.stdout.isatty() and configuration.has_desktop()
     say(f"A month of 40 invented affiliates in {seconds:.0f} seconds, in the folder {folder}.")
-    player = _Player(settings, hooks, seconds)
+    say(f"The page, as long as that: {local_url(settings)}/ (password: {password})")
+    player = _Player(settings, hooks, seconds, opens=opens)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         logs.set_up(log, hidden=settings.secrets)
         from connector import serve  # the program itself: a start that takes longer than this module's
@@ -79,13 +87,19 @@ def demo(folder: FolderOption = Path("connector-demo"), seconds: SecondsOption =
         say(f"Stopped. To remove the demo: delete the folder {folder}")
         return INTERRUPTED
     right = _report(settings, people, len(hooks))
-    if show and sys.stdout.isatty() and configuration.has_desktop():
-        typer.launch(str(folder / "affiliates.xlsx"))
+    if opens:
+        _open(str(folder / "affiliates.xlsx"))
     say(f"Next: connector init (and delete {folder} when you have seen enough)")
     return OK if right else FOUND_PROBLEMS
 
 
-def _write_files(folder: Path) -> Path:
+def _open(what: str) -> None:
+    """Show a file or an address on the desktop; a machine without a program for it shows nothing."""
+    with suppress(OSError):
+        typer.launch(what)
+
+
+def _write_files(folder: Path, password: str) -> Path:
     """A configuration with a free port and random tokens; its file."""
     try:
         folder.mkdir(parents=True)
@@ -96,7 +110,8 @@ def _write_files(folder: Path) -> Path:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     file = folder / "config.toml"
-    file.write_text(_CONFIGURATION.format(port=port, tokens=(new_token(), new_token())), encoding="utf-8")
+    text = _CONFIGURATION.format(port=port, tokens=(new_token(), new_token()), password=hashed(password))
+    file.write_text(text, encoding="utf-8")
     file.chmod(0o600)
     mapping = (shipped() / "mappings" / _MAPPING).read_text(encoding="utf-8")
     own = "\n".join(line for line in mapping.split("\n") if not line.startswith("#:schema"))
@@ -107,9 +122,9 @@ def _write_files(folder: Path) -> Path:
 class _Player(threading.Thread):
     """Sends the month's webhooks to the server of this process, and stops it when all of them are delivered."""
 
-    def __init__(self, settings: Config, hooks: Sequence[Webhook], seconds: float) -> None:
+    def __init__(self, settings: Config, hooks: Sequence[Webhook], seconds: float, *, opens: bool) -> None:
         super().__init__(name="demo", daemon=True)
-        self._settings, self._hooks, self._seconds = settings, hooks, seconds
+        self._settings, self._hooks, self._seconds, self._opens = settings, hooks, seconds, opens
         self._tokens = {source.name: source.options.token or "" for source in settings.sources}
         self.done = False
         self.server_ended = threading.Event()
@@ -118,6 +133,8 @@ class _Player(threading.Thread):
         connection = http.client.HTTPConnection(local_url(self._settings).removeprefix("http://"), timeout=10)
         try:
             self._wait_for_server(connection)
+            if self._opens:
+                _open(f"{local_url(self._settings)}/")
             with Progress() as progress:
                 began = time.monotonic()
                 for sent, hook in enumerate(self._hooks):
