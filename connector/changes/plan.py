@@ -65,6 +65,22 @@ class LettersAhead(Struct, frozen=True):
     where: str
 
 
+class Stays(Struct, frozen=True):
+    """A cell that an undo leaves as it is; *by_people*: it is no longer as the connector left it."""
+
+    record_id: str
+    column: str
+    by_people: bool = False
+
+
+class Unfitting(Struct, frozen=True):
+    """A column with values that do not fit: how many cells would be left empty, or as they are."""
+
+    column: str
+    cells: int
+    where: str
+
+
 class Plan(Struct):
     """What would change.
 
@@ -74,8 +90,9 @@ class Plan(Struct):
         leaving: what becomes of *rows_leaving*: see ``removed_records``.
         cells: changed cells, of *rows_changed* rows; cells in new rows and in new columns are no changes.
         columns_renamed: (old, new): a new column with what an old one has had.
+        left_empty: values that do not fit, of records whose row changes.
         edits_kept: cells that people typed and that stay (known with *live* only).
-        stay: of an undo: the first of those cells, as (record id, column).
+        stay: of an undo: the first cells that stay.
         adds_only: nothing that is there is changed or removed.
         live: it was compared with the destination, not with what was last written.
     """
@@ -95,8 +112,9 @@ class Plan(Struct):
     columns_renamed: list[tuple[str, str]] = field(default_factory=list)
     columns: list[ColumnChange] = field(default_factory=list)
     letters: list[LettersAhead] = field(default_factory=list)
+    left_empty: list[Unfitting] = field(default_factory=list)
     edits_kept: int = 0
-    stay: list[tuple[str, str]] = field(default_factory=list)
+    stay: list[Stays] = field(default_factory=list)
     adds_only: bool = True
     live: bool = False
 
@@ -157,6 +175,7 @@ class _Planner:
         self._before = {column.name for column in running.target.columns} if running is not None else set[str]()
         self._new_keys: set[int] = set()
         self._letters: Counter[tuple[str, str]] = Counter()
+        self._unfitting: Counter[str] = Counter()
 
     def add(self, known: Mapping[str, Known]) -> None:
         """Count a page of records."""
@@ -169,6 +188,8 @@ class _Planner:
             job = self._job(record_id, known[record_id], shape, written)
             before = self._before_of(records[record_id], shape, job)
             self._count_letters(job, shape, before)
+            met = () if before is None else {(unfit.key, unfit.column) for unfit in before.left_empty}
+            self._unfitting.update(u.column for u in shape.left_empty if (u.key, u.column) not in met)
             self._count_left_alone(shape, before, written.keys_of(record_id))
             sent = {row.key for row in job.rows}
             self._plan.rows_unchanged += sum(row.key not in sent for row in shape.rows) if self._live is None else 0
@@ -189,7 +210,11 @@ class _Planner:
 
     def _before_of(self, record: AffiliateRecord, shape: Evaluation, job: Job) -> Evaluation | None:
         """What the running version makes of a record about which there is something to count."""
-        if self._running is None or self.with_pending or not (job.rows or job.letters or not shape.rows):
+        if (
+            self._running is None
+            or self.with_pending
+            or not (job.rows or job.letters or shape.left_empty or not shape.rows)
+        ):
             return None
         return self._running.evaluate(record)
 
@@ -289,6 +314,7 @@ class _Planner:
     def _count_change(self, change: Change, row: Row, record: AffiliateRecord) -> None:
         plan = self._plan
         plan.edits_kept += len(change.kept)
+        self._unfitting.update(change.left_empty)
         if row.remove:
             plan.rows_leaving += change.found_by is not None
         elif change.found_by is None:
@@ -308,6 +334,9 @@ class _Planner:
         self._name_columns()
         plan.columns = sorted((c for c in self._changes.values() if c.cells), key=lambda change: -change.cells)
         plan.letters = [LettersAhead(count, *about) for about, count in self._letters.most_common()]
+        plan.left_empty = [
+            Unfitting(name, cells, self._columns[name].where) for name, cells in self._unfitting.most_common()
+        ]
         removes = plan.rows_leaving > 0 and plan.leaving != "leave_alone"
         plan.adds_only = not plan.cells and not removes
         plan.sentence = sentence_of(plan)

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from connector.changes.notes import Undo
-from connector.changes.plan import ColumnChange, Plan, Sample, noun_of, nouns
+from connector.changes.plan import ColumnChange, Plan, Sample, Stays, noun_of, nouns
 from connector.core.row import Cell, Row, dump_cells, load_cells, same_cell
 from connector.core.sink import Outcome
 from connector.delivery.batch import Job, Route, Sent, WrittenRows, lines_of, tries_of
@@ -56,10 +56,10 @@ class _Net(Struct):
 
 class Restoring(Struct):
     """The rows that put something back, and the cells that stay because a later delivery wrote them, or because the
-    mapping does not keep their column any more: (record id, column)."""
+    mapping does not keep their column any more."""
 
     rows: list[Row] = field(default_factory=list)
-    stay: list[tuple[str, str]] = field(default_factory=list)
+    stay: list[Stays] = field(default_factory=list)
     typed: dict[str, set[str]] = field(default_factory=dict)
     """By row key, the columns that get back what a person had typed."""
 
@@ -121,7 +121,7 @@ def _add(found: Restoring, route: Route, key: str, net: _Net, written: Written |
             row = Row(net.record_id, key, {column: last.get(column, key)}, remove=True, restore=True)
             found.rows.append(with_base(row))
         else:  # a later delivery has written the row as well
-            found.stay += [(net.record_id, name) for name in net.wrote if name != column]
+            found.stay += [Stays(net.record_id, name) for name in net.wrote if name != column]
         return
     managed = {each.name for each in route.target.columns} - {column}
     cells: dict[str, Cell] = {}
@@ -131,7 +131,7 @@ def _add(found: Restoring, route: Route, key: str, net: _Net, written: Written |
         if name in managed and is_there(name, net.wrote[name]):
             cells[name] = former
         elif name not in last or not same_cell(last[name], former):
-            found.stay.append((net.record_id, name))
+            found.stay.append(Stays(net.record_id, name))
     if cells:
         found.typed[key] = net.typed & cells.keys()
         found.rows.append(with_base(Row(net.record_id, key, {column: last.get(column, key), **cells}, restore=True)))
@@ -168,7 +168,7 @@ def plan_of_undo(route: Route, store: Store, undo: Undo) -> Plan:
                 if len(column.samples) < _SAMPLES_PER_COLUMN:
                     column.samples.append(Sample(row.record_id, row.record_id, old, new))
             missing = [name for name in row.cells if name != route.target.key and name not in change.cells]
-            found.stay += [(row.record_id, name) for name in missing]
+            found.stay += [Stays(row.record_id, name, by_people=True) for name in missing]
     plan.columns = sorted(changes.values(), key=lambda change: -change.cells)
     plan.edits_kept = len(found.stay)
     plan.stay = found.stay[:_LISTED]

@@ -87,7 +87,9 @@ def plan(
         raise ConfigError(settings.mistaken[route])
     mistakes = [] if route is not None else [str(found[0]) for found in settings.mistaken.values()]
     plans = [_plan(settings, each, live=live) for each in wanted if each.name not in settings.mistaken]
-    return show(_planned(plans, mistakes), as_json=as_json)
+    with visited(settings) as store:
+        undone = {name for name, stored in store.mappings().items() if stored.undo}
+    return show(_planned(plans, mistakes, undone), as_json=as_json)
 
 
 def _plan(settings: Config, route: RouteConfig, *, live: bool) -> Plan:
@@ -99,13 +101,16 @@ def _plan(settings: Config, route: RouteConfig, *, live: bool) -> Plan:
             return plan_for(settings, store, route, now=now(), live=sink)
 
 
-def _planned(plans: list[Plan], mistakes: list[str]) -> Planned:
+def _planned(plans: list[Plan], mistakes: list[str], undone: set[str]) -> Planned:
     changes = [plan for plan in plans if not plan.is_empty]
     if len(changes) == 1:
         summary = changes[0].sentence if len(plans) == 1 else f"{changes[0].route}: {changes[0].sentence}"
     else:
         summary = "Nothing would change." if not changes else f"{len(changes)} of {len(plans)} routes would change."
-    following = f"connector apply {changes[0].route}" if changes else "connector check" if mistakes else ""
+    following = "connector check" if mistakes else ""
+    if changes:
+        first = changes[0].route
+        following = f"connector {'resume' if first in undone else 'apply'} {first}"
     summary += " Nothing is written yet." if changes else ""
     return Planned(plans, mistakes, summary=summary, next=following)
 
@@ -150,13 +155,14 @@ def _applied(settings: Config, store: Store, route: str, delivery: str) -> Appli
         return Applied(route, delivery, undo=undo, summary=text, level="notice", next="connector status")
     noun = _noun_of(settings, route)
     found = decisions.done(store, route, delivery)
-    parts = [f"{many(found.cells, 'cell')} written in {nouns(found.rows, noun)}"]
+    parts = [f"{many(found.cells, 'cell')} written in {nouns(found.rows, noun)}"] if found.cells else []
     more = (found.added, "added"), (found.removed, "removed")
     parts += [f"{nouns(count, noun)} {what}" for count, what in more if count]
     parts += [f"{many(found.refused, 'affiliate')} refused"] if found.refused else []
     undo = _undo_line(settings, route, delivery) if found.cells or found.added or found.removed else ""
-    following = "connector dead-letters list" if found.refused else ""
-    text = f"{route}: {', '.join(parts)}."
+    following = f"connector explain --left-empty {route}" if store.left_empty(route) else ""
+    following = "connector dead-letters list" if found.refused else following
+    text = f"{route}: {', '.join(parts) or 'applied; there was nothing to write'}."
     return Applied(route, delivery, found, undo, summary=text, level="ok", next=following)
 
 
@@ -189,7 +195,7 @@ def _noun_of(settings: Config, route: str) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    if plan.is_empty and not plan.edits_kept:
+    if plan.is_empty and not plan.edits_kept and not plan.left_empty:
         return
     leaving = f"{plan.rows_leaving:,} leaving"
     if plan.rows_leaving and plan.leaving == "leave_alone":
@@ -205,13 +211,18 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield _named("Edits", f"{many(plan.edits_kept, 'cell')} typed by people {verb}")
     names = [cell_text(change.name) for change in plan.columns]
     widest = max((len(name) for name in names), default=0)
+    digits = max((len(f"{change.cells:,}") for change in plan.columns), default=0)
     for change in plan.columns:
-        yield from _column(change, min(widest, 24))
+        yield from _column(change, min(widest, 24), digits)
     for letters in plan.letters:
         text = f"{many(letters.affiliates, 'affiliate')} would become dead letters: {letters.reason}"
         if letters.affiliates == 1:
             text = text.replace("dead letters", "a dead letter")
         yield from marked("waiting", text)
+    for unfit in plan.left_empty:
+        verb = "does not fit and is not written" if unfit.cells == 1 else "do not fit and are not written"
+        where = PurePath(unfit.where).name
+        yield from marked("notice", f"{many(unfit.cells, 'value')} of {cell_text(unfit.column)} {verb} ({where})")
 
 
 def _named(name: str, text: str) -> str:
@@ -229,10 +240,12 @@ def _columns(plan: Plan) -> str:
     return "; ".join(parts)
 
 
-def _column(change: ColumnChange, widest: int) -> Iterator[str]:
+def _column(change: ColumnChange, widest: int, digits: int) -> Iterator[str]:
     """The column, how many cells, the mapping's line; then the samples."""
     where = PurePath(change.where).name if change.where else ""
-    yield beside(f"  {shortened(change.name, 24):<{widest}}  {change.cells:>4,} cell{'s' * (change.cells != 1)}", where)
+    yield beside(
+        f"  {shortened(change.name, 24):<{widest}}  {change.cells:>{digits},} cell{'s' * (change.cells != 1)}", where
+    )
     cells = 40 if width() >= 120 else 24
     rows = [
         (shortened(sample.who, 24), f"{_shown(sample.old, cells)} {arrow()} {_shown(sample.new, cells)}")

@@ -102,11 +102,12 @@ def _plan(settings: Config, found: RouteConfig, asked: Undo) -> Plan:
 def _lines(plan: Plan) -> Iterator[str]:
     """What would be put back, before the question."""
     yield from marked("", plan.sentence)
-    for column in dict.fromkeys(name for _, name in plan.stay):
-        records = [record_id for record_id, name in plan.stay if name == column]
-        more = f", {len(records) - _NAMED} more" if len(records) > _NAMED else ""
-        named = ", ".join(records[:_NAMED]) + more
-        yield from marked("notice", f"{column} of {named}: it was changed since")
+    for column, by_people in dict.fromkeys((stays.column, stays.by_people) for stays in plan.stay):
+        records = [each.record_id for each in plan.stay if (each.column, each.by_people) == (column, by_people)]
+        named = " and ".join(records) if len(records) == 2 else ", ".join(records[:_NAMED])
+        named += f", {len(records) - _NAMED} more" if len(records) > _NAMED else ""
+        why = "people changed it since" if by_people else "a later delivery changed it"
+        yield from marked("notice", f"{column} of {named}: {why}")
     if plan.rows_leaving:
         verb = "is" if plan.rows_leaving == 1 else "are"
         what = (

@@ -149,6 +149,7 @@ class Change(Struct, frozen=True):
         cells: by column: what is there now and what would be there.
         note: why nothing would change, or why it would be refused.
         kept: the columns in which what a person typed would stay.
+        left_empty: the columns whose value the destination does not take.
     """
 
     key: str
@@ -156,6 +157,7 @@ class Change(Struct, frozen=True):
     cells: Mapping[str, tuple[Cell, Cell]]
     note: str = ""
     kept: tuple[str, ...] = ()
+    left_empty: tuple[str, ...] = ()
 
 
 class Host(Protocol):

@@ -71,6 +71,31 @@ def test_what_a_person_typed_is_in_the_log_though_the_answer_to_overwriting_it_w
     assert contact.properties["email"] == "typed@example.com"
 
 
+def test_a_word_that_is_no_choice_of_the_property_is_reported_before_and_after(
+    crm: HubSpot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.edit('{ value = "Active" }', '{ from = "status", map = { active = "Active", "*" = "Other" } }')
+    for number in (1, 2):
+        crm.receive(number)
+    crm.drain()
+    with running(crm):
+        crm.edit('"Active"', '"Aboard"')
+        until(lambda: held_of(crm.stored()))
+        code, out = typed(capsys, crm, "plan", "crm/people", "--live")
+        assert code == 0
+        assert out == (
+            "Nothing would change.\n"
+            "  Contacts  0 new, 0 leaving, 2 unchanged\n"
+            "· 2 values of affiliate_word do not fit and are not written (people.toml:10)\n"
+        )
+        code, out = typed(capsys, crm, "apply", "crm/people")
+        assert (code, out) == (
+            0,
+            "✓ crm/people: applied; there was nothing to write.\nNext: connector explain --left-empty crm/people\n",
+        )
+        assert crm.words() == {f"p{n}@example.com": "Active" for n in (1, 2)}
+
+
 def test_contacts_that_were_added_are_emptied_not_deleted(crm: HubSpot, capsys: pytest.CaptureFixture[str]) -> None:
     crm.receive(1)
     crm.drain()

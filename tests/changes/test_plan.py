@@ -152,7 +152,7 @@ def test_the_command_shows_it_in_80_columns(place: Place, capsys: pytest.Capture
         "3 cells in 3 rows would change. Nothing is written yet.\n"
         "  Rows      0 new, 0 leaving, 0 unchanged\n"
         "  Columns   new: Name; no longer kept: Email (its values stay)\n"
-        "  Status     3 cells                                               people.toml:7\n"
+        "  Status  3 cells                                                  people.toml:7\n"
         "    Ada1  Active → Aboard··\n"
         "    Ada2  Active → Aboard··\n"
         "    Ada3  Active → Aboard··\n"

@@ -67,6 +67,7 @@ def test_what_a_delivery_changed_gets_its_former_value_back_and_the_route_waits(
     code, out = typed(capsys, place, "plan")
     assert code == 1
     assert out.startswith("3 cells in 3 rows would change.")  # what resume would write
+    assert out.endswith("Next: connector resume local/people\n")
     place.edit('"Aboard"', '"Here"')
     code, out = typed(capsys, place, "resume", ROUTE)
     assert code == 0
@@ -82,7 +83,8 @@ def test_what_people_changed_later_stays_and_is_listed(place: Place, capsys: pyt
     code, out = typed(capsys, place, "undo", ROUTE, "--delivery", delivery, "--yes")
     assert code == 0
     assert out.startswith(
-        "2 cells in 2 rows would get their former values back; 1 cell stays.\n· Status of fp:2: it was changed since\n"
+        "2 cells in 2 rows would get their former values back; 1 cell stays.\n"
+        "· Status of fp:2: people changed it since\n"
     )
     assert place.rows() == [f"fp:{n},p{n}@example.com,{s}" for n, s in ((1, "Active"), (2, "VIP"), (3, "Active"))]
 

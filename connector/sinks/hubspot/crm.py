@@ -218,7 +218,7 @@ class Crm:
             elif name := lacking(plan, item):
                 cells, note = {}, f"waits for its {name}: nobody new is made without it"
             kept = tuple(item.edits.kept) if item.edits is not None else ()
-            changes.append(Change(item.row.key, found_by, cells, note, kept))
+            changes.append(Change(item.row.key, found_by, cells, note, kept, tuple(item.left_out)))
         order = {row.key: place for place, row in enumerate(rows)}
         return sorted(changes, key=lambda change: order[change.key])
 
