@@ -167,7 +167,7 @@ def _said(sources: Mapping[str, Source], event: Event, record_id: str) -> dict[s
 
 
 def _changes(before: AffiliateRecord, after: AffiliateRecord) -> dict[str, tuple[Any, Any]]:
-    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     paths = [*new, *(path for path in old if path not in new)]
     empty: tuple[Any, ...] = (None, [], {})
     return {
@@ -177,17 +177,17 @@ def _changes(before: AffiliateRecord, after: AffiliateRecord) -> dict[str, tuple
     }
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
+def flat(value: Any, path: str = "") -> dict[str, Any]:
     """A record's values by path; entries of lists by their id."""
     if isinstance(value, dict) and value:
         return {
             inner_path: inner
             for key, part in value.items()
-            for inner_path, inner in _flat(part, f"{path}.{key}" if path else str(key)).items()
+            for inner_path, inner in flat(part, f"{path}.{key}" if path else str(key)).items()
         }
     if isinstance(value, list) and value and all(isinstance(entry, dict) and "id" in entry for entry in value):
         return {
-            inner_path: inner for entry in value for inner_path, inner in _flat(entry, f"{path}[{entry['id']}]").items()
+            inner_path: inner for entry in value for inner_path, inner in flat(entry, f"{path}[{entry['id']}]").items()
         }
     return {path: value}
 

@@ -6,7 +6,6 @@ import hmac
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import blake2b
@@ -25,6 +24,8 @@ from connector.store.tables import FORGOTTEN_KEY
 
 SESSION_SECONDS: Final = 12 * 3600
 COOKIE: Final = "connector_session"
+DOOR_COOKIE: Final = "connector_door"
+"""Of a browser in which nobody has signed in yet."""
 _TOKEN_BYTES: Final = 32
 _LONGEST_PASSWORD: Final = 1_000
 _TRIES_A_MINUTE: Final = 5
@@ -35,16 +36,16 @@ ONLY_USER: Final = "owner"
 
 
 class Visitor(Struct, frozen=True):
-    """Who sends a request.
-
-    Args:
-        csrf: what a form of theirs carries.
-    """
+    """Who sends a request. *token*: what only their browser has."""
 
     who: str
     role: Role
     token: str
-    csrf: str
+
+    @property
+    def csrf(self) -> str:
+        """What a form of theirs carries."""
+        return csrf_of(self.token)
 
     @property
     def may_change(self) -> bool:
@@ -67,28 +68,26 @@ class Tries:
 
     def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
         self._steady = steady
-        self._tried: dict[str, deque[float]] = {}
+        self._tried: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
     def may_try(self, address: str) -> bool:
         """Whether *address* may try once more; that it does is counted."""
-        now = self._steady()
+        edge = self._steady() - 60
         with self._lock:
-            if address not in self._tried and len(self._tried) >= _MOST_ADDRESSES:
-                self._tried = {known: tried for known, tried in self._tried.items() if tried and now - tried[-1] < 60}
-                if len(self._tried) >= _MOST_ADDRESSES:
-                    return False
-            tried = self._tried.setdefault(address, deque(maxlen=_TRIES_A_MINUTE))
-            if len(tried) == _TRIES_A_MINUTE and now - tried[0] < 60:
+            if len(self._tried) >= _MOST_ADDRESSES:
+                self._tried = {known: tried for known, tried in self._tried.items() if tried and tried[-1] > edge}
+            tried = [at for at in self._tried.get(address, ()) if at > edge]
+            is_full = len(self._tried) >= _MOST_ADDRESSES and address not in self._tried
+            if len(tried) >= _TRIES_A_MINUTE or is_full:
                 return False
-            tried.append(now)
+            self._tried[address] = [*tried, edge + 60]
             return True
 
     def was_right(self, address: str) -> None:
         """The last try of *address* was right, and does not count; those before it do."""
         with self._lock:
-            if self._tried.get(address):
-                self._tried[address].pop()
+            self._tried[address] = self._tried.get(address, [])[:-1]
 
 
 class Door:
@@ -174,9 +173,9 @@ class Door:
         if found is not None and (named is None or found.who == named):
             account = self._accounts.get(found.who)
             if account is not None and hmac.compare_digest(account.proof, found.proof):
-                return Visitor(found.who, account.role, token, csrf_of(token))
+                return Visitor(found.who, account.role, token)
             if account is None and named is not None:
-                return Visitor(found.who, "read", token, csrf_of(token))
+                return Visitor(found.who, "read", token)
         return None if named is None else self._signed_in(named)
 
     def _named_by_proxy(self, headers: Headers, peer: str) -> str | None:
@@ -197,7 +196,7 @@ class Door:
         account = self._accounts.get(who, _Account((), "", "read"))
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         self._store.sign_in(token, SignedIn(who, account.role, account.proof), SESSION_SECONDS)
-        return Visitor(who, account.role, token, csrf_of(token))
+        return Visitor(who, account.role, token)
 
     def sign_out(self, visitor: Visitor) -> None:
         """The session ends."""
@@ -220,9 +219,9 @@ def is_csrf(token: str, given: str) -> bool:
     return bool(token) and hmac.compare_digest(csrf_of(token).encode(), given.encode("utf-8", "surrogatepass"))
 
 
-def new_token() -> str:
-    """For the form of somebody who is not signed in yet."""
-    return secrets.token_urlsafe(_TOKEN_BYTES)
+def stranger(token: str = "") -> Visitor:
+    """Somebody who is not signed in, in a browser with that token; "": it gets one with the form."""
+    return Visitor("", "read", token or secrets.token_urlsafe(_TOKEN_BYTES))
 
 
 def _host(text: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 from starlette.responses import StreamingResponse
@@ -35,7 +35,6 @@ _WHY: Final = {
     "bug": "A bug of the connector; the log says where",
 }
 
-Answer = Literal["Accepted", "Duplicate", "Refused", "Unread"]
 Draw = Callable[[Sequence["Line"], str], str]
 
 
@@ -48,14 +47,19 @@ class Whom(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True):
-    """One webhook as it is shown. *why*: why it was refused."""
+    """One webhook as it is shown.
+
+    Args:
+        answer: ``Accepted``, ``Duplicate``, ``Refused`` or ``Unread``.
+        why: why it was refused.
+    """
 
     at: datetime
     source: str
     topic: str
-    answer: Answer
-    about: tuple[Whom, ...] = ()
-    why: str = ""
+    answer: str
+    about: Sequence[Whom]
+    why: str
 
 
 class Live:
@@ -74,54 +78,49 @@ class Live:
 
     def latest(self, limit: int = SHOWN) -> list[Line]:
         """The newest lines, the newest first: what this process has received, and what the store has of others."""
-        requests = self._recent.since(0)[-limit:]
-        mine = {(request.source, request.key) for request in requests if request.key}
+        mine = self._recent.since(0)[-limit:]
+        known = {(request.source, request.key) for request in mine}
         others = [
             Incoming(0, at, source, topic, key, 202)
             for _, source, key, topic, at in self._store.latest_events(limit)
-            if (source, key) not in mine
+            if (source, key) not in known
         ]
-        requests = sorted([*requests, *others], key=lambda request: request.at)[-limit:]
-        return self.lines(requests)[::-1]
+        return self.lines(sorted([*mine, *others], key=lambda request: request.at)[-limit:])[::-1]
 
     def lines(self, requests: Sequence[Incoming]) -> list[Line]:
         """*requests* with what is known of each."""
-        first: dict[tuple[str, str], tuple[int, datetime]] = {}
+        first: dict[tuple[str | None, str], tuple[int, datetime]] = {}
         for source in {request.source for request in requests if request.key}:
             keys = [request.key for request in requests if request.source == source]
-            found = self._store.received(source or "", keys)
-            first |= {(source or "", key): where for key, where in found.items()}
+            for key, where in self._store.received(source or "", keys).items():
+                first[source, key] = where
         mentioned = self._store.mentioned_in(seq for seq, _ in first.values())
         known = self._store.load(record_id for ids in mentioned.values() for record_id in ids)
-        names = {record_id: match_of(record_id, load_facts(one.facts)) for record_id, one in known.items()}
-        lines = []
-        for request in requests:
-            where = first.get((request.source or "", request.key))
-            about: tuple[Whom, ...] = ()
-            if where is not None:
-                sayings = {one.record_id: one for one in self._recent.sayings(request.source or "", request.key)}
-                about = tuple(
-                    Whom(
-                        record_id, names[record_id].name or names[record_id].email or record_id, sayings.get(record_id)
-                    )
-                    for record_id in mentioned.get(where[0], [])[:3]
-                    if record_id in names
-                )
-            lines.append(self._line(request, where, about))
-        return lines
+        found = [match_of(record_id, load_facts(one.facts)) for record_id, one in known.items()]
+        names = {match.record_id: match.name or match.email or match.record_id for match in found}
+        return [self._line(request, first.get((request.source, request.key)), mentioned, names) for request in requests]
 
-    def _line(self, request: Incoming, first: tuple[int, datetime] | None, about: tuple[Whom, ...]) -> Line:
-        source = request.source or ""
+    def _line(
+        self,
+        request: Incoming,
+        first: tuple[int, datetime] | None,
+        mentioned: Mapping[int, Sequence[str]],
+        names: Mapping[str, str],
+    ) -> Line:
+        source, answer, why = request.source or "", "Accepted", ""
+        about: list[Whom] = []
         if not request.key:
-            why = _WHY.get(request.reason, request.reason)
-            return Line(
-                request.at, source, request.topic, "Refused", (), f"{why}: {request.why}" if request.why else why
-            )
-        if first is not None and first[1] != request.at:
-            return Line(request.at, source, request.topic, "Duplicate", ())
-        if not about and self._letters.ids_about(source, [request.key]):
-            return Line(request.at, source, request.topic, "Unread", ())
-        return Line(request.at, source, request.topic, "Accepted", about)
+            answer, why = "Refused", _WHY.get(request.reason, request.reason)
+            why = f"{why}: {request.why}" if request.why else why
+        elif first is not None and first[1] != request.at:
+            answer = "Duplicate"
+        else:
+            ids = [each for each in mentioned.get(first[0], ()) if each in names] if first else []
+            sayings = {one.record_id: one for one in self._recent.sayings(source, request.key)}
+            about = [Whom(each, names[each], sayings.get(each)) for each in ids[:_MOST_NAMED]]
+            if not about and self._letters.ids_about(source, [request.key]):
+                answer = "Unread"
+        return Line(request.at, source, request.topic, answer, about, why)
 
     def taken(self, event: Event) -> None:
         """An event came in that no request brought."""
@@ -136,14 +135,13 @@ class Live:
     async def _events(self, draw: Draw, zone: str) -> AsyncIterator[str]:
         if len(self._watchers) >= _MOST_WATCHERS:
             return
-        queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=10)
-        watcher = (queue, zone)
+        watcher = (asyncio.Queue[str | None](maxsize=10), zone)
         self._watchers.add(watcher)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look(draw))
         try:
             yield "retry: 3000\n\n"
-            while (said := await queue.get()) is not None:
+            while (said := await watcher[0].get()) is not None:
                 yield said
         finally:
             self._watchers.discard(watcher)
@@ -158,21 +156,16 @@ class Live:
             quiet = 0 if requests else quiet + 1
             if requests:
                 number = requests[-1].number
-                await self._send(requests, draw)
+                with suppress(StoreUnavailable):
+                    lines = await asyncio.to_thread(self.lines, requests[-_SHOWN_AT_ONCE:])
+                    self._tell(lambda zone, lines=lines: _event("rows", draw(lines[::-1], zone)))  # type: ignore[misc]
             elif quiet % 15 == 0:
-                self._tell({zone: ": nothing new\n\n" for _, zone in self._watchers})
-        for queue, _ in self._watchers:
-            with suppress(asyncio.QueueFull):
-                queue.put_nowait(None)
+                self._tell(lambda _: ": nothing new\n\n")
+        self._tell(lambda _: None)
 
-    async def _send(self, requests: Sequence[Incoming], draw: Draw) -> None:
-        shown = requests[-_SHOWN_AT_ONCE:]
-        zones = {zone for _, zone in self._watchers}
-        with suppress(StoreUnavailable):
-            lines = (await asyncio.to_thread(self.lines, shown))[::-1]
-            self._tell({zone: _event("rows", draw(lines, zone)) for zone in zones})
-
-    def _tell(self, said: dict[str, str]) -> None:
+    def _tell(self, say: Callable[[str], str | None]) -> None:
+        """Everybody what *say* makes for their time zone."""
+        said = {zone: say(zone) for zone in {zone for _, zone in self._watchers}}
         for queue, zone in self._watchers:
             with suppress(asyncio.QueueFull):  # a browser that does not read
                 queue.put_nowait(said[zone])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from connector.page.asking import Inside
 from connector.page.door import Visitor
@@ -53,13 +52,11 @@ class Looks:
         self, name: str, values: Mapping[str, Any], visitor: Visitor, cookies: Mapping[str, str], path: str
     ) -> str:
         """The page that the template *name* makes of *values*."""
-        theme = cookies.get("theme", "")
-        zone = unquote(cookies.get("tz", ""))
-        here = max((view for view, _, _ in VIEWS if path == view or path.startswith(f"{view}/")), key=len, default="")
+        theme, zone = cookies.get("theme", ""), unquote(cookies.get("tz", ""))
         return self._templates.get_template(name).render(
             {
-                "visitor": visitor, "csrf": visitor.csrf, "here": here, "theme": theme if theme in _THEMES else "",
-                "zone": zone_of(zone), "zone_name": zone, "now": self._inside.now(), **values,
+                "visitor": visitor, "csrf": visitor.csrf, "here": f"/{path.split('/')[1]}", "zone_name": zone,
+                "theme": theme if theme in _THEMES else "", "zone": zone_of(zone), "now": self._inside.now(), **values,
             }
         )  # fmt: skip
 
@@ -76,26 +73,16 @@ class Looks:
         found = {"problems": (letters, "problems"), "mappings": (waiting, "wait for you")}
         return {kind: counted for kind, counted in found.items() if counted[0]}
 
-    def static(self, name: str) -> tuple[bytes, str] | None:
-        """Content and type of a file that browsers keep."""
-        found = _files().get(name)
-        return None if found is None else (found[0], found[1])
-
 
 @cache
-def _files() -> dict[str, tuple[bytes, str, str]]:
-    """By name: content, type, the beginning of its hash."""
-    found: dict[str, tuple[bytes, str, str]] = {}
-    for path in (_FOLDER / "static").iterdir():
-        if path.suffix in (".css", ".js", ".svg"):
-            content = path.read_bytes()
-            kind = mimetypes.types_map.get(path.suffix, "text/javascript")
-            found[path.name] = (content, kind, hashlib.sha256(content).hexdigest()[:12])
-    return found
+def static_files() -> dict[str, tuple[Path, str]]:
+    """The files that browsers keep, by name: where it is, the beginning of its hash."""
+    found = (path for path in (_FOLDER / "static").iterdir() if path.suffix in (".css", ".js", ".svg"))
+    return {path.name: (path, hashlib.sha256(path.read_bytes()).hexdigest()[:12]) for path in found}
 
 
 def _static_url(name: str) -> str:
-    return f"/static/{name}?v={_files()[name][2]}"
+    return f"/static/{name}?v={static_files()[name][1]}"
 
 
 def path_to(record_id: str) -> str:
@@ -166,6 +153,3 @@ def value(found: object, longest: int = _LONGEST_VALUE) -> Markup:
     """``plain_text``, apart from the direction of the text around it; *empty* where there is none."""
     text = plain_text(found, longest)
     return Markup("<bdi>{}</bdi>").format(text) if text else Markup('<i class="muted">empty</i>')
-
-
-__all__ = ["VIEWS", "Looks", "escape", "path_to", "plain_text", "value", "zone_of"]

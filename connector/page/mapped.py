@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Literal
@@ -13,11 +13,15 @@ from connector.assembly import evaluation
 from connector.changes.versions import compiled
 from connector.core import toml
 from connector.core.errors import ConfigError
+from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
-from connector.page.asking import Inside
-from connector.settings import Config, RouteConfig, SinkConfig
-from connector.store.model import PendingFor
+from connector.core.view import view
+from connector.page.asking import Inside, NotThere
+from connector.settings import RouteConfig, SinkConfig
+from connector.store.model import WAITS_FOR, PendingFor
+
+_MOST_COMPILED = 64
 
 State = Literal["there", "pending", "left out", "problem", "waits", "fails"]
 
@@ -29,6 +33,11 @@ class Running(Struct, frozen=True):
     sink: SinkConfig
     found: RouteConfig | None
 
+    def evaluate(self, inside: Inside) -> Callable[[AffiliateRecord], Evaluation]:
+        """That version's mapping; there must be one."""
+        assert self.found is not None
+        return evaluation(self.sink, self.found, inside.store)
+
 
 class Spot(Struct, frozen=True):
     """What a route has of one affiliate.
@@ -38,7 +47,7 @@ class Spot(Struct, frozen=True):
         why: in words, where it is not there.
         where: the mapping's ``file:line`` that says so.
         says: what that line is; *value*: what the record has there.
-        rows: what the mapping makes of it.
+        made: what the mapping makes of it.
     """
 
     route: str
@@ -47,56 +56,53 @@ class Spot(Struct, frozen=True):
     where: str = ""
     says: str = ""
     value: Any = None
-    rows: Evaluation = Evaluation()
+    made: Evaluation = Evaluation()
+
+
+def records_of(inside: Inside, record_ids: list[str]) -> dict[str, AffiliateRecord]:
+    """Those of the records that there are, as mappings see them."""
+    known = inside.store.load(record_ids)
+    return {each: view(each, load_facts(known[each].facts)) for each in record_ids if each in known}
+
+
+def record_of(inside: Inside, record_id: str) -> AffiliateRecord:
+    """One record. Raises NotThere."""
+    found = records_of(inside, [record_id])
+    if not found:
+        raise NotThere(f"There is no affiliate {record_id[:100]}")
+    return found[record_id]
 
 
 def running(inside: Inside) -> list[Running]:
     """Every configured route."""
     stored = inside.store.mappings()
-    found = []
-    for sink in inside.settings.sinks:
-        for name in sink.files:
-            text = stored[name].text if name in stored else ""
-            found.append(Running(name, sink, _compiled(_Key(inside.settings), name, text)))
-    return found
+    return [
+        Running(name, sink, _compiled(inside, name, stored[name].text if name in stored else ""))
+        for sink in inside.settings.sinks
+        for name in sink.files
+    ]
 
 
-class _Key:
-    """A configuration, told from others by being another object."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.config is self.config
-
-    def __hash__(self) -> int:
-        return id(self.config)
-
-
-@lru_cache(maxsize=64)
-def _compiled(key: _Key, route: str, text: str) -> RouteConfig | None:
-    known = next((found for found in key.config.routes if found.name == route and found.text == text), None)
-    return known or compiled(key.config, route, text)
+def _compiled(inside: Inside, route: str, text: str) -> RouteConfig | None:
+    if (route, text) not in inside.compiled:
+        if len(inside.compiled) >= _MOST_COMPILED:
+            inside.compiled.clear()
+        same = (found for found in inside.settings.routes if found.name == route and found.text == text)
+        inside.compiled[route, text] = next(same, None) or compiled(inside.settings, route, text)
+    return inside.compiled[route, text]
 
 
 def spots(inside: Inside, records: Mapping[str, AffiliateRecord]) -> dict[str, list[Spot]]:
     """Where each of *records* is, by record id, route by route."""
     found: dict[str, list[Spot]] = {record_id: [] for record_id in records}
-    ids = list(records)
-    pending = {record_id: {one.route: one for one in inside.store.pending_of(record_id)} for record_id in ids}
+    pending = {record_id: {one.route: one for one in inside.store.pending_of(record_id)} for record_id in records}
     for route in running(inside):
-        written = {row.record_id for row in inside.store.written(route.name, ids)}
-        stopped = _with_letters(inside, route.name, ids)
+        written = {row.record_id for row in inside.store.written(route.name, records)}
         for record_id, record in records.items():
+            stopped = bool(inside.letters.ids_about(route.name, [record_id]))
             waits = pending[record_id].get(route.name)
-            found[record_id].append(_spot(inside, route, record, waits, record_id in written, record_id in stopped))
+            found[record_id].append(_spot(inside, route, record, waits, record_id in written, stopped))
     return found
-
-
-def _with_letters(inside: Inside, route: str, ids: Iterable[str]) -> set[str]:
-    """Those of *ids* that a dead letter of *route* is about."""
-    return {record_id for record_id in ids if inside.letters.ids_about(route, [record_id])}
 
 
 def _spot(
@@ -105,34 +111,37 @@ def _spot(
     if route.found is None:
         return Spot(route.name, "fails", "no version of its mapping can be used")
     try:
-        made = evaluation(route.sink, route.found, inside.store)(record)
+        made = route.evaluate(inside)(record)
     except Exception:  # a bug in the mapping's evaluation must not hide the rest
         return Spot(route.name, "fails", "its mapping fails for this affiliate")
     if stopped:
-        return Spot(route.name, "problem", "a problem waits for you", rows=made)
+        return Spot(route.name, "problem", "a problem waits for you", made=made)
     if made.problems:
-        return Spot(route.name, "problem", made.problems[0].reason, made.problems[0].where, rows=made)
-    if pending is not None and pending.reason.startswith("waits_for_"):
-        return Spot(route.name, "waits", f"waits for {pending.reason.removeprefix('waits_for_')}", rows=made)
+        return Spot(route.name, "problem", made.problems[0].reason, made.problems[0].where, made=made)
+    if pending is not None and pending.reason.startswith(WAITS_FOR):
+        return Spot(route.name, "waits", f"waits for {pending.reason.removeprefix(WAITS_FOR)}", made=made)
     if made.skipped is not None and not (pending is not None and written):
         return _left_out(route.found, made, record)
     if pending is not None or not written:
-        return Spot(route.name, "pending", "is written as soon as possible", rows=made)
-    return Spot(route.name, "there", rows=made)
+        return Spot(route.name, "pending", "is written as soon as possible", made=made)
+    return Spot(route.name, "there", made=made)
 
 
 def _left_out(route: RouteConfig, made: Evaluation, record: AffiliateRecord) -> Spot:
     why = made.skipped or ""
     path = why.removeprefix("when: ")
     if path == why:
-        return Spot(route.name, "left out", why, rows=made)
-    line, text = condition(route.mapping.file, route.text, path)
+        return Spot(route.name, "left out", why, made=made)
+    line, text = _condition(route.mapping.file, route.text, path)
     where = f"{PurePath(route.mapping.file).name}:{line}" if line else ""
-    return Spot(route.name, "left out", f"[when] {path}", where, text, at(record, path), rows=made)
+    found: Any = record
+    for step in path.split("."):
+        found = found.get(step) if isinstance(found, Mapping) else getattr(found, step, None)
+    return Spot(route.name, "left out", f"[when] {path}", where, text, found, made)
 
 
 @lru_cache(maxsize=256)
-def condition(file: str, text: str, path: str) -> tuple[int, str]:
+def _condition(file: str, text: str, path: str) -> tuple[int, str]:
     """The line of the condition on *path* in ``[when]``, and what stands there; (0, ""): not found."""
     try:
         document = toml.parse(text, file=file)
@@ -144,11 +153,3 @@ def condition(file: str, text: str, path: str) -> tuple[int, str]:
         if line and path.rpartition(".")[2] in lines[line - 1]:
             return line, lines[line - 1].partition(" #")[0].strip()
     return 0, ""
-
-
-def at(record: AffiliateRecord, path: str) -> Any:
-    """What *record* has at a dotted path; None where it has nothing."""
-    found: Any = record
-    for step in path.split("."):
-        found = found.get(step) if isinstance(found, Mapping) else getattr(found, step, None)
-    return found

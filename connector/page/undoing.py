@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import closing
-from urllib.parse import quote
 
 from connector.assembly import build_sink
 from connector.changes import decisions
@@ -17,7 +16,7 @@ from connector.core.quoting import without_secrets
 from connector.delivery import Route
 from connector.page.asking import Answer, Ask
 from connector.page.mapped import Running
-from connector.page.mappings import route_values
+from connector.page.mappings import route_values, to_mapping
 
 SINCE = ("1 hour", "6 hours", "1 day", "7 days")
 """How far back a person may choose to go, beside a delivery."""
@@ -37,7 +36,7 @@ def undo_plan(ask: Ask) -> Answer:
     values = route_values(ask)
     asked, route = _asked(ask), values["route"]
     if asked is None or route.found is None:
-        return Answer(to=f"/mappings/{quote(route.name)}")
+        return Answer(to=to_mapping(route.name))
     plan, error = _plan(ask, route, asked) if ask.part or "now" in ask.query else (None, "")
     values |= {"plan": plan, "error": error, "since": ask.query.get("since", ""), "delivery": asked.delivery}
     return Answer("undo.html", values)
@@ -57,22 +56,21 @@ def _plan(ask: Ask, route: Running, asked: Undo) -> tuple[Plan | None, str]:
 def undo(ask: Ask) -> Answer:
     """Put it back; the route then waits."""
     route, asked = ask.path["route"], _asked(ask)
-    to = f"/mappings/{quote(route)}"
     if asked is None or route not in ask.inside.settings.route_names:
-        return Answer(to=to)
+        return Answer(to=to_mapping(route))
     try:
         decisions.undo(ask.inside.store, route, asked)
     except decisions.Undecided:
-        return Answer(to=f"{to}?told=undoing")
-    return Answer(to=f"{to}?applied={asked.id}", done="undo", about=f"{route} {asked.delivery or asked.since}")
+        return Answer(to=to_mapping(route, told="undoing"))
+    about = f"{route} {asked.delivery or asked.since}"
+    return Answer(to=to_mapping(route, applied=asked.id), done="undo", about=about)
 
 
 def resume(ask: Ask) -> Answer:
     """Deliver again, with the mapping file as it is now."""
     route = ask.path["route"]
-    to = f"/mappings/{quote(route)}"
     try:
         decisions.resume(ask.inside.settings, ask.inside.store, route)
     except (decisions.Undecided, ConfigError):
-        return Answer(to=f"{to}?told=not-yet")
-    return Answer(to=to, done="resume", about=route)
+        return Answer(to=to_mapping(route, told="not-yet"))
+    return Answer(to=to_mapping(route), done="resume", about=route)

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.page import affiliates, mappings, problems, undoing, webhooks
-from connector.page.asking import Answer, Ask, Way
+from connector.page import affiliates, entry, mappings, opening, problems, undoing, webhooks
+from connector.page.asking import Way
 from connector.page.today import today
 
-
-def _door(_: Ask) -> Answer:
-    raise AssertionError("the site itself signs people in")
-
-
-def _appearance(ask: Ask) -> Answer:
-    return Answer(to="/", values={"theme": ask.form.get("theme", "")})
-
-
-def _logout(_: Ask) -> Answer:
-    return Answer(to="/login", done="signed out")
-
-
 WAYS: Final = (
-    Way("GET", "/login", _door, "anyone"),
-    Way("POST", "/login", _door, "anyone"),
-    Way("POST", "/logout", _logout),
-    Way("POST", "/appearance", _appearance),
+    Way("GET", "/login", entry.form, "anyone"),
+    Way("POST", "/login", entry.sign_in, "anyone"),
+    Way("POST", "/logout", entry.sign_out),
+    Way("POST", "/appearance", entry.appearance),
     Way("GET", "/", today),
     Way("GET", "/affiliates", affiliates.affiliates),
     Way("POST", "/affiliates/{record_id:path}/again", affiliates.write_again, "change"),
     Way("POST", "/affiliates/{record_id:path}/forget", affiliates.forget_one, "change"),
+    Way("GET", "/affiliates/{record_id:path}/open", opening.open_record),
     Way("GET", "/affiliates/{record_id:path}", affiliates.affiliate),
     Way("GET", "/problems", problems.problems),
     Way("POST", "/problems/retry", problems.retry, "change"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import quote
 
-from msgspec import Struct
-
-from connector.actions import sample_of, signed, urls_of
+from connector.actions import Url, sample_of, signed, urls_of
 from connector.page.asking import Answer, Ask, Inside, NotThere
 from connector.settings import Config, SourceConfig
 
@@ -17,47 +16,34 @@ _LOOKED_BACK = 500  # events, for which topics have come in lately
 _MASK = "••••••••"
 
 
-class Address(Struct, frozen=True):
-    """A URL to paste; *masked*: without its token. *came*: when such a webhook came in last."""
-
-    source: str
-    topic: str | None
-    masked: str
-    came: datetime | None
-
-
 def webhooks(ask: Ask) -> Answer:
     """The view."""
-    lines = ask.inside.live.latest()
-    kind = ask.query.get("show", "")
-    shown = [line for line in lines if kind not in ("refused", "unread") or line.answer.lower() == kind]
-    refused = [line for line in lines if line.answer == "Refused"]
+    inside, kind = ask.inside, ask.query.get("show", "")
+    lines = inside.live.latest()
     values = {
-        "lines": shown,
+        "lines": [line for line in lines if kind not in ("refused", "unread") or line.answer.lower() == kind],
         "kind": kind,
-        "refused": refused,
-        "addresses": _addresses(ask.inside),
-        "reachable": ask.inside.settings.server.public_url is not None,
-        "samples": [source.name for source in ask.inside.settings.sources if sample_of(source)],
+        "refused": [line for line in lines if line.answer == "Refused"],
+        "addresses": list(_addresses(inside)),
+        "reachable": inside.settings.server.public_url is not None,
+        "samples": [source.name for source in inside.settings.sources if sample_of(source)],
         "sent": ask.query.get("sent", ""),
     }
     return Answer("webhooks.html", values)
 
 
-def _base(settings: Config) -> str:
-    return settings.server.public_url or f"http://{settings.server.host}:{settings.server.port}"
+def _urls(settings: Config, source: SourceConfig) -> list[Url]:
+    return urls_of(source, settings.server.public_url or f"http://{settings.server.host}:{settings.server.port}")
 
 
-def _addresses(inside: Inside) -> list[Address]:
+def _addresses(inside: Inside) -> Iterator[tuple[Url, str, datetime | None]]:
+    """What to paste: without its token, and when such a webhook came in last."""
     lately = {(source, topic): at for _, source, _, topic, at in reversed(inside.store.latest_events(_LOOKED_BACK))}
     ever = inside.store.last_webhooks()
-    found = []
     for source in inside.settings.sources:
-        for url in urls_of(source, _base(inside.settings)):
+        for url in _urls(inside.settings, source):
             came = ever.get(source.name) if url.topic is None else lately.get((source.name, url.topic))
-            masked = re.sub(r"token=[^&]*", f"token={_MASK}", url.url)
-            found.append(Address(source.name, url.topic, masked, came))
-    return found
+            yield url, re.sub(r"token=[^&]*", f"token={_MASK}", url.url), came
 
 
 def _source(ask: Ask) -> SourceConfig:
@@ -70,11 +56,11 @@ def _source(ask: Ask) -> SourceConfig:
 def address(ask: Ask) -> Answer:
     """One whole URL, with its token: for who may change."""
     source, topic = _source(ask), ask.form.get("topic") or None
-    url = next((url.url for url in urls_of(source, _base(ask.inside.settings)) if url.topic == topic), None)
-    if url is None:
-        raise NotThere("There is no such address")
-    about = source.name if topic is None else f"{source.name} {topic}"
-    return Answer("address.html", {"url": url, "about": about}, done="copy address", about=about)
+    for url in _urls(ask.inside.settings, source):
+        if url.topic == topic:
+            about = source.name if topic is None else f"{source.name} {topic}"
+            return Answer("address.html", {"url": url.url, "about": about}, done="copy address", about=about)
+    raise NotThere("There is no such address")
 
 
 def sample(ask: Ask) -> Answer:
@@ -84,8 +70,7 @@ def sample(ask: Ask) -> Answer:
     if make is None:
         raise NotThere("There is no sample for that platform")
     topic, content = make(ask.inside.now())
-    request = signed(source, json.dumps(content).encode(), topic)
-    event = ask.inside.sources[source.name].accept(request)
+    event = ask.inside.sources[source.name].accept(signed(source, json.dumps(content).encode(), topic))
     ask.inside.store.append([event])
     ask.inside.live.taken(event)
     return Answer(to=f"/webhooks?sent={quote(source.name)}", done="sample", about=source.name)

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from connector.changes.notes import Held
 from connector.dead_letters import Letter
 from connector.page.door import csrf_of
-from tests.page.support import USERS, House
-from tests.running import root, tokens
+from tests.page.support import House
+from tests.running import tokens
 
 
 @pytest.fixture
@@ -62,28 +62,6 @@ def test_an_affiliate_is_found_and_it_says_where_it_is_not(house: House) -> None
     assert "changed" in one
     assert "Forget this affiliate" not in one
     assert client.get("/affiliates/firstpromoter:99").status_code == 404
-
-
-def test_the_places_in_a_browser_are_one_click_away(tmp_path: Path) -> None:
-    for name in ("google_sheets", "hubspot_contacts"):
-        (tmp_path / "mappings").mkdir(exist_ok=True)
-        (tmp_path / "mappings" / f"{name}.toml").write_bytes((root / "mappings" / f"{name}.toml").read_bytes())
-    sinks = (
-        '[sinks.sheet]\ntype = "google_sheets"\nspreadsheet = "1AbcDefGhiJkl"\n'
-        'mappings = ["mappings/google_sheets.toml"]\n'
-        '[sinks.crm]\ntype = "hubspot"\naccess_token = "pat-eu1-of-the-tests"\n'
-        'mappings = ["mappings/hubspot_contacts.toml"]\n'
-    )
-    house = House(tmp_path, page=USERS + sinks)
-    house.sign_up(41)
-    page = house.signed_in("reader").get("/affiliates/firstpromoter:41").text
-    house.close()
-    for address, name in (
-        ("https://docs.google.com/spreadsheets/d/1AbcDefGhiJkl/edit", "sheet"),
-        ("https://app.hubspot.com/l/contacts", "crm"),
-    ):
-        assert f'href="{address}" target="_blank" rel="noopener noreferrer">Open {name}</a>' in page
-    assert "Open local" not in page
 
 
 def test_an_affiliate_is_left_out_by_a_line_that_is_named(house: House) -> None:
@@ -147,7 +125,9 @@ def test_problems_are_shown_by_cause_and_retried(house: House) -> None:
 
 def test_keys_that_nobody_maps_have_a_line_to_paste(house: House) -> None:
     house.sign_up(41, description="Writes about bees")
-    page = house.signed_in().get("/problems?show=keys").text
+    client = house.signed_in()
+    assert 'hx-get="/problems?show=keys" hx-trigger="load"' in client.get("/problems?show=keys").text
+    page = client.get("/problems?show=keys&now").text
     assert "&#34;Description&#34; = &#34;description&#34;" in page
     assert "Writes about bees" in page
 
