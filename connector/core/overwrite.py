@@ -3,7 +3,8 @@
 Three values meet: the base (what the destination held after our last write), theirs (there now), ours (new).
 
 - theirs is the base: ours is written, by the field's rule.
-- theirs is not, and we have nothing new (ours is what we wrote last): theirs stays, for every rule but ``always``.
+- theirs is not, and we have nothing new (ours is the base, or what we wrote last): theirs stays, for every rule but
+  ``always``.
 - theirs is not, and ours is new: the rule decides; what a person typed and loses is reported.
 - there is no base (nothing is known to have been written): the rule decides.
 
@@ -116,7 +117,7 @@ class Edits:
         edited = has_base and not ours and (exactly is None or not shows(new))
         if row.restore:
             stays = not ours
-        elif edited and column.overwrite != "always" and row.last is not None and same_cell(row.last[name], new):
+        elif edited and column.overwrite != "always" and self._is_nothing_new(name):
             stays = True
         else:
             stays = decide(column, there, new, created=False) == "keep"
@@ -139,6 +140,12 @@ class Edits:
                 self._base[name] = known
                 return True
         return False
+
+    def _is_nothing_new(self, name: str) -> bool:
+        """Whether ours is what we wrote last, or what an undo left there because a person had changed it."""
+        row = self.row
+        known = [cells[name] for cells in (row.last or {}, row.held) if name in cells]
+        return any(same_cell(cell, row.cells[name]) for cell in known)
 
     def _find_own_write(self, name: str, new: Cell) -> None:
         """What is there was perhaps written by us, without an answer: then the base is what it has changed."""

@@ -186,6 +186,7 @@ class Campaign:
 
     Attributes:
         typed: by (key, column), what a person typed there last.
+        firm: by key, the address that a person typed while nothing was pending and the platform has sent none since.
         wrong: what must not be.
     """
 
@@ -193,11 +194,12 @@ class Campaign:
         self.place, self.desk = place, desk
         self.random = random.Random(seed)
         self.typed: dict[tuple[str, str], str] = {}
+        self.firm: dict[str, str] = {}
         self.notes: dict[str, str] = {}
         self.wrong: list[str] = []
         self.counts: Counter[str] = Counter()
         self.columns: Columns | None = None
-        self._number = 0
+        self._number = self._pending = 0
         self._actions: list[tuple[int, Callable[[], None]]] = [
             (6, self._platform), (6, self._person), (2, self._note), (5, self._mapping), (2, self._apply),
             (2, self._undo), (6, self._resume),
@@ -217,7 +219,7 @@ class Campaign:
         for _ in range(rounds):
             (action,) = self.random.choices([one for _, one in self._actions], [weight for weight, _ in self._actions])
             action()
-            self.place.drain()
+            self._pending = sum(self.place.drain().values())
             self._check()
         self._end()
 
@@ -233,6 +235,7 @@ class Campaign:
     def _platform(self) -> None:
         number = self.random.randint(1, AFFILIATES)
         self.place.receive(number, status=self.random.choice(_STATUSES), email=f"p{self._new()}@example.com")
+        self.firm.pop(f"fp:{number}", None)
         self.counts["platform"] += 1
 
     def _person(self) -> None:
@@ -241,6 +244,10 @@ class Campaign:
         if self.desk.type(key, column, value):
             self.typed[key, column] = value
             self.counts["edits"] += 1
+            if column == "Email":
+                self.firm.pop(key, None)
+                if not self._pending and not self.place.stored().undo:
+                    self.firm[key] = value
         self._look()
 
     def _columns(self) -> None:
@@ -309,6 +316,7 @@ class Campaign:
         """Everything is decided and delivered: what is there then is right."""
         for number in range(1, AFFILIATES + 1):
             self.place.receive(number, status="active", email=f"last{number}@example.com")
+        self.firm.clear()
         for _ in range(20):
             self.place.drain()
             self._resume()
@@ -340,6 +348,9 @@ class Campaign:
         for key, note in self.notes.items():
             if by_key.get(key, {}).get(NOTE) != note:
                 self.wrong.append(f"the note of {key} is gone")
+        for key, address in self.firm.items() if self.columns is None else ():
+            if by_key[key]["Email"] != address:
+                self.wrong.append(f"what a person typed for {key} is overwritten, and the platform sent nothing new")
         with self.place.store() as store:
             logged = set(_former(store, self.place.route))
         for (key, column), value in self.typed.items():

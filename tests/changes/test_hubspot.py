@@ -96,6 +96,27 @@ def test_a_word_that_is_no_choice_of_the_property_is_reported_before_and_after(
         assert crm.words() == {f"p{n}@example.com": "Active" for n in (1, 2)}
 
 
+def test_what_an_undo_leaves_to_a_person_stays_when_the_route_continues(
+    crm: HubSpot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.edit('{ value = "Active" }', '"status"')
+    crm.receive(1)
+    crm.drain()
+    crm.receive(1, email="new@example.com", status="pending")
+    crm.drain()
+    (contact,) = crm.server.records["contacts"].values()
+    crm.server.edit(contact, email="typed@example.com")
+    with crm.store() as store:
+        line = max(store.deliveries_of("fp:1"), key=lambda line: line.id)
+    out = typed(capsys, crm, "undo", "crm/people", "--delivery", line.delivery, "--yes")[1]
+    assert "1 cell put back" in out
+    assert (contact.properties["email"], contact.properties["affiliate_word"]) == ("typed@example.com", "active")
+    assert typed(capsys, crm, "resume", "crm/people")[0] == 0
+    crm.drain()
+    assert contact.properties["affiliate_word"] == "pending"
+    assert contact.properties["email"] == "typed@example.com"  # the platform has sent nothing since it was typed
+
+
 def test_contacts_that_were_added_are_emptied_not_deleted(crm: HubSpot, capsys: pytest.CaptureFixture[str]) -> None:
     crm.receive(1)
     crm.drain()
