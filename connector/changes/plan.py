@@ -91,6 +91,7 @@ class Plan(Struct):
         cells: changed cells, of *rows_changed* rows; cells in new rows and in new columns are no changes.
         columns_renamed: (old, new): a new column with what an old one has had.
         left_empty: values that do not fit, of records whose row changes.
+        choices_unknown: changed columns that the destination may take certain words for only, which *live* would tell.
         edits_kept: cells that people typed and that stay (known with *live* only).
         stay: of an undo: the first cells that stay.
         adds_only: nothing that is there is changed or removed.
@@ -113,6 +114,7 @@ class Plan(Struct):
     columns: list[ColumnChange] = field(default_factory=list)
     letters: list[LettersAhead] = field(default_factory=list)
     left_empty: list[Unfitting] = field(default_factory=list)
+    choices_unknown: list[str] = field(default_factory=list)
     edits_kept: int = 0
     stay: list[Stays] = field(default_factory=list)
     adds_only: bool = True
@@ -337,6 +339,9 @@ class _Planner:
         plan.left_empty = [
             Unfitting(name, cells, self._columns[name].where) for name, cells in self._unfitting.most_common()
         ]
+        if self._live is None and getattr(self._route.target.options, "has_properties", False):
+            mapped = (change.name for change in plan.columns if change.name in self._columns)
+            plan.choices_unknown = [name for name in mapped if self._columns[name].words]
         removes = plan.rows_leaving > 0 and plan.leaving != "leave_alone"
         plan.adds_only = not plan.cells and not removes
         plan.sentence = sentence_of(plan)

@@ -81,6 +81,9 @@ def test_a_word_that_is_no_choice_of_the_property_is_reported_before_and_after(
     with running(crm):
         crm.edit('"Active"', '"Aboard"')
         until(lambda: held_of(crm.stored()))
+        code, out = typed(capsys, crm, "plan", "crm/people")
+        assert code == 1
+        assert "· Whether the choices of affiliate_word there include these words is known with" in out
         code, out = typed(capsys, crm, "plan", "crm/people", "--live")
         assert code == 0
         assert out == (
