@@ -1069,7 +1069,7 @@ def test_words_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.C
             "everflow: Everflow keeps no delivered webhooks to read again: leave --deliveries away"
         )
         assert run([*command, "--since", "31.01.2026"]) == 2
-        assert capsys.readouterr().err == '--since wants a day like 2026-01-31, not "31.01.2026"\n'
+        assert capsys.readouterr().err == '--since wants a day like 2026-01-31, not "31.01.2026".\n'
         assert platform.calls == []
 
 

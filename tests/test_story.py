@@ -284,7 +284,7 @@ def test_a_resync_beside_the_running_server_takes_effect_within_seconds(connecto
     connector.wait_for({"firstpromoter:1": {"Email": "p1@example.com"}})
     connector.table.unlink()
     code, text = _command(connector, "resync", "local/local_csv")
-    assert (code, "1 affiliates will be written again" in text) == (0, True), text
+    assert (code, "1 affiliate will be written again" in text) == (0, True), text
     connector.wait_for({"firstpromoter:1": {"Email": "p1@example.com"}})
 
 
