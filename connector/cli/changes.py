@@ -220,8 +220,8 @@ def _lines(plan: Plan) -> Iterator[str]:
             text = text.replace("dead letters", "a dead letter")
         yield from marked("waiting", text)
     if plan.choices_unknown:
-        names = ", ".join(cell_text(name) for name in plan.choices_unknown)
-        yield from marked("notice", f"Whether the choices of {names} there include these words is known with --live")
+        mapped = ", ".join(cell_text(name) for name in plan.choices_unknown)
+        yield from marked("notice", f"Whether the choices of {mapped} there include these words is known with --live")
     for unfit in plan.left_empty:
         verb = "does not fit and is not written" if unfit.cells == 1 else "do not fit and are not written"
         where = PurePath(unfit.where).name
