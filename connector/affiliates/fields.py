@@ -27,7 +27,7 @@ from connector.core.view import view
 from connector.settings import Config
 from connector.store import Store
 
-_MOST_RECORDS = 1_000  # of a source
+_MOST_RECORDS, _FEWEST_RECORDS = 500, 100  # of all sources; of each
 _MOST_EVENTS = 500
 _MOST_BYTES = 16 * 1024 * 1024
 _MOST_KEYS = 2_000
@@ -115,18 +115,14 @@ def _count(field: FieldSeen, value: Any) -> None:
 
 
 def _records(store: Store | None, sources: Iterable[str]) -> Iterator[AffiliateRecord]:
-    if store is not None:
-        for record_id, known in store.load(_ids(store, sources, _MOST_RECORDS)).items():
-            yield view(record_id, load_facts(known.facts))
-
-
-def _ids(store: Store, sources: Iterable[str], most: int) -> list[str]:
-    return [
-        record_id
-        for source in sources
-        for record_id in store.record_ids(f"{source}:", most)
-        if record_id.startswith(f"{source}:")
-    ]
+    names = list(sources)
+    if store is None or not names:
+        return
+    most = max(_FEWEST_RECORDS, _MOST_RECORDS // len(names))
+    ids = [(name, record_id) for name in names for record_id in store.record_ids(f"{name}:", most)]
+    known = store.load([record_id for name, record_id in ids if record_id.startswith(f"{name}:")])
+    for record_id, found in known.items():
+        yield view(record_id, load_facts(found.facts))
 
 
 def line_to_paste(path: str) -> str:

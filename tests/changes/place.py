@@ -12,7 +12,8 @@ from typing import Any
 from connector import config
 from connector.app import Program, drain
 from connector.assembly import build_sources, utc_now
-from connector.core.source import InboundRequest
+from connector.core.lenient import micros_of
+from connector.core.source import API_TOPIC, Event, InboundRequest
 from connector.settings import Config
 from connector.store import Store
 from connector.store.model import StoredMapping
@@ -93,6 +94,13 @@ class Place:
         query = b"token=fp-t0ken-of-the-tests-7c1Zq"
         with self.store() as store:
             store.append([source.accept(InboundRequest((), query, body, utc_now()))])
+
+    def read_from_the_api(self, number: int) -> None:
+        """A row of a backfill is in the inbox."""
+        row = {"id": number, "email": f"p{number}@example.com", "status": "accepted", "state": "active"}
+        at, body = utc_now(), json.dumps(row).encode()
+        with self.store() as store:
+            store.append([Event("fp", f"api:{number}", f"{API_TOPIC}v2.promoter", micros_of(at), at, body)])
 
     def drain(self) -> dict[str, int]:
         """A start that delivers what is pending, and a stop."""

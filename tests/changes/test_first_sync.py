@@ -3,7 +3,6 @@ before a person has seen it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import pytest
 from connector.assembly import utc_now
 from connector.changes.notes import held_of
 from connector.cli.main import run
-from connector.core.lenient import micros_of
-from connector.core.source import API_TOPIC, Event
 from connector.overview import overview
 from tests.changes.place import Sheets, running, until
 from tests.far_sides.sheets_server import SheetsServer
@@ -115,15 +112,6 @@ def test_into_an_empty_table_the_first_sync_needs_nobody(sheets: Sheets) -> None
     assert not sheets.stored().first
 
 
-def read_from_the_api(sheets: Sheets, number: int) -> None:
-    """A row of a backfill is in the inbox."""
-    row = {"id": number, "email": f"p{number}@example.com", "status": "accepted", "state": "active"}
-    at = utc_now()
-    body = json.dumps(row).encode()
-    with sheets.store() as store:
-        store.append([Event("fp", f"api:{number}", f"{API_TOPIC}v2.promoter", micros_of(at), at, body)])
-
-
 def test_the_first_backfill_waits_where_its_rows_are_there_already(
     sheets: Sheets, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,12 +120,12 @@ def test_the_first_backfill_waits_where_its_rows_are_there_already(
         sheets.receive(4)  # a new installation
         until(lambda: ["fp:4", "p4@example.com", "Active"] in sheets.cells())
         for number in (1, 2, 3):
-            read_from_the_api(sheets, number)
+            sheets.read_from_the_api(number)
         until(lambda: held_of(sheets.stored()))
         assert sheets.cells()[:2] == [[f"fp:{n}", f"p{n}@example.com", "VIP"] for n in (1, 2)]
         code, _ = typed(capsys, sheets, "apply", "sheets/people")
         assert code == 0
         assert [row[0] for row in sheets.cells()] == ["fp:1", "fp:2", "fp:3", "fp:4"]
         assert "VIP" not in str(sheets.cells())
-        read_from_the_api(sheets, 5)  # the first one only
+        sheets.read_from_the_api(5)  # the first one only
         until(lambda: "fp:5" in str(sheets.cells()))

@@ -147,3 +147,21 @@ def test_the_first_sync_waits_where_contacts_are_there_already(
         assert crm.words() == {"p1@example.com": None}
         assert typed(capsys, crm, "apply", "crm/people")[0] == 0
         assert crm.words() == {f"p{n}@example.com": "Active" for n in (1, 2)}
+
+
+def test_the_first_backfill_waits_where_contacts_are_there_already(
+    crm: HubSpot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm.server.add(email="p1@example.com", affiliate_word="VIP")
+    with running(crm):
+        crm.receive(4)  # a new installation
+        until(lambda: crm.words().get("p4@example.com") == "Active")
+        for number in (1, 2):
+            crm.read_from_the_api(number)
+        until(lambda: held_of(crm.stored()))
+        code, out = typed(capsys, crm, "plan", "crm/people")
+        assert code == 1
+        assert "VIP → Active" in out
+        assert crm.words() == {"p4@example.com": "Active", "p1@example.com": "VIP"}
+        assert typed(capsys, crm, "apply", "crm/people")[0] == 0
+        assert crm.words() == {f"p{n}@example.com": "Active" for n in (1, 2, 4)}

@@ -119,10 +119,10 @@ def _take_for_each(reading: Reading) -> None:
         return
     try:
         reading.paths.kind(plain, table=True)
+        text = f'"{name}" is not a list'
     except UnknownPath:
-        reading.say(("for_each",), f'no record has a list "{name}"' + unknown_word(plain, lists))
-    else:
-        reading.say(("for_each",), f'"{name}" is not a list; right would be: {", ".join(lists)}')
+        text = f'no record has a list "{name}"'
+    reading.say(("for_each",), text + unknown_word(plain, lists))
 
 
 def _fields(
