@@ -261,7 +261,7 @@ def test_preview_of_the_last_webhook(folder: Folder) -> None:
     folder.receive(1, email="ada@example.com")
     folder.receive(2, email="nobody")
     assert folder.type("preview", "--last", "fp") == 0
-    assert folder.out.startswith("promoter_updated, event promoter_updated:2")
+    assert folder.out.startswith("Details changed (promoter_updated), event promoter_updated:2")
     assert "fp:2 -> local/map" in folder.out
     assert '  left empty: Email: "nobody" is not an e-mail address' in folder.out
     assert folder.type("preview", "--last", "fpp") == 2
