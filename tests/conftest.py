@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import Cluster, run_cluster
-from tests.running import Nursery
+from tests.running import Nursery, memory
 
 # How long an example takes is the machine's affair. The examples are the same in every run, so that what failed fails
 # again; `pytest --hypothesis-profile=default` looks for new ones.
@@ -23,11 +26,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", default=1, type=int, help="of what tests/chaos does at random (default 1)")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # A background job of a shell, as which some runners start the tests, ignores SIGINT, and so do its children: but
     # some tests interrupt one as Ctrl-C does.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Before any temporary folder is made: then workers and programs take it over.
+    if not hasattr(config, "workerinput") and "TMPDIR" not in os.environ and (fast := memory()) is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(fast))  # outlives the run, for what failed
+        folder = tempfile.mkdtemp(prefix="tests-", dir=fast)
+        os.chmod(folder, 0o755)  # PostgreSQL runs as another user
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(autouse=True)

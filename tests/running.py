@@ -11,6 +11,7 @@ import csv
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,13 @@ for line in sys.stdin:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def memory() -> Path | None:
+    """A file system in memory, where there is one with room: little that is tested depends on how long a disk takes."""
+    found = Path("/dev/shm")
+    free = found.is_dir() and os.access(found, os.W_OK) and shutil.disk_usage(found).free
+    return found if free > 2**30 else None
 
 
 def until(

@@ -33,6 +33,7 @@ from connector.store.model import RouteKind, RouteState, RouteStatus, SourceStat
 from tests.doubles import START
 from tests.far_sides.chat import Chat
 from tests.far_sides.loopback import Fault, Reply
+from tests.running import PATIENCE_SECONDS, until
 
 rules = Rules(waiting=timedelta(minutes=5), quiet=timedelta(days=3))
 
@@ -315,7 +316,7 @@ def test_a_far_side_that_hangs_resets_or_refuses_is_an_error_that_does_not_name_
             began = time.monotonic()
             with pytest.raises(NotSent) as caught:
                 WebhookPoster(f"{chat.url}/services/T0-secret", seconds=0.3)({"text": "hello"})
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < PATIENCE_SECONDS / 2
             assert "secret" not in str(caught.value)
 
 
@@ -439,9 +440,7 @@ def test_the_thread_outlives_whatever_sending_raises_and_waits_longer_each_time(
     thread.start()
     time.sleep(0.1)
     wall.fails = None
-    ends = time.monotonic() + 30
-    while not wall.sent and time.monotonic() < ends:
-        time.sleep(0.01)
+    until(lambda: wall.sent)
     stop.set()
     thread.join(30)
     assert not thread.is_alive()

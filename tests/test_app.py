@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from connector.store import Store
 from connector.store.model import Later, Result, StoreInUse
 from tests.doubles import World
 from tests.far_sides.chat import Chat
-from tests.running import Connector, Nursery, now, tokens
+from tests.running import PATIENCE_SECONDS, Connector, Nursery, now, tokens, until
 
 
 @pytest.fixture
@@ -44,14 +44,7 @@ def _event(number: int) -> bytes:
     return json.dumps({"event": event, "data": {"promoter": promoter}}).encode()
 
 
-def _until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    ends = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
-def _until_closed(sender: socket.socket, seconds: float = 30.0) -> bytes:
+def _until_closed(sender: socket.socket, seconds: float = PATIENCE_SECONDS) -> bytes:
     """All that comes until the server closes the connection."""
     sender.settimeout(seconds)
     said = b""
@@ -112,7 +105,7 @@ def test_a_byte_now_and_then_does_not_keep_a_connection(hurried: Connector) -> N
             for byte in head * 10:
                 sender.sendall(bytes([byte]))
                 time.sleep(0.05)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < PATIENCE_SECONDS / 2
 
 
 def test_a_head_without_end_is_cut_off(hurried: Connector) -> None:
@@ -135,7 +128,7 @@ def test_hundreds_of_idle_connections_and_wrong_tokens_leave_honest_events_unhar
 
     def knock() -> None:
         assert connector.port is not None
-        connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=PATIENCE_SECONDS)
         while not stop.is_set():
             connection.request("POST", "/hooks/firstpromoter?token=no", b"{}")
             answer = connection.getresponse()
@@ -147,7 +140,7 @@ def test_hundreds_of_idle_connections_and_wrong_tokens_leave_honest_events_unhar
     knocking.start()
     try:
         for number in range(1, 51):
-            assert connector.post("firstpromoter", _event(number))[0] == 202  # waits ten seconds at most
+            assert connector.post("firstpromoter", _event(number))[0] == 202
     finally:
         stop.set()
         knocking.join()
@@ -163,7 +156,7 @@ def test_hundreds_of_idle_connections_and_wrong_tokens_leave_honest_events_unhar
 
 def _readiness(connector: Connector) -> tuple[int, list[str]]:
     assert connector.port is not None
-    connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=PATIENCE_SECONDS)
     connection.request("GET", "/readyz")
     answer = connection.getresponse()
     said = json.loads(answer.read())
@@ -172,11 +165,11 @@ def _readiness(connector: Connector) -> tuple[int, list[str]]:
 
 
 def _wait_until_ready_says(connector: Connector, status: int, reasons: list[str]) -> None:
-    connector.wait_until(lambda: _readiness(connector) == (status, reasons))
+    connector.wait_until(lambda: _readiness(connector), lambda said: said == (status, reasons))
 
 
 def _wait_until_the_log_says_once(connector: Connector, event: str) -> None:
-    connector.wait_until(lambda: [line["event"] for line in connector.lines()].count(event) == 1)  # lines come late
+    connector.wait_until(lambda: [line["event"] for line in connector.lines()], lambda seen: seen.count(event) == 1)
 
 
 def test_a_route_that_needs_a_person_turns_readiness_red_by_name_and_back(tmp_path: Path, nursery: Nursery) -> None:
@@ -233,8 +226,8 @@ def test_a_nap_of_a_sink_ends_when_the_program_stops() -> None:
     threading.Timer(0.1, stop.set).start()
     began = time.monotonic()
     with pytest.raises(Stopping):
-        host.wait(30)
-    assert time.monotonic() - began < 5
+        host.wait(PATIENCE_SECONDS)
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
 
 
 def test_a_sinks_notes_outlive_the_program(tmp_path: Path, nursery: Nursery) -> None:
@@ -274,7 +267,7 @@ def test_a_thread_that_dies_is_logged_turns_readiness_red_and_is_started_again(
 
     with caplog.at_level(logging.ERROR, logger="connector"):
         program.threads.start("route local/x", die_once)
-        assert lives_again.wait(10)
+        assert lives_again.wait(PATIENCE_SECONDS)
     assert program.reasons() == ("route:local/x",)  # for a minute and a half: it may die again
     (record,) = caplog.records
     assert record.getMessage() == "thread.died"
@@ -297,13 +290,13 @@ def test_a_watch_that_dies_does_not_stop_watching(tmp_path: Path, nursery: Nurse
 
     program.upkeep.clock = Raising()
     program.start()
-    _until(lambda: "watch" in program.reasons())
+    until(program.reasons, lambda reasons: "watch" in reasons)
 
-    def is_reported() -> bool:
+    def reasons() -> Sequence[str]:
         program.projector.failures = 3  # its next step succeeds, and sets it to 0
-        return "projector" in program.reasons()
+        return program.reasons()
 
-    _until(is_reported)  # it looks again
+    until(reasons, lambda reasons: "projector" in reasons)  # it looks again
     program.close()
 
 
@@ -322,8 +315,8 @@ def test_a_start_that_fails_is_tried_again(tmp_path: Path, nursery: Nursery) -> 
     program = Hungry(config.load(Connector(tmp_path, nursery).config, {}))
     program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, now(), _event(1))])
     program.start()
-    _until(lambda: "start" in program.reasons())
-    _until(lambda: program.store.status().routes[0].rows == 1)
+    until(program.reasons, lambda reasons: "start" in reasons)
+    until(lambda: program.store.status().routes[0].rows, lambda rows: rows == 1)
     program.close()
 
 
@@ -345,7 +338,7 @@ program.start()
 program.threads.started[0].join()  # it starts the others
 before = set(sys.modules)
 program.store.append([Event("firstpromoter", "1", "promoter_signed_up", 1, datetime.now(UTC), {body.encode()!r})])
-ends = time.monotonic() + 20
+ends = time.monotonic() + 60
 while not program.store.status().routes[0].rows and time.monotonic() < ends:
     program.projector.bell.set()
     time.sleep(0.05)
@@ -364,14 +357,14 @@ def test_a_call_that_hangs_does_not_hold_up_the_stop(
     released = threading.Event()
 
     def hang() -> None:
-        released.wait(30)
+        released.wait(PATIENCE_SECONDS)
 
     program.threads.start("route local/x", hang)
     program.stop_within_seconds = 0.3
     began = time.monotonic()
     with caplog.at_level(logging.WARNING, logger="connector"):
         program.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
     assert "stop.hangs" in [record.getMessage() for record in caplog.records]
     released.set()
     program.threads.started[-1].join()
@@ -383,7 +376,7 @@ def test_sigterm_ends_a_server_whose_requests_and_readings_hang(tmp_path: Path, 
     the other, they may hold up the stop, and docker waits ten seconds."""
     connector = Connector(tmp_path, nursery)
     with socket.create_server(("127.0.0.1", 0)) as platform:
-        platform.settimeout(20)
+        platform.settimeout(PATIENCE_SECONDS)
         port = platform.getsockname()[1]
         reading = f'api_key = "k3y-of-the-tests"\nbase_url = "http://127.0.0.1:{port}"\nrepair = {{ every = "24h" }}\n'
         text = connector.config.read_text(encoding="utf-8")

@@ -50,7 +50,7 @@ from tests.far_sides.platform_servers import (
     Platform,
     promoter_v2,
 )
-from tests.running import root
+from tests.running import PATIENCE_SECONDS, root, until
 from tests.sources.promises import places
 
 TOKEN = "tests-only-token-0123456789"
@@ -966,7 +966,7 @@ def test_the_thread_ends_when_told(world: Callable[..., World]) -> None:
     repairs = Repairs(here.source, here.store, here.lock, 86_400.0, stop=here.stop, now=here.clock)
     thread = threading.Thread(target=repairs.run)
     thread.start()
-    wait_for(lambda: readings.standing(here.store, "firstpromoter").last is not None)
+    until(lambda: readings.standing(here.store, "firstpromoter").last is not None)
     here.stop.set()
     thread.join(30)
     assert not thread.is_alive()
@@ -1116,7 +1116,7 @@ def test_a_process_that_is_killed_goes_on_at_its_page(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "connector", "backfill", "firstpromoter", "--config", str(file)]
         platform.fault_for = lambda call: Fault("hang_after") if call.number == 4 else None
         process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        wait_for(lambda: len(platform.calls) >= 4)
+        until(lambda: len(platform.calls) >= 4)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30)
@@ -1130,7 +1130,7 @@ def test_who_interrupts_a_reading_hears_that_it_goes_on_there(tmp_path: Path) ->
         command = [sys.executable, "-m", "connector", "backfill", "firstpromoter"]
         file = configured(tmp_path, platform)
         reading = subprocess.Popen([*command, "--config", str(file)], stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: len(platform.calls) >= 3)
+        until(lambda: len(platform.calls) >= 3)
         reading.send_signal(signal.SIGINT)
         _, said = reading.communicate(timeout=30)
     assert reading.returncode == 130
@@ -1149,27 +1149,20 @@ def test_serve_reads_on_its_own_and_a_command_may_read_beside_it(tmp_path: Path)
         with log.open("wb") as out:
             server = subprocess.Popen([*command, "serve", *words], cwd=root, stderr=out)
         try:
-            wait_for(lambda: b"reading.done" in log.read_bytes())
-            wait_for(lambda: (tmp_path / "table.csv").exists() and "firstpromoter:40," in table(tmp_path))
+            until(lambda: b"reading.done" in log.read_bytes())
+            until(lambda: (tmp_path / "table.csv").exists() and "firstpromoter:40," in table(tmp_path))
             platform.add(41)
             done = subprocess.run([*command, "backfill", "firstpromoter", *words], cwd=root, capture_output=True)
             assert b"41 affiliates read: 1 new, 0 changed, 0 missing." in done.stdout, done.stderr
-            wait_for(lambda: "firstpromoter:41," in table(tmp_path))
+            until(lambda: "firstpromoter:41," in table(tmp_path))
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(15)
+            server.wait(PATIENCE_SECONDS)
         assert server.returncode == 0
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         (reading,) = [line for line in lines if line["event"] == "reading.done"]
         assert (reading["read"], reading["new"], reading["changed"], reading["gone"]) == (40, 40, 0, 0)
         assert KEY not in log.read_text(encoding="utf-8")
-
-
-def wait_for(holds: Callable[[], bool], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends
-        time.sleep(0.05)
 
 
 def table(folder: Path) -> str:

@@ -27,7 +27,7 @@ from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, Fault, Reply
 from tests.far_sides.sheets_book import Book
 from tests.far_sides.sheets_server import SheetsServer
-from tests.running import root
+from tests.running import PATIENCE_SECONDS, root
 
 token = "c4nary-t0ken-Fp-8sJq2LwXz"
 old_token = "c4nary-0ld-t0ken-Fp-91kLmW"
@@ -63,14 +63,14 @@ class Run:
                 cwd=root, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin"},
             )  # fmt: skip
         self.port = 0
-        self.until(self.listens, 30)
+        self.until(self.listens)
 
-    def until(self, holds: Callable[[], bool], seconds: float = 15) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         ends = time.monotonic() + seconds
         while not holds():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < ends, self.log.read_text()[-3000:]
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def listens(self) -> bool:
         for line in self.log.read_text().splitlines():
@@ -79,7 +79,7 @@ class Run:
         return bool(self.port)
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             answer = connection.getresponse()

@@ -132,15 +132,15 @@ def test_a_database_that_is_away_is_503_and_everything_goes_on_afterwards(
     cluster.stop()
     try:
         assert machine.post("firstpromoter", promoter(2))[0] == 503
-        machine.wait_until(lambda: machine.get("/readyz/receive")[0] == 503)
+        machine.wait_until(lambda: machine.get("/readyz/receive"), lambda said: said[0] == 503)
         status, answer = machine.get("/readyz")
         assert (status, answer["reasons"]) == (503, ["store"])
         assert machine.runs()
     finally:
         cluster.start()
-    machine.wait_until(lambda: machine.post("firstpromoter", promoter(2))[0] == 202)
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(2)), lambda said: said[0] == 202)
     machine.wait_for({f"firstpromoter:{n}": {"Email": f"p{n}v1@example.com"} for n in (1, 2)})
-    machine.wait_until(lambda: machine.get("/readyz") == (200, {"status": "ready"}))
+    machine.wait_until(lambda: machine.get("/readyz"), lambda said: said == (200, {"status": "ready"}))
     assert [line for line in machine.lines() if line["event"] == "thread.died"] == []
 
 
@@ -152,12 +152,12 @@ def test_a_database_that_takes_no_writes_is_503_and_named(
     cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     kick = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
     cluster.execute(kick)
-    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 503)
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1)), lambda said: said[0] == 503)
     machine.wait_until(lambda: any("read-only" in str(line.get("reason")) for line in machine.lines()))
-    machine.wait_until(lambda: machine.get("/readyz/receive")[0] == 503)
+    machine.wait_until(lambda: machine.get("/readyz/receive"), lambda said: said[0] == 503)
     cluster.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     cluster.execute(kick)
-    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 202)
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1)), lambda said: said[0] == 202)
     machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
 
 
@@ -173,7 +173,7 @@ def test_a_database_that_is_slow_is_503_within_ten_seconds(
         assert machine.post("firstpromoter", promoter(1))[0] == 503
         assert time.monotonic() - began < 15
         sql.rollback()
-    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 202)
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1)), lambda said: said[0] == 202)
     machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
     assert len(machine.rows()) == 1
     del cluster
@@ -194,9 +194,9 @@ def test_a_database_that_is_away_at_the_start_is_503_and_waited_for(
         assert machine.get("/")[0] == 503
     finally:
         cluster.start()
-    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1))[0] == 202)
+    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1)), lambda said: said[0] == 202)
     machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
-    machine.wait_until(lambda: machine.get("/readyz") == (200, {"status": "ready"}))
+    machine.wait_until(lambda: machine.get("/readyz"), lambda said: said == (200, {"status": "ready"}))
     events = [str(line["event"]) for line in machine.lines()]
     assert [each for each in events if each in ("store.fails", "server.waits", "store.ok", "server.started")] == [
         "store.fails", "server.waits", "store.ok", "server.started",
@@ -289,7 +289,7 @@ def test_a_holder_that_sleeps_does_no_harm(machines: Callable[..., list[Machine]
         awake.wait_for({"firstpromoter:1": {"Email": "p1v2@example.com"}})
     finally:
         os.kill(sleeper.pid or 0, signal.SIGCONT)
-    sleeper.wait_until(lambda: sleeper.get("/readyz")[0] == 200)
+    sleeper.wait_until(lambda: sleeper.get("/readyz"), lambda said: said[0] == 200)
     assert sleeper.post("firstpromoter", promoter(1, 3))[0] == 202
     awake.wait_for({"firstpromoter:1": {"Email": "p1v3@example.com"}})
     assert len(awake.rows()) == 1

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from connector.sinks.google_sheets.region import colour
 from connector.store import Store
 from connector.store.model import Result
 from tests.far_sides.sheets_book import Json, Tab
+from tests.running import until
 from tests.sinks.google_sheets_file import SheetsFile
 from tests.sinks.host import TestHost
 
@@ -362,9 +362,7 @@ def test_a_running_program_shows_the_tab_and_acts_on_its_boxes(tmp_path: Path) -
         program = Program(desk.settings)
         program.start()
         try:
-            ends = time.monotonic() + 20
-            while "Connector" not in [tab.title for tab in file.book.tabs] and time.monotonic() < ends:
-                time.sleep(0.05)
+            until(lambda: [tab.title for tab in file.book.tabs], lambda titles: "Connector" in titles)
             assert desk.lines()[0] == ["1 affiliate is not up to date, for 1 reason"]
         finally:
             program.close()

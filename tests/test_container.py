@@ -32,6 +32,7 @@ from connector.cli.main import plain_serve
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.sheets_book import Book
 from tests.far_sides.sheets_server import SheetsServer
+from tests.running import PATIENCE_SECONDS, until
 from tools import lock
 
 root = Path(__file__).parent.parent
@@ -370,13 +371,13 @@ def test_as_another_user_on_a_read_only_tree_it_serves_writes_only_under_data_an
     try:
         health = json.loads(only(final, "HEALTHCHECK").rest.partition(" CMD ")[2].replace("8080", port))
         health[0] = str(container.folder / "opt/connector/bin" / health[0])
-        _until(lambda: subprocess.run(health, env=environment, capture_output=True, check=False).returncode == 0)
+        until(lambda: subprocess.run(health, env=environment, capture_output=True, check=False).returncode == 0)
         assert _post(int(port), f"/hooks/firstpromoter?token={token}") == 202
         table = container.folder / "data/affiliates.csv"
-        _until(lambda: table.exists() and "grace@example.com" in table.read_text("utf-8"))
+        until(lambda: table.exists() and "grace@example.com" in table.read_text("utf-8"))
         began = time.monotonic()
         program.send_signal(getattr(signal, only(final, "STOPSIGNAL").rest))
-        _, log = program.communicate(timeout=10)
+        _, log = program.communicate(timeout=PATIENCE_SECONDS)
         assert program.returncode == 0, log.decode()
         assert time.monotonic() - began < 10
     finally:
@@ -425,13 +426,13 @@ def test_nothing_that_a_destination_needs_is_left_out_of_the_image(container: Co
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            _until(lambda: _answers(port))
+            until(lambda: _answers(port))
             assert _post(port, "/hooks/firstpromoter?token=fgh7-test-token-for-the-container-42") == 202
-            _until(lambda: crm.find("email", "grace@example.com") and "grace@example.com" in str(book.tabs[-1].grid()))
-            _until((tmp_path / "data/affiliates.xlsx").exists)
+            until(lambda: crm.find("email", "grace@example.com") and "grace@example.com" in str(book.tabs[-1].grid()))
+            until((tmp_path / "data/affiliates.xlsx").exists)
         finally:
             program.terminate()
-            log, _ = program.communicate(timeout=20)
+            log, _ = program.communicate(timeout=PATIENCE_SECONDS)
         assert program.returncode == 0, log.decode()
         assert b"bug" not in log
 
@@ -447,16 +448,8 @@ def _answers(port: int) -> bool:
         return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _until(holds: object, seconds: float = 30.0) -> None:
-    assert callable(holds)
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.1)
-
-
 def _post(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("POST", path, body, {"content-type": "application/json"})
         return connection.getresponse().status

@@ -51,7 +51,7 @@ from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Reply
 from tests.far_sides.sheets_book import Book
 from tests.far_sides.sheets_server import SheetsServer
-from tests.running import Connector, Nursery, now, root
+from tests.running import PATIENCE_SECONDS, Connector, Nursery, now, root
 from tools import generate
 
 files = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
@@ -230,7 +230,7 @@ class Installation:
     def get(self, url: str) -> str:
         path = url.removeprefix("http://127.0.0.1:8080")
         assert path.startswith("/")
-        connection = http.client.HTTPConnection("127.0.0.1", self.connector.port or 0, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.connector.port or 0, timeout=PATIENCE_SECONDS)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -310,7 +310,7 @@ def test_the_ten_minutes_of_hubspot_run_against_an_account_as_documented(tmp_pat
             ]
             installation.run("connector sample firstpromoter")
             found_row = {"firstpromoter:990000001": {"Email": "ada.sample@example.com"}}
-            installation.connector.wait_for(found_row, seconds=10)
+            installation.connector.wait_for(found_row)
         finally:
             installation.connector.kill()
         assert "affiliate_key" in out[0]

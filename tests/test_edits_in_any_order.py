@@ -27,7 +27,7 @@ from connector.core.sink import Outcome, Target, TargetOptions
 from connector.delivery import Retry, Route, RouteWorker
 from connector.sinks.files.csv_file import CsvFile, CsvOptions
 from connector.store import Store
-from tests.chaos.engine import memory, now
+from tests.chaos.engine import now
 from tests.doubles import TableSink, World, event
 from tests.sinks.host import TestHost
 
@@ -112,7 +112,7 @@ class Edited(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory(dir=memory())
+        self.folder = tempfile.TemporaryDirectory()
         self.sink = SharedTable()
         self.world = World(Path(self.folder.name), sink=self.sink, evaluate=_row_of)
         self.sink.host.store = lambda: self.world.store
@@ -215,7 +215,7 @@ def _live(folder: Path, seed: int, ready: int) -> None:
 
 def test_a_kill_at_any_moment_loses_no_edit_without_a_trace() -> None:
     """People edit while nothing runs, so whatever is gone was overwritten by a delivery."""
-    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         _kill(Path(folder), random.Random(7))
 
 

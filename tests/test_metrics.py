@@ -6,7 +6,6 @@ import http.client
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from connector.delivery import Delivered
 from connector.metrics import Metrics, Snapshot, described
 from connector.store.model import RouteState, RouteStatus, SourceStatus, Status
 from tests.doubles import START, World, event
-from tests.running import Connector, Nursery, tokens
+from tests.running import PATIENCE_SECONDS, Connector, Nursery, tokens
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -183,7 +182,7 @@ def test_a_program_without_alerts_does_not_load_httpx() -> None:
 
 def get(connector: Connector, path: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
     assert connector.port is not None
-    connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", connector.port, timeout=PATIENCE_SECONDS)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
@@ -209,14 +208,15 @@ def test_a_scrape_of_the_running_program_tells_what_came_in_and_went_out(tmp_pat
         connector.wait_for({"firstpromoter:3": {"Email": "someone3@example.com"}})
         source, route = (("source", "firstpromoter"),), (("route", "local/local_csv"),)
         counted = ("connector_events_duplicates_total", source), ("connector_route_rows_delivered_total", route)
-        ends = time.monotonic() + 30
-        while True:  # the row is in the file before delivery and the copy are counted; a scrape is kept for a second
+
+        def scrape() -> str:
             status, text = get(connector, "/metrics")
             assert status == 200
-            seen = samples(text)
-            if [seen.get(name) for name in counted] == [1, 3] or time.monotonic() > ends:
-                break
-            time.sleep(0.2)
+            return text
+
+        # The row is in the file before delivery and the copy are counted; a scrape is kept for a second.
+        text = connector.wait_until(scrape, lambda text: [samples(text).get(name) for name in counted] == [1, 3])
+        seen = samples(text)
         assert seen["connector_webhooks_received_total", source] == 4
         assert seen["connector_events_duplicates_total", source] == 1
         assert seen["connector_webhooks_refused_total", (("reason", "unreadable"),)] == 1

@@ -31,6 +31,7 @@ from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event, InboundRequest, NoEvent, Source, SourceOptions
 from connector.receiver import Receiver, _decompressed, _Refusal, application
 from connector.serve import uvicorn_config
+from tests.running import until
 
 token = "the-right-word-for-the-double"
 
@@ -464,15 +465,8 @@ def _in_parts(house: House, sender: socket.socket, head: bytes, body: bytes) -> 
     """Send a body after its head has been read."""
     before = house.receiver.begun
     sender.sendall(head)
-    _wait_until(lambda: house.receiver.begun > before)
+    until(lambda: house.receiver.begun > before)
     sender.sendall(body)
-
-
-def _wait_until(happened: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 5
-    while not happened():
-        assert time.monotonic() < ends
-        time.sleep(0.001)
 
 
 bodies: list[tuple[str, bytes, int]] = [
@@ -582,7 +576,7 @@ def test_a_sender_that_closes_its_half_of_the_connection_is_answered(whole: bool
         else:
             _in_parts(house, sender, _head(2), b"{}")
         sender.shutdown(socket.SHUT_WR)
-        _wait_until(lambda: bool(house.memory.held))
+        until(lambda: bool(house.memory.held))
         house.memory.go_on()
         assert _answer(sender)[0] == 202
         assert sender.recv(1) == b""  # and then it is closed, not kept for the next request
@@ -603,12 +597,12 @@ def test_a_sender_that_is_gone_before_its_event_is_safe_harms_nobody(caplog: pyt
     with listening(house) as address, socket.create_connection(address, 5) as stays:
         with socket.create_connection(address, 5) as gone:
             gone.sendall(_head(9) + b'{"id": 1}')
-            _wait_until(lambda: len(house.memory.held) == 1)
+            until(lambda: len(house.memory.held) == 1)
         stays.sendall(_head(9) + b'{"id": 2}')
-        _wait_until(lambda: len(house.memory.held) == 2)
+        until(lambda: len(house.memory.held) == 2)
         house.memory.go_on()
         assert _answer(stays)[0] == 202
-        _wait_until(lambda: len(caplog.records) == 2)
+        until(lambda: len(caplog.records) == 2)
     assert [event.key for event in house.memory.kept] == ["1", "2"]
     assert {record.getMessage() for record in caplog.records} == {"request.accepted"}
 
@@ -623,7 +617,7 @@ def test_what_the_disk_has_not_answered_when_the_program_stops_is_not_acknowledg
             sender.sendall(_head(2) + b"{}")
         else:
             _in_parts(house, sender, _head(2), b"{}")
-        _wait_until(lambda: bool(house.memory.held))
+        until(lambda: bool(house.memory.held))
         stopping = threading.Thread(target=server.close)
         stopping.start()
         assert _answer(sender)[0] == 503

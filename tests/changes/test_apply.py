@@ -12,8 +12,9 @@ from connector.changes.notes import held_of
 from connector.cli.main import run
 from connector.overview import overview
 from connector.store.model import DeliveryLine
-from tests.changes.place import CONFIG, ROUTE, Place, Sheets, running, until
+from tests.changes.place import CONFIG, ROUTE, Place, Sheets, running
 from tests.far_sides.sheets_server import SheetsServer
+from tests.running import until
 
 CONFIRM = CONFIG + 'apply = "confirm"\n'
 

@@ -12,8 +12,9 @@ from connector.assembly import utc_now
 from connector.changes.notes import held_of
 from connector.cli.main import run
 from connector.overview import overview
-from tests.changes.place import Sheets, running, until
+from tests.changes.place import Sheets, running
 from tests.far_sides.sheets_server import SheetsServer
+from tests.running import until
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import pytest
 from connector.changes.notes import held_of
 from connector.cli.main import run
 from connector.core.row import load_cells
-from tests.changes.place import HubSpot, running, until
+from tests.changes.place import HubSpot, running
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Fault, Reply
+from tests.running import until
 
 
 @pytest.fixture

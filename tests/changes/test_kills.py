@@ -32,7 +32,9 @@ def connector(tmp_path: Path, nursery: Nursery) -> Iterator[Connector]:
     connector.start()
     for number in range(1, AFFILIATES + 1):
         signs_up(connector, number)
-    connector.wait_until(lambda: len(connector.rows()) == AFFILIATES and not connector.status().routes[0].pending)
+    connector.wait_until(
+        lambda: (len(connector.rows()), connector.status().routes[0].pending), lambda seen: seen == (AFFILIATES, 0)
+    )
     yield connector
     connector.kill()
 
@@ -55,7 +57,7 @@ def kill_until(connector: Connector, done: Callable[[], bool], allowed: set[str]
         assert words(connector) <= allowed
         assert len(connector.rows()) == AFFILIATES
         connector.start()
-    connector.wait_until(done, seconds=60)
+    connector.wait_until(done)
 
 
 def test_kills_during_an_apply_and_an_undo(connector: Connector) -> None:

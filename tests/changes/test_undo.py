@@ -12,8 +12,9 @@ import pytest
 from connector.changes.notes import undo_of
 from connector.changes.undo import moment_of
 from connector.cli.main import run
-from tests.changes.place import ROUTE, Place, Sheets, running, until
+from tests.changes.place import ROUTE, Place, Sheets, running
 from tests.far_sides.sheets_server import SheetsServer
+from tests.running import until
 
 
 def typed(capsys: pytest.CaptureFixture[str], place: Place, *words: str) -> tuple[int, str]:

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import random
-import shutil
 import signal
 import tempfile
 import threading
@@ -38,6 +37,7 @@ from connector.receiver import Receiver
 from connector.sinks.files.csv_file import CsvFile, CsvOptions
 from connector.store import Store
 from connector.store.model import Batch, Pending, Result
+from tests.running import memory
 
 logging.getLogger("connector").addHandler(logging.NullHandler())  # else its warnings go to stderr
 Kind = Literal["csv", "hubspot", "sheets"]
@@ -47,13 +47,6 @@ batch_rows = 6
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def memory() -> Path | None:
-    """A file system in memory, where there is one: what is modelled here does not depend on how long a disk takes."""
-    found = Path("/dev/shm")
-    free = found.is_dir() and os.access(found, os.W_OK) and shutil.disk_usage(found).free
-    return found if free > 2**28 else None
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 
-from tests.running import Connector, tokens
+from tests.running import PATIENCE_SECONDS, Connector, tokens
 
 
 def event(number: int) -> bytes:
@@ -23,7 +23,7 @@ def post(
     return _ask(connector, "POST", target, body, seconds)
 
 
-def get(connector: Connector, path: str, seconds: float = 5) -> tuple[int, dict[str, str]]:
+def get(connector: Connector, path: str, seconds: float = PATIENCE_SECONDS) -> tuple[int, dict[str, str]]:
     return _ask(connector, "GET", path, None, seconds)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.server import event, get, post
-from tests.running import Connector, Nursery, root
+from tests.running import PATIENCE_SECONDS, Connector, Nursery, root
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def test_a_read_only_folder_is_named_at_start_and_nothing_is_made(
     data = tmp_path / "data"
     data.mkdir(mode=0o555)
     connector.launch()
-    assert not connector.wait_until_it_listens(20)
+    assert not connector.wait_until_it_listens(PATIENCE_SECONDS)
     assert str(data) in connector.log.read_text()
     assert "Permission denied" in connector.log.read_text()
     assert list(data.iterdir()) == []
@@ -209,7 +209,7 @@ def test_a_folder_that_becomes_read_only_loses_nothing_and_heals_without_a_resta
     _wait_for_readiness(connector, 503)
     assert "firstpromoter:11" not in connector.rows()
     data.chmod(0o755)
-    connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in accepted}, seconds=60)
+    connector.wait_for({f"firstpromoter:{n}": {"Status": "Active"} for n in accepted})
     _wait_for_readiness(connector, 200)
     connector.kill()
 

@@ -23,7 +23,6 @@ from connector.projector import Projector
 from connector.sinks.files.csv_file import CsvFile
 from connector.sources.everflow.webhooks import Everflow
 from connector.sources.firstpromoter.webhooks import FirstPromoter
-from tests.chaos.engine import memory
 from tests.doubles import World
 from tests.running import root, tokens
 
@@ -127,7 +126,7 @@ def final_row(world: Whole) -> Mapping[str, Cell]:
 
 
 def in_order(platform: str) -> Mapping[str, Cell]:
-    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         world = world_in(Path(folder))
         world.store.append([accepted(platform, number, number) for number in range(5)])
         row = final_row(world)
@@ -163,7 +162,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory(dir=memory())
+        self.folder = tempfile.TemporaryDirectory()
         self.world = world_in(Path(self.folder.name))
         self.missing = set(range(5))
         self.arrivals = 0

@@ -1261,7 +1261,7 @@ def test_a_stop_ends_a_write_while_calls_hang(server: HubSpotServer) -> None:
     began = time.monotonic()
     with pytest.raises(Stopping):
         sink.write(target_of(), [row(number) for number in range(800)])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8
 
 
 _stopped = """
@@ -1286,9 +1286,9 @@ def test_calls_that_hang_do_not_hold_up_the_end_of_the_program(server: HubSpotSe
     server.fault_for = lambda call: Fault("hang_after") if call.body.count(b"idProperty") > 1 else None
     command = [sys.executable, "-c", _stopped, server.url, server.token]
     began = time.monotonic()
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50, cwd=root)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100, cwd=root)
     assert done.stdout == "stopped\n"
-    assert time.monotonic() - began < 30, "a call may hang for a minute"
+    assert time.monotonic() - began < 50, "a call may hang for a minute"
 
 
 def test_the_client_is_imported_when_its_sink_is_built() -> None:
