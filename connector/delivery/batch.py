@@ -28,6 +28,7 @@ _log = logs.get("delivery")
 
 _DUPLICATE_KEY = "duplicate_key"
 _SECONDS_UNTIL_A_KEY_IS_FREE = 1.0
+_NOTHING: Mapping[str, Cell] = MappingProxyType({})
 
 
 class Route(Struct, frozen=True):
@@ -96,8 +97,9 @@ class WrittenRows:
         before = self._by_key.get(row.moved_from or row.key)
         if before is None:
             return row
-        held = load_cells(before.held) if before.held else {}
-        return replace(row, last=load_cells(before.cells), held=held, tried=_lines(before.tried))
+        held = load_cells(before.held, row.cells) if before.held else _NOTHING
+        last = load_cells(before.cells, row.cells)
+        return replace(row, last=last, held=held, tried=_lines(before.tried))
 
     def typed(self, row: Row) -> Sequence[Mapping[str, Cell]]:
         before = self._by_key.get(row.moved_from or row.key)

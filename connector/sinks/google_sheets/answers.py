@@ -5,9 +5,11 @@ Source: Google's discovery document of the Sheets API, v4 (read 2026-11)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 Json = dict[str, Any]
 
@@ -65,12 +67,21 @@ class LineProperties(Resource, frozen=True):
     developer_metadata: tuple[DeveloperMetadata, ...] = ()
 
 
+_ROW = msgspec.json.Decoder(RowData)
+
+
 class GridData(Resource, frozen=True):
     start_row: int = 0
     start_column: int = 0
-    row_data: tuple[RowData, ...] = ()
+    row_data: tuple[Raw, ...] = ()
+    """As text: opened, a big tab's cells are several times as large."""
     row_metadata: tuple[LineProperties | None, ...] = ()
     column_metadata: tuple[LineProperties | None, ...] = ()
+
+    def rows(self) -> Iterator[tuple[int, tuple[CellData, ...]]]:
+        """(row, its cells), opened one by one."""
+        for row, line in enumerate(self.row_data, self.start_row):
+            yield row, _ROW.decode(line).values
 
 
 class GridProperties(Resource, frozen=True):

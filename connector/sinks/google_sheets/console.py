@@ -105,8 +105,8 @@ class ConsoleTab:
                 for tag in line.developer_metadata if line is not None else ():
                     if tag.metadata_key == _CAUSE_KEY:
                         causes[row] = tag.metadata_value
-            for row, cells in enumerate(data.row_data, data.start_row):
-                box = cells.values[0].user_entered_value if cells.values else None
+            for row, cells in data.rows():
+                box = cells[0].user_entered_value if cells else None
                 if row in causes and box is not None and box.bool_value is True:
                     ticked.add(row)
         digest = next((tag.metadata_value for tag in sheet.developer_metadata if tag.metadata_key == _TAB_KEY), "")

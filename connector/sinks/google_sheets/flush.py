@@ -103,20 +103,24 @@ class Flush(Preparing):
             self._settle(outcome)
         if not plan.places and not plan.appends:
             return self._hold(plan, snapshot)
-        if plan.grow or not batches.is_locked(snapshot, plan.places):
-            step = self._lock_step(snapshot, layout, sorted(plan.places), plan.last, plan.grow)
-        else:
-            step = batches.write(
-                snapshot,
-                plan,
-                self.target,
-                now=self.host.now(),
-                nonce=new_nonce(),
-                new_id=new_id,
-                limits=self.limits,
-                grows=self.route.grows,
-            )
+        step = self._next(snapshot, layout, plan)
+        del plan  # of thousands of rows, not to be kept while the answer is read
         return self.send(snapshot, layout, step)
+
+    def _next(self, snapshot: Snapshot, layout: Layout, plan: Plan) -> Step:
+        """The batch that locks the plan's rows, or, where they are locked, writes."""
+        if plan.grow or not batches.is_locked(snapshot, plan.places):
+            return self._lock_step(snapshot, layout, sorted(plan.places), plan.last, plan.grow)
+        return batches.write(
+            snapshot,
+            plan,
+            self.target,
+            now=self.host.now(),
+            nonce=new_nonce(),
+            new_id=new_id,
+            limits=self.limits,
+            grows=self.route.grows,
+        )
 
     def _hold(self, plan: Plan, snapshot: Snapshot) -> Snapshot:
         """The plan's held rows wait for a person; where the file seems full, only once all of it was looked at."""
@@ -243,10 +247,10 @@ class Flush(Preparing):
         self.route.suspects.discard(key)
         self.idle = 0
         # What is true of a column is reported once, not by every row of every batch.
-        known = self.route.reported
-        notices = tuple(note for note in dict.fromkeys(self.notes.get(key, ()) + outcome.notices) if note not in known)
+        known, notes = self.route.reported, self.notes.pop(key, ())
+        notices = tuple(note for note in dict.fromkeys(notes + outcome.notices) if note not in known)
         known |= self._about_columns.intersection(notices)
-        landed = [edits.told(outcome) for edits in self.landed.get(key, ())]
+        landed = [edits.told(outcome) for edits in self.landed.pop(key, ())]
         former = {name: cell for step in (outcome, *reversed(landed)) for name, cell in step.former.items()}
         overwritten = dict.fromkeys(name for step in (*landed, outcome) for name in step.overwritten)
         added = outcome.added or any(step.added for step in landed)

@@ -16,8 +16,10 @@ class KeyShape:
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = set(map(tidy, keys))
-        signs = [_signs(key) for key in self._keys]
-        self._common = set.intersection(*signs) if signs else set()
+        common: set[str] | None = None
+        for key in self._keys:
+            common = _signs(key) if common is None else common & _signs(key)
+        self._common = common or set()
 
     def fits(self, text: str) -> bool:
         """Whether *text* may be the key of a row of ours."""

@@ -194,9 +194,7 @@ class Preparing(Reading, ABC):
             return False
         fields = "properties(sheetId,title),charts.chartId,data.rowData.values(userEnteredValue,note)"
         answer = self.client.read([{"gridRange": {"sheetId": 0}}], fields)
-        cells = (
-            cell for sheet in answer.sheets for data in sheet.data for line in data.row_data for cell in line.values
-        )
+        cells = (cell for sheet in answer.sheets for data in sheet.data for _, line in data.rows() for cell in line)
         return not any(sheet.charts for sheet in answer.sheets) and not any(
             cell.user_entered_value is not None or cell.note for cell in cells
         )

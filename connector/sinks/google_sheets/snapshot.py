@@ -299,11 +299,11 @@ def _parse_sheet(sheet: Sheet, file: SpreadsheetProperties, *, formats: bool, wh
                 snapshot.columns[column] = _tag(tag)
             elif tag.metadata_key == END_KEY:
                 snapshot.ends[column] = _tag(tag)
-        for row, line in enumerate(data.row_data, top):
-            for column, cell in enumerate(line.values, left):
+        height, width = max(len(data.row_metadata), len(data.row_data)), len(data.column_metadata)
+        for row, cells in data.rows():
+            width = max(width, len(cells))
+            for column, cell in enumerate(cells, left):
                 _put_cell(snapshot, row, column, cell)
-        height = max(len(data.row_metadata), len(data.row_data))
-        width = max([len(data.column_metadata), *(len(line.values) for line in data.row_data)])
         blocks.append(Rect(top, top + height, left, left + width))
     snapshot.blocks = (Rect(0, rows, 0, columns),) if whole else tuple(blocks)
     return snapshot
