@@ -203,6 +203,7 @@ def test_a_new_tab_is_dressed_once(harness: XlsxHarness) -> None:
     sheet = book["Affiliates"]
     assert [cell.value for cell in sheet[1]] == ["Name", "State", "Balance", "Joined", "Link", "Removed", "ID"]
     assert (sheet.freeze_panes, sheet.auto_filter.ref, sheet.print_area) == ("B2", "A1:G3", "'Affiliates'!$A$1:$F$3")
+    assert (sheet.print_title_rows, sheet.print_title_cols) == ("$1:$1", "$A:$A")  # on each printed page
     assert (sheet["A1"].font.bold, sheet["A1"].fill.start_color.rgb, sheet["A1"].font.name) == (
         True,
         "00E4E7F8",

@@ -85,7 +85,7 @@ class Look:
         first = sheet.cell(1, 1)
         first.comment = _note(first.comment.text + UPDATED)
         self._add_rules(columns)
-        self._set_up_printing(len(columns))
+        self._set_up_printing(columns[0], len(columns))
 
     def dress_header(self, cell: Any, column: Column) -> None:
         """The header of a managed column, its note and its width."""
@@ -166,16 +166,18 @@ class Look:
                 rules.add(f"A2:{last}2", FormulaRule([f'${letter}2<>""'], font=gone))
         rules.add(f"A2:{last}2", FormulaRule([band], fill=PatternFill(bgColor=BAND)))
 
-    def _set_up_printing(self, columns: int) -> None:
-        """Landscape, the header on each page, all rows, the columns but the key's on one page or two."""
+    def _set_up_printing(self, first: Column, columns: int) -> None:
+        """Landscape, the header and the name on each page, all rows, the columns but the key's on one page or two."""
         sheet = self._sheet
         sheet.page_setup.orientation, sheet.page_setup.paperSize, sheet.page_setup.pageOrder = (
             "landscape", 9, "overThenDown"
         )  # fmt: skip
         sheet.sheet_properties.pageSetUpPr.fitToPage = True
         sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1 if columns <= _COLUMNS_PER_PRINTED_PAGE else 2, 0
-        sheet.page_margins = PageMargins(0.4, 0.4, 0.4, 0.4)
+        sheet.page_margins = PageMargins(0.4, 0.4, 0.4, 0.6, header=0.2, footer=0.3)
         sheet.print_title_rows = "1:1"
+        if is_name(first):
+            sheet.print_title_cols = "A:A"
         sheet.print_area = f"A1:{get_column_letter(max(1, columns - 1))}2"
         sheet.oddFooter.left.text, sheet.oddFooter.right.text = "&A, printed &D", "&P of &N"
 
