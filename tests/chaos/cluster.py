@@ -311,13 +311,13 @@ class Campaign:
         for sender in self._senders:
             sender.join(30)
         wanted = {affiliate: version for sender in self._senders for affiliate, version in sender.acknowledged.items()}
-        ends = time.monotonic() + _settling_seconds
+        self._look_for_the_lost()
+        ends = time.monotonic() + (0.0 if self.figures.lost else _settling_seconds)  # rows of the lost never come
         while time.monotonic() < ends and not all(_reached(table, wanted) for table in self._tables):
             time.sleep(0.2)
         self._stop_looking.set()
         self.figures.sent = sum(sender.sent for sender in self._senders)
         self.figures.acknowledged = sum(len(sender.keys) for sender in self._senders)
-        self._look_for_the_lost()
         for table in self._tables:
             versions = table.versions()
             for affiliate, version in wanted.items():
