@@ -681,6 +681,7 @@ class Book:
                 if value and not self._as_person:
                     self._check_validation(tab, row, column, before, value)
                 after.pop("userEnteredValue", None)
+                after.pop("textFormatRuns", None)  # a new value erases them
                 tab.has_formulas |= "formulaValue" in (value or {})
                 if value and value != {"stringValue": ""}:
                     if "numberValue" in value:
@@ -700,8 +701,17 @@ class Book:
             else:
                 target[path[-1]] = source
         after = {name: value for name, value in after.items() if value != {}}
-
+        if "textFormatRuns" in after:
+            self._check_runs(after)
         self._put_cell(line, place, after)
+
+    def _check_runs(self, cell: Json) -> None:
+        length = len(cell.get("userEnteredValue", {}).get("stringValue", "").encode("utf-16-le")) // 2
+        starts = [run.get("startIndex", 0) for run in cell["textFormatRuns"]]
+        if starts != sorted(set(starts)) or not all(0 <= start < length for start in starts):
+            raise BadRequest("Invalid value at 'textFormatRuns': runs begin one after the other within the text")
+        for run in cell["textFormatRuns"]:
+            _only(run["format"], "link", "foregroundColorStyle", "underline")
 
     def _check_validation(self, tab: Tab, row: int, column: int, cell: Json | None, value: Json) -> None:
         rule = (cell or {}).get("dataValidation", {})
@@ -1044,7 +1054,7 @@ class Book:
         link = cell.get("userEnteredFormat", {}).get("textFormat", {}).get("link", {}).get("uri")
         if link and wants(mask, "hyperlink"):
             shown["hyperlink"] = link
-        for name in ("userEnteredFormat", "note", "dataValidation"):
+        for name in ("userEnteredFormat", "note", "dataValidation", "textFormatRuns"):
             if name in cell and wants(mask, name):
                 shown[name] = pruned(cell[name], inner(mask, name))
         return {name: content for name, content in shown.items() if content != {}}

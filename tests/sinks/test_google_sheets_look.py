@@ -334,6 +334,36 @@ def test_a_changed_address_under_equal_text_is_written(file: SheetsFile) -> None
     assert "link" not in look(file, "Link").get("textFormat", {})
 
 
+def test_several_links_in_a_cell_each_open_their_address(file: SheetsFile) -> None:
+    wide = target(file, (Column("Pages", type="list", overwrite="always"),))
+    pages = ("https://a.example.com/?via=ada", "none \U0001f600", "https://b.example.com")
+    sink = file.sink()
+    sink.write(wide, [row("a:1", Pages=pages), row("a:2", Pages=("one", "two")), row("a:3", Pages=pages[:1])])
+
+    def links(line: int) -> dict[str, str | None]:
+        """By the text of each run, where a click on it leads."""
+        found = cell(file, "Pages", line)
+        text = found["userEnteredValue"]["stringValue"].encode("utf-16-le")
+        begins = [run["startIndex"] for run in found.get("textFormatRuns", ())]
+        ends = [*begins[1:], len(text) // 2]
+        return {
+            text[2 * begin : 2 * end].decode("utf-16-le"): run["format"].get("link", {}).get("uri")
+            for run, begin, end in zip(found.get("textFormatRuns", ()), begins, ends, strict=False)
+        }
+
+    assert cell(file, "Pages")["userEnteredValue"] == {"stringValue": ", ".join(pages)}
+    assert links(1) == {pages[0]: pages[0], ", none \U0001f600, ": None, pages[2]: pages[2]}
+    assert links(2) == {}
+    assert links(3) == {pages[0]: pages[0]}
+    # Nothing is written where nothing changed; a changed address changes its text, and the runs with it.
+    was = row("a:1", Pages=pages).cells
+    assert file.calls_of(lambda: sink.write(wide, [replace(row("a:1", Pages=pages), last=was)])) == "r"
+    sink.write(wide, [replace(row("a:1", Pages=("http://a.example.com/?via=ada", "x")), last=was)])
+    assert links(1) == {"http://a.example.com/?via=ada": "http://a.example.com/?via=ada", ", x": None}
+    sink.write(wide, [replace(row("a:1", Pages=()), last=row("a:1", Pages=pages[:1]).cells)])
+    assert "textFormatRuns" not in cell(file, "Pages")
+
+
 def test_a_preview_shows_addresses(file: SheetsFile) -> None:
     sink = file.sink()
     sink.write(target(file), [row("a:1")])

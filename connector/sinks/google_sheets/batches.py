@@ -6,7 +6,7 @@ Each begins with guards (see ``guards.py``), so that Google refuses it where a p
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -56,6 +56,7 @@ from connector.sinks.google_sheets.snapshot import (
     LINK_FIELDS,
     LOOK_KEY,
     ROW_KEY,
+    RUN_FIELDS,
     Rect,
     Snapshot,
     Tag,
@@ -72,6 +73,8 @@ _FRAME_BYTES = 2_000
 _MOST_SPANS = 50
 """Ranges that one answer is asked to show, at most."""
 _NEW_TAB_ROWS = 200
+_FIELDS: Mapping[str, str] = {"url": LINK_FIELDS, "list": RUN_FIELDS}
+"""What is written of a cell, by the type of its column; else its value."""
 _LOOK = "1"
 """The version of the look."""
 
@@ -334,7 +337,7 @@ def _take(
     step.unfinished = {row.key for row in plan.unseen.values()}
     for update in plan.updates:
         # Its guard, its cells, and the tag of a row that comes after it.
-        cost = GUARD_BYTES + TAG_BYTES + _REQUEST_BYTES * len(runs(update.cells)) + _values_bytes(update.cells)
+        cost = GUARD_BYTES + TAG_BYTES + _REQUEST_BYTES * len(_spans(update.cells, types)) + _values_bytes(update.cells)
         cost += LINK_BYTES * len(link_places(update.cells))
         cost += amounts.bytes if amounts is not None and _needs_sign(amounts, update, types) else 0
         is_ready = update.at in snapshot.tagged and (not update.fresh or snapshot.shows_row(update.at))
@@ -353,7 +356,7 @@ def _take(
         room -= GUARD_BYTES + DELETE_BYTES
     currency: str | None = None
     linked: frozenset[int] = frozenset()
-    frames = _ROW_BYTES * len(_spans(types))
+    frames = _ROW_BYTES * len(_spans(types, types))
     for append in plan.appends:
         # Its frames, its cells, the empty ones between them, and the looks that the row above does not share.
         cost = frames + 3 * (len(types) - len(append.cells)) + _values_bytes(append.cells)
@@ -425,13 +428,9 @@ def _cell_requests(snapshot: Snapshot, updates: Sequence[Update], types: Mapping
     requests: list[Json] = []
     for update in updates:
         formats = _missing_formats(snapshot, update, types)
-        links = {place for place in update.cells if types[place].type == "url"}
-        for fields, places in (
-            ("userEnteredValue", update.cells.keys() - formats.keys() - links),
-            ("userEnteredValue,userEnteredFormat.numberFormat", formats.keys()),
-            (LINK_FIELDS, links),
-        ):
-            for first, end in runs(places):
+        for some in (update.cells.keys() - formats.keys(), formats.keys()):
+            for first, end, fields in _spans(some, types):
+                fields += ",userEnteredFormat.numberFormat" if first in formats else ""
                 values = [typed_value(update.cells[place]) | formats.get(place, {}) for place in range(first, end)]
                 requests.append(update_cells(snapshot.sheet_id, update.at, first, [{"values": values}], fields))
     return requests
@@ -473,21 +472,22 @@ def _append_requests(
             area = area_of(sheet, place, place + 1, at, end)
             cell = {"userEnteredFormat": {"numberFormat": form}}
             requests.append({"repeatCell": {"range": area, "cell": cell, "fields": "userEnteredFormat.numberFormat"}})
-    for first, last in _spans(types):
+    for first, last, fields in _spans(types, types):
         rows = [
             {"values": [typed_value(append.cells.get(place)) for place in range(first, last)]} for append in appends
         ]
-        if types[first].type == "url":  # all cells: a new row could inherit the link of the row above
-            requests.append(update_cells(sheet, at, first, rows, LINK_FIELDS))
-        elif any(_trimmed(row["values"]) for row in rows):
-            requests.append(update_cells(sheet, at, first, rows))
+        # Links have all cells: a new row could inherit the link of the row above.
+        if fields == LINK_FIELDS or any(_trimmed(row["values"]) for row in rows):
+            requests.append(update_cells(sheet, at, first, rows, fields))
     return requests
 
 
-def _spans(types: Mapping[int, Column]) -> list[tuple[int, int]]:
-    """Managed columns side by side that are written with the same fields: links apart from the others."""
-    links = {place for place, column in types.items() if column.type == "url"}
-    return [*runs(types.keys() - links), *runs(links)]
+def _spans(places: Iterable[int], types: Mapping[int, Column]) -> list[tuple[int, int, str]]:
+    """Columns side by side that are written with the same fields: first, end, fields."""
+    by_fields: dict[str, list[int]] = {}
+    for place in places:
+        by_fields.setdefault(_FIELDS.get(types[place].type, "userEnteredValue"), []).append(place)
+    return [(first, end, fields) for fields, some in by_fields.items() for first, end in runs(some)]
 
 
 def _trimmed(values: list[Json]) -> list[Json]:

@@ -31,7 +31,7 @@ from connector.sinks.google_sheets.formats import area_of, number_format, one_cu
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.places import letters
 from connector.sinks.google_sheets.region import Region, colour
-from connector.sinks.google_sheets.snapshot import Link, Snapshot, typed_value, value_of
+from connector.sinks.google_sheets.snapshot import Snapshot, as_cell, typed_value, value_of
 
 _ROWS_MEASURED = 200
 _HEADER_PIXELS = 36
@@ -112,9 +112,7 @@ class Dressing:
 
     def _pixels(self, column: Column) -> int:
         first = [value_of(row.cells.get(column.name), column.type) for row in list(self._rows)[:_ROWS_MEASURED]]
-        lengths = [
-            len(value.text if isinstance(value, Link) else value) for value in first if isinstance(value, str | Link)
-        ]
+        lengths = [len(text) for value in first if isinstance(text := as_cell(value), str)]
         return max(pixels(column), 0 if column.type in RIGHT_ALIGNED else pixels_for(lengths))
 
     def _rules(self, columns: Sequence[Column]) -> list[Json]:

@@ -21,6 +21,7 @@ from connector.sinks.google_sheets.places import letters, place_words
 from connector.sinks.google_sheets.snapshot import (
     Formula,
     Link,
+    Links,
     Rect,
     Snapshot,
     Value,
@@ -328,7 +329,7 @@ class _Planner:
 
     def _too_much(self, row: Row, column: Column, value: Value) -> Outcome | None:
         most = self._limits.cell_characters
-        value = value.text if isinstance(value, Link) else value
+        value = value.text if isinstance(value, Link | Links) else value
         if not isinstance(value, str) or (value.isascii() and len(value) <= most):
             return None
         characters = len(value.encode("utf-16-le", "surrogatepass")) // 2  # as Google counts: two for an emoji

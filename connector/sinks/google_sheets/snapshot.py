@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from connector.core.keys import canonical_key
-from connector.core.look import UPDATED, is_link, shown_address
+from connector.core.look import ACCENT, UPDATED, is_link, shown_address
 from connector.core.row import Cell, ColumnType
 from connector.sinks.google_sheets.answers import (
     CellData,
@@ -34,7 +34,7 @@ from connector.sinks.google_sheets.answers import (
     SpreadsheetProperties,
 )
 from connector.sinks.google_sheets.around import AROUND_FIELDS, Around, arounds_of
-from connector.sinks.google_sheets.region import Region, region_of
+from connector.sinks.google_sheets.region import Region, colour, region_of
 
 FENCE_KEY = "connector.fence"
 HEADER_KEY = "connector.header"
@@ -44,9 +44,12 @@ LOOK_KEY = "connector.look"
 ROW_KEY = "c~"  # two characters: a sheet's metadata may hold 30,000 in all, and thousands of rows may be tagged
 
 UNCONFIRMED = "?"
+_SEPARATOR = ", "
 
 LINK_FIELDS = "userEnteredValue,userEnteredFormat.textFormat.link"
 """What is written of a cell that may hold a link."""
+RUN_FIELDS = "userEnteredValue,textFormatRuns"
+"""What is written of a cell that may hold several."""
 
 _TAG_FIELDS = "metadataId,metadataKey,metadataValue,location.dimensionRange.endIndex"
 SHEET_FIELDS = (
@@ -89,7 +92,30 @@ class Link:
         return cls(shown_address(address), address)
 
 
-Value = str | float | bool | Formula | Link | None
+@dataclass(frozen=True, slots=True)
+class Links:
+    """A list some of whose entries are addresses: each opens with a click. Read back, it is its text."""
+
+    entries: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return _SEPARATOR.join(self.entries)
+
+    def runs(self) -> Iterator[Json]:
+        """``textFormatRuns``, whose places count UTF-16 units; a run continues until the next begins."""
+        place = 0
+        for number, entry in enumerate(self.entries, 1):
+            end = place + len(entry.encode("utf-16-le", "surrogatepass")) // 2
+            if is_link(entry):
+                look = {"link": {"uri": entry}, "foregroundColorStyle": colour(ACCENT), "underline": False}
+                yield {"startIndex": place, "format": look}
+                if number < len(self.entries):
+                    yield {"startIndex": end, "format": {}}
+            place = end + len(_SEPARATOR)
+
+
+Value = str | float | bool | Formula | Link | Links | None
 """What was typed into a cell; a date is a number of days since 1899-12-30."""
 
 
@@ -392,13 +418,15 @@ def value_of(cell: Cell, kind: ColumnType = "text") -> Value:
         return cell.toordinal() - _EPOCH + seconds / 86_400
     if isinstance(cell, date):
         return float(cell.toordinal() - _EPOCH)
-    return ", ".join(cell)
+    return Links(cell) if any(map(is_link, cell)) else _SEPARATOR.join(cell)
 
 
 def same(there: Value, wanted: Value) -> bool:
     """Whether a cell already holds *wanted*: by type and value, dates to the tenth of a second."""
     if isinstance(there, Link) and not isinstance(wanted, Link):
         there = there.text  # what looks like an address is made a link by Google
+    if isinstance(wanted, Links):
+        return there == wanted.text
     if isinstance(there, bool) or isinstance(wanted, bool):
         return there is wanted
     if isinstance(wanted, Formula):
@@ -410,7 +438,7 @@ def same(there: Value, wanted: Value) -> bool:
 
 def as_cell(value: Value) -> Cell:
     """What is there, for the overwrite rules and for people."""
-    if isinstance(value, Formula | Link):
+    if isinstance(value, Formula | Link | Links):
         return value.text
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 1e15 else Decimal(repr(value))
@@ -467,6 +495,8 @@ def typed_value(value: Value) -> Json:
     if isinstance(value, Link):
         look = {"textFormat": {"link": {"uri": value.address}}}
         return {"userEnteredValue": {"stringValue": value.text}, "userEnteredFormat": look}
+    if isinstance(value, Links):
+        return {"userEnteredValue": {"stringValue": value.text}, "textFormatRuns": list(value.runs())}
     if isinstance(value, Formula):
         return {"userEnteredValue": {"formulaValue": value.text}}
     return {"userEnteredValue": {"stringValue": value}}
@@ -474,6 +504,6 @@ def typed_value(value: Value) -> Json:
 
 def key_of(value: Value) -> str:
     """The text that a header or key cell is compared by; of a formula, by what it shows."""
-    if isinstance(value, Link):
+    if isinstance(value, Link | Links):
         value = value.text
     return canonical_key(value.shown if isinstance(value, Formula) else value)
