@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -35,7 +36,7 @@ _WHY: Final = {
     "bug": "A bug of the connector; the log says where",
 }
 
-Draw = Callable[[Sequence["Line"], str], str]
+Draw = Callable[[Sequence["Line"], str, int], str]
 
 
 class Whom(Struct, frozen=True):
@@ -155,17 +156,17 @@ class Live:
             requests = self._recent.since(number)
             quiet = 0 if requests else quiet + 1
             if requests:
-                number = requests[-1].number
+                came, number = requests[-1].number - number, requests[-1].number
                 with suppress(StoreUnavailable):
-                    lines = await asyncio.to_thread(self.lines, requests[-_SHOWN_AT_ONCE:])
-                    self._tell(lambda zone, lines=lines: _event("rows", draw(lines[::-1], zone)))  # type: ignore[misc]
+                    lines = (await asyncio.to_thread(self.lines, requests[-_SHOWN_AT_ONCE:]))[::-1]
+                    zones = {zone for _, zone in self._watchers}
+                    self._tell({zone: _event("rows", draw(lines, zone, came)) for zone in zones})
             elif quiet % 15 == 0:
-                self._tell(lambda _: ": nothing new\n\n")
-        self._tell(lambda _: None)
+                self._tell(defaultdict(lambda: ": nothing new\n\n"))
+        self._tell(defaultdict(lambda: None))
 
-    def _tell(self, say: Callable[[str], str | None]) -> None:
-        """Everybody what *say* makes for their time zone."""
-        said = {zone: say(zone) for zone in {zone for _, zone in self._watchers}}
+    def _tell(self, said: Mapping[str, str | None]) -> None:
+        """Everybody what is said in their time zone."""
         for queue, zone in self._watchers:
             with suppress(asyncio.QueueFull):  # a browser that does not read
                 queue.put_nowait(said[zone])

@@ -24,6 +24,7 @@ from connector.phrases import duration, many
 
 _FOLDER: Final = Path(__file__).parent
 _LONGEST_VALUE: Final = 500  # characters, in a list; the affiliate's page shows all
+_TINTED: Final = 5  # rows that come in at once; where there are more, all is new
 _THEMES: Final = ("light", "dark")
 _MOMENT: Final = re.compile(r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
 _ZONE: Final = re.compile(r"[A-Za-z0-9+_/-]{1,64}")
@@ -60,9 +61,15 @@ class Looks:
             }
         )  # fmt: skip
 
-    def rows(self, lines: Sequence[Line], zone: str) -> str:
-        """Rows of the table of webhooks, for who watches in that time zone."""
-        values = {"lines": lines, "zone": zone_of(zone), "now": self._inside.now(), "fresh": True}
+    def rows(self, lines: Sequence[Line], zone: str, came: int) -> str:
+        """Rows of the table of webhooks, for who watches in that time zone; *came*: with those that are not shown."""
+        values = {
+            "lines": lines,
+            "zone": zone_of(zone),
+            "now": self._inside.now(),
+            "fresh": came <= _TINTED,
+            "came": came,
+        }
         return self._templates.get_template("live_rows.html").render(values)
 
     def _counts(self) -> dict[str, tuple[int, str]]:

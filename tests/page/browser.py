@@ -43,7 +43,7 @@ def browser(program: str) -> Iterator[Browser]:
 
 @contextmanager
 def page_of(browser: Browser, base: str, *, size: tuple[int, int] = WIDE, dark: bool = False) -> Iterator[Page]:
-    """A page of its own; what its console complains of, or its policy refuses, fails the test."""
+    """A page of its own; whatever its console says, or its policy refuses, fails the test."""
     context = browser.new_context(
         base_url=base,
         viewport={"width": size[0], "height": size[1]},
@@ -53,7 +53,7 @@ def page_of(browser: Browser, base: str, *, size: tuple[int, int] = WIDE, dark: 
     )
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+    page.on("console", lambda line: complaints.append(f"{line.type}: {line.text}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     try:
         yield page

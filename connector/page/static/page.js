@@ -68,27 +68,29 @@
     const held = document.createElement("tbody");
     const pause = document.querySelector("[data-pause]");
     const status = document.querySelector("[data-live-status]");
-    let paused = false, came = 0, said = 0;
+    let paused = false, skipped = false, came = 0, said = 0;
     const looked = () => rows.matches(":hover, :focus-within");
-    const show = () => {
+    const show = (most = 100) => {
       if (paused || looked() || !held.children.length) return;
-      rows.prepend(...held.children);
+      rows.prepend(...[...held.children].slice(-most));
       while (rows.children.length > 100) rows.lastElementChild.remove();
     };
     document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
       event.preventDefault();
       const part = document.createElement("template");
       part.innerHTML = event.detail.data;
-      came += part.content.children.length;
+      const count = part.content.children.length, all = Number(part.content.firstElementChild?.dataset.came || count);
+      came += all;
+      skipped = skipped || all > count;
       held.prepend(part.content);
       while (held.children.length > 100) held.lastElementChild.remove();
-      show();
       if (Date.now() - said > 10000) {
         said = Date.now();
-        status.textContent = `Live: ${came} since you opened this page`;
+        status.textContent = `Live: ${came.toLocaleString("en")} since you opened this page${skipped ? "; of many at once the newest are shown" : ""}`;
       }
     });
-    rows.addEventListener("mouseleave", show);
+    setInterval(show, 250, 5);    // a few at a time: a table that is drawn anew with each of them would stutter
+    rows.addEventListener("mouseleave", () => show());
     rows.addEventListener("focusout", () => setTimeout(show, 0));
     pause?.addEventListener("click", () => {
       paused = !paused;
