@@ -222,7 +222,7 @@ class Receiver(Endpoint):
             loop.call_soon(self._hand_over)  # what comes in one turn of the loop is one group
         self._gathered.append((event, ticket))
         # A database that is slow may keep the event still; the sender's next try is a duplicate then.
-        patience = loop.call_later(_KEEPING_SECONDS, _settle, (ticket,), StoreUnavailable("the store is too slow"))
+        patience = loop.call_later(_KEEPING_SECONDS, _give_up, ticket)
         try:
             error = await ticket
         except asyncio.CancelledError:
@@ -316,6 +316,10 @@ def _settle(tickets: Sequence[_Ticket], error: Exception | None) -> None:
     for ticket in tickets:
         if not ticket.done():  # its task may have been cancelled by a stop
             ticket.set_result(error)
+
+
+def _give_up(ticket: _Ticket) -> None:
+    _settle((ticket,), StoreUnavailable("the store is too slow"))
 
 
 def _is_zlib(body: bytes) -> bool:
