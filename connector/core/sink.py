@@ -15,11 +15,7 @@ from connector.core.row import Cell, Column, Overwrite, Row
 
 
 class TargetOptions(BaseModel):
-    """``[target]`` of a mapping file: what every sink understands. A sink's own ``TargetOptions`` adds to it.
-
-    A field annotated ``Annotated[str, RecordPath()]`` names a path of the record; the mapping loader checks it and
-    each row carries its value in ``extras`` under the option's dotted name.
-    """
+    """``[target]`` of a mapping file: what every sink understands. A sink's own ``TargetOptions`` adds to it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -45,9 +41,10 @@ class TargetOptions(BaseModel):
     """Where ``mark`` writes the day, and empties it when the affiliate is back; in HubSpot the default is
     ``affiliate_removed``."""
 
-
-class RecordPath(Struct, frozen=True):
-    """Marks a target option whose value is a path of the record."""
+    def record_paths(self) -> dict[str, str]:
+        """The options that name a path of the record, and the path: ``{"company.key": "parent_id"}``. The loader
+        checks it, and each row carries its value in ``extras`` under the option's name."""
+        return {}
 
 
 class Target(Struct, frozen=True):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
 from datetime import date
 from pathlib import PurePath
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from connector.core.errors import ConfigError
 from connector.core.keys import tidy
@@ -23,7 +23,7 @@ from connector.core.mapping.reading import Clock, Reading
 from connector.core.mapping.when import conditions, without_when
 from connector.core.problems import problems_of
 from connector.core.row import Column, ColumnType
-from connector.core.sink import RecordPath, TargetOptions
+from connector.core.sink import TargetOptions
 from connector.core.toml import Path, parse
 from connector.core.words import unknown_word
 
@@ -188,7 +188,7 @@ def _options(reading: Reading, model: type[TargetOptions]) -> tuple[TargetOption
         return None, []
     if options.overwrite == "only_forward":
         reading.say(("target", "overwrite"), '"only_forward" needs order = […]: set it in the field, not here')
-    return options, _extras(reading, options, {**target, **in_key}, in_key)
+    return options, _extras(reading, options)
 
 
 def _options_in_key(reading: Reading, model: type[TargetOptions]) -> dict[str, Any]:
@@ -219,23 +219,16 @@ def _report_options(
         reading.problems += problems_of(errors, reading.document, model, path=path)
 
 
-def _extras(
-    reading: Reading, options: TargetOptions, given: Table[str, Any], in_key: Table[str, Any]
-) -> list[tuple[str, Reader]]:
-    """Readers of the record's values that options name by path (``RecordPath``)."""
+def _extras(reading: Reading, options: TargetOptions) -> list[tuple[str, Reader]]:
+    """Readers of the record's values that options name by path."""
     extras: list[tuple[str, Reader]] = []
-    for option in _record_paths(type(options)):
-        found = _reach(given, option)
-        if found is None:
-            found = _reach(options.model_dump(), option)
-        if not isinstance(found, str) or not found:
-            continue
-        at: Path = ("key" if option[0] in in_key else "target", *option)
-        value = reading.path_value(found, at)
+    for name, path in options.record_paths().items():
+        at: Path = ("target", *name.split("."))
+        value = reading.path_value(path, at)
         if value is not None and value.kind.many:
-            reading.say(at, f'"{found}" is a list; one value is wanted')
+            reading.say(at, f'"{path}" is a list; one value is wanted')
         elif value is not None:
-            extras.append((".".join(option), value.read))
+            extras.append((name, value.read))
     return extras
 
 
@@ -302,35 +295,3 @@ def _removed_column(reading: Reading, options: TargetOptions, raw_fields: Table[
         reading.say(at, f'"{name}" is one of [fields]; name another column with removed_column = "…"')
     line = reading.document.value_place(at).line
     return Column(name=name, type="date", overwrite="always", where=f"{reading.document.file}:{line}")
-
-
-# ---------------------------------------------------------------- options that name a path of the record
-
-
-def _record_paths(model: type[BaseModel], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The options, by the way to them, that are annotated ``Annotated[str, RecordPath()]``."""
-    for name, field in model.model_fields.items():
-        if any(isinstance(mark, RecordPath) for mark in field.metadata) or _marks(field.annotation):
-            yield (*before, name)
-        for inner in _models_in(field.annotation):
-            yield from _record_paths(inner, (*before, name))
-
-
-def _marks(annotation: Any) -> bool:
-    if any(isinstance(mark, RecordPath) for mark in getattr(annotation, "__metadata__", ())):
-        return True
-    return any(_marks(argument) for argument in get_args(annotation))
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [inner for argument in get_args(annotation) for inner in _models_in(argument)]
-
-
-def _reach(table: Any, way: Sequence[str]) -> Any:
-    for step in way:
-        if not isinstance(table, dict) or step not in table:
-            return None
-        table = table[step]
-    return table

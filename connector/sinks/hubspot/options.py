@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from connector.core.outbound import DestinationUrl
 from connector.core.platform_api import HeaderSecret
-from connector.core.sink import RecordPath, SinkOptions, TargetOptions
+from connector.core.sink import SinkOptions, TargetOptions
 
 DEFAULT_GROUP = "affiliate_connector"
 
@@ -16,7 +16,7 @@ DEFAULT_GROUP = "affiliate_connector"
 class CompanyLink(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    key: Annotated[str, RecordPath()]
+    key: str
     """The path whose value finds the company."""
     property: str = "affiliate_key"
     """The companies' unique property that holds that value."""
@@ -69,6 +69,9 @@ class HubSpotTargetOptions(TargetOptions):
     """``{ key = "path" }``: the company that a contact is associated with."""
     removed_records: Literal["mark", "leave_alone"] = "leave_alone"
     removed_column: str = "affiliate_removed"
+
+    def record_paths(self) -> dict[str, str]:
+        return {} if self.company is None else {"company.key": self.company.key}
 
     @field_validator("removed_records", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from connector.core.errors import ConfigError
 from connector.core.mapping import Mapping, load
 from connector.core.row import Column
-from connector.core.sink import RecordPath, TargetOptions
+from connector.core.sink import TargetOptions
 from tests.core.mapping.support import mapping, record, told
 
 _gone = datetime(2026, 5, 31, 23, 0, tzinfo=UTC)
@@ -193,7 +193,7 @@ def test_mistakes_with_for_each_are_told(fields: str, top: str, key: str, said: 
 class _Company(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    key: Annotated[str, RecordPath()]
+    key: str
     words: str = "x"
 
 
@@ -202,8 +202,12 @@ class _Options(TargetOptions):
 
     tab: str = "Affiliates"
     company: _Company | None = None
-    owner: Annotated[str, RecordPath()] | None = None
+    owner: str | None = None
     also_match: tuple[str, ...] = ()
+
+    def record_paths(self) -> dict[str, str]:
+        company = None if self.company is None else self.company.key
+        return {name: path for name, path in (("company.key", company), ("owner", self.owner)) if path}
 
 
 def test_options_that_name_a_path_travel_with_each_row() -> None:
