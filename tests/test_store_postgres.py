@@ -190,6 +190,31 @@ def test_two_hundred_thousand_pending_records_are_found_by_their_index(place: Pl
     assert read < 200_000, f"{read} rows were read for 5,000 that were delivered and 500 that changed"
 
 
+def test_what_was_asked_of_empty_tables_is_asked_well_of_full_ones(place: Place) -> None:
+    """A prepared statement may keep the plan of its first calls, and reading all of an empty table is cheap."""
+    store = place.open()
+    store.enroll(["a/b"])
+    with store._engine.writing() as sql:
+        sql.execute("ANALYZE")
+    some = [f"x:{n}" for n in range(100)]
+    for _ in range(20):
+        store.written("a/b", some, some)
+        store.received("plain", some)
+    with store._engine.writing() as sql:
+        sql.execute(
+            "INSERT INTO written (route, key, record_id, version, at, cells)"
+            " SELECT 'a/b', 'x:' || n, 'x:' || n, 1, 1, '{}' FROM generate_series(0, 49999) n"
+        )
+        sql.execute(
+            "INSERT INTO events (source, key, topic, at, received_at, body)"
+            " SELECT 'plain', 'x:' || n, '', 0, 0, '' FROM generate_series(0, 49999) n"
+        )
+    before = _rows_read(store)
+    assert len(store.written("a/b", some, some)) == len(store.received("plain", some)) == 100
+    read = _rows_read(store) - before
+    assert read < 5_000, f"{read} rows were read for 300"
+
+
 def _rows_read(store: Store) -> int:
     """Rows and entries of indexes that were read in this database so far."""
     for connection in store._engine._idle:  # type: ignore[attr-defined] # each connection counts for itself until then

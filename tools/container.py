@@ -116,6 +116,7 @@ def _tried(tree: Path, data: Path) -> int:
     Raises:
         TimeoutError: it did not answer, or the row did not appear.
     """
+    _run("chroot", f"--userspec={UID}:{UID}", tree, "/opt/connector/bin/python", "-c", "import psycopg")
     data.mkdir()
     os.chown(data, UID, UID)
     shutil.copy(root / "config.example.toml", tree / "config.toml")
@@ -138,6 +139,7 @@ def _tried(tree: Path, data: Path) -> int:
             '"data":{"promoter":{"id":5100,"status":"active","email":"grace@example.com"}}}'
         )
         assert _status("POST", f"/hooks/firstpromoter?token={TOKEN}", body) == 202
+        assert _status("GET", "/readyz/receive") == 200
         table = data / "affiliates.csv"
         _wait(lambda: table.exists() and "grace@example.com" in table.read_text("utf-8"), "the row")
         os.kill(child, signal.SIGTERM)

@@ -118,6 +118,12 @@ class Part:
 
 _ROWS_IN_AN_INSERT = 64
 _VALUES_IN_A_LIST = 512
+_ROWS_IN_ARRAYS = 2048
+_ARRAYS = {int: "bigint[]", str: "text[]", bytes: "bytea[]"}
+
+
+class Arrays:
+    """A session whose database takes many values as one: a statement has one text, however many they are."""
 
 
 def slices(values: Sequence[Any], most: int = _VALUES_IN_A_LIST) -> Iterator[Sequence[Any]]:
@@ -134,6 +140,32 @@ def marks(values: Sequence[Any]) -> str:
     return f"({','.join('?' * len(values))})"
 
 
+def lists(sql: Session, values: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """*values* in parts: how a condition names them, behind the column, and its values."""
+    if isinstance(sql, Arrays):
+        for start in range(0, len(values), _ROWS_IN_ARRAYS):
+            yield "= ANY(?)", (list(values[start : start + _ROWS_IN_ARRAYS]),)
+    else:
+        for some in slices(values):
+            yield f"IN {marks(some)}", some
+
+
+def tables(sql: Session, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """*rows* in parts: a query that gives them, as ``column1``, ``column2`` …, and its values."""
+    start = 0
+    while isinstance(sql, Arrays) and start < len(rows):
+        columns = [list(column) for column in zip(*rows[start : start + _ROWS_IN_ARRAYS], strict=True)]
+        kinds = [set(map(type, column)) for column in columns]
+        if not all(len(each) == 1 and each <= _ARRAYS.keys() for each in kinds):
+            break  # a NULL says nothing of its column's type
+        types = ", ".join(f"?::{_ARRAYS[kind]}" for (kind,) in kinds)
+        names = ", ".join(f"column{number}" for number in range(1, len(columns) + 1))
+        yield f"SELECT * FROM unnest({types}) AS rows({names})", columns
+        start += _ROWS_IN_ARRAYS
+    for some in slices(rows[start:], _ROWS_IN_AN_INSERT):
+        yield f"VALUES {','.join([marks(some[0])] * len(some))}", [value for row in some for value in row]
+
+
 def select(sql: Session, text: str, values: Sequence[Any], *before: Any, tail: str = "") -> list[Any]:
     """The rows of ``text IN (values) tail``, asked for in parts.
 
@@ -142,14 +174,27 @@ def select(sql: Session, text: str, values: Sequence[Any], *before: Any, tail: s
         before: the values of the marks in *text*.
     """
     rows: list[Any] = []
-    for some in slices(values):
-        rows += sql.execute(f"{text} IN {marks(some)}{tail}", (*before, *some)).fetchall()
+    for condition, some in lists(sql, values):
+        rows += sql.execute(f"{text} {condition}{tail}", (*before, *some)).fetchall()
     return rows
+
+
+def each(sql: Session, query: str, values: Sequence[Any], *before: Any) -> dict[Any, Any]:
+    """For each of *values*, in their order, what *query* says of it; None: nothing.
+
+    Each is looked up by itself. For a list PostgreSQL may read all rows that have the values *before*, of which it does
+    not know how many there are.
+    """
+    found: dict[Any, Any] = {}
+    for rows, some in tables(sql, [(value,) for value in values]):
+        text = f"SELECT wanted.column1, ({query} wanted.column1) FROM ({rows}) AS wanted"
+        found |= sql.execute(text, (*before, *some)).fetchall()
+    return found
 
 
 def change(sql: Session, text: str, values: Sequence[Any], *before: Any) -> int:
     """``select``, for a statement that changes rows: how many it changed."""
-    return sum(sql.execute(f"{text} IN {marks(some)}", (*before, *some)).rowcount for some in slices(values))
+    return sum(sql.execute(f"{text} {condition}", (*before, *some)).rowcount for condition, some in lists(sql, values))
 
 
 def insert(sql: Session, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> list[Any]:
@@ -159,9 +204,8 @@ def insert(sql: Session, head: str, rows: Sequence[Sequence[Any]], tail: str = "
         What *tail* says with ``RETURNING``; else nothing.
     """
     returned: list[Any] = []
-    for some in slices(rows, _ROWS_IN_AN_INSERT):
-        values = ",".join([marks(some[0])] * len(some))
-        answer = sql.execute(f"{head} VALUES {values}{tail}", [value for row in some for value in row])
+    for query, values in tables(sql, rows):
+        answer = sql.execute(f"{head} {query}{tail}", values)
         if "RETURNING" in tail:
             returned += answer.fetchall()
     return returned

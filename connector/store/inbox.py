@@ -10,7 +10,7 @@ from typing import Any
 from connector.core.lenient import micros_of
 from connector.core.source import API_TOPIC, Event
 from connector.store.compression import compress, expand
-from connector.store.engine import Engine, Part, Session, insert, select
+from connector.store.engine import Engine, Part, Session, each, insert, select
 from connector.store.intake import Deliver, Intake
 from connector.store.model import StoreDamaged, StoredEvent, Tally, moment
 from connector.store.tables import FORGOTTEN_KEY
@@ -98,9 +98,8 @@ class Inbox(Part):
 
     def received(self, source: str, keys: Iterable[str]) -> dict[str, tuple[int, datetime]]:
         """Of events of *source* with these keys: seq, and when each was received first."""
-        text = "SELECT key, seq, received_at FROM events WHERE source = ? AND key"
         with self._engine.reading() as sql:
-            rows = select(sql, text, sorted(set(keys)), source)
+            rows = select(sql, "SELECT key, seq, received_at FROM events WHERE seq", _seqs(sql, source, keys))
         return {key: (seq, moment(at)) for key, seq, at in rows}
 
     def mentioned_in(self, seqs: Iterable[int]) -> dict[int, list[str]]:
@@ -123,8 +122,8 @@ class Inbox(Part):
         with self._engine.reading() as sql:
             fresh = self._without_forgotten(sql, asked)
             for source in {event.source for event in fresh}:
-                keys = sorted({event.key for event in fresh if event.source == source})
-                seen.update(select(sql, "SELECT source, key FROM events WHERE source = ? AND key", keys, source))
+                seqs = _seqs(sql, source, (event.key for event in fresh if event.source == source))
+                seen.update(select(sql, "SELECT source, key FROM events WHERE seq", seqs))
         return {(event.source, event.key) for event in fresh} - seen
 
     def _without_forgotten(self, sql: Session, events: Sequence[Event]) -> Sequence[Event]:
@@ -138,6 +137,11 @@ class Inbox(Part):
             for (mark,) in select(sql, "SELECT mark FROM forgotten WHERE mark", sorted(set(mark_of.values())))
         }
         return [event for event in events if mark_of[event.source, event.key] not in gone]
+
+
+def _seqs(sql: Session, source: str, keys: Iterable[str]) -> list[int]:
+    found = each(sql, "SELECT seq FROM events WHERE source = ? AND key =", sorted(set(keys)), source)
+    return sorted(seq for seq in found.values() if seq is not None)
 
 
 def forgotten_key(sql: Session) -> bytes:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from connector.core.lenient import micros_of
-from connector.store.engine import Part, Session, change, insert, marks, select, slices
+from connector.store.engine import Part, Session, change, each, insert, lists, select, tables
 from connector.store.model import (
     HELD_UNTIL,
     WAITS_FOR,
@@ -31,7 +31,7 @@ _LAST_ID = "\U0010ffff"
 _IN_ORDER = "p.record_id > ? AND p.record_id <= ? AND +p.isolated = 0 AND +p.due_at <= ?"
 
 # In an empty table PostgreSQL finds every index equally good, also one of which only the route helps, and keeps to it.
-_OF_ROUTE = "route || '' = ?"
+OF_ROUTE = "route || '' = ?"
 
 
 class _Held(NamedTuple):
@@ -122,22 +122,24 @@ class PendingRecords(Part):
         Returns:
             How many are pending now because of this call.
         """
-        parts = [None] if record_ids is None else slices(sorted(set(record_ids)))
         with self._engine.writing() as sql:
-            count = sum(self._enqueue(sql, route, some) for some in parts)
+            count = self._enqueue(sql, route, None if record_ids is None else sorted(set(record_ids)))
         self._ring(self._on_pending)
         return count
 
     def _enqueue(self, sql: Session, route: str, record_ids: Sequence[str] | None = None) -> int:
-        some = "" if record_ids is None else f" AND records.id IN {marks(record_ids)}"
+        parts = [("", ())] if record_ids is None else lists(sql, record_ids)
+        return sum(self._enqueue_those(sql, route, which, some) for which, some in parts)
+
+    def _enqueue_those(self, sql: Session, route: str, which: str, record_ids: Sequence[Any]) -> int:
         # The token goes: a delivery on its way was made from what is now forgotten, and must not settle this.
         added = sql.execute(
             "INSERT INTO pending (route, record_id, version, due_at, since)"
             " SELECT routes.route, records.id, records.version, ?, ? FROM routes, records"
-            f" WHERE routes.route = ?{some} ORDER BY records.id"
+            f" WHERE routes.route = ?{which and f' AND records.id {which}'} ORDER BY records.id"
             " ON CONFLICT (route, record_id) DO UPDATE SET due_at = excluded.due_at, token = NULL, tries = 0,"
             " failing_since = NULL, reason = '', isolated = 0",
-            (self._due_now(), self._at(), route, *(record_ids or ())),
+            (self._due_now(), self._at(), route, *record_ids),
         )
         return int(added.rowcount)
 
@@ -217,8 +219,7 @@ class PendingRecords(Part):
             _note_left_empty(sql, route, mine)
             self._settle(sql, mine, held)
             # Settled by the other call, or forgotten: then there is no such record.
-            for some in slices([result.record_id for result in lost if result.record_id not in held]):
-                self._enqueue(sql, route, some)
+            self._enqueue(sql, route, [result.record_id for result in lost if result.record_id not in held])
             if delivered:
                 sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (self._at(), route))
 
@@ -244,7 +245,7 @@ class PendingRecords(Part):
     @staticmethod
     def _numbers(sql: Session, route: str, record_ids: Sequence[str]) -> list[int]:
         """The ids of the rows of those records, in their order."""
-        found = _each(sql, "SELECT id FROM pending WHERE route = ? AND record_id =", route, record_ids)
+        found = each(sql, "SELECT id FROM pending WHERE route = ? AND record_id =", record_ids, route)
         return [number for number in found.values() if number is not None]
 
     def _note_written(self, sql: Session, route: str, results: Sequence[Result]) -> None:
@@ -260,7 +261,7 @@ class PendingRecords(Part):
             for key, cells in result.written.items()
         }  # fmt: skip
         more = _more_rows(sql, route, {key: row[2] for key, row in rows.items()}, removed)
-        change(sql, "DELETE FROM written WHERE route = ? AND key", removed, route)
+        change(sql, f"DELETE FROM written WHERE {OF_ROUTE} AND key", removed, route)
         insert(
             sql,
             "INSERT INTO written (route, key, record_id, version, at, cells, held, kept)",
@@ -337,13 +338,12 @@ class PendingRecords(Part):
 
     @staticmethod
     def _add_lines(sql: Session, route: str, column: str, lines: Mapping[str, str], and_set: str = "") -> None:
-        for some in slices(sorted(lines.items()), 64):
-            new = ",".join(["(?,?)"] * len(some))
+        for new, values in tables(sql, [(key, f"{cells}\n") for key, cells in sorted(lines.items())]):
             sql.execute(
                 f"UPDATE written SET {column} ="
                 f" new.column2 || CASE WHEN length({column}) < ? THEN {column} ELSE '' END{and_set}"
-                f" FROM (VALUES {new}) AS new WHERE route = ? AND key = new.column1",
-                (_LONGEST_NOTES_CHARACTERS, *(value for key, cells in some for value in (key, f"{cells}\n")), route),
+                f" FROM ({new}) AS new WHERE route = ? AND key = new.column1",
+                (_LONGEST_NOTES_CHARACTERS, *values, route),
             )
 
     def isolate(self, route: str, record_ids: Iterable[str], due_at: datetime) -> None:
@@ -364,7 +364,7 @@ class PendingRecords(Part):
             for column, wanted in (("record_id", record_ids), ("key", keys)):
                 text = (
                     "SELECT again, kept, key, record_id, cells, held, tried, typed"
-                    f" FROM written WHERE route = ? AND {column}"
+                    f" FROM written WHERE {OF_ROUTE} AND {column}"
                 )
                 for again, kept, *columns in select(sql, text, sorted(set(wanted)), route):
                     key, record_id, cells, held, tried, typed = columns
@@ -380,19 +380,6 @@ def state_of(row: Sequence[Any]) -> RouteState:
     )
 
 
-def _each(sql: Session, query: str, route: str, values: Sequence[str]) -> dict[str, Any]:
-    """For each of *values*, in their order, what *query* says of *route* and it; None: nothing.
-
-    Each is looked up by itself: for a list PostgreSQL may read all rows of the route instead.
-    """
-    found: dict[str, Any] = {}
-    for some in slices(values, 64):
-        wanted = ",".join(["(?)"] * len(some))
-        text = f"SELECT wanted.column1, ({query} wanted.column1) FROM (VALUES {wanted}) AS wanted"
-        found |= sql.execute(text, (route, *some)).fetchall()
-    return found
-
-
 def _more_rows(sql: Session, route: str, written: Mapping[str, str], removed: Sequence[str]) -> Counter[str]:
     """By record: how many rows more than before *route* will have of it, where it is not as many.
 
@@ -401,7 +388,7 @@ def _more_rows(sql: Session, route: str, written: Mapping[str, str], removed: Se
         removed: keys; one that is written, too, is not removed.
     """
     keys = sorted({*written, *removed})
-    before = _each(sql, f"SELECT record_id FROM written WHERE {_OF_ROUTE} AND key =", route, keys)
+    before = each(sql, f"SELECT record_id FROM written WHERE {OF_ROUTE} AND key =", keys, route)
     more: Counter[str] = Counter()
     for key, owner in before.items():
         if written.get(key) != owner:
@@ -412,7 +399,7 @@ def _more_rows(sql: Session, route: str, written: Mapping[str, str], removed: Se
 
 def _count_written(sql: Session, route: str, more: Counter[str]) -> None:
     """Count what ``_more_rows`` foresaw and is done now."""
-    now = _each(sql, f"SELECT count(*) FROM written WHERE {_OF_ROUTE} AND record_id =", route, sorted(more))
+    now = each(sql, f"SELECT count(*) FROM written WHERE {OF_ROUTE} AND record_id =", sorted(more), route)
     came = sum(0 < now[record_id] <= count for record_id, count in more.items())
     went = sum(now[record_id] == 0 > count for record_id, count in more.items())
     add_written(sql, route, more.total(), came - went)
@@ -430,9 +417,9 @@ def _note_left_empty(sql: Session, route: str, results: Sequence[Result]) -> Non
     known = [result for result in results if result.left_empty is not None]
     sent = [result.record_id for result in known if result.refused is not None]
     fitting = [result.record_id for result in known if result.refused is None and not result.left_empty]
-    change(sql, "DELETE FROM left_empty WHERE route = ? AND record_id", sent, route)
-    change(sql, "UPDATE left_empty SET cells = 0 WHERE route = ? AND record_id", fitting, route)
-    change(sql, "DELETE FROM left_empty WHERE route = ? AND cells = 0 AND refused = '' AND record_id", fitting, route)
+    change(sql, f"DELETE FROM left_empty WHERE {OF_ROUTE} AND record_id", sent, route)
+    change(sql, f"UPDATE left_empty SET cells = 0 WHERE {OF_ROUTE} AND record_id", fitting, route)
+    change(sql, f"DELETE FROM left_empty WHERE {OF_ROUTE} AND cells = 0 AND refused = '' AND record_id", fitting, route)
     insert(
         sql,
         "INSERT INTO left_empty (record_id, route, cells, refused)",

@@ -4,18 +4,21 @@ Imported for a ``postgresql://`` URL only. Knows no table."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+from psycopg.types.array import ListBinaryDumper
 
 from connector.core.errors import StoreUnavailable
-from connector.store.engine import Session
+from connector.store.engine import Arrays, Session
 from connector.store.model import Unstorable
 from connector.store.url import encryption
 
@@ -78,11 +81,13 @@ class Postgres:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         more: dict[str, Any] = {} if self._pooled else {"options": _OPTIONS}
-        return psycopg.connect(
+        connection = psycopg.connect(
             self._url, autocommit=True, connect_timeout=_CONNECT_SECONDS, tcp_user_timeout=_SILENCE_MILLISECONDS,
             keepalives_idle=10, prepare_threshold=None if self._pooled else 5, application_name="affiliate-connector",
-            **more,
+            cursor_factory=psycopg.RawCursor, **more,
         )  # fmt: skip
+        connection.adapters.register_dumper(list, ListBinaryDumper)  # the driver would write arrays as text
+        return connection
 
     @contextmanager
     def _borrowed(self) -> Iterator[psycopg.Connection[Any]]:
@@ -192,7 +197,7 @@ def _in_pool(connection: psycopg.Connection[Any]) -> Iterator[None]:
     connection.commit()
 
 
-class _Statements:
+class _Statements(Arrays):
     """See ``Session``."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -204,7 +209,9 @@ class _Statements:
 
 @cache
 def _translated(text: str) -> bytes:
-    return text.replace("?", "%s").encode()
+    """PostgreSQL's own marks: those of the driver would be looked for in every statement anew."""
+    numbers = count(1)
+    return re.sub(r"\?", lambda _: f"${next(numbers)}", text).encode()
 
 
 def read_url(url: str) -> tuple[str, bool]:

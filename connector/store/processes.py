@@ -14,9 +14,9 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from connector.store.engine import Engine, Session, change, insert, slices
+from connector.store.engine import Engine, Session, change, insert
 from connector.store.model import moment
-from connector.store.pending import PendingRecords
+from connector.store.pending import OF_ROUTE, PendingRecords
 
 LEASE_SECONDS = 3.0
 """A process that has given no sign of life for so long counts as dead."""
@@ -188,10 +188,10 @@ class Processes(PendingRecords):
                     "SELECT record_id FROM again WHERE route = ? AND due_at <= ? ORDER BY record_id",
                     (route, self._due_now()),
                 ).fetchall()
-                for some in slices([record_id for (record_id,) in late]):
-                    change(sql, "UPDATE written SET again = 1 WHERE route = ? AND record_id", some, route)
-                    count += self._enqueue(sql, route, some)
-                    change(sql, "DELETE FROM again WHERE route = ? AND record_id", some, route)
+                some = [record_id for (record_id,) in late]
+                change(sql, f"UPDATE written SET again = 1 WHERE {OF_ROUTE} AND record_id", some, route)
+                count += self._enqueue(sql, route, some)
+                change(sql, "DELETE FROM again WHERE route = ? AND record_id", some, route)
         if count:
             self._ring(self._on_pending)
         return count
