@@ -45,59 +45,45 @@ class Table(Protocol):
 
     def headers(self) -> Sequence[str]:
         """The texts of the header by position; () for an empty table."""
-        ...
 
     def keys(self, position: int) -> Iterator[tuple[int, str]]:
         """The place and the canonical key of each row, read from its cell at *position*. Empty cells are left out."""
-        ...
 
     def keys_above(self, position: int) -> Iterator[str]:
         """The canonical keys of what is above the header: a title, or rows that a person's sorting put there."""
-        ...
 
     def key_of(self, raw: Any) -> str:
         """The canonical key that a raw cell shows; "" for none."""
-        ...
 
     def row(self, place: int) -> Sequence[Any]:
         """The raw cells of a row; may be shorter than the header."""
-        ...
 
     def encode(self, column: Column, cell: Cell) -> Any:
         """The raw cell for *cell*. Raises CellRefused."""
-        ...
 
     def decode(self, column: Column, raw: Any) -> Cell:
         """The value of a raw cell (None beyond the row's end); text where the format keeps no types."""
-        ...
 
     def same(self, column: Column, there: Any, raw: Any) -> bool:
         """Whether the raw cell *there* already is *raw*."""
-        ...
 
     def shows(self, column: Column, there: Any, raw: Any) -> bool:
         """Whether *there* has the value of *raw*, perhaps written in the way of another program."""
-        ...
 
     def former(self, column: Column, raw: Any) -> Cell:
         """A value from which ``restored`` makes exactly that raw cell again (None beyond the row's end)."""
-        ...
 
     def restored(self, column: Column, former: Cell) -> Any:
         """The raw cell of which ``former`` was made. Raises CellRefused."""
-        ...
 
     def is_value(self, raw: Any, place: int) -> bool:
         """Whether a raw cell of that row holds something, beyond what people prepare in rows for later."""
-        ...
 
     def add_columns(self, columns: Sequence[Column]) -> None:
         """Append to the header; make the header when there is none."""
-        ...
 
     def update(self, place: int, cells: Cells) -> None:
         """Put raw cells into a row."""
-        ...
 
     def add(self, rows: Sequence[Cells], position: int, is_ours: Callable[[str], bool]) -> None:
         """Add rows below the last of ours, and above what people have below it: a TOTAL, a legend.
@@ -106,15 +92,12 @@ class Table(Protocol):
             position: of the key's cell.
             is_ours: whether the text of a key's cell may be a key of ours.
         """
-        ...
 
     def drop(self, places: Iterable[int]) -> None:
         """Delete rows. Places are no longer valid afterwards."""
-        ...
 
     def facts(self) -> str:
         """A few words for ``check``: dialect, tab, number of rows."""
-        ...
 
 
 class Document(Protocol):
@@ -122,11 +105,9 @@ class Document(Protocol):
 
     def table(self, target: Target) -> Table:
         """The table that *target* writes; empty when it does not exist yet. Raises NeedsAction."""
-        ...
 
     def dump(self, now: datetime) -> bytes:
         """The whole file, as of *now*."""
-        ...
 
 
 class PlannedCell(NamedTuple):
@@ -192,9 +173,8 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> l
         NeedsAction: the key's column is missing, or another one under ``missing_columns = "stop"``; or one of *rows* is
             above the header, where it would get a second row.
     """
-    headers = table.headers()
-    positions, missing = locate(table, target), missing_columns(table, target)
-    if headers and target.key not in positions:
+    headers, missing = table.headers(), missing_columns(table, target)
+    if headers and target.key in {column.name for column in missing}:
         raise NeedsAction(
             f'{file} has no column "{target.key}", which finds the rows again. Its header is the first line: add '
             f'"{target.key}" there (or name it back), or let the sink write another file; nothing was changed.'
@@ -204,92 +184,124 @@ def make_plan(table: Table, target: Target, rows: Sequence[Row], file: str) -> l
         raise NeedsAction(
             f'{file} lacks {names}: add them to its header, or set missing_columns = "create" in {target.file}.'
         )
-    places: dict[str, list[int]] = {}
-    if rows and headers:
-        for place, key in table.keys(positions[target.key]):
-            places.setdefault(key, []).append(place)
-    columns = {column.name: column for column in target.columns}
-
-    def as_shown(key: str) -> str:
-        try:
-            return table.key_of(table.encode(columns[target.key], key))
-        except CellRefused:
-            return ""
-
-    def find(key: str) -> Sequence[int]:
-        return places.get(as_shown(key), ())
-
-    above = set(table.keys_above(positions[target.key])) if rows and headers else ()
-    if any(key and as_shown(key) in above for row in rows for key in (row.key, row.moved_from)):
+    if not rows:
+        return []
+    planner = _Planner(table, target)
+    if any(planner.is_above(key) for row in rows for key in (row.key, row.moved_from)):
         raise NeedsAction(
             f"{file} has rows of affiliates above its header row, which was sorted or moved with them: put the row "
             f'with "{target.key}" above them again; nothing was changed.'
         )
-    plan = [_plan_row(table, target.key, columns, positions, find, row) for row in rows]
-    if headers and missing and plan:
+    plan = [planner.plan(row) for row in rows]
+    if headers and missing:
         outcome = plan[0].outcome
         notice = f"made the missing columns {names}"
         plan[0].outcome = replace(outcome, notices=(*outcome.notices, notice))
     return plan
 
 
-def _plan_row(
-    table: Table,
-    key_name: str,
-    columns: Mapping[str, Column],
-    positions: Mapping[str, int],
-    find: Callable[[str], Sequence[int]],
-    row: Row,
-) -> RowPlan:
-    found = find(row.key)
-    if row.remove:
-        return _plan_removal(table, key_name, columns, positions, found, row)
-    left = find(row.moved_from) if row.moved_from is not None else ()
-    moved = not found and bool(left)
-    if moved:
-        found = left
-    elif left:
-        row = without_base(row)
-    place = found[0] if found else None
-    cells: dict[str, PlannedCell] = {}
-    notices: list[str] = []
-    edits = Edits(row, created=place is None)
-    there = _RowThere(table, positions, place)
-    for name, new in row.cells.items():
-        column, is_key = columns[name], name == key_name
-        if is_key and place is not None and not moved:
-            continue  # the row was found by it: it is left as the person's program wrote it
-        raw_there = there.raw(column)
-        is_already = place is not None and there.is_already(column, raw_there, row)
-        old = None if place is None or is_already else table.decode(column, raw_there)
-        former = None if old is None else table.former(column, raw_there)
-        if not is_key and not edits.writes(
-            column, old, partial(there.shows, column, raw_there), exactly=is_already, former=former
-        ):
-            continue
-        try:
-            raw = there.raw_for(column, row)
-            if is_key and table.key_of(raw) != row.key:
-                raw = table.encode(column, row.key)  # as a time without its zone, say, it would not be found again
-        except CellRefused as refusal:
-            if is_key or column.on_error != "leave_empty":
-                outcome = Outcome(row.key, "refused", reason=refusal.reason, code=refusal.code, column=name)
-                return RowPlan(row, outcome, place)
-            edits.leaves_out(name)
-            notices.append(f"{name}: left as it was ({refusal.code})")
-            continue
-        if is_key and place is not None:
-            edits.former[name] = table.former(column, raw_there)
-        cells[name] = PlannedCell(old, new, raw)
-    for name, cell in edits.recovered.items():
+class _Planner:
+    """The rows of one table, found by their keys."""
+
+    def __init__(self, table: Table, target: Target) -> None:
+        self._table, self._key = table, target.key
+        self._columns = {column.name: column for column in target.columns}
+        self._positions = locate(table, target)
+        self._places: dict[str, list[int]] = {}
+        self._above: set[str] = set()
+        if target.key in self._positions:
+            for place, key in table.keys(self._positions[target.key]):
+                self._places.setdefault(key, []).append(place)
+            self._above.update(table.keys_above(self._positions[target.key]))
+
+    def is_above(self, key: str | None) -> bool:
+        """Whether the row of *key* is above the header."""
+        return bool(key) and self._as_shown(key) in self._above
+
+    def _as_shown(self, key: str | None) -> str:
         with suppress(CellRefused):
-            edits.former[name] = table.former(columns[name], table.encode(columns[name], cell))
-    if place is None and set(cells) <= {key_name} and row.restore and row.last is not None:
-        cells.clear()  # a person deleted the row that would be put back
-    notices += [f"{name}: a person's edit was overwritten" for name in edits.overwritten]
-    if len(found) > 1:
-        notices.append(f"the key is in {len(found)} rows; the first one is kept up to date")
-    return RowPlan(row, edits.told(Outcome(row.key, "written", notices=tuple(notices))), place, cells)
+            return self._table.key_of(self._table.encode(self._columns[self._key], key))
+        return ""
+
+    def _find(self, key: str | None) -> Sequence[int]:
+        return () if key is None else self._places.get(self._as_shown(key), ())
+
+    def plan(self, row: Row) -> RowPlan:
+        found = self._find(row.key)
+        if row.remove:
+            return self._removal(row, found)
+        if left := self._find(row.moved_from):
+            if not found:
+                return self._written(row, left, moved=True)
+            row = without_base(row)
+        return self._written(row, found)
+
+    def _written(self, row: Row, found: Sequence[int], *, moved: bool = False) -> RowPlan:
+        table, place = self._table, found[0] if found else None
+        cells: dict[str, PlannedCell] = {}
+        notices: list[str] = []
+        edits = Edits(row, created=place is None)
+        there = _RowThere(table, self._positions, place)
+        for name, new in row.cells.items():
+            column, is_key = self._columns[name], name == self._key
+            if is_key and place is not None and not moved:
+                continue  # the row was found by it: it is left as the person's program wrote it
+            raw_there = there.raw(column)
+            is_already = place is not None and there.is_already(column, raw_there, row)
+            old = None if place is None or is_already else table.decode(column, raw_there)
+            former = None if old is None else table.former(column, raw_there)
+            shows = partial(there.shows, column, raw_there)
+            if not is_key and not edits.writes(column, old, shows, exactly=is_already, former=former):
+                continue
+            try:
+                raw = there.raw_for(column, row)
+                if is_key and table.key_of(raw) != row.key:
+                    raw = table.encode(column, row.key)  # as a time without its zone, say, it would not be found again
+            except CellRefused as refusal:
+                if is_key or column.on_error != "leave_empty":
+                    outcome = Outcome(row.key, "refused", reason=refusal.reason, code=refusal.code, column=name)
+                    return RowPlan(row, outcome, place)
+                edits.leaves_out(name)
+                notices.append(f"{name}: left as it was ({refusal.code})")
+                continue
+            if is_key and place is not None:
+                edits.former[name] = table.former(column, raw_there)
+            cells[name] = PlannedCell(old, new, raw)
+        for name, cell in edits.recovered.items():
+            with suppress(CellRefused):
+                edits.former[name] = table.former(self._columns[name], table.encode(self._columns[name], cell))
+        if place is None and set(cells) <= {self._key} and row.restore and row.last is not None:
+            cells.clear()  # a person deleted the row that would be put back
+        notices += [f"{name}: a person's edit was overwritten" for name in edits.overwritten]
+        if len(found) > 1:
+            notices.append(f"the key is in {len(found)} rows; the first one is kept up to date")
+        return RowPlan(row, edits.told(Outcome(row.key, "written", notices=tuple(notices))), place, cells)
+
+    def _removal(self, row: Row, found: Sequence[int]) -> RowPlan:
+        """All rows of that key go, since a person whose record is to go must not stay in a second one. What takes an
+        added row back takes that row, and only when nobody else has put anything into it."""
+        there = _RowThere(self._table, self._positions, found[0] if found else None)
+        if row.restore and found:
+            if self._has_other_values(there, row):
+                row = emptied(row, self._key)
+                ours = {name: cell for name, cell in row.cells.items() if name in self._columns}
+                return self._written(replace(row, cells=ours), found)
+            found = found[:1]
+        columns = [self._columns[name] for name in self._positions] if found else []
+        former = {column.name: self._table.former(column, there.raw(column)) for column in columns}
+        return RowPlan(row, Outcome(row.key, "written", former=former), remove=tuple(found))
+
+    def _has_other_values(self, there: _RowThere, row: Row) -> bool:
+        """Whether the row holds anything but its key and what we wrote."""
+        edits = Edits(row, created=False)
+        names = {position: name for name, position in self._positions.items()}
+        for position, raw in enumerate(there.raws):
+            name = names.get(position)
+            if name == self._key or there.place is None or not self._table.is_value(raw, there.place):
+                continue
+            if name is None or not edits.is_ours(name, partial(there.shows, self._columns[name], raw)):
+                return True
+        return False
 
 
 class _RowThere:
@@ -320,47 +332,6 @@ class _RowThere:
         with suppress(CellRefused):
             return self._table.shows(column, raw, self._table.encode(column, cell))
         return False
-
-
-def _plan_removal(
-    table: Table,
-    key_name: str,
-    columns: Mapping[str, Column],
-    positions: Mapping[str, int],
-    found: Sequence[int],
-    row: Row,
-) -> RowPlan:
-    """All rows of that key go, since a person whose record is to go must not stay in a second one. What takes an added
-    row back takes that row, and only when nobody else has put anything into it."""
-    there = _RowThere(table, positions, found[0] if found else None)
-    if row.restore and found:
-        if _has_other_values(there, table, key_name, columns, positions, row):
-            row = emptied(row, key_name)
-            ours = {name: cell for name, cell in row.cells.items() if name in columns}
-            return _plan_row(table, key_name, columns, positions, lambda _: found, replace(row, cells=ours))
-        found = found[:1]
-    former = {name: table.former(columns[name], there.raw(columns[name])) for name in positions} if found else {}
-    return RowPlan(row, Outcome(row.key, "written", former=former), remove=tuple(found))
-
-
-def _has_other_values(
-    there: _RowThere,
-    table: Table,
-    key_name: str,
-    columns: Mapping[str, Column],
-    positions: Mapping[str, int],
-    row: Row,
-) -> bool:
-    """Whether the row holds anything but its key and what we wrote."""
-    edits = Edits(row, created=False)
-    names = {position: name for name, position in positions.items()}
-    for position, raw in enumerate(there.raws):
-        name = names.get(position)
-        if name == key_name or there.place is None or not table.is_value(raw, there.place):
-            continue
-        if name is None or not edits.is_ours(name, partial(there.shows, columns[name], raw)):
-            return True
-    return False
 
 
 def carry_out(table: Table, target: Target, plan: Sequence[RowPlan]) -> None:
