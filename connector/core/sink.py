@@ -162,33 +162,26 @@ class Host(Protocol):
 
     def now(self) -> datetime:
         """Aware UTC."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds, for measuring and pacing."""
-        ...
 
     def wait(self, seconds: float) -> None:
         """Sleep in a sink's own pacing. Raises Stopping as soon as the program is asked to stop."""
-        ...
 
     def recall(self, key: str) -> str | None:
         """What ``remember`` last kept for this sink under *key*; survives restarts."""
-        ...
 
     def remember(self, key: str, value: str | None) -> None:
         """Keep a small note (a tab's sheetId) durably; None forgets it."""
-        ...
 
     def overwriting(self, route: str, typed: Mapping[str, Mapping[str, Cell]]) -> None:
         """Note durably, right before a write, what people typed that it will overwrite: by the key under which the row
         was written until now, the cells' former values. So nothing is lost without a trace when the answer is lost.
         ``core.overwrite.note_overwrites`` calls it."""
-        ...
 
     def metric(self, name: str, value: float) -> None:
         """Report a measurement: ``calls`` (1 each call), ``quota_wait_seconds``, ``call_seconds``."""
-        ...
 
 
 class SinkOptions(BaseModel):
@@ -234,7 +227,6 @@ class Sink(Protocol):
 
         Delivery waits *before* it takes a batch, so that a batch holds the latest state.
         """
-        ...
 
     def write(self, target: Target, rows: Sequence[Row]) -> Sequence[Outcome]:
         """Upsert *rows* by key: an outcome for each, in any order. Writing the same rows again does no harm.
@@ -247,7 +239,6 @@ class Sink(Protocol):
             Stopping: from ``host.wait``.
             Anything else is a bug: the route pauses with growing waits, nothing is lost.
         """
-        ...
 
     def check(self, target: Target, *, probe: bool = False) -> Sequence[Finding]:
         """Credentials, tab, columns, properties at the destination; writes nothing (*probe*: only in scratch space).
@@ -256,19 +247,15 @@ class Sink(Protocol):
             NeedsAction, TryLater: the destination refuses us or can't be reached, so nothing can be found; the same
                 for ``provision`` and ``preview``.
         """
-        ...
 
     def provision(self, target: Target) -> Sequence[Finding]:
         """Create what is missing (columns, properties); safe to repeat."""
-        ...
 
     def preview(self, target: Target, rows: Sequence[Row]) -> Sequence[Change]:
         """What ``write`` would change, read from the destination; writes nothing."""
-        ...
 
     def close(self) -> None:
         """Give back connections; called once, when no thread uses the sink any more."""
-        ...
 
 
 class Spare(Struct, frozen=True):
@@ -285,7 +272,6 @@ class ShowsSpare(Protocol):
 
     def spare(self, target: Target) -> Sequence[Spare]:
         """Raises NeedsAction, TryLater."""
-        ...
 
 
 @runtime_checkable
@@ -298,7 +284,6 @@ class ShowsRecord(Protocol):
 
         Raises NeedsAction, TryLater.
         """
-        ...
 
 
 @runtime_checkable
@@ -308,4 +293,3 @@ class LeavesCopies(Protocol):
     @classmethod
     def left_copies(cls, options: Any) -> Sequence[str]:
         """Remove such copies; the paths of those that can't be removed, or that a process is writing just now."""
-        ...
