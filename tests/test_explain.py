@@ -133,7 +133,7 @@ def test_why_there_is_no_row_is_told(tmp_path: Path) -> None:
     world = World(tmp_path, evaluate=only_others)
     world.say(event(7, 1, email="ada@example.com"))
     world.deliver()
-    assert told(world)[-1].text == "up to date; has no row here: [when] status is not active"
+    assert told(world)[-1].text == "up to date; left out by [when] status is not active"
     world.close()
 
 

@@ -238,7 +238,9 @@ def _routes_now(
             text += "; its mapping fails for this record, see connector status"
         else:
             if shape.skipped is not None:
-                text += f"; has no row here: {shape.skipped}"
+                words = shape.skipped.replace("when: ", "[when]: ", 1)
+                stays = ", but its row stays" if store.written(route, [record_id]) else ""
+                text += f"; left out by {words}{stays}"
             for problem in shape.problems:
                 text += f"; can't be shaped: {problem.reason}"
             for left in shape.left_empty:

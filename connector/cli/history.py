@@ -116,7 +116,7 @@ def _table_lines(entry: Entry, entries: Sequence[Entry]) -> Iterator[str]:
     if letters:
         reason, _, command = letters[0].text.rpartition("; to try again: ")
         yield from marked("waiting", f"{entry.about}  {many(len(letters), 'dead letter')}: {command}", sentence(reason))
-    elif notes.startswith("has no row here"):
+    elif notes.startswith("left out"):
         yield from marked("notice", f"{entry.about}  {notes}")
     elif state != "up to date":
         yield from marked("waiting" if state.startswith("waits") else "notice", f"{entry.about}  {state}", *below)
