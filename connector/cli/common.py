@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -184,7 +183,7 @@ def server_state(settings: Config) -> str:
     worker = worker_of(settings.store.url)
     if worker is None:
         return "not running"
-    with suppress(OSError, http.client.HTTPException, ValueError, KeyError, AttributeError, TypeError):
+    with suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
         status, answer = ask(settings, "/readyz", {})
         said = json.loads(answer)
         if status == 200 and said.get("status") == "ready":
@@ -203,10 +202,14 @@ def refusals(settings: Config) -> dict[str, int]:
     token = settings.metrics.token
     try:
         _, answer = ask(settings, "/metrics", {"Authorization": f"Bearer {token}"} if token else {})
-    except (OSError, http.client.HTTPException):
+    except OSError:
         return {}
     found = re.findall(rb'^connector_webhooks_refused_total{reason="(\w+)"} (\S+)', answer, re.MULTILINE)
     return {reason.decode(): int(float(count)) for reason, count in found}
+
+
+class NoServerOfHttp(OSError):
+    """What answers on our port does not speak HTTP."""
 
 
 def ask(
@@ -215,12 +218,16 @@ def ask(
     """What the server on this machine answers (not through public_url), with *body* to a POST.
 
     Raises:
-        OSError, http.client.HTTPException: none answers, or something else does.
+        OSError: none answers; NoServerOfHttp: something else does.
     """
+    import http.client  # which most commands do without
+
     connection = http.client.HTTPConnection(local_url(settings).removeprefix("http://"), timeout=seconds)
     try:
         connection.request("GET" if body is None else "POST", path, body, dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.read()
+    except http.client.HTTPException as error:
+        raise NoServerOfHttp(str(error)) from None
     finally:
         connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from typing import Annotated
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from connector import config as configuration
 from connector.actions import sample_of, signed, wait_until_delivered
 from connector.cli.common import (
     ConfigOption,
+    NoServerOfHttp,
     ask,
     command,
     dead_letters,
@@ -73,10 +73,10 @@ def _send(settings: Config, name: str, topic: str | None, request: InboundReques
     try:
         code, answer = ask(settings, path, headers, request.body, seconds=10)
         return code, answer.decode("utf-8", "replace")
+    except NoServerOfHttp:
+        raise Left(f"What answers on {where} is no connector: see [server] in {nearby(settings.file)}.") from None
     except OSError as error:
         raise Left(f"No server answers on {where} ({error.strerror or error}). Start one: {serve}") from None
-    except http.client.HTTPException:
-        raise Left(f"What answers on {where} is no connector: see [server] in {nearby(settings.file)}.") from None
 
 
 def _follow(settings: Config, source: SourceConfig, request: InboundRequest) -> int:
