@@ -195,7 +195,7 @@ class Connector:
     def look_for_port(self) -> int | None:
         if self.port is None:
             for line in self.lines():
-                if line.get("event") == "server.started":
+                if line.get("event") in ("server.started", "server.waits"):
                     self.port = int(line["url"].rpartition(":")[2])
         return self.port
 
