@@ -18,7 +18,7 @@ from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation, Unshaped
 from connector.core.overwrite import decide, is_empty
 from connector.core.record import AffiliateRecord
-from connector.core.row import Cell, Column, Row, remembered, same_cell
+from connector.core.row import Cell, Row, remembered, same_cell
 from connector.core.sink import Change, Sink, Target
 from connector.core.view import view
 from connector.delivery.batch import Job, Route, WrittenRows, holders_of, job_of
@@ -353,7 +353,8 @@ class _Planner:
         new = [column for column in self._route.target.columns if column.name not in self._before]
         gone = [column for column in self._running.target.columns if column.name not in self._columns]
         for column in new:
-            old = next((each for each in gone if _is_same_source(each, column)), None)
+            source = (column.paths, column.type, column.words)
+            old = next((each for each in gone if each.paths and (each.paths, each.type, each.words) == source), None)
             if old is not None:
                 gone.remove(old)
                 self._plan.columns_renamed.append((old.name, column.name))
@@ -398,10 +399,6 @@ def _row_of(before: Evaluation | None, row: Row) -> Row | None:
     if before is None:
         return None
     return next((other for other in before.rows if other.key in (row.key, row.moved_from)), None)
-
-
-def _is_same_source(old: Column, new: Column) -> bool:
-    return bool(old.paths) and (old.paths, old.type, old.words) == (new.paths, new.type, new.words)
 
 
 def _reason(problem: Unshaped) -> str:

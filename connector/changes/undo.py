@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from connector.changes.notes import Undo
 from connector.changes.plan import ColumnChange, Plan, Sample, Stays, noun_of, nouns
@@ -246,8 +245,3 @@ def _no_pending(row: Row, undo: Undo) -> Pending:
 def _parts(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
     for start in range(0, len(rows), max(1, size)):
         yield rows[start : start + max(1, size)]
-
-
-def finished(undo: Undo) -> Undo:
-    """*undo* after its last row."""
-    return replace(undo, done=True)

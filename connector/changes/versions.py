@@ -15,7 +15,7 @@ from connector import config as configuration
 from connector import logs
 from connector.assembly import evaluation
 from connector.changes.notes import problems_of, undo_of
-from connector.changes.undo import finished, put_back
+from connector.changes.undo import put_back
 from connector.core.errors import ConfigError, NeedsAction, TryLater
 from connector.core.mapping import Evaluation
 from connector.core.quoting import without_secrets
@@ -135,7 +135,7 @@ class Versions:
         wait, reason = _UNDO_AGAIN_SECONDS, "some rows can't be written yet"
         try:
             if not put_back(worker.route, self._store, undo):
-                self._store.note_undo(name, finished(undo).dumped())
+                self._store.note_undo(name, replace(undo, done=True).dumped())
                 self._store.set_route_state(name, RouteState())
                 logs.say(_log, "undo.done", route=name)
                 return

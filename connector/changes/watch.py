@@ -97,20 +97,17 @@ class Watch:
         names = ", ".join(name for name, text in self._texts.items() if text != runs.get(name, text))
         return f"Its mapping files differ from what runs: {names}" if names else ""
 
-    def _keep_text(self, name: str) -> None:
-        try:
-            self._texts[name] = configuration.read_route(self._config, name).text
-        except ConfigError:
-            self._texts[name] = ""
-
     def _consider(self, name: str) -> None:
-        if self._is_shared:
-            self._keep_text(name)
-            return
         try:
             found = configuration.read_route(self._config, name)
         except ConfigError as error:
-            self._report(name, error.problems)
+            if self._is_shared:
+                self._texts[name] = ""
+            else:
+                self._report(name, error.problems)
+            return
+        if self._is_shared:
+            self._texts[name] = found.text
             return
         self._report(name, ())
         stored = self._store.mapping_of(name)

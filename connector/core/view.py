@@ -63,10 +63,6 @@ def _status(value: Value) -> str | None:
     return value if isinstance(value, str) and value in _STATUSES else None
 
 
-def _fits_custom(value: Value) -> bool:
-    return isinstance(value, bool) or _count(value) is not None or _text(value) is not None
-
-
 def _texts(value: Value) -> tuple[str, ...] | None:
     return tuple(text for text in value if _text(text)) if isinstance(value, tuple) else None
 
@@ -232,8 +228,9 @@ class _Gathered:
             key, _, field = tail.partition("].")
             if field and _is_unicode(key):
                 self.entries[head].setdefault(key, _Entry()).take(field, fact, _ENTRY_READERS[head])
-        elif path.startswith("custom.") and _is_unicode(path) and _fits_custom(value):
-            self._put(("custom", path.removeprefix("custom.")), value)
+        elif path.startswith("custom.") and _is_unicode(path):
+            fitting = value if isinstance(value, bool) or _count(value) is not None else _text(value)
+            self._put(("custom", path.removeprefix("custom.")), fitting)
 
     def _put(self, steps: tuple[str, ...], value: Any) -> None:
         if value is None:

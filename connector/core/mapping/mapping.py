@@ -101,20 +101,8 @@ class Lookup(Struct, frozen=True):
 
 
 class Field(Struct, frozen=True):
-    """One compiled field.
-
-    Args:
-        column: its name.
-        read: the raw value.
-        steps: ``then``.
-        lookup: ``map``.
-        shape: ``type``.
-        default: a cell.
-        passes: ``when``; None when always.
-        leave_empty: ``on_error``: what the caller of ``cell`` does with a value that does not fit.
-        where: ``file:line``.
-        type: the column's.
-    """
+    """One compiled field: *steps* are ``then``, *lookup* ``map``, *shape* ``type``, *passes* ``when`` (None: always),
+    *leave_empty* ``on_error``; *where* is ``file:line``."""
 
     column: str
     read: Reader
@@ -157,12 +145,9 @@ class Example(Struct, frozen=True):
     """One of ``[[examples]]``.
 
     Args:
-        name: what it shows.
         number: 0-based place in the file.
-        record: the input.
         rows: expected cells by column, one mapping a row; None for "skipped".
         single: ``row = {…}`` rather than ``rows = [{…}]``.
-        today: the day, where the example names one.
     """
 
     name: str
@@ -177,7 +162,6 @@ class Mapping(Struct, frozen=True):
     """A mapping file, loaded and compiled; made by ``load``.
 
     Args:
-        name: what people call it.
         file: the path as the operator knows it.
         digest: changes whenever the file's text does: rows that were made by another text may differ.
         columns: what is managed, in file order; with ``removed_records = "mark"`` the date column comes last.

@@ -232,10 +232,6 @@ class Paths:
         of_record = attrgetter(plain)
         return lambda record, _: of_record(record)
 
-    def table_reader(self, name: str) -> Callable[[AffiliateRecord], tuple[Any, ...]]:
-        """How to read the entries of the list *name*."""
-        return attrgetter(name)
-
     def lists(self) -> list[str]:
         """The paths that ``for_each`` can name."""
         return [path for path, kind in self._known.items() if kind.many and "." not in path]

@@ -50,40 +50,35 @@ def _place(entry: Any) -> tuple[int, Any, str]:
     return 0, entry, ""
 
 
-_CALCULATING = frozenset({"plus", "minus", "times", "divided_by", "round", "days_since"})
+CALCULATING = frozenset({"plus", "minus", "times", "divided_by", "round", "days_since"})
+"""See arithmetic.py."""
 
 
-def calculation(step: Step) -> str | None:
-    """The step's name when it calculates (see arithmetic.py); None for other steps. Raises Misfit."""
-    given = [name for name, value in step if value is not None]
-    if len(given) != 1:
-        raise Misfit("a step has exactly one key; write two steps: { … = … }, { … = … }")
-    return given[0] if given[0] in _CALCULATING else None
-
-
-def compile_step(step: str | Step, kind: Kind) -> tuple[Change, Kind]:
-    """The change that *step* makes to what *kind* holds, and what comes out.
-
-    Raises:
-        Misfit: *step* wants a list where there is one value, or the reverse; or it has not exactly one key.
-    """
+def named(step: str | Step) -> tuple[str, Any]:
+    """The step's name, and its value where it has one. Raises Misfit where it has not exactly one key."""
     if isinstance(step, str):
-        if step in _ON_TEXT:
-            return _text_change(_ON_TEXT[step], kind)
-        if not kind.many:
-            raise Misfit(f'"{step}" wants a list, and this is {IN_WORDS[kind.holds]}')
-        if step == "count":
-            return lambda value: len(_filled(value)), Kind("integer")
-        change = _ON_LIST[step]
-        single = step in ("first", "last")
-        return _list_change(change), replace(kind, many=not single)
+        return step, None
     given = [(name, value) for name, value in step if value is not None]
     if len(given) != 1:
         raise Misfit("a step has exactly one key; write two steps: { … = … }, { … = … }")
-    ((name, value),) = given
+    return given[0]
+
+
+def compile_step(name: str, value: Any, kind: Kind) -> tuple[Change, Kind]:
+    """The change that the step makes to what *kind* holds, and what comes out.
+
+    Raises:
+        Misfit: it wants a list where there is one value, or the reverse.
+    """
+    if name in _ON_TEXT:
+        return _text_change(_ON_TEXT[name], kind)
+    if (name in _ON_LIST or name == "join") and not kind.many:
+        raise Misfit(f'"{name}" wants a list, and this is {IN_WORDS[kind.holds]}')
+    if name == "count":
+        return lambda value: len(_filled(value)), Kind("integer")
+    if name in _ON_LIST:
+        return _list_change(_ON_LIST[name]), replace(kind, many=name not in ("first", "last"))
     if name == "join":
-        if not kind.many:
-            raise Misfit(f'"join" wants a list, and this is {IN_WORDS[kind.holds]}')
         return _list_change(lambda entries: value.join(text_of(entry) for entry in entries)), Kind("text")
     if name == "split":
         if kind.many:

@@ -13,7 +13,7 @@ from connector.core.mapping.conditions import Passes
 from connector.core.mapping.model import FieldModel
 from connector.core.mapping.paths import PATHS, Holds, Kind, Reader, UnknownPath
 from connector.core.mapping.reading import Reading, Value
-from connector.core.mapping.steps import Change, Misfit, calculation, compile_step
+from connector.core.mapping.steps import CALCULATING, Change, Misfit, compile_step, named
 from connector.core.mapping.when import condition
 from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
@@ -102,10 +102,10 @@ def _picked(reading: Reading, model: FieldModel, at: Path, raw: dict[str, Any]) 
         reading.say((*at, "pick"), str(error).replace('"item.', '"').replace(" item.", " "))
         return None
     inner.use(f"item.{model.pick}", (*at, "pick"))
-    read_entries, read_part = reading.paths.table_reader(entries), inner.paths.reader(f"item.{model.pick}")
+    read_entries, read_part = reading.paths.reader(entries), inner.paths.reader(f"item.{model.pick}")
 
     def read(record: AffiliateRecord, _: Any) -> Any:
-        for entry in read_entries(record):
+        for entry in read_entries(record, None):
             if passes is None or passes(record, entry):
                 return read_part(record, entry)
         return None
@@ -146,13 +146,13 @@ def steps_of(reading: Reading, model: FieldModel, value: Value, at: Path) -> tup
     for number, step in enumerate(model.then or ()):
         place = (*at, "then", number)
         try:
-            name = None if isinstance(step, str) else calculation(step)
-            if name is None:
-                change, kind = compile_step(step, kind)
+            name, given = named(step)
+            if name not in CALCULATING:
+                change, kind = compile_step(name, given, kind)
                 changes.append(change)
             else:
                 check_value(name, kind, first=number == 0)
-                operand = _operand(reading, name, getattr(step, name), (*place, name))
+                operand = _operand(reading, name, given, (*place, name))
                 read, changes = _calculated(read, changes, name, operand.read), []
                 kind = result_of(name, kind, operand.kind)
         except Misfit as error:
@@ -172,7 +172,7 @@ def _operand(reading: Reading, name: str, given: Any, at: Path) -> Value:
         if name == "divided_by" and not number:
             reading.say(at, "nothing can be divided by 0")
         return Value(lambda *_: number, Kind(held_by(given)))
-    if _looks_like_a_number(given):
+    if re.fullmatch(r"\s*-?[0-9]+(\.[0-9]+)?\s*", given):
         reading.say(at, f"write a number without quotes: {name} = {given.strip()}")
         return Value(lambda *_: None, Kind("any"))
     value = reading.path_value(given, at)
@@ -180,10 +180,6 @@ def _operand(reading: Reading, name: str, given: Any, at: Path) -> Value:
         return Value(lambda *_: None, Kind("any"))
     check_operand(name, given, value.kind)
     return value
-
-
-def _looks_like_a_number(text: str) -> bool:
-    return re.fullmatch(r"\s*-?[0-9]+(\.[0-9]+)?\s*", text) is not None
 
 
 def _calculated(read: Reader, changes: Sequence[Change], name: str, operand: Reader) -> Reader:
