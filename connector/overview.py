@@ -448,7 +448,7 @@ def _sentence(seen: Overview, now: datetime) -> str:
     if away:
         waits = "waits for its destination" if len(away) == 1 else "wait for their destinations"
         return f"{_listed(away)} {waits}; {on_their_way}. Nothing is lost."
-    if pending or seen.waiting:
+    if seen.waiting or any(route.pending and not route.undone for route in seen.routes):
         return f"The server delivers: {on_their_way}."
     if not received:
         return "The server is ready, and nothing was received yet."

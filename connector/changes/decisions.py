@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -89,16 +88,10 @@ class Done(Struct, frozen=True):
 
 def done(store: Store, route: str, delivery: str) -> Done:
     """What was sent for *delivery* so far."""
-    lines = all_lines(store, route, delivery)
+    lines: list[DeliveryLine] = []
+    while page := store.delivery(route, delivery, before=lines[-1] if lines else None):
+        lines += page
     counts: Counter[str] = Counter(line.row_change or line.kind for line in lines)
     changed = [line for line in lines if line.kind == "written" and not line.row_change and line.cells != "{}"]
     cells = sum(len(load_cells(line.former or line.cells)) for line in changed)
     return Done(cells, len(changed), counts["added"], counts["removed"], counts["refused"])
-
-
-def all_lines(store: Store, route: str, delivery: str) -> Sequence[DeliveryLine]:
-    """The rows that were sent for *delivery*, the newest first."""
-    lines: list[DeliveryLine] = []
-    while page := store.delivery(route, delivery, before=lines[-1] if lines else None):
-        lines += page
-    return lines

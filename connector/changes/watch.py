@@ -16,8 +16,7 @@ from connector.assembly import build_sink, utc_now
 from connector.backfill import notes
 from connector.changes.notes import Held, dumped
 from connector.changes.plan import Plan, nouns, plan_of
-from connector.changes.proposal import plan_for
-from connector.changes.versions import compiled, confirms
+from connector.changes.versions import compiled, confirms, plan_for
 from connector.core.errors import ConfigError, NeedsAction, Problem, StoreUnavailable, TryLater
 from connector.core.quoting import without_secrets
 from connector.delivery import Route

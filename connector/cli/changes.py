@@ -13,7 +13,7 @@ from connector.changes import decisions
 from connector.changes.decisions import Done
 from connector.changes.notes import held_of
 from connector.changes.plan import ColumnChange, Plan, noun_of, nouns
-from connector.changes.proposal import plan_for
+from connector.changes.versions import plan_for
 from connector.cli.common import (
     ConfigOption,
     JsonOption,

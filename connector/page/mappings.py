@@ -13,8 +13,7 @@ from connector.actions import signed
 from connector.changes import decisions
 from connector.changes.notes import held_of, problems_of, undo_of
 from connector.changes.plan import Plan
-from connector.changes.proposal import plan_for
-from connector.changes.versions import compiled
+from connector.changes.versions import compiled, plan_for
 from connector.core.errors import ConfigError, Problem, UnknownShape, Unreadable
 from connector.core.facts import load_facts
 from connector.core.merge import join

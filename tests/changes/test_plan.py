@@ -10,7 +10,7 @@ import pytest
 
 from connector.assembly import utc_now
 from connector.changes.plan import Plan
-from connector.changes.proposal import plan_for
+from connector.changes.versions import plan_for
 from connector.cli.main import run
 from connector.config import read_route
 from tests.changes.place import ROUTE, Place

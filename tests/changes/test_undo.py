@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from connector.assembly import utc_now
 from connector.changes.notes import undo_of
 from connector.changes.undo import moment_of
 from connector.cli.main import run
+from connector.overview import overview
 from tests.changes.place import ROUTE, Place, Sheets, running
 from tests.far_sides.sheets_server import SheetsServer
 from tests.running import until
@@ -139,6 +141,14 @@ def test_a_running_server_does_it_in_the_route_s_own_thread(place: Place, capsys
         assert code == 0
         assert "✓ local/people: 3 cells put back." in out
         assert place.rows()[0] == "fp:1,p1@example.com,Active"
+        place.receive(4)
+
+        def sentence() -> str:
+            with place.store() as store:
+                return overview(place.settings, store, [], utc_now()).sentence
+
+        waits = "1 thing waits for you; all else is up to date: 4 affiliates in 1 table."
+        until(lambda: sentence() == waits)  # what is pending there waits, too
         undo = undo_of(place.stored())
         assert undo is not None
         assert undo.done
