@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 _BUSY_SECONDS = 0.1  # since the last commit of requests
-_RESTS_PER_STEP = 3.0
+_RESTS_PER_STEP = 6.0
 _LEAST_SECONDS = 0.25  # from one step to the next: a batch costs more than what is in it
 _LONGEST_SECONDS = 0.5
 
@@ -29,7 +29,7 @@ class Rest:
         self._began, self._used = time.monotonic(), time.thread_time()
 
     def take(self) -> bool:
-        """A step ends, the next one begins: while requests come in, rest three times as long as it worked (in
+        """A step ends, the next one begins: while requests come in, rest six times as long as it worked (in
         processor time), and so long that it does not begin too soon.
 
         Returns:

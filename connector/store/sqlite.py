@@ -54,9 +54,9 @@ class Sqlite:
         self._closed = False
         # Open for as long as the store is: SQLite takes the log away when the last connection is closed.
         self._anchor = self._first()
-        self._file = _identity(path)
+        self._file = _identity(self.name)
         # Without the second, another process and this one would not see each other's locks.
-        beside = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+        beside = (f"{path}{ending}" for ending in ("-wal", "-shm"))
         self._beside = {each: _identity(each) for each in beside}
 
     def _first(self) -> sqlite3.Connection:
@@ -177,7 +177,7 @@ class Sqlite:
     def _check_place(self) -> None:
         """Refuse when the file, its log or the log's index is no longer where it was: what is written into one that was
         moved or deleted is lost, and SQLite does not notice."""
-        if _identity(self._path) != self._file:
+        if _identity(self.name) != self._file:
             raise StoreUnavailable(
                 f"{self._path}: the file was moved, deleted or replaced while in use; put it back, or start again"
             )
@@ -235,10 +235,10 @@ class Sqlite:
             self._anchor.close()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at *path*; None: none that can be reached."""
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file is at *path*; None: none that can be reached. Not a ``Path``: each commit asks six times."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
