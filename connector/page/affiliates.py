@@ -22,7 +22,8 @@ def affiliates(ask: Ask) -> Answer:
     found = find(ask.inside.store, words, _PAGE) if words else listed(ask.inside.store, after, _PAGE)
     matches = found.matches or found.near
     records = records_of(ask.inside, [match.record_id for match in matches])
-    values = {"words": words, "after": after, "found": found, "limit": _PAGE}
+    status = ask.inside.status()
+    values = {"words": words, "after": after, "found": found, "limit": _PAGE, "known": status and status.records}
     values |= {"matches": matches, "records": records, "spots": spots(ask.inside, records)}
     return Answer("affiliates.html", values)
 

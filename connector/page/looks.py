@@ -45,7 +45,7 @@ class Looks:
         )  # fmt: skip
         self._templates.filters |= {
             "ago": _ago, "moment": _moment, "num": _num, "value": value, "many": many, "duration": duration,
-            "path": path_to, "plain": plain_text, "quoted": lambda text: quote(str(text), safe=""),
+            "path": path_to, "plain": plain_text, "sentence": _sentence, "quoted": lambda text: quote(text, safe=""),
         }  # fmt: skip
         self._templates.globals |= {"views": VIEWS, "static": _static_url, "counts": self._counts}
 
@@ -133,6 +133,10 @@ def _time(local: datetime, text: str) -> Markup:
     iso = local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     whole = f"{local.day} {local:%B %Y, %H:%M:%S}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, whole, text)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _num(count: int | None) -> str:
