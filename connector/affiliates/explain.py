@@ -224,10 +224,13 @@ def _routes_now(
 ) -> Iterator[Entry]:
     """What each route has of the record now; *stopped* are the routes with a dead letter about it."""
     pending = {one.route: one for one in store.pending_of(record_id)}
+    undone = {name for name, stored in store.mappings().items() if stored.undo}
     record = view(record_id, facts)
     for route, evaluate in evaluations.items():
         one = pending.get(route)
-        if one is not None:
+        if route in undone:
+            text = f"waits for you, undone: connector resume {route}"
+        elif one is not None:
             text = _still_pending(one, now)
         else:
             text = "up to date, but for what is a dead letter" if route in stopped else "up to date"

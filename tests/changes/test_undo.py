@@ -67,6 +67,10 @@ def test_what_a_delivery_changed_gets_its_former_value_back_and_the_route_waits(
     code, out = typed(capsys, place, "undo", ROUTE, "--delivery", delivery, "--yes")
     assert (code, out) == (0, "Nothing is left to put back.\n")  # undone twice does nothing more
 
+    assert (
+        "! local/people  waits for you, undone: connector resume local/people"
+        in typed(capsys, place, "explain", "fp:1")[1]
+    )
     code, out = typed(capsys, place, "plan")
     assert code == 1
     assert out.startswith("3 cells in 3 rows would change.")  # what resume would write
