@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 from connector.store.engine import Part, change, insert, select
+from connector.store.tables import keep_note, note_of
 
 _FORGOTTEN = ("connector", "letters forgotten")
 
@@ -62,16 +63,11 @@ class LetterRows(Part):
         """
         with self._engine.writing() as sql:
             if forgotten:
-                sql.execute(
-                    "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
-                    " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
-                    (*_FORGOTTEN, secrets.token_hex(8)),
-                )
+                keep_note(sql, _FORGOTTEN, secrets.token_hex(8))
             return change(sql, "DELETE FROM letters WHERE id", sorted(set(ids)))
 
     def letters_forgotten(self) -> str:
         """Another text after each ``delete_letters(forgotten=True)``, which says nothing about whom; "": there was
         none."""
         with self._engine.reading() as sql:
-            row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", _FORGOTTEN).fetchone()
-        return "" if row is None else str(row[0])
+            return note_of(sql, _FORGOTTEN) or ""

@@ -15,11 +15,11 @@ from typing import Any
 from msgspec import Struct
 
 from connector.core.errors import StoreUnavailable
-from connector.store.engine import Engine, Session, insert
+from connector.store.engine import Engine, insert
 from connector.store.model import StoreDamaged, StoreInUse
 from connector.store.processes import process_alive
 from connector.store.store import open_engine
-from connector.store.tables import MOVED_TO, count_anew, prepare, primary_keys
+from connector.store.tables import MOVED_TO, count_anew, keep_note, prepare, primary_keys
 from connector.store.url import is_postgres, path_of
 from connector.store.worker import file_held
 
@@ -176,15 +176,7 @@ def _end(old: Engine, new: Engine) -> None:
         count_anew(new, sql)
         sql.execute("UPDATE state SET value = ? WHERE name = 'moving'", (_COMPLETE,))
     with old.writing() as sql:
-        _mark(sql, new.name)
+        sql.execute("INSERT INTO state VALUES ('moved', 1) ON CONFLICT DO NOTHING")
+        keep_note(sql, MOVED_TO, new.name)
     with new.writing() as sql:
         sql.execute("DELETE FROM state WHERE name = 'moving'")
-
-
-def _mark(sql: Session, to: str) -> None:
-    sql.execute("INSERT INTO state VALUES ('moved', 1) ON CONFLICT DO NOTHING")
-    sql.execute(
-        "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
-        " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
-        (*MOVED_TO, to),
-    )

@@ -28,7 +28,7 @@ from connector.store.model import (
 from connector.store.pending import STATE_COLUMNS, add_written, state_of
 from connector.store.records import waits_for
 from connector.store.search import forget_words
-from connector.store.tables import lock_routes
+from connector.store.tables import keep_note, lock_routes, note_of
 
 _DELIVERY = "at, route, key, version, kind, code, cells, record_id, former, overwritten, delivery, row_change, id"
 _AHEAD = timedelta(days=1)  # times further ahead than this were noted by a clock that was wrong
@@ -42,20 +42,15 @@ class People(Part):
     def recall(self, owner: str, key: str) -> str | None:
         """What ``remember`` last kept for *owner* (a sink, say) under *key*."""
         with self._engine.reading() as sql:
-            row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", (owner, key)).fetchone()
-        return None if row is None else str(row[0])
+            return note_of(sql, (owner, key))
 
     def remember(self, owner: str, key: str, value: str | None) -> None:
         """Keep a note; None forgets it."""
         with self._engine.writing() as sql:
             if value is None:
                 sql.execute("DELETE FROM notes WHERE owner = ? AND key = ?", (owner, key))
-                return
-            sql.execute(
-                "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
-                " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
-                (owner, key, value),
-            )
+            else:
+                keep_note(sql, (owner, key), value)
 
     # ------------------------------------------------ status
 
@@ -120,39 +115,30 @@ class People(Part):
         Args:
             before: the last line of the page before; None for the first page.
         """
-        at, last = (2**62, 0) if before is None else (micros_of(before.at), before.id)
-        text = (
-            f"SELECT {_DELIVERY} FROM deliveries WHERE route = ? AND at >= ? AND (at, id) < (?, ?)"
-            " ORDER BY at DESC, id DESC LIMIT ?"
-        )
-        with self._engine.reading() as sql:
-            rows = sql.execute(text, (route, micros_of(since), at, last, limit)).fetchall()
-        return [_delivery(row) for row in rows]
+        return self._deliveries("at >= ?", (route, micros_of(since)), before, limit)
 
     def delivery(
         self, route: str, delivery: str, *, before: DeliveryLine | None = None, limit: int = 500
     ) -> list[DeliveryLine]:
         """One page of the rows that *route* sent together under that id, the newest first; see ``deliveries_since``.
         Reads through the log: for people."""
-        text = (
-            f"SELECT {_DELIVERY} FROM deliveries WHERE route = ? AND delivery = ? AND id < ? ORDER BY id DESC LIMIT ?"
-        )
-        with self._engine.reading() as sql:
-            last = 2**62 if before is None else before.id
-            rows = sql.execute(text, (route, delivery, last, limit)).fetchall()
-        return [_delivery(row) for row in rows]
+        return self._deliveries("delivery = ?", (route, delivery), before, limit)
 
     def overwritten(self, route: str, *, before: DeliveryLine | None = None, limit: int = 500) -> list[DeliveryLine]:
         """One page of the deliveries of *route* that overwrote what people had typed, the newest first; see
         ``deliveries_since``."""
+        return self._deliveries("overwritten_cells > 0", (route,), before, limit)
+
+    def _deliveries(
+        self, which: str, values: Sequence[Any], before: DeliveryLine | None, limit: int
+    ) -> list[DeliveryLine]:
         at, last = (2**62, 0) if before is None else (micros_of(before.at), before.id)
         text = (
-            f"SELECT {_DELIVERY} FROM deliveries WHERE route = ? AND overwritten_cells > 0 AND (at, id) < (?, ?)"
+            f"SELECT {_DELIVERY} FROM deliveries WHERE route = ? AND {which} AND (at, id) < (?, ?)"
             " ORDER BY at DESC, id DESC LIMIT ?"
         )
         with self._engine.reading() as sql:
-            rows = sql.execute(text, (route, at, last, limit)).fetchall()
-        return [_delivery(row) for row in rows]
+            return [_delivery(row) for row in sql.execute(text, (*values, at, last, limit)).fetchall()]
 
     def overwritten_of(self, route: str) -> int:
         """How many cells that people had typed *route* has overwritten, as far as the delivery log is kept."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from connector.core.facts import load_stamped
 from connector.core.findable import VERSION, findable, words_of
 from connector.store.engine import Part, Session, change, insert
-from connector.store.tables import SEARCH_DONE, SEARCH_NOTE
+from connector.store.tables import SEARCH_DONE, SEARCH_NOTE, keep_note, note_of
 
 _MOST_COMPARED = 20_000  # rows of a word that many affiliates have; then only the first of them are compared
 _RANGES_IN_A_STATEMENT = 96
@@ -52,8 +52,7 @@ class Search(Part):
             alone: no process of an older version writes any more: what is filled now has no gaps later.
         """
         with self._engine.reading() as sql:
-            row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", SEARCH_NOTE).fetchone()
-        known = "" if row is None else row[0]
+            known = note_of(sql, SEARCH_NOTE) or ""
         if known == SEARCH_DONE or (known == _DONE_ONCE and not alone):
             return False
         kept = f"version {VERSION} kept after "
@@ -69,14 +68,8 @@ class Search(Part):
                 (record_id, words_of(record_id, findable(load_stamped(facts.encode())))) for record_id, facts in rows
             )
             add_words(sql, ((word, record_id) for record_id, words in made for word in words))
-            sql.execute(
-                "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
-                " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
-                (
-                    *SEARCH_NOTE,
-                    f"{before}{rows[-1][0]}" if rows else SEARCH_DONE if before == kept else _DONE_ONCE,
-                ),
-            )
+            done = SEARCH_DONE if before == kept else _DONE_ONCE
+            keep_note(sql, SEARCH_NOTE, f"{before}{rows[-1][0]}" if rows else done)
         return bool(rows)
 
 

@@ -150,13 +150,27 @@ def prepare(engine: Engine, now: datetime, *, moves: bool = False) -> None:
 def _refuse_moved(engine: Engine, sql: Session) -> None:
     marked = {name for (name,) in sql.execute("SELECT name FROM state WHERE name IN ('moved', 'moving')").fetchall()}
     if "moved" in marked:
-        row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", MOVED_TO).fetchone()
         raise StoreDamaged(
-            f"{engine.name}: this store was moved to {row[0] if row else 'another place'}, and is left as it was then; "
-            "set [store] url to that place"
+            f"{engine.name}: this store was moved to {note_of(sql, MOVED_TO) or 'another place'}, and is left as it"
+            " was then; set [store] url to that place"
         )
     if "moving" in marked:
         raise StoreDamaged(f"{engine.name}: a move into it did not end; run `connector move-store` once more")
+
+
+def keep_note(sql: Session, note: tuple[str, str], value: str) -> None:
+    """Keep *value* under (owner, key)."""
+    sql.execute(
+        "INSERT INTO notes (owner, key, value) VALUES (?, ?, ?)"
+        " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
+        (*note, value),
+    )
+
+
+def note_of(sql: Session, note: tuple[str, str]) -> str | None:
+    """What ``keep_note`` kept last."""
+    row = sql.execute("SELECT value FROM notes WHERE owner = ? AND key = ?", note).fetchone()
+    return None if row is None else str(row[0])
 
 
 def primary_keys() -> dict[str, tuple[str, ...]]:
@@ -236,4 +250,4 @@ def _begin(sql: Session, now: datetime) -> None:
     sql.execute("INSERT INTO state VALUES ('format', ?), ('epoch', 0)", (FORMAT,))
     notes = ((CLOCK_TRUSTED, now.isoformat()), (FORGOTTEN_KEY, secrets.token_hex(32)), (SEARCH_NOTE, SEARCH_DONE))
     for note, value in notes:
-        sql.execute("INSERT INTO notes VALUES (?, ?, ?)", (*note, value))
+        keep_note(sql, note, value)
