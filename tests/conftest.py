@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", default=1, type=int, help="of what tests/chaos does at random (default 1)")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: at any time some test waits for a process, a lease or a disk."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A background job of a shell, as which some runners start the tests, ignores SIGINT, and so do its children: but
     # some tests interrupt one as Ctrl-C does.
