@@ -351,6 +351,20 @@ def test_the_shell_completes_words(tmp_path: Path, typed: str, offered: list[str
     assert done.stdout.split() == offered
 
 
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [("zsh", """_arguments '*: :(("status":"How everything is, and what needs you."))'"""),
+     ("fish", "status\tHow everything is, and what needs you.")],
+)  # fmt: skip
+def test_other_shells_complete_them_too(tmp_path: Path, name: str, offered: str) -> None:
+    asked = {"_TYPER_COMPLETE_ARGS": "connector st", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = subprocess.run(
+        [sys.executable, "-m", "connector"], capture_output=True, text=True, cwd=tmp_path, timeout=30,
+        env={**os.environ, **asked, "_CONNECTOR_COMPLETE": f"complete_{name}"},
+    )  # fmt: skip
+    assert done.stdout.strip() == offered
+
+
 # ---------------------------------------------------------------- check, preview
 
 
