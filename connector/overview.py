@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from connector import topics
 from connector.backfill import notes
-from connector.changes.notes import held_of, problems_of, undo_of
+from connector.changes.notes import held_of, no_longer_kept, problems_of, undo_of
 from connector.core.facts import load_facts
 from connector.core.platform_api import Repair
 from connector.dead_letters import Letter, causes
@@ -78,6 +78,7 @@ class RouteLine(Struct):
         mistake: where the mapping file has its first mistake; "" when it has none.
         undone: something was put back, and the route waits for ``connector resume``.
         held: what an edited mapping would change that waits for ``connector apply``; "" when none does.
+        no_longer_kept: columns that the mapping ceased to name lately.
         held_records: it is no edit that waits, but the first sync or backfill of the route.
     """
 
@@ -102,6 +103,7 @@ class RouteLine(Struct):
     held: str = ""
     held_records: bool = False
     undone: bool = False
+    no_longer_kept: tuple[str, ...] = ()
 
 
 class ReadingLine(Struct):
@@ -261,6 +263,7 @@ def _route_lines(
             line.held, line.held_records, line.waits_for_you = held.text, held.kind == "first", True
         if store is not None and found is not None and name in known:
             line.left_empty = sum(cells + len(refused) for cells, refused in store.left_empty(name).values())
+            line.no_longer_kept = no_longer_kept(store, name, now)
             line.overwritten_edits = store.overwritten_of(name)
             line.left_out = _left_out(store, known[name], subjects, found.records)
         lines.append(line)
@@ -418,6 +421,12 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
             "waits", route.route, f"waits for you: {route.held}", f"{meanwhile}. To see them",
             f"connector plan {route.route}",
         )  # fmt: skip
+    if route.no_longer_kept:
+        names = ", ".join(f'"{name}"' for name in route.no_longer_kept)
+        is_kept, its = ("is", "its values stay") if len(route.no_longer_kept) == 1 else ("are", "their values stay")
+        yield Trouble(
+            "note", route.route, f"{names} {is_kept} no longer kept; {its} in the table until you delete them"
+        )
     if route.overwritten_edits:
         text = f"{many(route.overwritten_edits, 'edit')} by people {_was(route.overwritten_edits)} overwritten"
         yield Trouble("note", route.route, text, command=f"connector explain --overwritten {route.route}")

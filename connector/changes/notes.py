@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from connector.core.errors import Problem
+from connector.store import Store
 from connector.store.model import StoredMapping
 
 
@@ -44,6 +46,28 @@ def held_of(stored: StoredMapping | None) -> Held | None:
     """What waits for `connector apply` in a route; None: nothing."""
     text = (stored.plan or stored.first) if stored else ""
     return msgspec.json.decode(text, type=Held) if text not in ("", "{}") else None
+
+
+_NEWS_FOR_DAYS = 7
+
+
+def note_columns(store: Store, route: str, before: Iterable[str], after: Iterable[str], now: datetime) -> None:
+    """Keep which columns an edited mapping names no more: they stay in the table, with their last values."""
+    named, kept = set(after), _columns_gone(store, route)
+    gone = {**kept, **dict.fromkeys(before, now)}
+    found = {name: at for name, at in gone.items() if name not in named}
+    if found != kept:
+        store.remember("connector", f"columns gone {route}", msgspec.json.encode(found).decode())
+
+
+def no_longer_kept(store: Store, route: str, now: datetime) -> tuple[str, ...]:
+    """The columns of *route* that its mapping ceased to name in the last week."""
+    since = now - timedelta(days=_NEWS_FOR_DAYS)
+    return tuple(name for name, at in _columns_gone(store, route).items() if at >= since)
+
+
+def _columns_gone(store: Store, route: str) -> dict[str, datetime]:
+    return msgspec.json.decode(store.recall("connector", f"columns gone {route}") or "{}", type=dict[str, datetime])
 
 
 class Undo(Struct, frozen=True):

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from connector import config as configuration
 from connector import logs
 from connector.assembly import evaluation
-from connector.changes.notes import held_of, problems_of, undo_of
+from connector.changes.notes import held_of, note_columns, problems_of, undo_of
 from connector.changes.plan import Plan, plan_of
 from connector.changes.undo import put_back
 from connector.core.errors import ConfigError, NeedsAction, TryLater
@@ -148,8 +148,17 @@ class Versions:
         if stored.undo:
             self._undo(worker, stored)
             return False
+        before = self._used.get(name)
         found = self._use(worker, stored.wanted)
         if found is not None:
+            old = () if before is None else before.target.columns
+            note_columns(
+                self._store,
+                name,
+                [each.name for each in old],
+                [each.name for each in found.target.columns],
+                self._now(),
+            )
             count = self._store.adopt_mapping(name, found.mapping.digest, found.text)
             logs.say(_log, "mapping.changed", route=name, pending=count)
         elif self._use(worker, stored.text) is None:

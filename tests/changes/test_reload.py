@@ -76,6 +76,19 @@ def test_an_edited_mapping_is_applied_within_two_seconds(connector: Connector) -
     assert (line["route"], line["pending"]) == ("local/local_csv", 1)
 
 
+def test_a_column_that_is_named_no_more_is_reported(connector: Connector) -> None:
+    connector.start()
+    signs_up(connector, 1, profile={"company_name": "Engines"})
+    connector.wait_for({"firstpromoter:1": {"Company": "Engines"}})
+    edit(connector, '"Company"', '"Firm"')
+    connector.wait_for({"firstpromoter:1": {"Firm": "Engines", "Company": "Engines"}})
+    said = " ".join(connector.command("status").stdout.split())
+    assert '· local/local_csv "Company" is no longer kept; its values stay in the table until you delete them' in said
+    edit(connector, '"Firm"', '"Company"')
+    connector.wait_until(lambda: '"Firm" is no longer kept' in connector.command("status").stdout)
+    assert '"Company" is' not in connector.command("status").stdout
+
+
 def test_a_mapping_with_a_mistake_stops_nothing(connector: Connector) -> None:
     connector.start()
     signs_up(connector, 1)
