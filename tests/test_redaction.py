@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from connector.cli.main import run as command
 from connector.core.source import Event
 from connector.store.store import Store
 from tests.far_sides.hubspot_server import HubSpotServer
@@ -26,7 +25,9 @@ def _echo(status: int) -> Reply:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_nothing_that_hubspot_echoes_is_kept_or_printed(tmp_path: Path, status: int) -> None:
+def test_nothing_that_hubspot_echoes_is_kept_or_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
     (tmp_path / "mappings").mkdir()
     (tmp_path / "mappings" / "hubspot.toml").write_bytes((root / "mappings" / "hubspot_contacts.toml").read_bytes())
     with HubSpotServer() as hubspot:
@@ -49,10 +50,8 @@ mappings = ["mappings/hubspot.toml"]
         )
 
         def run(*words: str) -> str:
-            done = subprocess.run(
-                [sys.executable, "-m", "connector", *words], cwd=tmp_path, capture_output=True, text=True, check=False
-            )
-            return done.stdout + done.stderr
+            command([*words, "--config", str(tmp_path / "config.toml")])
+            return "".join(capsys.readouterr())
 
         run("drain")
         store = Store(f"sqlite:///{tmp_path}/data/connector.db", worker=True, now=lambda: datetime.now(UTC))

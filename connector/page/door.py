@@ -75,12 +75,13 @@ class Tries:
         """Whether *address* may try once more; that it does is counted."""
         edge = self._steady() - 60
         with self._lock:
-            if len(self._tried) >= _MOST_ADDRESSES:
-                self._tried = {known: tried for known, tried in self._tried.items() if tried and tried[-1] > edge}
+            while self._tried and next(iter(self._tried.values()))[-1:] <= [edge]:
+                del self._tried[next(iter(self._tried))]
             tried = [at for at in self._tried.get(address, ()) if at > edge]
             is_full = len(self._tried) >= _MOST_ADDRESSES and address not in self._tried
             if len(tried) >= _TRIES_A_MINUTE or is_full:
                 return False
+            self._tried.pop(address, None)  # the address that tried last stands last
             self._tried[address] = [*tried, edge + 60]
             return True
 
