@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -120,14 +119,14 @@ def load_cells(text: str, like: Mapping[str, Cell] = MappingProxyType({})) -> di
     """What ``dump_cells`` wrote, with its types.
 
     Args:
-        like: the newer cells of the same row. Texts that are the same share their memory: a batch has thousands of
-            rows, and most of their cells stay as they are.
+        like: the newer cells of the same row. Names and texts that are the same share their memory: a batch has
+            thousands of rows, and most of their cells stay as they are.
     """
     loaded: dict[str, Any] = json.loads(text)
-    cells: dict[str, Cell] = {}
+    names, cells = {name: name for name in like}, {}
     for name, value in loaded.items():
         newer = like.get(name)
-        cells[sys.intern(name)] = newer if isinstance(newer, str) and newer == value else _untagged(value)
+        cells[names.get(name, name)] = newer if isinstance(newer, str) and newer == value else _untagged(value)
     return cells
 
 

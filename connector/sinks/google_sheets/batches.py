@@ -46,7 +46,7 @@ from connector.sinks.google_sheets.guards import (
 from connector.sinks.google_sheets.layout import Layout, column_tag_id, fence_tag_id, look_tag_id
 from connector.sinks.google_sheets.limits import Limits
 from connector.sinks.google_sheets.places import letters, runs
-from connector.sinks.google_sheets.plan import Append, Plan, Update
+from connector.sinks.google_sheets.plan import Plan, Update
 from connector.sinks.google_sheets.region import colour
 from connector.sinks.google_sheets.snapshot import (
     COLUMN_KEY,
@@ -96,7 +96,7 @@ class Step:
     nonce: str
     requests: list[Json]
     updates: list[Update] = field(default_factory=list)
-    appends: list[Append] = field(default_factory=list)
+    appends: list[Update] = field(default_factory=list)
     deletes: dict[int, Row] = field(default_factory=dict)
     deleted: list[Edits] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
@@ -107,7 +107,7 @@ class Step:
     @property
     def keys(self) -> list[str]:
         """Of the rows that it writes."""
-        written = [update.row.key for update in self.updates] + [append.row.key for append in self.appends]
+        written = [update.row.key for update in (*self.updates, *self.appends)]
         return list(dict.fromkeys(written + [row.key for row in self.deletes.values()]))
 
     def lands(self, row: int) -> int:
@@ -451,7 +451,7 @@ def _missing_formats(snapshot: Snapshot, update: Update, types: Mapping[int, Col
 
 
 def _append_requests(
-    snapshot: Snapshot, appends: Sequence[Append], at: int, types: Mapping[int, Column], layout: Layout
+    snapshot: Snapshot, appends: Sequence[Update], at: int, types: Mapping[int, Column], layout: Layout
 ) -> list[Json]:
     sheet, end = snapshot.sheet_id, at + len(appends)
     requests: list[Json] = []

@@ -22,13 +22,14 @@ import requests
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2.service_account import Credentials as ServiceAccount
+from pydantic import SecretStr
 
 from connector.core.errors import NeedsAction, TryLater
 from connector.core.outbound import host_of
 from connector.core.quoting import quoted
 from connector.core.sink import Host
 from connector.sinks.google_sheets.answers import Full, Rejected, Spreadsheet, Unclear, Updated
-from connector.sinks.google_sheets.options import GOOGLE_URL
+from connector.sinks.google_sheets.options import GOOGLE_URL, GoogleSheetsOptions
 
 _Answer = TypeVar("_Answer", Spreadsheet, Updated)
 _Kind = Literal["read", "write"]
@@ -106,9 +107,8 @@ class SignIn:
         (neither: application default credentials)
     """
 
-    def __init__(self, file: str | None, text: str | None) -> None:
-        self._file = file
-        self._text = text
+    def __init__(self, file: Path | None, text: SecretStr | None) -> None:
+        self._file, self._text = file, text
         self._info: Mapping[str, Any] | None = None
         self._key: Any = None
 
@@ -121,7 +121,8 @@ class SignIn:
         if self._info is None and (self._file or self._text):
             where = f"credentials_file {self._file}" if self._file else "credentials"
             try:
-                info = json.loads(Path(self._file).read_text("utf-8") if self._file else self._text or "")
+                text = self._text.get_secret_value() if self._text is not None else ""
+                info = json.loads(self._file.read_text("utf-8") if self._file else text)
             except OSError as error:
                 raise NeedsAction(f"{where} can't be read: {error.strerror}") from None
             except ValueError:
@@ -189,31 +190,13 @@ def _followed_nowhere(session: requests.Session) -> requests.Session:
 
 
 class Client:
-    """Calls for one spreadsheet, in one thread (gspread's session is not thread-safe: each route has its own).
+    """Calls for one spreadsheet, in one thread (gspread's session is not thread-safe: each route has its own)."""
 
-    Args:
-        url: of the API, ``https://sheets.googleapis.com`` or a proxy's.
-        timeout_seconds: for the whole of one answer; Google itself gives up after 180.
-    """
-
-    def __init__(
-        self,
-        spreadsheet: str,
-        sign_in: SignIn,
-        host: Host,
-        pacer: Pacer,
-        *,
-        url: str,
-        timeout_seconds: float,
-        a_minute: Mapping[str, int],
-    ) -> None:
-        self._id = spreadsheet
-        self._sign_in = sign_in
-        self._host = host
-        self._pacer = pacer
-        self._a_minute = a_minute
-        base = url.rstrip("/")
-        self._where = host_of(url)
+    def __init__(self, options: GoogleSheetsOptions, sign_in: SignIn, host: Host, pacer: Pacer) -> None:
+        self._id, self._sign_in, self._host, self._pacer = options.spreadsheet, sign_in, host, pacer
+        self._a_minute = {"read": options.reads_per_minute, "write": options.writes_per_minute}
+        base, timeout_seconds = options.base_url.rstrip("/"), options.timeout_seconds
+        self._where = host_of(base)
 
         class ElsewhereClient(gspread.HTTPClient):
             """gspread knows one host only."""

@@ -19,7 +19,7 @@ from connector.sinks.google_sheets.around import Growth
 from connector.sinks.google_sheets.batches import Step
 from connector.sinks.google_sheets.key_shape import KeyShape
 from connector.sinks.google_sheets.layout import Layout
-from connector.sinks.google_sheets.plan import Append, Plan, Update, column_notices
+from connector.sinks.google_sheets.plan import Plan, column_notices
 from connector.sinks.google_sheets.preparing import Preparing
 from connector.sinks.google_sheets.reading import (
     Route,
@@ -208,7 +208,7 @@ class Flush(Preparing):
         return self.read_or_make()
 
     def _landed(self, step: Step) -> None:
-        landed: list[Update | Append] = [*step.updates, *step.appends]
+        landed = [*step.updates, *step.appends]
         for edits in (*(written.edits for written in landed), *step.deleted):
             self.landed.setdefault(edits.row.key, []).append(edits)
         for written in landed:

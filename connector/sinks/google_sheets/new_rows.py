@@ -10,9 +10,10 @@ too.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from connector.core.keys import is_of_row
-from connector.sinks.google_sheets.plan import Append, Plan, Update
+from connector.sinks.google_sheets.plan import Plan, Update
 from connector.sinks.google_sheets.snapshot import Formula, Protection, Snapshot
 
 
@@ -138,9 +139,9 @@ class _Table:
             # One row stays below: the lock's sentinel must not be a row that is filled.
             plan.grow = self.filled[-1] + 2 - self._snapshot.row_count
 
-    def _filling(self, append: Append, row: int) -> Update:
+    def _filling(self, append: Update, row: int) -> Update:
         """*append* as the update of a blank row; its protected cells wait."""
         blocked = {column for column in append.cells if any(range_.forbids(row, column) for range_ in self._columns)}
         cells = {column: value for column, value in append.cells.items() if column not in blocked}
         names = tuple(name for name, column in self._plan.layout.columns.items() if column in blocked)
-        return Update(append.edits, row, cells, append.notices, append.waiting + names, fresh=True)
+        return replace(append, at=row, cells=cells, waiting=append.waiting + names, fresh=True)

@@ -5,15 +5,14 @@ Where new rows go is decided in ``new_rows.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from connector.core.errors import NeedsAction
 from connector.core.keys import is_of_row, tidy
 from connector.core.overwrite import Edits, emptied, without_base
 from connector.core.row import Column, Row
-from connector.core.sink import Outcome
+from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets.key_shape import KeyShape
 from connector.sinks.google_sheets.layout import Layout
 from connector.sinks.google_sheets.limits import Limits
@@ -37,10 +36,11 @@ from connector.sinks.google_sheets.snapshot import (
 
 @dataclass(slots=True)
 class Update:
-    """Cells of one row that is there (or, *fresh*, of a blank row that a new record takes).
+    """Cells of one row: of one that is there, or of a new one.
 
     Args:
         edits: what the write does to each cell, and what becomes of people's edits.
+        at: the row; of a new one -1 until it takes a blank row (*fresh*).
     """
 
     edits: Edits
@@ -50,18 +50,6 @@ class Update:
     waiting: tuple[str, ...] = ()
     before: dict[int, Value] = field(default_factory=dict)
     fresh: bool = False
-
-    @property
-    def row(self) -> Row:
-        return self.edits.row
-
-
-@dataclass(slots=True)
-class Append:
-    edits: Edits
-    cells: dict[int, Value]
-    notices: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
 
     @property
     def row(self) -> Row:
@@ -88,11 +76,11 @@ class Plan:
     layout: Layout
     done: list[Outcome] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
-    appends: list[Append] = field(default_factory=list)
+    appends: list[Update] = field(default_factory=list)
     unseen: dict[int, Row] = field(default_factory=dict)
     deletes: dict[int, Row] = field(default_factory=dict)
     deleted: dict[str, Edits] = field(default_factory=dict)
-    held: list[Append] = field(default_factory=list)
+    held: list[Update] = field(default_factory=list)
     why_held: str = ""
     last: int = 0
     insert_at: int = 0
@@ -107,67 +95,41 @@ class Plan:
 # ---------------------------------------------------------------- the diff
 
 
-def make_plan(
-    snapshot: Snapshot,
-    layout: Layout,
-    columns: Sequence[Column],
-    key: str,
-    rows: Iterable[Row],
-    *,
-    duplicates: Literal["first", "all", "stop"],
-    limits: Limits,
-) -> Plan:
+def make_plan(snapshot: Snapshot, layout: Layout, target: Target, rows: Sequence[Row], limits: Limits) -> Plan:
     """Diff *rows* against *snapshot* by key and decide each cell by its column's overwrite rule.
-
-    Args:
-        duplicates: what to do with a record that has several rows.
 
     Raises:
         NeedsAction: the key column is gone, or this account may not edit the tab at all.
     """
-    if key not in layout.columns:
+    if (key := target.key) not in layout.columns:
         raise NeedsAction(
             f'The tab "{snapshot.title}" has no column "{key}" any more, and without it no row can be found again. '
             f'Give the column with the ids the header "{key}" in row {layout.header + 1}.'
         )
     _refuse_protected_tab(snapshot)
-    asked = list(rows)
-    planner = _Planner(snapshot, layout, columns, key, duplicates, limits, KeyShape(row.key for row in asked))
-    for row in asked:
+    planner = _Planner(snapshot, layout, target, limits, KeyShape(row.key for row in rows))
+    for row in rows:
         planner.add(row)
-    plan = planner.plan
-    plan.updates.sort(key=lambda update: update.at)
-    return plan
+    planner.plan.updates.sort(key=lambda update: update.at)
+    return planner.plan
 
 
 class _Planner:
     """Plans row by row what becomes of it, without deciding yet where new rows go."""
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        layout: Layout,
-        columns: Sequence[Column],
-        key: str,
-        duplicates: Literal["first", "all", "stop"],
-        limits: Limits,
-        shape: KeyShape,
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, layout: Layout, target: Target, limits: Limits, shape: KeyShape) -> None:
         self.plan = Plan(layout, last=layout.header)
-        self._snapshot = snapshot
-        self._layout = layout
+        self._snapshot, self._layout, self._limits = snapshot, layout, limits
+        self._key, self._duplicates = target.key, target.options.on_duplicate_key
         self._columns = [
             (column, layout.columns[column.name])
-            for column in columns
+            for column in target.columns
             if column.name in layout.columns and column.name not in layout.computed
         ]
-        self._key = key
-        self._duplicates = duplicates
-        self._limits = limits
         self._about_columns = column_notices(layout)
         self._sees_all = set(layout.columns.values()) <= snapshot.whole_columns()
         self._places: dict[str, list[int]] = {}
-        for at, text in snapshot.keys(layout.columns[key], layout.header):
+        for at, text in snapshot.keys(layout.columns[target.key], layout.header):
             self._places.setdefault(text, []).append(at)
             if shape.fits(text):
                 self.plan.last = max(self.plan.last, at)
@@ -253,7 +215,7 @@ class _Planner:
             self.plan.done.append(edits.told(Outcome(row.key, "written", notices=notices)))  # people deleted the row
             return
         cells[self._layout.columns[self._key]] = self._key_cell(row)
-        self.plan.appends.append(Append(edits, cells, notices, self._waiting(row)))
+        self.plan.appends.append(Update(edits, -1, cells, notices, self._waiting(row)))
 
     def _wanted(self, row: Row, column: Column) -> Value:
         """What the row's cell is typed as."""

@@ -333,10 +333,7 @@ class Reading:
             is_full: Google has said that the file has no cells left.
             is_new: the tab was made just now, so that nobody can have prepared anything for its first rows.
         """
-        key, limits = self.target.key, self.limits
-        plan = make_plan(
-            snapshot, layout, self.target.columns, key, rows, duplicates=self.options.on_duplicate_key, limits=limits
-        )
+        plan = make_plan(snapshot, layout, self.target, rows, self.limits)
         room = 0 if is_full else self.room(snapshot)
-        place_new_rows(plan, snapshot, key, first_rows=0 if is_new else limits.first_rows, room=room)
+        place_new_rows(plan, snapshot, self.target.key, first_rows=0 if is_new else self.limits.first_rows, room=room)
         return plan

@@ -53,24 +53,12 @@ class GoogleSheets:
         # With gspread, and here: most commands only read the settings; and a thread that serves must import nothing.
         from connector.sinks.google_sheets import client, console, flush, inspection, reading
 
-        self.name = name
-        self._options = options
-        self._host = host
-        text = options.credentials.get_secret_value() if options.credentials is not None else None
-        file = str(options.credentials_file) if options.credentials_file is not None else None
-        self._sign_in = client.SignIn(file, text)
+        self.name, self._options, self._host = name, options, host
+        self._sign_in = client.SignIn(options.credentials_file, options.credentials)
         self._pacer: Pacer | None = None
         self._pacer_for = client.pacer_for
         self._flush, self._inspect, self._new_route = flush.Flush, inspection.Inspection, reading.Route
-        self._connect = partial(
-            client.Client,
-            options.spreadsheet,
-            self._sign_in,
-            host,
-            url=options.base_url,
-            timeout_seconds=options.timeout_seconds,
-            a_minute={"read": options.reads_per_minute, "write": options.writes_per_minute},
-        )
+        self._connect = partial(client.Client, options, self._sign_in, host)
         self._new_console = console.ConsoleTab
         self._console_tab: ConsoleTab | None = None
         self._routes: dict[str, Route] = {}
