@@ -224,19 +224,17 @@ class Batch:
     def _written(self, item: Item, sent: Mapping[str, str], result: Mapping[str, Any]) -> None:
         if result.get("id") is not None:
             item.record = str(result["id"])
+        key, by_name = self._plan.key, self._plan.by_name
         instead = {
             name: now
             for name, now in (result.get("properties") or {}).items()
-            if now and name in sent and name != self._plan.key and not self._is_same(name, now, sent[name])
+            if now and name in sent and name != key and not same(now, sent[name], by_name[name][1])
         }
         for name, now in instead.items():
             if item.edits is not None and name not in item.left_out:
                 item.edits.holds(name, now)
         stage = instead.get("lifecyclestage")
         self._done(item, *[f"lifecyclestage stayed at {stage}: HubSpot only moves it forward"] * (stage is not None))
-
-    def _is_same(self, name: str, there: str, sent: str) -> bool:
-        return same(there, sent, self._plan.by_name[name][1])
 
     def _done(self, item: Item, *notices: str) -> None:
         outcome, made = item.written(*notices), (self._plan.kind, item.key)
@@ -266,11 +264,11 @@ class Batch:
         elif failure.passing:
             self.outcomes.later(item, failure.category, f"HubSpot could not write this record now ({failure.category})")
         elif (refusal := refusal_of(self._plan, item, failure)) is not None:
-            self.outcomes.refused(item, refusal)
+            self.outcomes.refused(item.row.key, refusal)
         else:
             said = quoted(failure.message) or failure.category or "no reason given"
             self._wordless[item.row.key] = said
-            self.outcomes.refused(item, Refusal(failure.code or "REFUSED", f"HubSpot refuses this row: {said}"))
+            self.outcomes.refused(item.row.key, Refusal(failure.code or "REFUSED", f"HubSpot refuses this row: {said}"))
 
     def _give_up_value(self, item: Item, failure: Failure) -> bool:
         """``on_error = "leave_empty"``: whether the item can be sent again without the values that are not taken."""
@@ -303,7 +301,7 @@ class Batch:
             if isinstance(made, Item):
                 item.texts, item.left_out = made.texts, made.left_out
             else:
-                self.outcomes.refused(item, made)
+                self.outcomes.refused(item.row.key, made)
         self._push(items)
 
     # ------------------------------------------------------------ conflicts and take-overs
@@ -312,14 +310,14 @@ class Batch:
         """Unique values of these items belong to other records: take those over, or tell a person."""
         for item, failure in conflicts:
             if item.adopted:
-                self.outcomes.refused(item, several(self._plan, [failure.existing] if failure.existing else []))
+                self.outcomes.refused(item.row.key, several(self._plan, [failure.existing] if failure.existing else []))
         fresh = self.outcomes.open([item for item, _ in conflicts])
         clean = self._take_over(fresh)
         existing = {item.row.key: failure.existing for item, failure in conflicts}
         for item in clean:
             item.resends += 1  # once more: perhaps nobody holds the value any longer
             if item.resends > 1:
-                self.outcomes.refused(item, taken(self._plan, existing[item.row.key]))
+                self.outcomes.refused(item.row.key, taken(self._plan, existing[item.row.key]))
         self._push(fresh)
 
     def _conflict_in(self, group: Sequence[Item], existing: str | None) -> None:

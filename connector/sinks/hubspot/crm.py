@@ -24,8 +24,8 @@ from connector.sinks.hubspot.companies import Companies
 from connector.sinks.hubspot.options import HubSpotOptions
 from connector.sinks.hubspot.preflight import Preflight, missing_in
 from connector.sinks.hubspot.properties import Plan, Property, expected, spare_in, troubles
-from connector.sinks.hubspot.records import Claims, Outcomes, look, read_by_key
-from connector.sinks.hubspot.values import Item, item_of, lacking, to_send
+from connector.sinks.hubspot.records import Claims, Outcomes, read_by_key, read_first, take_over
+from connector.sinks.hubspot.values import Item, Refusal, item_of, lacking, to_send
 
 _SECONDS_BETWEEN_LOOKS_AT_OPTIONS = 10.0
 _PAGE_DOMAIN = re.compile(r"([a-z0-9-]+\.)+hubspot\.com")  # people are sent there: no other place
@@ -201,7 +201,9 @@ class Crm:
         known = self._preflight.known(target)
         plan = Plan(target, expected(target, known))  # a missing property reads as empty
         items, refused = _items(plan, rows)
-        look(self._api, plan, items, refused, exists=plan.key in known)
+        if plan.key in known:
+            read_first(self._api, plan, items)
+        take_over(self._api, plan, Claims(), [item for item in items if item.there is None], refused)
         changes = [Change(key, None, {}, f"would be refused: {each.reason}") for key, each in refused.items()]
         for item in refused.open(items):
             found_by = item.matched_by or ("key" if item.record else None)
@@ -283,12 +285,11 @@ def _items(plan: Plan, rows: Sequence[Row]) -> tuple[list[Item], Outcomes]:
         row = emptied(each, plan.key) if each.remove and each.restore else each
         made = item_of(plan, row)
         if row.remove:
-            reason = "the connector never deletes in HubSpot"
-            refused[row.key] = Outcome(row.key, "refused", reason=reason, code="NOT_DELETED")
+            refused.refused(row.key, Refusal("NOT_DELETED", "the connector never deletes in HubSpot"))
         elif isinstance(made, Item):
             items.append(made)
         else:
-            refused[row.key] = Outcome(row.key, "refused", reason=made.reason, code=made.code, column=made.column)
+            refused.refused(row.key, made)
     return items, refused
 
 

@@ -153,8 +153,7 @@ class Outcomes(dict[str, Outcome]):
                 self[key] = Outcome(key, "incomplete", reason=reason, code="incomplete", column=name)
         return self.open(items)
 
-    def refused(self, item: Item, why: Refusal) -> None:
-        key = item.row.key
+    def refused(self, key: str, why: Refusal) -> None:
         self[key] = Outcome(key, "refused", reason=why.reason, code=why.code, column=why.column)
 
 
@@ -168,21 +167,14 @@ def take_over(api: HubSpotApi, plan: Plan, claims: Claims, items: Sequence[Item]
         owner = str(other.properties.get(plan.key) or "")
         ids = [each.id for each in found]
         if item.there is not None:
-            outcomes.refused(item, several(plan, [str(item.record), *ids]))
+            outcomes.refused(item.row.key, several(plan, [str(item.record), *ids]))
         elif len(found) > 1:
-            outcomes.refused(item, several(plan, ids))
+            outcomes.refused(item.row.key, several(plan, ids))
         elif owner or other.by not in plan.match:
-            outcomes.refused(item, taken(plan, other.id, name=other.by, owner=owner))
+            outcomes.refused(item.row.key, taken(plan, other.id, name=other.by, owner=owner))
         elif not claims.claim(plan.kind, other.id, item.key):
             outcomes.later(item, "taken_over", "another affiliate is taking over the same record at this moment")
         else:
             item.record, item.there = other.id, other.properties
             item.adopted, item.matched_by = True, other.by
     return [item for item in items if item.row.key not in others]
-
-
-def look(api: HubSpotApi, plan: Plan, items: Sequence[Item], outcomes: Outcomes, *, exists: bool) -> None:
-    """Find what is there and what would be taken over; *exists*: the account has the key. Writes nothing."""
-    if exists:
-        read_first(api, plan, items)
-    take_over(api, plan, Claims(), [item for item in items if item.there is None], outcomes)
