@@ -192,9 +192,9 @@ class PendingRecords(Part):
 
     def next_due(self, route: str) -> datetime | None:
         """When ``take`` will find something next: now or past when it would at once; None when nothing is pending."""
-        first = "SELECT min(due_at) FROM pending WHERE route = ? AND isolated = "
+        first = "(SELECT min(due_at) FROM pending WHERE route = ? AND isolated = {})"  # each from its end of the index
         with self._engine.reading() as sql:
-            found = [sql.execute(f"{first}{isolated}", (route,)).fetchone()[0] for isolated in (0, 1)]
+            found = sql.execute(f"SELECT {first.format(0)}, {first.format(1)}", (route, route)).fetchone()
         due = [at for at in found if at is not None]
         return self._moment_due(min(due)) if due else None
 
