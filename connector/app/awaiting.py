@@ -12,6 +12,7 @@ from connector.core.errors import StoreUnavailable
 from connector.settings import Config
 
 _EVERY_SECONDS: Final = 1.0
+_LAST_TRY_SECONDS: Final = 3.0
 
 _log = logs.get("app")
 
@@ -46,10 +47,10 @@ class Awaiting:
         self._stop.set()
 
     def close(self) -> None:
-        """Wait until the last try has ended."""
+        """Wait until the last try has ended; not for long, where a server does not even refuse us."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_LAST_TRY_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_SECONDS):
