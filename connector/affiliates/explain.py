@@ -205,6 +205,8 @@ def _deliveries(store: Store, record_id: str) -> Iterator[Entry]:
         text = words.get(line.row_change or line.kind, line.kind) + (f" ({line.code})" if line.code else "")
         about = line.route + (f" row {line.key}" if line.key else "")
         cells, former = _loaded(line.cells), _loaded(line.former)
+        if line.row_change == "removed" and former and line.key not in former.values():  # the key stays
+            text = "emptied of what the connector wrote"
         if line.key in cells.values():  # a new row: what is empty in it was empty before
             cells = {column: cell for column, cell in cells.items() if cell not in (None, "")}
         yield Entry(

@@ -110,6 +110,8 @@ def test_rows_that_were_added_go_where_nothing_else_is_in_them(
     assert code == 0
     assert out.startswith("2 rows that we added would be removed.\n")
     assert [row for row in place.rows() if row.startswith(("fp:4", "fp:5"))] == ["fp:5,,,call in May"]
+    assert "deleted; delivery" in typed(capsys, place, "explain", "fp:4", "--all")[1]
+    assert "emptied of what the connector wrote; delivery" in typed(capsys, place, "explain", "fp:5", "--all")[1]
 
 
 def test_since_takes_everything_and_several_changes_go_back_to_the_first(
