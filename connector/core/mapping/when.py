@@ -83,24 +83,19 @@ def _tests(reading: Reading, raw: Any, at: Path) -> list[tuple[str, Any, Path]]:
     if not tests:
         reading.say(at, f"a test is missing; right would be: {', '.join(_TEST_NAMES)}")
         return []
+    for name in tests.keys() - set(_TEST_NAMES):
+        reading.say((*at, name), f'"{name}" is not a test' + unknown_word(name, _TEST_NAMES), at="key")
+    known = {name: value for name, value in tests.items() if name in _TEST_NAMES}
     bad: set[str] = set()
     try:
-        Test.model_validate(tests)
+        Test.model_validate(known)
     except ValidationError as error:
         bad = {str(details["loc"][0]) for details in error.errors() if details["loc"]}
         if isinstance(raw, dict):
-            for name in raw:
-                if name not in _TEST_NAMES:
-                    text = f'"{name}" is not a test' + unknown_word(name, _TEST_NAMES)
-                    reading.say((*at, name), text, at="key")
-            known = {name: value for name, value in raw.items() if name in _TEST_NAMES}
-            try:
-                Test.model_validate(known)
-            except ValidationError as inner:
-                reading.problems += problems_of(inner.errors(include_url=False), reading.document, Test, path=at)
+            reading.problems += problems_of(error.errors(include_url=False), reading.document, Test, path=at)
         else:
             reading.say(at, "a test wants text, a number, a date, true or false, or a list of these")
-    return [(name, value, places[name]) for name, value in tests.items() if name not in bad]
+    return [(name, value, places[name]) for name, value in known.items() if name not in bad]
 
 
 def condition(reading: Reading, raw: Any, at: Path, before: str = "") -> Passes | None:
