@@ -14,6 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from connector.assembly import build_sources, utc_now
+from connector.core.facts import AffiliateUpdate, Fact, load_facts
+from connector.core.merge import join
 from connector.core.source import Event, InboundRequest
 from connector.core.verify import HEX_OF_BODY
 from connector.dead_letters import DeadLetters, Letter
@@ -120,6 +122,15 @@ def signed(source: SourceConfig, body: bytes, topic: str | None) -> InboundReque
         headers += [(key.encode(), value.encode()) for key, value in made.items()]
     query = f"topic={quote(topic, safe='')}".encode() if topic else b""
     return InboundRequest(headers, query, body, moment)
+
+
+def joined(store: Store | None, updates: Sequence[AffiliateUpdate]) -> dict[str, dict[str, Fact]]:
+    """By record id: the facts that are known already and those of *updates*; nothing is kept."""
+    stored = {} if store is None else store.load({update.record_id for update in updates})
+    known = {record_id: load_facts(record.facts) for record_id, record in stored.items()}
+    for update in updates:
+        known[update.record_id] = join(known.get(update.record_id, {}), update.facts)
+    return known
 
 
 def sample_of(source: SourceConfig) -> Callable[[datetime], tuple[str | None, dict[str, Any]]] | None:

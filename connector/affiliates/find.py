@@ -129,6 +129,11 @@ def match_of(record_id: str, facts: Mapping[str, Fact]) -> Match:
     return Match(record_id, f"{first} {last}".strip() or name or company, company, email, status)
 
 
+def names_of(store: Store, record_ids: Iterable[str]) -> dict[str, str]:
+    """What people call those of the records that there are, by id."""
+    return {each.record_id: each.name or each.email or each.record_id for each in _matches(store, record_ids)}
+
+
 def _matches(store: Store, record_ids: Iterable[str]) -> tuple[Match, ...]:
     """In the order of *record_ids*, those that there are."""
     ids = list(record_ids)

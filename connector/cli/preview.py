@@ -11,7 +11,7 @@ import typer
 from msgspec import Struct
 
 from connector import assembly, topics
-from connector.actions import signed
+from connector.actions import joined, signed
 from connector.cli.affiliate import meant_by, nobody
 from connector.cli.common import (
     ConfigOption,
@@ -28,7 +28,6 @@ from connector.cli.printing import Report, many, marked, show, table
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.event_words import in_words
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
-from connector.core.merge import join
 from connector.core.record import AffiliateRecord
 from connector.core.row import Cell
 from connector.core.sink import Change
@@ -201,13 +200,8 @@ def _content(body: str) -> bytes:
 
 
 def _joined(settings: Config, updates: Sequence[AffiliateUpdate]) -> dict[str, dict[str, Fact]]:
-    """By record id: what is known already and what *updates* say."""
     with visited_if_there(settings) as store:
-        stored = {} if store is None else store.load({update.record_id for update in updates})
-    known: dict[str, dict[str, Fact]] = {record_id: load_facts(record.facts) for record_id, record in stored.items()}
-    for update in updates:
-        known[update.record_id] = join(known.get(update.record_id, {}), update.facts)
-    return known
+        return joined(store, updates)
 
 
 def _target(

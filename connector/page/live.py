@@ -12,9 +12,8 @@ from typing import Final
 from msgspec import Struct
 from starlette.responses import StreamingResponse
 
-from connector.affiliates.find import match_of
+from connector.affiliates.find import names_of
 from connector.core.errors import StoreUnavailable
-from connector.core.facts import load_facts
 from connector.core.source import Event
 from connector.dead_letters import DeadLetters
 from connector.recent import Incoming, Recent, Saying
@@ -96,9 +95,7 @@ class Live:
             for key, where in self._store.received(source or "", keys).items():
                 first[source, key] = where
         mentioned = self._store.mentioned_in(seq for seq, _ in first.values())
-        known = self._store.load(record_id for ids in mentioned.values() for record_id in ids)
-        found = [match_of(record_id, load_facts(one.facts)) for record_id, one in known.items()]
-        names = {match.record_id: match.name or match.email or match.record_id for match in found}
+        names = names_of(self._store, {record_id for ids in mentioned.values() for record_id in ids})
         return [self._line(request, first.get((request.source, request.key)), mentioned, names) for request in requests]
 
     def _line(

@@ -28,10 +28,6 @@ _TINTED: Final = 5  # rows that come in at once; where there are more, all is ne
 _THEMES: Final = ("light", "dark")
 _MOMENT: Final = re.compile(r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
 _ZONE: Final = re.compile(r"[A-Za-z0-9+_/-]{1,64}")
-VIEWS: Final = (
-    ("/", "Today", "today"), ("/affiliates", "Affiliates", "affiliates"), ("/problems", "Problems", "problems"),
-    ("/webhooks", "Webhooks", "webhooks"), ("/mappings", "Mappings", "mappings"),
-)  # fmt: skip
 
 
 class Looks:
@@ -47,7 +43,7 @@ class Looks:
             "ago": _ago, "moment": _moment, "num": _num, "value": value, "many": many, "duration": duration,
             "path": path_to, "plain": plain_text, "sentence": _sentence, "quoted": lambda text: quote(text, safe=""),
         }  # fmt: skip
-        self._templates.globals |= {"views": VIEWS, "static": _static_url, "counts": self._counts}
+        self._templates.globals |= {"static": _static_url, "counts": self._counts}
 
     def render(
         self, name: str, values: Mapping[str, Any], visitor: Visitor, cookies: Mapping[str, str], path: str

@@ -9,14 +9,12 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from connector.actions import signed
+from connector.actions import joined, signed
 from connector.changes import decisions
 from connector.changes.notes import held_of, problems_of, undo_of
 from connector.changes.plan import Plan
 from connector.changes.versions import compiled, plan_for
 from connector.core.errors import ConfigError, Problem, UnknownShape, Unreadable
-from connector.core.facts import load_facts
-from connector.core.merge import join
 from connector.core.view import view
 from connector.page.asking import Answer, Ask, Inside, NotThere
 from connector.page.mapped import Running, records_of, running
@@ -195,10 +193,6 @@ def _tried(ask: Ask, route: Running) -> dict[str, Any]:
         return {"error": str(error)}
     except Exception as error:  # a bug of a source, met by a body that nobody foresaw
         return {"error": f"A bug of the source could not read this body: {type(error).__name__}"}
-    stored = ask.inside.store.load([update.record_id for update in updates])
-    known = {record_id: load_facts(one.facts) for record_id, one in stored.items()}
-    for update in updates:
-        known[update.record_id] = join(known.get(update.record_id, {}), update.facts)
-    evaluate = route.evaluate(ask.inside)
+    evaluate, known = route.evaluate(ask.inside), joined(ask.inside.store, updates)
     rows = {record_id: evaluate(view(record_id, facts)) for record_id, facts in known.items()}
     return {"error": "" if rows else "This webhook is about no affiliate.", "rows": rows}

@@ -9,8 +9,7 @@ from urllib.parse import urlencode
 from connector.actions import Tried, try_again
 from connector.affiliates.explain import overwritten
 from connector.affiliates.fields import FieldSeen, fields, line_to_paste, used_paths
-from connector.affiliates.find import match_of
-from connector.core.facts import load_facts
+from connector.affiliates.find import names_of
 from connector.dead_letters import Letter
 from connector.dead_letters.causes import causes
 from connector.page.asking import Answer, Ask, Inside
@@ -40,7 +39,7 @@ def problems(ask: Ask) -> Answer:
         "letters": len(letters),
         "causes": shown,
         "parts": parts,
-        "names": _names(inside, [*subjects, *(edit.record_id for _, edit in edits)]),
+        "names": names_of(inside.store, [*subjects, *(edit.record_id for _, edit in edits)]),
         "edits": edits,
         "asked_keys": asked,
         "keys": _unmapped(inside) if asked and (ask.part or "now" in ask.query) else None,
@@ -72,13 +71,6 @@ def _bad_value(letter: Letter) -> Any:
     """The value that its destination or mapping blames, where the letter has it."""
     column = letter.reason.partition(":")[0]
     return letter.content.get(column) if letter.stage == "deliver" else letter.content.get("topic")
-
-
-def _names(inside: Inside, record_ids: list[str]) -> dict[str, str]:
-    """What people call these records."""
-    known = inside.store.load(record_ids)
-    found = [match_of(record_id, load_facts(one.facts)) for record_id, one in known.items()]
-    return {match.record_id: match.name or match.email for match in found}
 
 
 def _chosen(ask: Ask) -> tuple[str, list[Letter]]:

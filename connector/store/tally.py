@@ -24,6 +24,10 @@ class Hour(Struct, frozen=True):
     duplicates: int
     refused: int
 
+    @property
+    def all(self) -> int:
+        return self.received + self.refused
+
 
 class Hours(Part):
     """Added to by ``add_tallies`` and by who refuses requests."""
