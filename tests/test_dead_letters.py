@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -65,6 +65,26 @@ def test_the_same_letter_again_is_one_letter(reopened: Callable[[], DeadLetters]
     assert reopened().add([letter()]) == 1
     assert reopened().add([letter()]) == 0, "a crash between the letter and the store repeats it"
     assert len(reopened().list()) == 1
+
+
+class QuickServer:
+    """A store whose server has delivered what is enqueued, and closed its letter, before the call returns."""
+
+    def __init__(self, letters: DeadLetters) -> None:
+        self.letters = letters
+
+    def replay(self, events: Sequence[Event]) -> None:
+        raise AssertionError("no event")
+
+    def enqueue(self, route: str, record_ids: Iterable[str]) -> int:
+        return self.letters.close(self.letters.ids_about(route, record_ids), "delivered")
+
+
+def test_a_letter_that_is_settled_while_it_is_put_back_counts(reopened: Callable[[], DeadLetters]) -> None:
+    letters = reopened()
+    letters.add([letter(), letter(2)])
+    assert letters.replay([found.id for found in letters.list()], QuickServer(reopened())) == 2
+    assert list(reopened().list()) == []
 
 
 def test_a_letter_that_says_something_else_takes_the_place_of_the_one_before(
