@@ -34,8 +34,21 @@ def say(logger: logging.Logger, event: str, /, *, level: int = logging.INFO, **f
     """
     if logger.isEnabledFor(level):
         exc_info = sys.exc_info() if fields.pop("exc_info", False) else None
-        # No line shows which file and line of ours it is from, and looking for them costs more than the line.
-        logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), exc_info, extra={"fields": fields}))
+        _handle(logger, level, event, [fields], exc_info)
+
+
+def say_each(logger: logging.Logger, event: str, each: Sequence[Mapping[str, object]]) -> None:
+    """``say`` for what has happened several times at once: a line each, written together."""
+    if logger.isEnabledFor(logging.INFO):
+        _handle(logger, logging.INFO, event, each)
+
+
+def _handle(
+    logger: logging.Logger, level: int, event: str, each: Sequence[Mapping[str, object]], exc_info: Any = None
+) -> None:
+    # No line shows which file and line of ours it is from, and looking for them costs more than the line.
+    extra = {"fields": each[0], "each": each}
+    logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), exc_info, extra=extra))
 
 
 def warn(logger: logging.Logger, event: str, /, **fields: object) -> None:
@@ -93,16 +106,18 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of *record*; a library's record has no fields."""
-        fields: Mapping[str, Any] = getattr(record, "fields", {})
-        if None in fields.values():
-            fields = {name: value for name, value in fields.items() if value is not None}
-        text = self._line(record, fields)
+        each: Sequence[Mapping[str, Any]] = getattr(record, "each", ({},))
+        text = "\n".join([self._line(record, _given(fields)) for fields in each])
         for secret in self._hidden:
             text = text.replace(secret, "•••")
         return text
 
     def _line(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
         raise NotImplementedError
+
+
+def _given(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None} if None in fields.values() else fields
 
 
 class JsonLines(_Lines):

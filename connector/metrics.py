@@ -146,9 +146,9 @@ class Metrics:
 
     # ------------------------------------------------ reports
 
-    def received(self, source: str) -> None:
-        """A webhook of *source* was kept and answered 202."""
-        self._counters["webhooks_received"].labels(source).inc()
+    def received(self, source: str, count: int = 1) -> None:
+        """Webhooks of *source* were kept and answered 202."""
+        self._counters["webhooks_received"].labels(source).inc(count)
 
     def refused(self, reason: str) -> None:
         """A request was answered with an error; *reason* is one of the receiver's fixed words."""

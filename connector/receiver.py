@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import logging
 import time
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from connector import logs
+from connector.core.decompression import TooLong, decompressed
 from connector.core.errors import Forged, StoreUnavailable, Unreadable
 from connector.core.quoting import loggable
 from connector.core.source import Event, InboundRequest, NoEvent, Source, accepted_status
@@ -29,8 +30,6 @@ from connector.faults import describe
 from connector.recent import Recent
 
 _log = logs.get("receiver")
-_GZIP, _EITHER_HEADER = b"\x1f\x8b", 32  # how such data begins; zlib's flag to take either header
-_MOST_MEMBERS: Final = 64  # of gzip, one after the other: opening each copies what is behind it
 _KEEPING_SECONDS: Final = 10.0  # most platforms wait that long for an answer
 _encode: Final = msgspec.json.encode
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
@@ -67,7 +66,7 @@ class Unread(Protocol):
 class Counts(Protocol):
     """Counts requests (metrics)."""
 
-    def received(self, source: str) -> None: ...
+    def received(self, source: str, count: int = 1) -> None: ...
 
     def refused(self, reason: str) -> None: ...
 
@@ -156,7 +155,7 @@ class Receiver(Endpoint):
         self._unread = unread
         self._counts = counts
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gathered: list[tuple[Event, _Ticket]] = []
+        self._gathered: list[_Waiting] = []
         self.keeps = True
         """False from when an event could not be kept until one is kept, or a probe of the store succeeds."""
         self.words = ""
@@ -186,7 +185,7 @@ class Receiver(Endpoint):
                     raise
                 return await self._keep_unread(source, request, error)
             response = accepted(source, event.key)
-            await self._keep(event)
+            await self._keep(_Waiting(event, len(body), response.status_code))
         except _Refusal as refusal:
             status = refusal.answer.status_code
             if self._counts is not None:
@@ -198,33 +197,20 @@ class Receiver(Endpoint):
                 _log, "request.refused", level=level, status=status, reason=refusal.reason, source=name, why=refusal.why
             )
             return refusal.answer
-        if self._counts is not None:
-            self._counts.received(event.source)
-        if self._recent is not None:
-            self._recent.accepted(event.received_at, event.source, event.topic, event.key, response.status_code)
-        logs.say(
-            _log,
-            "request.accepted",
-            source=event.source,
-            topic=event.topic,
-            key=loggable(event.key),
-            bytes=len(request.body),
-        )
         return response
 
     # ------------------------------------------------ keeping
 
-    async def _keep(self, event: Event) -> None:
-        """Returns when *event* is safe on disk. Raises _Refusal."""
+    async def _keep(self, waiting: _Waiting) -> None:
+        """Returns when the event is safe on disk. Raises _Refusal."""
         self._loop = loop = asyncio.get_running_loop()
-        ticket: _Ticket = loop.create_future()
         if not self._gathered:
             loop.call_soon(self._hand_over)  # what comes in one turn of the loop is one group
-        self._gathered.append((event, ticket))
+        self._gathered.append(waiting)
         # A database that is slow may keep the event still; the sender's next try is a duplicate then.
-        patience = loop.call_later(_KEEPING_SECONDS, _give_up, ticket)
+        patience = loop.call_later(_KEEPING_SECONDS, self._give_up, waiting)
         try:
-            error = await ticket
+            error = await waiting.answer
         except asyncio.CancelledError:
             # The program stops and the disk did not answer in time. Nothing is acknowledged then.
             raise _Refusal(unavailable, "store") from None
@@ -236,20 +222,54 @@ class Receiver(Endpoint):
             raise error
 
     def _hand_over(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        tickets = [ticket for _, ticket in gathered]
+        group, self._gathered = self._gathered, []
         try:
-            self._intake.submit([event for event, _ in gathered], tickets)
+            self._intake.submit([waiting.event for waiting in group], group)
         except Exception as error:  # whatever it is: those who wait must hear of it
             self._note(error)
-            _settle(tickets, error)
+            self._settle(group, error)
 
-    def deliver(self, tickets: Sequence[_Ticket], error: StoreUnavailable | None) -> None:
+    def deliver(self, group: Sequence[_Waiting], error: StoreUnavailable | None) -> None:
         """Called by the store's writer thread, once a group: these events are safe on disk, or (*error*) are not."""
         self._note(error)
-        assert self._loop is not None  # a ticket was made on it
+        assert self._loop is not None  # who waits does so on it
         with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
-            self._loop.call_soon_threadsafe(_settle, tickets, error)
+            self._loop.call_soon_threadsafe(self._settle, group, error)
+
+    def _settle(self, group: Sequence[_Waiting], error: Exception | None) -> None:
+        answered = [
+            waiting for waiting in group if not waiting.answer.done()
+        ]  # a task may have been cancelled by a stop
+        for waiting in answered:
+            waiting.answer.set_result(error)
+        if error is None and answered:
+            self._tell(answered)
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        self._settle((waiting,), StoreUnavailable("the store is too slow"))
+
+    def _tell(self, kept: Sequence[_Waiting]) -> None:
+        """Counts and log lines of events that are kept, of a group at once."""
+        if self._counts is not None:
+            for source, count in Counter(waiting.event.source for waiting in kept).items():
+                self._counts.received(source, count)
+        if self._recent is not None:
+            for waiting in kept:
+                event = waiting.event
+                self._recent.accepted(event.received_at, event.source, event.topic, event.key, waiting.status)
+        logs.say_each(
+            _log,
+            "request.accepted",
+            [
+                {
+                    "source": each.event.source,
+                    "topic": each.event.topic,
+                    "key": loggable(each.event.key),
+                    "bytes": each.size,
+                }
+                for each in kept
+            ],
+        )
 
     def _note(self, error: Exception | None) -> None:
         """What became of the last group, for readiness."""
@@ -287,7 +307,11 @@ class Receiver(Endpoint):
         declared = int(length) if len(length) < 19 else self._max_body_bytes + 1
         if declared > self._max_body_bytes and b"expect" in named:
             raise _Refusal(too_large, "too_large")  # the sender asked first ("Expect: 100-continue"): spare it the body
-        return _decompressed(await self._parts(receive), named.get(b"content-encoding", b""), self._max_body_bytes)
+        body = await self._parts(receive)
+        try:
+            return decompressed(body, named.get(b"content-encoding", b""), self._max_body_bytes)
+        except TooLong:
+            raise _Refusal(too_large, "too_large") from None
 
     async def _parts(self, receive: Receive) -> bytes:
         # A sender that is cut off while it still sends sees a broken connection instead of our 413: read on, keep
@@ -309,51 +333,19 @@ class Receiver(Endpoint):
         return b"".join(parts)
 
 
-_Ticket = asyncio.Future[Exception | None]
+class _Waiting:
+    """A request that waits until its event is safe on disk.
 
-
-def _settle(tickets: Sequence[_Ticket], error: Exception | None) -> None:
-    for ticket in tickets:
-        if not ticket.done():  # its task may have been cancelled by a stop
-            ticket.set_result(error)
-
-
-def _give_up(ticket: _Ticket) -> None:
-    _settle((ticket,), StoreUnavailable("the store is too slow"))
-
-
-def _is_zlib(body: bytes) -> bool:
-    """Whether *body* has zlib's header (RFC 1950), whatever the size of its window."""
-    return len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
-
-
-def _decompressed(body: bytes, label: bytes, most_bytes: int) -> bytes:
-    """*body* without gzip or deflate; as it is where it is not compressed, whatever its *label* says.
-
-    Raises:
-        _Refusal: it would be longer than *most_bytes*.
+    Args:
+        size: of its body, in bytes.
+        status: of the answer that it gets then.
     """
-    if body[:2] == _GZIP or _is_zlib(body):  # no JSON begins like that
-        window = zlib.MAX_WBITS + _EITHER_HEADER
-    elif label.strip().lower() == b"deflate":
-        window = -zlib.MAX_WBITS  # without a header, as some send it
-    else:
-        return body
-    opened, rest = b"", body
-    for _ in range(_MOST_MEMBERS):
-        engine = zlib.decompressobj(window)
-        try:
-            opened += engine.decompress(rest, most_bytes + 1 - len(opened))
-        except zlib.error:
-            return body
-        if len(opened) > most_bytes:
-            raise _Refusal(too_large, "too_large")
-        if not engine.eof:
-            return body
-        rest = engine.unused_data
-        if rest[:2] != _GZIP:
-            return opened
-    return body
+
+    __slots__ = ("answer", "event", "size", "status")
+
+    def __init__(self, event: Event, size: int, status: int) -> None:
+        self.event, self.size, self.status = event, size, status
+        self.answer: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
 
 def _open(source: Source, request: InboundRequest) -> Event:

@@ -132,3 +132,14 @@ def test_who_wants_more_lines_gets_the_log(out: io.StringIO) -> None:
     logs.set_up(out, as_json=False, verbose=True, short=lambda: ShortLines([], []))
     logs.say(logs.get("room"), "detail", level=logging.DEBUG)
     assert out.getvalue().endswith(" detail\n")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_happens_several_times_at_once_has_a_line_each(out: io.StringIO, *, as_json: bool) -> None:
+    logs.set_up(out, as_json=as_json)
+    logs.say_each(logs.get("test"), "request.accepted", [{"key": "a", "topic": None}, {"key": "b", "topic": "t"}])
+    one, other = out.getvalue().splitlines()
+    assert "topic" not in one
+    for line, key in ((one, "a"), (other, "b")):
+        assert "request.accepted" in line
+        assert key in (json.loads(line)["key"] if as_json else line)

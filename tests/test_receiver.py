@@ -29,7 +29,7 @@ from connector import plugins
 from connector.core.errors import Forged, StoreUnavailable, UnknownShape, Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event, InboundRequest, NoEvent, Source, SourceOptions
-from connector.receiver import Receiver, _decompressed, _Refusal, application
+from connector.receiver import Receiver, application
 from connector.serve import uvicorn_config
 from tests.running import until
 
@@ -290,21 +290,6 @@ def test_the_body_decides_not_its_label(
     request.headers.update(headers)
     assert client.send(request).status_code == 202
     assert [event.body for event in house.memory.kept] == [b'{"id": 7}']
-
-
-@given(body=st.binary(max_size=200), label=st.sampled_from([b"", b"gzip", b"deflate", b"\xff"]))
-def test_any_body_under_any_label_is_judged_without_an_error(body: bytes, label: bytes) -> None:
-    for begin in (b"", b"\x1f\x8b\x08", b"\x78\x9c"):
-        assert isinstance(_decompressed(begin + body, label, 10_000), bytes)
-
-
-def test_the_members_of_a_body_are_limited_together() -> None:
-    half = gzip.compress(b"x" * 600)
-    assert _decompressed(half, b"", 1_000) == b"x" * 600
-    with pytest.raises(_Refusal, match="too_large"):
-        _decompressed(half + half, b"", 1_000)
-    empty = gzip.compress(b"") * 50_000
-    assert _decompressed(empty, b"", 1_000_000) == empty  # nobody sends that; opening it all would take minutes
 
 
 def test_a_store_that_refuses_is_answered_503_and_retry_after(house: House, client: httpx2.Client) -> None:
