@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from connector.core.keys import text_of
 from connector.core.mapping.cells import Shaper, Unfit, country_code, country_codes, currency_codes, shaper
+from connector.core.mapping.conditions import condition, without_when
 from connector.core.mapping.formats import (
     FORMATTED,
     UnknownLocale,
@@ -27,7 +28,6 @@ from connector.core.mapping.paths import IN_WORDS, Holds, Kind, Reader
 from connector.core.mapping.reading import Reading, Value
 from connector.core.mapping.steps import Change
 from connector.core.mapping.values import held_by, steps_of, value_of
-from connector.core.mapping.when import condition, without_when
 from connector.core.overwrite import is_empty
 from connector.core.record import ADDED_STATUSES, AffiliateRecord
 from connector.core.row import Cell, Column, ColumnType, Option

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from connector.core.errors import ConfigError
 from connector.core.keys import tidy
+from connector.core.mapping.conditions import conditions, without_when
 from connector.core.mapping.examples import examples_of
 from connector.core.mapping.fields import FieldReader
 from connector.core.mapping.mapping import Field, Mapping
 from connector.core.mapping.model import FieldModel, MappingModel
 from connector.core.mapping.paths import Reader, UnknownPath
 from connector.core.mapping.reading import Clock, Reading
-from connector.core.mapping.when import conditions, without_when
 from connector.core.problems import problems_of
 from connector.core.row import Column, ColumnType
 from connector.core.sink import TargetOptions

@@ -8,13 +8,21 @@ from decimal import Decimal
 from typing import Any
 
 from connector.core.keys import text_of
-from connector.core.mapping.arithmetic import check_operand, check_value, compute, result_of
-from connector.core.mapping.conditions import Passes
+from connector.core.mapping.conditions import Passes, condition
 from connector.core.mapping.model import FieldModel
 from connector.core.mapping.paths import PATHS, Holds, Kind, Reader, UnknownPath
 from connector.core.mapping.reading import Reading, Value
-from connector.core.mapping.steps import CALCULATING, Change, Misfit, compile_step, named
-from connector.core.mapping.when import condition
+from connector.core.mapping.steps import (
+    CALCULATING,
+    Change,
+    Misfit,
+    check_operand,
+    check_value,
+    compile_step,
+    compute,
+    named,
+    result_of,
+)
 from connector.core.overwrite import is_empty
 from connector.core.record import AffiliateRecord
 from connector.core.toml import Path
