@@ -13,7 +13,7 @@ import typer
 from connector import config as configuration
 from connector.cli.common import ConfigOption, JsonOption, is_running, load, nearby, now, visited_if_there
 from connector.cli.exits import FOUND_PROBLEMS, OK, REFUSED, WRONG_CONFIGURATION, Left, WrongWords, complain
-from connector.cli.findings import RouteFinding, finding_lines, has_problem, lines_by_route
+from connector.cli.findings import RouteFinding, has_problem, lines_by_route
 from connector.cli.mistakes import mistake_lines
 from connector.cli.printing import Report, many, marked, painted, show, wrapped
 from connector.cli.setup import shipped
@@ -51,7 +51,7 @@ class Checked(Report):
             yield from marked("notice", note)
         for file in self.unused:
             yield from marked("notice", f"{file} is used by no sink")
-        yield from finding_lines(self.findings) if self.every else lines_by_route(self.findings)
+        yield from lines_by_route(self.findings, every=self.every)
 
     def exit_code(self) -> int:
         if len(self.mistakes) > len(self.examples_failed):

@@ -33,7 +33,6 @@ from connector.cli.printing import (
     say_json,
     sentence,
     show,
-    table,
     wrapped,
 )
 from connector.dead_letters import Cause, Letter, cause_of, causes
@@ -73,10 +72,9 @@ class Letters(Report):
 
     def body(self) -> Iterator[str]:
         if self.each and self.letters:
-            yield from table(
-                ["id", "cause", "when", "where", "about", "tries", "why"],
-                [(x.id, cause_of(x), ago(x.at), x.place, x.row or x.subject, x.tries, x.why) for x in self.letters],
-            )
+            for letter in self.letters:
+                what = f"{letter.place}  {letter.row or letter.subject}, {ago(letter.at)}, try {letter.tries}"
+                yield from marked("waiting", f"{what}, letter {letter.id}, cause {cause_of(letter)}", letter.why)
         else:
             for cause in self.causes:
                 yield from _cause_lines(cause)

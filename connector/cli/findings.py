@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from connector.cli.printing import marked, table
+from connector.cli.printing import marked
 from connector.core.sink import Finding
 
 
@@ -30,17 +30,12 @@ def has_problem(findings: Sequence[RouteFinding]) -> bool:
     return any(finding.level == "problem" for finding in findings)
 
 
-def finding_lines(findings: Sequence[RouteFinding]) -> list[str]:
-    """All of them, a line each."""
-    extra = list(dict.fromkeys(heading for finding in findings for heading in finding.facts))
-    return table(
-        ["route", "", "about", "finding", *extra],
-        [(f.route, f.level, f.subject, f.text, *(f.facts.get(heading, "") for heading in extra)) for f in findings],
-    )
-
-
-def lines_by_route(findings: Sequence[RouteFinding]) -> Iterator[str]:
-    """What is not OK; what is OK counts in the first line of the whole."""
+def lines_by_route(findings: Sequence[RouteFinding], *, every: bool = False) -> Iterator[str]:
+    """What is not OK; what is OK counts in the first line of the whole, and with *every* has a line, too."""
     for finding in findings:
+        about = f"{finding.route}  {finding.subject}"
         if finding.level != "ok":
-            yield from marked(finding.level, f"{finding.route}  {finding.subject}", finding.text)
+            yield from marked(finding.level, about, finding.text)
+        elif every:
+            facts = "".join(f", {heading} {fact}" for heading, fact in finding.facts.items())
+            yield from marked("ok", f"{about}  {finding.text}{facts}")
