@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Annotated
@@ -29,11 +28,11 @@ from connector.cli.common import (
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left
 from connector.cli.printing import (
-    Progress,
     Report,
     arrow,
     beside,
     cell_text,
+    followed,
     many,
     marked,
     shortened,
@@ -50,7 +49,6 @@ from connector.settings import Config, RouteConfig
 from connector.store import Store
 
 _FOLLOWED_SECONDS = 600.0
-_LOOK_EVERY_SECONDS = 0.1
 
 RouteOption = Annotated[str | None, typer.Argument(metavar="[ROUTE]", help="Its name, as in `connector status`.")]
 
@@ -168,18 +166,19 @@ def _applied(settings: Config, store: Store, route: str, delivery: str) -> Appli
 
 def _is_over(store: Store, route: str) -> bool:
     """Wait until all that was applied is settled; False when it takes longer, or the destination is away."""
-    ends = time.monotonic() + _FOLLOWED_SECONDS
-    with Progress() as progress:
-        while time.monotonic() < ends:
-            stored = store.mapping_of(route)
-            if not stored.wanted and not stored.delivery:
-                return True
-            if not stored.wanted and store.route_state(route).kind in ("bug", "needs_action"):
-                return False
-            pending = next((found.pending for found in store.status().routes if found.route == route), 0)
-            progress.show(f"  {many(pending, 'affiliate')} pending")
-            time.sleep(_LOOK_EVERY_SECONDS)
-    return False
+
+    def look() -> bool | None:
+        stored = store.mapping_of(route)
+        if stored.wanted:
+            return None
+        stopped = store.route_state(route).kind in ("bug", "needs_action")
+        return True if not stored.delivery else False if stopped else None
+
+    def doing() -> str:
+        pending = next((found.pending for found in store.status().routes if found.route == route), 0)
+        return f"{many(pending, 'affiliate')} pending"
+
+    return followed(look, doing, _FOLLOWED_SECONDS)
 
 
 def _undo_line(settings: Config, route: str, delivery: str) -> str:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from shutil import get_terminal_size
 from typing import ClassVar, TextIO
@@ -196,6 +196,19 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._is_seen:
             sys.stderr.write("\r\x1b[K")
+
+
+def followed(look: Callable[[], bool | None], doing: Callable[[], str], seconds: float) -> bool:
+    """Ask *look* until it answers, and show what is *doing*; False where it takes longer than that many *seconds*."""
+    ends = time.monotonic() + seconds
+    with Progress() as progress:
+        while (found := look()) is None and time.monotonic() < ends:
+            progress.show(f"  {doing()}")
+            time.sleep(_LOOK_EVERY_SECONDS)
+    return bool(found)
+
+
+_LOOK_EVERY_SECONDS = 0.1
 
 
 def bar(share: float) -> str:

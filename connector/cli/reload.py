@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from connector.changes.reload import Answer, answer_of, ask
 from connector.cli.common import ConfigOption, JsonOption, is_running, load, nearby, visited
 from connector.cli.exits import OK, WRONG_CONFIGURATION, Left
-from connector.cli.printing import Report, marked, show
+from connector.cli.printing import Report, followed, marked, show
 
 _ANSWERED_WITHIN_SECONDS = 15.0
-_LOOK_EVERY_SECONDS = 0.1
 
 
 class Reloaded(Report):
@@ -36,11 +34,9 @@ def reload(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     if not is_running(settings):
         raise Left(f"No server runs here. The next one reads {nearby(settings.file)}: connector serve")
     with visited(settings) as store:
-        asked, found = ask(store), None
-        ends = time.monotonic() + _ANSWERED_WITHIN_SECONDS
-        while found is None and time.monotonic() < ends:
-            time.sleep(_LOOK_EVERY_SECONDS)
-            found = answer_of(store, asked)
+        asked = ask(store)
+        followed(lambda: True if answer_of(store, asked) else None, lambda: "reading", _ANSWERED_WITHIN_SECONDS)
+        found = answer_of(store, asked)
     if found is None:
         raise Left("The running server has not answered yet. How it is: connector status")
     return show(_reloaded(found, nearby(settings.file)), as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Annotated
@@ -29,13 +28,12 @@ from connector.cli.common import (
     when_written,
 )
 from connector.cli.exits import FOUND_PROBLEMS, Left, WrongWords
-from connector.cli.printing import Progress, Report, many, marked, show
+from connector.cli.printing import Report, followed, many, marked, show
 from connector.cli.route import RouteArgument
 from connector.delivery import Route
 from connector.settings import Config, RouteConfig
 
 _FOLLOWED_SECONDS = 600.0
-_LOOK_EVERY_SECONDS = 0.1
 _NAMED = 3
 
 
@@ -145,16 +143,15 @@ def _done(settings: Config, found: RouteConfig, asked: Undo, plan: Plan) -> Undo
 
 def _is_over(settings: Config, route: str) -> bool:
     """Wait until all is put back; False when it takes longer, or the destination is away."""
-    ends = time.monotonic() + (_FOLLOWED_SECONDS if is_running(settings) else 0.0)
-    with visited(settings) as store, Progress() as progress:
-        while True:
+    with visited(settings) as store:
+
+        def look() -> bool | None:
             stored = undo_of(store.mapping_of(route))
             if stored is None or stored.done:
                 return True
-            if store.route_state(route).kind != "ok" or time.monotonic() >= ends:
-                return False
-            progress.show("  putting back")
-            time.sleep(_LOOK_EVERY_SECONDS)
+            return None if store.route_state(route).kind == "ok" else False
+
+        return followed(look, lambda: "putting back", _FOLLOWED_SECONDS if is_running(settings) else 0.0)
 
 
 # ---------------------------------------------------------------- resume
