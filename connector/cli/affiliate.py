@@ -209,8 +209,7 @@ class Forgotten(Report):
             yield from marked("waiting", f"{hold} the row, delete it there: {', '.join(places)}")
         for copy in self.copies:
             yield from marked(
-                "waiting",
-                f"{copy} is a copy of a table and may hold the row as well: delete it if it is still there",
+                "waiting", f"{copy} is a copy of a table and may hold the row as well: delete it if it is still there"
             )
         for record_id, path in gone.elsewhere:
             yield from marked("notice", f"{record_id} names the same address in {path}; that record stays")

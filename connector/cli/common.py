@@ -32,8 +32,7 @@ from connector.store.url import path_of
 _Named = TypeVar("_Named", SourceConfig, RouteConfig)
 
 ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="The configuration file; else CONNECTOR_CONFIG, else config.toml."),
+    Path | None, typer.Option("--config", "-c", help="The configuration file; else CONNECTOR_CONFIG, else config.toml.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -12,29 +12,9 @@ import typer
 from msgspec.structs import asdict
 
 from connector.actions import try_again
-from connector.cli.common import (
-    ConfigOption,
-    JsonOption,
-    dead_letters,
-    is_running,
-    load,
-    open_letters,
-    visited,
-)
+from connector.cli.common import ConfigOption, JsonOption, dead_letters, is_running, load, open_letters, visited
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
-from connector.cli.printing import (
-    Report,
-    ago,
-    beside,
-    day,
-    many,
-    mark,
-    marked,
-    say_json,
-    sentence,
-    show,
-    wrapped,
-)
+from connector.cli.printing import Report, ago, beside, day, many, mark, marked, say_json, sentence, show, wrapped
 from connector.dead_letters import Cause, Letter, cause_of, causes
 from connector.settings import Config
 

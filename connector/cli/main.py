@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from connector.cli.exits import (
-    FOUND_PROBLEMS,
-    INTERRUPTED,
-    OK,
-    REFUSED,
-    WRONG_CONFIGURATION,
-    Left,
-    complain,
-)
+from connector.cli.exits import FOUND_PROBLEMS, INTERRUPTED, OK, REFUSED, WRONG_CONFIGURATION, Left, complain
 from connector.core.errors import ConfigError, NeedsAction, StoreUnavailable, TryLater
 
 if TYPE_CHECKING:

@@ -27,11 +27,7 @@ SIGNATURE = Signature("x-rewardful-signature")
 
 _STATUSES = {"active": "active", "inactive": "inactive", "disabled": "blocked", "suspicious": "blocked"}
 
-_AFFILIATE = (
-    ("first_name", "first_name"),
-    ("last_name", "last_name"),
-    ("email", "email"),
-)
+_AFFILIATE = (("first_name", "first_name"), ("last_name", "last_name"), ("email", "email"))
 # Until 2020 clicks were called "referrals"; the newer name wins.
 _COUNTS = (("referrals", "visitors"), ("visitors", "visitors"), ("leads", "leads"))
 

@@ -17,16 +17,7 @@ from typing import ClassVar, cast
 from connector.core.errors import Unreadable
 from connector.core.facts import AffiliateUpdate
 from connector.core.json_body import open_body
-from connector.core.lenient import (
-    Fields,
-    fields_of,
-    id_text,
-    micros_of,
-    no_fields,
-    part,
-    parts,
-    text,
-)
+from connector.core.lenient import Fields, fields_of, id_text, micros_of, no_fields, part, parts, text
 from connector.core.platform import Platform
 from connector.core.platform_api import Answer, ApiOptions, Ask
 from connector.core.source import Event, InboundRequest, NoEvent, SourceOptions
