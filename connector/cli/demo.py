@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import http.client
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
@@ -32,6 +31,9 @@ from connector.core.view import view
 from connector.page.passwords import hashed, new_password
 from connector.settings import Config
 from connector.store import Store
+
+if TYPE_CHECKING:
+    import http.client
 
 _CONFIGURATION = """# The demo's own configuration; delete this folder when you have seen enough.
 [server]
@@ -130,6 +132,8 @@ class _Player(threading.Thread):
         self.server_ended = threading.Event()
 
     def run(self) -> None:
+        import http.client  # which `connector --help` does without
+
         connection = http.client.HTTPConnection(local_url(self._settings).removeprefix("http://"), timeout=10)
         try:
             self._wait_for_server(connection)
