@@ -262,7 +262,7 @@ def _route_lines(
         if (held := held_of(mappings.get(name))) is not None:
             line.held, line.held_records, line.waits_for_you = held.text, held.kind == "first", True
         if store is not None and found is not None and name in known:
-            line.left_empty = sum(cells + len(refused) for cells, refused in store.left_empty(name).values())
+            line.left_empty = store.left_empty_cells(name)
             line.no_longer_kept = no_longer_kept(store, name, now)
             line.overwritten_edits = store.overwritten_of(name)
             line.left_out = _left_out(store, known[name], subjects, found.records)

@@ -113,6 +113,7 @@ def test_a_value_that_the_destination_does_not_take_is_counted_until_the_next_wr
     world.say(event(1, 1, email="odd"), event(2, 1, email="odd"))
     world.deliver()
     assert world.store.left_empty("table/all") == {"plain:1": (0, ("Email",)), "plain:2": (0, ("Email",))}
+    assert world.store.left_empty_cells("table/all") == 2
     world.store.enqueue("table/all")
     world.deliver()  # the rows are equal, so nothing is sent and nothing is known anew
     assert world.store.left_empty("table/all") == {"plain:1": (0, ("Email",)), "plain:2": (0, ("Email",))}

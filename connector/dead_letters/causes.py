@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 
 from msgspec import Struct
@@ -59,8 +60,12 @@ def cause_of(letter: Letter) -> str:
     The reason may quote what is wrong in this row: what is in quotes, addresses and numbers tell no causes apart.
     """
     reason = re.sub(r'"[^"]*"|\S+@\S+|\d+', "#", letter.reason)
-    about = json.dumps([letter.stage, letter.place, letter.where, letter.code, reason])
-    return blake2b(about.encode(), digest_size=2).hexdigest()
+    return _id_of(letter.stage, letter.place, letter.where, letter.code, reason)
+
+
+@lru_cache(maxsize=1_000)
+def _id_of(*about: str) -> str:
+    return blake2b(json.dumps(about).encode(), digest_size=2).hexdigest()
 
 
 def causes(letters: Iterable[Letter]) -> list[Cause]:

@@ -293,6 +293,14 @@ class PendingRecords(Part):
             rows = sql.execute(text, (route,)).fetchall()
         return {record_id: (int(cells), load_names(refused)) for record_id, cells, refused in rows}
 
+    def left_empty_cells(self, route: str) -> int:
+        """How many cells in *route* are empty because their values do not fit, or were not taken."""
+        refused = "SELECT refused FROM left_empty WHERE route = ? AND refused <> ''"
+        with self._engine.reading() as sql:
+            (cells,) = sql.execute("SELECT sum(cells) FROM left_empty WHERE route = ?", (route,)).fetchone()
+            names = sql.execute(refused, (route,)).fetchall()
+        return int(cells or 0) + sum(len(load_names(text)) for (text,) in names)
+
     def _settle(self, sql: Session, results: Sequence[Result], held: Mapping[str, _Held]) -> None:
         done: list[int] = []
         changed: list[int] = []
