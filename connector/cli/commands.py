@@ -90,14 +90,17 @@ def _in_words(wrong: Any) -> str:
         guess = did_you_mean(wrong.option_name, wrong.possibilities or ())
         text = f'There is no option "{wrong.option_name}"' + (f'; did you mean "{guess}"?' if guess else ".")
     elif text.startswith("Missing "):
-        text = f"{parameter.metavar or name} is missing. {parameter.help or ''}"
+        is_option = name.startswith("-")
+        what = f"{name} {parameter.metavar or ''}".strip() if is_option else parameter.metavar or name
+        text = f"{what} is missing. {parameter.help or ''}"
     elif extra := re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", text):
         text = f'"{extra[1]}" is too much.'
     elif parameter is not None:
         said = (
             str(wrong.message).partition(", unable")[0].replace("should be a valid integer", "should be a whole number")
         )
-        text = f"{name} wants {said.removeprefix('Input should be ')}."
+        said = re.sub("^Input should be (greater|less)", r"a number \1", said).removeprefix("Input should be ")
+        text = f"{name} wants {said}."
     path = "connector" if wrong.ctx is None else wrong.ctx.command_path
     return f"{text}\nHow it is written: {path} --help"
 
