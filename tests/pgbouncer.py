@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import NEEDED, Cluster
+from tests.running import PATIENCE_SECONDS
 
 _PORT = 6432  # of a socket in the cluster's folder
 _STARTING_SECONDS = 10.0
@@ -62,7 +63,7 @@ class Pool:
         """End it at once; every connection through it breaks."""
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_SECONDS)
         with suppress(FileNotFoundError):
             Path(self._cluster.folder / f".s.PGSQL.{_PORT}").unlink()
 

@@ -98,7 +98,7 @@ class Run:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(15)
+        self.process.wait(PATIENCE_SECONDS)
 
 
 def promoter(number: int, email: str, event_id: int, **more: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from connector.core.facts import AffiliateUpdate
 from connector.core.source import Event, InboundRequest, NoEvent, Source, SourceOptions
 from connector.receiver import Receiver, application
 from connector.serve import uvicorn_config
-from tests.running import until
+from tests.running import PATIENCE_SECONDS, until
 
 token = "the-right-word-for-the-double"
 
@@ -379,7 +379,7 @@ def test_the_log_tells_what_is_wrong_with_a_body(client: httpx2.Client, caplog: 
 @contextmanager
 def listening(house: House, *, stops_within_seconds: int = 5) -> Iterator[tuple[str, int]]:
     """The application behind uvicorn, as the program has it, on a free loopback port."""
-    config = uvicorn_config(house.app, keep_alive_seconds=5, request_timeout_seconds=house.body_timeout_seconds)
+    config = uvicorn_config(house.app, keep_alive_seconds=60, request_timeout_seconds=house.body_timeout_seconds)
     config.timeout_graceful_shutdown = stops_within_seconds
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -389,7 +389,7 @@ def listening(house: House, *, stops_within_seconds: int = 5) -> Iterator[tuple[
         yield listener.getsockname()
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
         listener.close()
 
 
@@ -400,7 +400,10 @@ def _head(length: int, extra: str = "") -> bytes:
 
 
 def test_a_body_that_stops_arriving_is_answered_408() -> None:
-    with listening(House(body_timeout_seconds=0.3)) as address, socket.create_connection(address, 5) as sender:
+    with (
+        listening(House(body_timeout_seconds=0.3)) as address,
+        socket.create_connection(address, PATIENCE_SECONDS) as sender,
+    ):
         sender.sendall(_head(100) + b'{"id":')
         answer = sender.recv(4096)
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -408,13 +411,13 @@ def test_a_body_that_stops_arriving_is_answered_408() -> None:
 
 
 def test_a_sender_that_asks_first_is_spared_a_body_that_is_too_large() -> None:
-    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+    with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(_head(5000, "expect: 100-continue\r\n"))
         assert sender.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_sender_of_too_much_sees_the_answer_not_a_broken_connection() -> None:
-    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+    with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(_head(6000))
         for _ in range(6):
             sender.sendall(b"x" * 1000)
@@ -422,7 +425,7 @@ def test_a_sender_of_too_much_sees_the_answer_not_a_broken_connection() -> None:
 
 
 def test_a_length_that_is_absurd_is_refused() -> None:
-    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+    with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(
             f"POST {hook} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
             f"expect: 100-continue\r\ncontent-length: {10**18}\r\n\r\n".encode()
@@ -468,10 +471,10 @@ bodies: list[tuple[str, bytes, int]] = [
 def test_a_whole_request_gets_the_answer_of_one_in_parts(body: bytes, status: int, extra: str) -> None:
     house = House()
     with listening(house) as address:
-        with socket.create_connection(address, 5) as sender:
+        with socket.create_connection(address, PATIENCE_SECONDS) as sender:
             sender.sendall(_head(len(body), extra) + body)
             whole = _answer(sender)
-        with socket.create_connection(address, 5) as sender:
+        with socket.create_connection(address, PATIENCE_SECONDS) as sender:
             _in_parts(house, sender, _head(len(body), extra), body)
             in_parts = _answer(sender)
     assert whole == in_parts
@@ -481,7 +484,7 @@ def test_a_whole_request_gets_the_answer_of_one_in_parts(body: bytes, status: in
 def test_what_a_whole_request_without_a_right_token_gets_is_what_others_get() -> None:
     house = House()
     head = _head(2).replace(token.encode(), b"wrong")
-    with listening(house) as address, socket.create_connection(address, 5) as sender:
+    with listening(house) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(head + b"{}")
         whole = _answer(sender)
         _in_parts(house, sender, head, b"{}")
@@ -496,7 +499,7 @@ def test_requests_that_follow_each_other_are_answered_in_their_order_however_the
     bodies = [b'{"id": "%d %s"}' % (number, b"x" * data.draw(st.integers(0, 40))) for number in range(4)]
     sent = b"".join(_head(len(body)) + body for body in bodies)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(sent) - 1), max_size=6)))
-    with socket.create_connection(house_of_pieces, 5) as sender:
+    with socket.create_connection(house_of_pieces, PATIENCE_SECONDS) as sender:
         sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for begin, end in pairwise([0, *cuts, len(sent)]):
             sender.sendall(sent[begin:end])
@@ -513,7 +516,7 @@ def house_of_pieces() -> Iterator[tuple[str, int]]:
 
 
 def test_the_last_of_many_requests_may_come_when_the_others_are_answered() -> None:
-    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+    with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(b"".join(_head(9) + b'{"id": %d}' % number for number in range(1, 4)) + _head(9) + b'{"id"')
         answers = [_answer(sender)[2] for _ in range(3)]
         sender.sendall(b": 4}")
@@ -522,7 +525,7 @@ def test_the_last_of_many_requests_may_come_when_the_others_are_answered() -> No
 
 
 def test_an_answer_is_sent_at_once() -> None:
-    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+    with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(_head(9) + b'{"id": 1}')
         answer = sender.recv(4096)
     assert answer.startswith(b"HTTP/1.1 202 ")
@@ -530,7 +533,7 @@ def test_an_answer_is_sent_at_once() -> None:
 
 
 def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
-    with listening(House()) as address, socket.create_connection(address, 5) as sender:
+    with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(_head(2, "expect: 100-continue\r\n") + b"{}")
         said = b""
         while b"accepted" not in said:
@@ -546,7 +549,7 @@ def test_an_offer_to_speak_another_protocol_is_ignored(pieces: str, offer: str) 
     house = House()
     upgrade = f"connection: Upgrade, HTTP2-Settings\r\nupgrade: {offer}\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
     head, body = _head(9, upgrade), b'{"id": 1}'
-    with listening(house) as address, socket.create_connection(address, 5) as sender:
+    with listening(house) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if pieces == "head first":
             _in_parts(house, sender, head, body)
@@ -563,7 +566,7 @@ def test_an_offer_to_speak_another_protocol_is_ignored(pieces: str, offer: str) 
 def test_a_sender_that_closes_its_half_of_the_connection_is_answered(whole: bool) -> None:
     house = House()
     house.memory.hangs = True
-    with listening(house) as address, socket.create_connection(address, 5) as sender:
+    with listening(house) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         if whole:
             sender.sendall(_head(2) + b"{}")
         else:
@@ -577,7 +580,7 @@ def test_a_sender_that_closes_its_half_of_the_connection_is_answered(whole: bool
 
 def test_a_sender_that_closes_its_half_amid_a_body_is_not_waited_for() -> None:
     house = House(body_timeout_seconds=30.0)
-    with listening(house) as address, socket.create_connection(address, 5) as sender:
+    with listening(house) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(_head(100) + b'{"id":')
         sender.shutdown(socket.SHUT_WR)
         assert sender.recv(4096) == b""
@@ -587,8 +590,8 @@ def test_a_sender_that_is_gone_before_its_event_is_safe_harms_nobody(caplog: pyt
     caplog.set_level("INFO", logger="connector")
     house = House()
     house.memory.hangs = True
-    with listening(house) as address, socket.create_connection(address, 5) as stays:
-        with socket.create_connection(address, 5) as gone:
+    with listening(house) as address, socket.create_connection(address, PATIENCE_SECONDS) as stays:
+        with socket.create_connection(address, PATIENCE_SECONDS) as gone:
             gone.sendall(_head(9) + b'{"id": 1}')
             until(lambda: len(house.memory.held) == 1)
         stays.sendall(_head(9) + b'{"id": 2}')
@@ -605,7 +608,9 @@ def test_what_the_disk_has_not_answered_when_the_program_stops_is_not_acknowledg
     house = House()
     house.memory.hangs = True
     server = ExitStack()
-    with socket.create_connection(server.enter_context(listening(house, stops_within_seconds=1)), 10) as sender:
+    with socket.create_connection(
+        server.enter_context(listening(house, stops_within_seconds=1)), PATIENCE_SECONDS
+    ) as sender:
         if whole:
             sender.sendall(_head(2) + b"{}")
         else:

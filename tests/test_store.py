@@ -35,6 +35,7 @@ from connector.store.store import open_engine
 from connector.store.tables import FORMAT
 from tests.doubles import START, Clock, event
 from tests.postgres import Cluster
+from tests.running import PATIENCE_SECONDS
 from tests.stores import LEASE, Place, place_in, project_all, save
 
 
@@ -235,7 +236,7 @@ def test_an_event_that_can_not_be_stored_does_not_take_its_group_along(store: St
 
     store.start_intake(deliver)
     store.submit([event(1), event(2, at=2**70), event(3)], ["good", "bad", "good too"])
-    assert done.wait(10)
+    assert done.wait(PATIENCE_SECONDS)
     assert answers["good"] is answers["good too"] is None
     assert str(answers["bad"]).startswith("the event can't be stored")
 

@@ -23,6 +23,7 @@ from connector.store import Store, worker_of
 from connector.store.model import Batch, Saved, StoreDamaged, StoreInUse
 from connector.store.sqlite import Sqlite
 from tests.doubles import START, Clock, event
+from tests.running import PATIENCE_SECONDS
 
 
 def store_at(folder: Path, *, worker: bool = True, clock: Clock | None = None) -> Store:
@@ -295,7 +296,7 @@ def test_a_callback_that_breaks_does_not_end_the_intake(store: Store) -> None:
     while not told:
         time.sleep(0.001)
     store.submit([event(2)], ["second"])
-    assert done.wait(10)
+    assert done.wait(PATIENCE_SECONDS)
     assert len(store.read_events(0, 10)) == 2
 
 
@@ -348,7 +349,7 @@ def test_it_tells_when_requests_were_last_committed(store: Store) -> None:
     store.start_intake(lambda tickets, error: done.set())
     before = time.monotonic()
     store.submit([event(1)], [1])
-    assert done.wait(10)
+    assert done.wait(PATIENCE_SECONDS)
     assert before <= store.committed_at() <= time.monotonic()
 
 

@@ -169,7 +169,7 @@ class _WithoutRights(Nursery):
 
     def close(self) -> None:
         for process in self._processes:
-            process.wait(10)
+            process.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture

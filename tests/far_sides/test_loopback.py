@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply
+from tests.running import PATIENCE_SECONDS
 
 
 class Counter(FarSide):
@@ -43,7 +44,7 @@ def test_a_call_is_recorded_and_answered() -> None:
 
 def test_one_connection_serves_many_calls() -> None:
     with Counter() as server:
-        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=5)
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE_SECONDS)
         for _ in range(3):
             connection.request("GET", "/")
             assert connection.getresponse().read()

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.running import PATIENCE_SECONDS
 
 NEEDED = "CONNECTOR_TESTS_NEED_CHROMIUM"
 WIDE, PHONE = (1360, 850), (360, 740)
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
 def chromium() -> str | None:
@@ -51,6 +54,7 @@ def page_of(browser: Browser, base: str, *, size: tuple[int, int] = WIDE, dark: 
         timezone_id="Europe/Berlin",
         permissions=["clipboard-read", "clipboard-write"],
     )
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda line: complaints.append(f"{line.type}: {line.text}"))

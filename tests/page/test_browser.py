@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +18,7 @@ from connector.dead_letters.file import LetterFile
 from connector.store import Store
 from tests.page.browser import PHONE, browser, page_of, required
 from tests.page.support import PASSWORD
-from tests.running import Connector, Nursery, now
+from tests.running import Connector, Nursery, now, until
 
 SETTINGS = f'[page]\npassword = "{PASSWORD}"\n'
 VIEWS = ("/", "/affiliates", "/affiliates/firstpromoter:41", "/problems", "/webhooks", "/mappings")
@@ -102,7 +101,7 @@ def test_a_cause_is_retried_and_the_outcome_stays(chrome: Browser, connector: Co
         page.get_by_role("link", name="Problems").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("2 problems, 1 cause")
         page.get_by_role("button", name="Retry all 2").click()
-        expect(page.locator(".outcome")).to_contain_text("Retried 2: 2 done", timeout=15_000)
+        expect(page.locator(".outcome")).to_contain_text("Retried 2: 2 done")
         expect(page.get_by_role("heading", level=1)).to_have_text("No problems")
 
 
@@ -113,9 +112,9 @@ def test_a_webhook_appears_while_one_looks(chrome: Browser, connector: Connector
         expect(page.get_by_role("button", name="Pause")).to_be_visible()
         page.wait_for_timeout(500)
         connector.send("firstpromoter", sign_up(77, "Live", "Person"))
-        expect(page.locator("[data-live] tr").first).to_contain_text("New: Live Person", timeout=10_000)
+        expect(page.locator("[data-live] tr").first).to_contain_text("New: Live Person")
         connector.post("everflow", b"{}", "x" * 5)
-        expect(page.locator("[data-live] tr").first).to_contain_text("Refused", timeout=10_000)
+        expect(page.locator("[data-live] tr").first).to_contain_text("Refused")
         page.get_by_role("button", name="Copy the address for firstpromoter").click()
         expect(page.locator(".toast")).to_have_text("Copied")
         assert "token=fp-t0ken" in page.evaluate("navigator.clipboard.readText()")
@@ -131,25 +130,26 @@ def test_an_edited_mapping_is_seen_and_applied(chrome: Browser, connector: Conne
         assert edited != text
         edited = edited.partition("[[examples]]")[0]
         file.write_text(edited, encoding="utf-8")
-        ends = time.monotonic() + 20
-        while not page.get_by_role("link", name="See the changes").count():
-            assert time.monotonic() < ends
+
+        def links() -> int:
             page.goto("/mappings")
-            page.wait_for_timeout(300)
+            return page.get_by_role("link", name="See the changes").count()
+
+        until(links)
         page.get_by_role("link", name="See the changes").click()
-        expect(page.get_by_text("ADA BYRON", exact=True)).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("ADA BYRON", exact=True)).to_be_visible()
         page.get_by_role("button", name=re.compile("Apply")).click()
-        expect(page.locator(".callout").first).to_contain_text("Applied", timeout=20_000)
+        expect(page.locator(".callout").first).to_contain_text("Applied")
         connector.wait_for({"firstpromoter:41": {"Name": "ADA BYRON"}})
         page.get_by_role("link", name="See the undo of what was just applied").click()
-        page.get_by_role("button", name=re.compile("Put back")).click(timeout=15_000)
-        expect(page.get_by_role("heading", name=re.compile("waits for you"))).to_be_visible(timeout=20_000)
+        page.get_by_role("button", name=re.compile("Put back")).click()
+        expect(page.get_by_role("heading", name=re.compile("waits for you"))).to_be_visible()
         connector.wait_for({"firstpromoter:41": {"Name": "Ada Byron"}})
         file.write_text(text, encoding="utf-8")
         page.wait_for_timeout(2500)
         page.goto("/mappings")
         page.get_by_role("button", name="Go on").click()
-        expect(page.get_by_role("button", name="See the undo")).to_be_visible(timeout=10_000)
+        expect(page.get_by_role("button", name="See the undo")).to_be_visible()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

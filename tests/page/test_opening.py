@@ -18,7 +18,7 @@ from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call
 from tests.far_sides.sheets_server import SheetsServer
 from tests.page.support import USERS, House
-from tests.running import root
+from tests.running import PATIENCE_SECONDS, root
 
 SHEET = "https://docs.google.com/spreadsheets/d/{}/edit"
 
@@ -112,7 +112,7 @@ def test_a_destination_that_does_not_answer_is_not_waited_for(house: House, goog
     goes_on = threading.Event()
 
     def hang(_: Call) -> None:
-        goes_on.wait(10)
+        goes_on.wait(PATIENCE_SECONDS)
 
     google.person = hang
     answer = house.signed_in("reader").get(link(house, "sheet/google_sheets"))
