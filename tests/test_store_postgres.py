@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from connector.dead_letters import LetterFile
 from connector.projector import Projector
 from connector.store import Store, worker_of
 from connector.store.compression import compress
-from connector.store.model import Batch, Result, Saved, StoreDamaged, Unstorable
+from connector.store.model import Batch, Overtaken, Result, Saved, StoreDamaged, Unstorable
+from connector.store.tables import count_anew
 from tests.doubles import PlainSource, event
 from tests.postgres import Cluster
 from tests.stores import LEASE, Place, place_in, project_all, save
+from tests.test_counters import counted, there
 
 
 @pytest.fixture
@@ -90,7 +93,8 @@ def test_two_projectors_on_two_connections_fold_every_event_exactly_once(place: 
 
 
 def test_writers_in_any_order_do_not_block_each_other_for_good(place: Place) -> None:
-    """Receivers with the same events, a projector, deliveries and a resync, each in its own order: no deadlock."""
+    """Receivers with the same events, a projector, deliveries, a resync and a forget, each in its own order: no
+    deadlock, and what is counted is there."""
     store = place.open()
     store.enroll(["a/b", "c/d"])
     said = [event(n, email=f"{n}@example.com") for n in range(200)]
@@ -108,12 +112,15 @@ def test_writers_in_any_order_do_not_block_each_other_for_good(place: Place) -> 
             store.append([replace(one, key=f"{turn}:{one.key}") for one in mixed[:100]])
 
     def fold() -> None:
-        version = 1
         while time.monotonic() < ends:
             epoch, seqs = store.epoch(), [stored.seq for stored in store.read_events(0, 500, todo=True)]
-            records = [Saved(f"plain:{n}", version, version + 1, b"{}") for n in random.sample(range(200), 100)]
-            store.commit(Batch(epoch, seqs, records))
-            version += 1
+            ids = [f"plain:{n}" for n in random.sample(range(200), 100)]
+            before = {record_id: known.version for record_id, known in store.load(ids).items()}
+            versions = [(record_id, before.get(record_id, 0)) for record_id in ids]
+            with suppress(Overtaken):
+                store.commit(
+                    Batch(epoch, seqs, [Saved(each, version, version + 1, b"{}") for each, version in versions])
+                )
 
     def deliver(route: str) -> None:
         while time.monotonic() < ends:
@@ -129,13 +136,20 @@ def test_writers_in_any_order_do_not_block_each_other_for_good(place: Place) -> 
             store.resync("a/b", overwrite_edits=random.random() < 0.3)
             store.enqueue("c/d", [f"plain:{n}" for n in random.sample(range(200), 50)])
 
+    def forget() -> None:
+        while time.monotonic() < ends:
+            store.forget([f"plain:{n}" for n in random.sample(range(200), 5)], [])
+            with store._engine.writing() as sql:  # as another process does when it starts
+                count_anew(store._engine, sql)
+            time.sleep(0.05)
+
     def guarded(work: Any, *words: Any) -> None:
         try:
             work(*words)
         except Exception as error:
             errors.append(error)
 
-    jobs = ((receive, 1), (receive, 2), (fold,), (deliver, "a/b"), (deliver, "c/d"), (resync,))
+    jobs = ((receive, 1), (receive, 2), (fold,), (deliver, "a/b"), (deliver, "c/d"), (resync,), (forget,))
     threads = [threading.Thread(target=guarded, args=job) for job in jobs]
     for thread in threads:
         thread.start()
@@ -143,6 +157,7 @@ def test_writers_in_any_order_do_not_block_each_other_for_good(place: Place) -> 
         thread.join()
     assert errors == []
     assert _number(store, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    assert counted(store) == there(place.url)
 
 
 def _number(store: Store, text: str) -> int:

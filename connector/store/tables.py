@@ -200,10 +200,10 @@ def _make(engine: Engine, now: datetime) -> None:
 
 def count_anew(engine: Engine, sql: Session) -> None:
     """Set the counters to what there is."""
+    routes = lock_routes(engine, sql)
     sql.execute("INSERT INTO state VALUES ('records', 0) ON CONFLICT DO NOTHING")
     sql.execute(f"SELECT value FROM state WHERE name = 'records'{engine.lock_rows}")
     sql.execute("UPDATE state SET value = (SELECT count(*) FROM records) WHERE name = 'records'")
-    routes = lock_routes(engine, sql)
     # Grouped by the index's own order first: nothing is sorted, and no set of all records is made.
     written = sql.execute(
         "SELECT route, sum(one.many), count(*) FROM (SELECT route, record_id, count(*) AS many FROM written"
