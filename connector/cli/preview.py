@@ -132,10 +132,11 @@ def preview(
         return _preview_event(settings, event, what=f"the last event of {last}", live=live, as_json=as_json)
     if what != "-" and not what.endswith(".json") and not Path(what).exists():
         return _preview_affiliate(settings, what, live=live, as_json=as_json)
-    named, content = named_source(settings, source), _content(what)
     if source is None and len(settings.sources) > 1:
         names = " or ".join(f"--source {found.name}" for found in settings.sources)
         raise WrongWords(f"Say whose webhook it is: {names}")
+    named = named_source(settings, source)
+    content = _content(what)
     try:
         event = assembly.build_sources(settings)[named.name].accept(signed(named, content, topic))
     except Unreadable as error:
