@@ -302,8 +302,13 @@ class Campaign:
             decisions.undo(
                 store, self.place.route, Undo(delivery=chosen.delivery, until=utc_now(), id=f"{self._new():012x}")
             )
+        theirs = [place for place, value in self.typed.items() if self._cell(*place) == value]
         put_back_now(self.place.settings, self.place.route)
+        self.wrong += [f"an undo changed {place}" for place in theirs if self._cell(*place) != self.typed[place]]
         self.counts["undone"] += 1
+
+    def _cell(self, key: str, column: str) -> str | None:
+        return next((row.get(column) for row in self.desk.cells() if row["ID"] == key), None)
 
     def _resume(self) -> None:
         with self.place.store() as store:
