@@ -25,7 +25,7 @@ _LONGEST_LINE = 300
 _MOST_DIFF_LINES = 120
 _RULES = {
     "always": "always the platform's",
-    "never_clear": "the platform's newer value wins",
+    "never_clear": "a newer value wins",
     "only_if_empty": "only filled when empty",
     "on_create": "only filled in new rows",
     "only_forward": "only moves forward",
@@ -38,22 +38,23 @@ def to_mapping(route: str, **query: str) -> str:
 
 
 def mappings(ask: Ask) -> Answer:
-    """One route, the first one unless the path names another."""
+    """One route: the one that the path names, else the first one that waits for a person."""
     return Answer("mappings.html", route_values(ask))
 
 
 def route_values(ask: Ask) -> dict[str, Any]:
-    """What the view of one route shows: the route that the path names, else the first."""
+    """What the view of one route shows; see ``mappings``."""
     inside = ask.inside
     routes = {route.name: route for route in running(inside)}
-    route = routes.get(ask.path.get("route") or next(iter(routes), ""))
+    stored = inside.store.mappings()
+    waits = {name: _waits(stored.get(name)) for name in routes}
+    route = routes.get(ask.path.get("route") or next(filter(waits.get, waits), next(iter(waits), "")))
     if route is None:
         raise NotThere("There is no such mapping")
-    stored = inside.store.mappings()
     mine = stored.get(route.name) or StoredMapping(route.name)
     delivery = ask.query.get("applied", "")
     return {
-        "routes": {name: _waits(stored.get(name)) for name in routes},
+        "routes": waits,
         "route": route,
         "file": PurePath(route.sink.files[route.name]).name,
         "stored": mine,

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from connector.changes.notes import Held
 from connector.dead_letters import Letter
 from connector.page.door import csrf_of
-from tests.page.support import House
-from tests.running import tokens
+from tests.page.support import USERS, House
+from tests.running import root, tokens
 
 
 @pytest.fixture
@@ -209,6 +209,20 @@ def test_an_edited_mapping_waits_is_seen_and_applied(house: House) -> None:
     assert "?applied=" in where
     assert house.store.mapping_of(route.name).wanted == text
     assert "Being written" in text_of(client, where)
+
+
+def test_mappings_begin_with_the_one_that_waits(tmp_path: Path) -> None:
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "other.toml").write_bytes((root / "mappings" / "local_csv.toml").read_bytes())
+    other = '[sinks.other]\ntype = "csv"\npath = "data/other.csv"\nmappings = ["mappings/other.toml"]\n'
+    house = House(tmp_path, page=USERS + other)
+    client = house.signed_in()
+    assert "columns of other.toml" in text_of(client, "/mappings")
+    house.store.hold_mapping("local/local_csv", "edited", Held("edit", "7 cells in 1 row would change", 7, 1).dumped())
+    shown = text_of(client, "/mappings")
+    house.close()
+    assert "1 mapping waits for you" in shown
+    assert "local_csv.toml was edited: 7 cells" in shown
 
 
 hostile = ["<script>alert(1)</script>", "x" * 10_000, "\u202egnp.exe", "\u0646\u0648\u0631", '"><img src=x onerror=y>']
