@@ -63,7 +63,7 @@ def test_two_connectors_work_through_a_pool_and_one_follows_the_other(
     second = next(machine for machine in two if machine is not first)
     first.kill()
     assert second.post("firstpromoter", promoter(1, 2))[0] == 202
-    second.wait_for(rows(1, version=2), seconds=10)
+    second.wait_for(rows(1, version=2))
     first.start()
     first.wait_until(lambda: all(machine.get("/readyz") == (200, {"status": "ready"}) for machine in two))
     name = second.url.partition("?")[0].rpartition("/")[2]
