@@ -179,6 +179,14 @@ def test_a_database_that_is_slow_is_503_within_ten_seconds(
     del cluster
 
 
+def keeps(machine: Machine, body: bytes) -> bool:
+    """Whether a webhook is accepted. Who has just connected when one server follows the other loses the connection."""
+    try:
+        return machine.post("firstpromoter", body)[0] == 202
+    except ConnectionError:
+        return False
+
+
 def test_a_database_that_is_away_at_the_start_is_503_and_waited_for(
     cluster: Cluster, tmp_path: Path, nursery: Nursery, url: str
 ) -> None:
@@ -194,7 +202,7 @@ def test_a_database_that_is_away_at_the_start_is_503_and_waited_for(
         assert machine.get("/")[0] == 503
     finally:
         cluster.start()
-    machine.wait_until(lambda: machine.post("firstpromoter", promoter(1)), lambda said: said[0] == 202)
+    machine.wait_until(lambda: keeps(machine, promoter(1)))
     machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
     machine.wait_until(lambda: machine.get("/readyz"), lambda said: said == (200, {"status": "ready"}))
     events = [str(line["event"]) for line in machine.lines()]
