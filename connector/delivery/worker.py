@@ -228,6 +228,7 @@ class RouteWorker:
             if not isolated:
                 self._after, self._began_after = pending[-1].record_id, began_after
             more, settled = jobs_of(self.route, self._store, pending, keys, room, self._now(), self._blame.backoff)
+            self._leased.update((job.record_id, job.pending) for job in more)
             jobs += more
             room -= sum(len(job.rows) for job in more)
             unsent += len(settled)

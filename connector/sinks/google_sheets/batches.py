@@ -53,10 +53,8 @@ from connector.sinks.google_sheets.snapshot import (
     END_KEY,
     FENCE_KEY,
     HEADER_KEY,
-    LINK_FIELDS,
     LOOK_KEY,
     ROW_KEY,
-    RUN_FIELDS,
     Rect,
     Snapshot,
     Tag,
@@ -73,8 +71,9 @@ _FRAME_BYTES = 2_000
 _MOST_SPANS = 50
 """Ranges that one answer is asked to show, at most."""
 _NEW_TAB_ROWS = 200
-_FIELDS: Mapping[str, str] = {"url": LINK_FIELDS, "list": RUN_FIELDS}
-"""What is written of a cell, by the type of its column; else its value."""
+_LINK_FIELDS = "userEnteredValue,userEnteredFormat.textFormat.link"
+_FIELDS: Mapping[str, str] = {"url": _LINK_FIELDS, "list": "userEnteredValue,textFormatRuns"}
+"""What is written of a cell, by the type of its column, if it is more than its value."""
 _LOOK = "1"
 """The version of the look."""
 
@@ -477,7 +476,7 @@ def _append_requests(
             {"values": [typed_value(append.cells.get(place)) for place in range(first, last)]} for append in appends
         ]
         # Links have all cells: a new row could inherit the link of the row above.
-        if fields == LINK_FIELDS or any(_trimmed(row["values"]) for row in rows):
+        if fields == _LINK_FIELDS or any(_trimmed(row["values"]) for row in rows):
             requests.append(update_cells(sheet, at, first, rows, fields))
     return requests
 

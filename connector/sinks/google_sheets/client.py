@@ -22,6 +22,7 @@ import requests
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2.service_account import Credentials as ServiceAccount
+from msgspec import Raw
 from pydantic import SecretStr
 
 from connector.core.errors import NeedsAction, TryLater
@@ -232,7 +233,9 @@ class Client:
             "read", lambda: self._post(":getByDataFilter", body, f"{_FILE},sheets({fields})"), Spreadsheet
         )
 
-    def batch(self, requests: Sequence[Mapping[str, Any]], ranges: Sequence[str] = (), fields: str = "") -> Spreadsheet:
+    def batch(
+        self, requests: Sequence[Mapping[str, Any] | Raw], ranges: Sequence[str] = (), fields: str = ""
+    ) -> Spreadsheet:
         """``batchUpdate``: the state after it of *ranges*, or nothing of it where none are asked for.
 
         Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
 from connector.core.errors import NeedsAction, TryLater
@@ -182,8 +184,10 @@ class Flush(Preparing):
         ranges = batches.answer_ranges(snapshot, layout, self.target.key, shows, whole=whole)
         fields = table.SHEET_FIELDS + (table.WHOLE_CELLS if formats else table.TYPED_CELLS)
         note_overwrites(self.host, self.target.route, ((update.row, update.edits) for update in step.updates))
+        # Text is a fifth of the objects, which would be kept while the answer is read.
+        requests, step.requests = [Raw(msgspec.json.encode(request)) for request in step.requests], []
         try:
-            answer = self.client.batch(step.requests, ranges, fields)
+            answer = self.client.batch(requests, ranges, fields)
         except (Rejected, Unclear) as error:
             after = self.read_or_make()
             if after.fence is not None and after.fence.value == step.nonce:

@@ -26,7 +26,6 @@ from connector.sinks.google_sheets.snapshot import (
     Value,
     former,
     key_of,
-    read_back,
     restored,
     same,
     shows,
@@ -257,7 +256,8 @@ class _Planner:
             exactly = same(there, wanted)
             if exactly and not row.tried:
                 continue  # as most cells are
-            cell, was = read_back(there, column.type), former(there, column.type)
+            was = former(there, column.type)
+            cell = there.text if isinstance(there, Formula) else was
             if not edits.writes(column, cell, shows(there, column.type), exactly=exactly, former=was):
                 continue
             if (obstacle := self._obstacle(column.name, at, place)) is not None:

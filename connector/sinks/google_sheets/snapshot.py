@@ -46,11 +46,6 @@ ROW_KEY = "c~"  # two characters: a sheet's metadata may hold 30,000 in all, and
 UNCONFIRMED = "?"
 _SEPARATOR = ", "
 
-LINK_FIELDS = "userEnteredValue,userEnteredFormat.textFormat.link"
-"""What is written of a cell that may hold a link."""
-RUN_FIELDS = "userEnteredValue,textFormatRuns"
-"""What is written of a cell that may hold several."""
-
 _TAG_FIELDS = "metadataId,metadataKey,metadataValue,location.dimensionRange.endIndex"
 SHEET_FIELDS = (
     "properties(sheetId,title,gridProperties(rowCount,columnCount)),"
@@ -92,6 +87,9 @@ class Link:
         return cls(shown_address(address), address)
 
 
+_LINK_LOOK: Json = {"foregroundColorStyle": colour(ACCENT), "underline": False}
+
+
 @dataclass(frozen=True, slots=True)
 class Links:
     """A list some of whose entries are addresses: each opens with a click. Read back, it is its text."""
@@ -108,8 +106,7 @@ class Links:
         for number, entry in enumerate(self.entries, 1):
             end = place + len(entry.encode("utf-16-le", "surrogatepass")) // 2
             if is_link(entry):
-                look = {"link": {"uri": entry}, "foregroundColorStyle": colour(ACCENT), "underline": False}
-                yield {"startIndex": place, "format": look}
+                yield {"startIndex": place, "format": {"link": {"uri": entry}} | _LINK_LOOK}
                 if number < len(self.entries):
                     yield {"startIndex": end, "format": {}}
             place = end + len(_SEPARATOR)
@@ -212,7 +209,6 @@ class Snapshot:
 
     @property
     def size(self) -> int:
-        """Cells of the grid."""
         return self.row_count * self.column_count
 
     def value(self, row: int, column: int) -> Value:
@@ -282,12 +278,7 @@ class Snapshot:
 
 
 def parse_sheets(answer: Spreadsheet, *, formats: bool = False, whole: bool = False) -> list[Snapshot]:
-    """Every sheet of an answer that was asked for with ``SHEET_FIELDS``.
-
-    Args:
-        formats: number formats were asked for.
-        whole: the whole sheet was asked for.
-    """
+    """Every sheet of an answer that was asked for with ``SHEET_FIELDS``, with its number *formats*, or as a *whole*."""
     return [_parse_sheet(sheet, answer.properties, formats=formats, whole=whole) for sheet in answer.sheets]
 
 
@@ -295,8 +286,7 @@ def _parse_sheet(sheet: Sheet, file: SpreadsheetProperties, *, formats: bool, wh
     grid = sheet.properties.grid_properties
     rows, columns = grid.row_count, grid.column_count
     snapshot = Snapshot(sheet.properties.sheet_id, sheet.properties.title, rows, columns, properties=file)
-    if formats:
-        snapshot.formatted = {}
+    snapshot.formatted = {} if formats else None
     snapshot.fences = tuple(_tag(item) for item in sheet.developer_metadata if item.metadata_key == FENCE_KEY)
     snapshot.dressed = any(item.metadata_key == LOOK_KEY for item in sheet.developer_metadata)
     snapshot.arounds = arounds_of(sheet)
@@ -365,21 +355,14 @@ def _tag(item: DeveloperMetadata) -> Tag:
 
 
 def _rect(area: Json, rows: int, columns: int) -> Rect:
-    return Rect(
-        area.get("startRowIndex", 0),
-        area.get("endRowIndex", rows),
-        area.get("startColumnIndex", 0),
-        area.get("endColumnIndex", columns),
-    )
+    top, left = area.get("startRowIndex", 0), area.get("startColumnIndex", 0)
+    return Rect(top, area.get("endRowIndex", rows), left, area.get("endColumnIndex", columns))
 
 
 def _value(typed: ExtendedValue, shown: ExtendedValue | None = None) -> str | float | bool | Formula | None:
-    if typed.string_value is not None:
-        return typed.string_value or None
-    if typed.number_value is not None:
-        return typed.number_value
-    if typed.bool_value is not None:
-        return typed.bool_value
+    for value in (typed.string_value, typed.number_value, typed.bool_value):
+        if value is not None:
+            return None if value == "" else value
     if typed.formula_value is not None:
         result = None if shown is None else _value(shown)
         return Formula(typed.formula_value, None if isinstance(result, Formula) else result)
