@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 _BUSY_SECONDS = 0.1  # since the last commit of requests
 _RESTS_PER_STEP = 6.0
-_LEAST_SECONDS = 0.25  # from one step to the next: a batch costs more than what is in it
+_LEAST_SECONDS = 0.15  # from one step to the next: a batch costs more than what is in it
 _LONGEST_SECONDS = 0.5
 
 
