@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "urls": "setup.urls",
     "serve": "serve.serve",
     "drain": "serve.drain",
-    "reload": "reload.reload",
+    "reload": "serve.reload",
     "service": "service.service",
     "move-store": "move.move_store",
     "sample": "sample.sample",
