@@ -35,9 +35,9 @@ def test_words_of_others_are_quoted_without_credentials_and_peoples_data(words: 
 
 def test_long_words_are_cut() -> None:
     assert len(quoted("a word " * 100)) == 200
-    began = time.perf_counter()
+    began = time.thread_time()
     assert len(quoted("a" * 1_000_000)) == 200
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize("word", ["a@example.com", "bad words", "pat-na1-1", "", None, {"a": 1}, "X" * 81])

@@ -61,7 +61,7 @@ class SheetsFile:
             "spreadsheet": self.book.id,
             "credentials_file": self.folder / "key.json",
             "base_url": self.server.url,
-            "timeout_seconds": 5,
+            "timeout_seconds": 60,
             "reads_per_minute": 48_000 if self.server.quota is None else 48,
             "writes_per_minute": 48_000 if self.server.quota is None else 48,
             **options,

@@ -57,7 +57,7 @@ class Office(World):
 
     def __init__(self, folder: Path, server: HubSpotServer) -> None:
         super().__init__(folder)
-        self.crm: HubSpotCrm = sink_of(server, HostOn(self.clock), timeout_seconds=2.0)
+        self.crm: HubSpotCrm = sink_of(server, HostOn(self.clock))
         target = Target("table/all", _columns, "affiliate_key", HubSpotTargetOptions(also_match=("email",)), FILE)
         self.worker = RouteWorker(
             Route("table/all", self.crm, target, as_contact),
