@@ -121,7 +121,7 @@ def test_roles_split_receiving_and_delivering(machines: Callable[..., list[Machi
     deliverer.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
     assert deliverer.post("firstpromoter", promoter(2))[0] == 503
     assert deliverer.get("/readyz/receive")[0] == 503
-    assert set(owners(receiver).values()) == {deliverer.name}
+    receiver.wait_until(lambda: set(owners(receiver).values()), lambda names: names == {deliverer.name})
 
 
 def test_a_database_that_is_away_is_503_and_everything_goes_on_afterwards(

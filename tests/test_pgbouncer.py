@@ -57,9 +57,9 @@ def test_two_connectors_work_through_a_pool_and_one_follows_the_other(
         assert two[number % 2].post("firstpromoter", promoter(number))[0] == 202
     two[0].wait_for(rows(*range(1, 31)))
     store = two[0].store()
-    owner = next(each.name for each in store.processes() if "sink local" in each.owns)
+    owners = two[0].wait_until(lambda: [each.name for each in store.processes() if "sink local" in each.owns])
     store.close()
-    first = next(machine for machine in two if f"process {machine.pid} " in owner)
+    first = next(machine for machine in two if machine.name in owners)
     second = next(machine for machine in two if machine is not first)
     first.kill()
     assert second.post("firstpromoter", promoter(1, 2))[0] == 202
