@@ -48,6 +48,13 @@ class Around:
     has_header: bool = False
     is_format: bool = False
 
+    def ending(self, end: Json) -> Json:
+        """The request that makes it end there (``endRowIndex``, ``endColumnIndex``)."""
+        assert self.grown is not None
+        kind, body = self.grown
+        grown = {name: item | {"range": self.range | end} for name, item in body.items()}
+        return {kind: grown if kind == "setBasicFilter" else grown | {"fields": "range"}}
+
 
 def arounds_of(sheet: Sheet) -> tuple[Around, ...]:
     """Everything of that kind on *sheet*."""
@@ -115,10 +122,7 @@ def growth(
         elif around.grown is None or by < Growth.RANGES:
             stays.append(f"the {around.name} ends at row {last + 1} and does not cover the new rows below it")
         else:
-            kind, body = around.grown
-            ((name, item),) = body.items()
-            grown = {name: item | {"range": around.range | {"endRowIndex": end}}}
-            requests.append({kind: grown if kind == "setBasicFilter" else grown | {"fields": "range"}})
+            requests.append(around.ending({"endRowIndex": end}))
     for first, after in runs(validated if last > header else ()):
         area = {"sheetId": sheet_id, "startColumnIndex": first, "endColumnIndex": after}
         copies.append(_copied(area, last, end, "PASTE_DATA_VALIDATION"))

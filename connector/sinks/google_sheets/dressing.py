@@ -218,13 +218,10 @@ def note_update(snapshot: Snapshot, layout: Layout, columns: Sequence[Column], k
 
 def grown_to_the_right(snapshot: Snapshot, at: int, count: int) -> list[Json]:
     """Make filter and bands that end at column *at* cover *count* columns more."""
-    requests: list[Json] = []
-    for around in snapshot.arounds:
-        if around.grown is None or around.range.get("endColumnIndex") != at:
-            continue
-        kind, body = around.grown
-        if kind in ("setBasicFilter", "updateBanding"):
-            ((name, item),) = body.items()
-            grown = {name: item | {"range": around.range | {"endColumnIndex": at + count}}}
-            requests.append({kind: grown if kind == "setBasicFilter" else grown | {"fields": "range"}})
-    return requests
+    return [
+        around.ending({"endColumnIndex": at + count})
+        for around in snapshot.arounds
+        if around.grown is not None
+        and around.grown[0] in ("setBasicFilter", "updateBanding")
+        and around.range.get("endColumnIndex") == at
+    ]
