@@ -261,8 +261,8 @@ def _lacking(target: Target, column: Column, known: Mapping[str, Property]) -> F
         return Finding("problem", column.name, text) if target.options.missing_columns == "stop" else None
     options = there.options if there.options is not None else {option.value for option in column.options}
     if values := sorted(option.value for option in column.options if option.value not in options):
-        meanwhile = "rows are refused" if column.on_error == "dead_letter" else "values stay empty"
-        text = f"HubSpot lacks the options {', '.join(values)}: add them there; until then {meanwhile} that need them"
+        cost = "rows that need them are refused" if column.on_error == "dead_letter" else "these values stay empty"
+        text = f"HubSpot lacks the options {', '.join(values)}: add them there; until then {cost}"
         return Finding("problem", column.name, text)
     return None
 
