@@ -104,7 +104,10 @@ def _planned(plans: list[Plan], mistakes: list[str], undone: set[str]) -> Planne
     if len(changes) == 1:
         summary = changes[0].sentence if len(plans) == 1 else f"{changes[0].route}: {changes[0].sentence}"
     else:
-        summary = "Nothing would change." if not changes else f"{len(changes)} of {len(plans)} routes would change."
+        same = "Nothing would change."
+        if mistakes:
+            same = f"{many(len(mistakes), 'route')} can't be compared: correct the mapping first."
+        summary = same if not changes else f"{len(changes)} of {len(plans)} routes would change."
     following = "connector check" if mistakes else ""
     if changes:
         first = changes[0].route

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from connector.assembly import evaluation
 from connector.changes.versions import compiled
@@ -48,6 +48,7 @@ class Spot(Struct, frozen=True):
         where: the mapping's ``file:line`` that says so.
         says: what that line is; *value*: what the record has there.
         made: what the mapping makes of it.
+        stays: it is left out now, and the row that was written before is still there.
     """
 
     route: str
@@ -57,6 +58,7 @@ class Spot(Struct, frozen=True):
     says: str = ""
     value: Any = None
     made: Evaluation = Evaluation()
+    stays: bool = False
 
 
 def records_of(inside: Inside, record_ids: list[str]) -> dict[str, AffiliateRecord]:
@@ -121,7 +123,7 @@ def _spot(
     if pending is not None and pending.reason.startswith(WAITS_FOR):
         return Spot(route.name, "waits", f"waits for {pending.reason.removeprefix(WAITS_FOR)}", made=made)
     if made.skipped is not None and not (pending is not None and written):
-        return _left_out(route.found, made, record)
+        return structs.replace(_left_out(route.found, made, record), stays=written)
     if pending is not None or not written:
         return Spot(route.name, "pending", "is written as soon as possible", made=made)
     return Spot(route.name, "there", made=made)

@@ -176,4 +176,5 @@ def test_a_mapping_with_mistakes_has_no_plan(place: Place, capsys: pytest.Captur
     assert "people.toml, line 6" in capsys.readouterr().err
     code, out = typed(capsys, place, "plan")
     assert code == 1
+    assert out.startswith("1 route can't be compared: correct the mapping first.\n")
     assert "people.toml:6:11" in out

@@ -13,8 +13,10 @@ from starlette.testclient import TestClient
 from connector.changes.notes import Held
 from connector.dead_letters import Letter
 from connector.page.door import csrf_of
+from connector.store.model import Result
 from tests.page.support import USERS, House
 from tests.running import root, tokens
+from tests.stores import LEASE
 
 
 @pytest.fixture
@@ -75,6 +77,23 @@ def test_an_affiliate_is_left_out_by_a_line_that_is_named(house: House) -> None:
     assert "Not in local/local_csv" in shown
     assert f'local_csv.toml:{line} takes only affiliates with status = "blocked" ; here it is active' in shown
     assert f"left out by local_csv.toml:{line}" in text_of(client, "/affiliates")
+
+
+def test_a_row_that_was_written_before_the_line_stays_and_is_not_said_to_be_missing(house: House) -> None:
+    (route,) = house.settings.routes
+    house.sign_up(41)
+    text = route.text.replace("[fields]", '[when]\nstatus = "blocked"\n\n[fields]', 1)
+    for digest, version in (("before", route.text), ("another", text)):
+        house.store.adopt_mapping(route.name, digest, version)
+        (one,) = house.store.take(route.name, 10, lease=LEASE)
+        written = {one.record_id: "{}"} if version == route.text else {}
+        house.store.finish(route.name, [Result(one.record_id, one.version, one.token, written)], delivered=True)
+    client = house.signed_in()
+    for path in ("/affiliates", "/affiliates/firstpromoter:41"):
+        shown = text_of(client, path)
+        assert "Its row stays in local/local_csv" in shown
+        assert "Not in local/local_csv" not in shown
+    assert "The row that is there is not kept up to date until that changes." in shown
 
 
 def test_write_again_makes_it_pending(house: House) -> None:
