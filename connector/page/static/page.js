@@ -3,9 +3,10 @@
   "use strict";
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
   const secure = location.protocol === "https:" ? "; Secure" : "";
-  if (zone && document.body.dataset.zone !== undefined && document.body.dataset.zone !== zone) {
+  const shown = document.body.dataset.zone; // undefined where no times are shown, as where one signs in
+  if (zone && shown !== zone) {
     document.cookie = `tz=${encodeURIComponent(zone)}; Path=/; Max-Age=31536000; SameSite=Strict${secure}`;
-    if (document.cookie.includes(`tz=${encodeURIComponent(zone)}`) && !location.hash) location.reload();
+    if (shown !== undefined && document.cookie.includes(`tz=${encodeURIComponent(zone)}`) && !location.hash) location.reload();
   }
 
   const say = (text) => {
