@@ -176,6 +176,11 @@ def plan_of_undo(route: Route, store: Store, undo: Undo) -> Plan:
     return plan
 
 
+def what_becomes_of_added(plan: Plan) -> str:
+    """What an undo does with rows that were added, after ``is`` or ``would be``."""
+    return "removed where nothing else stands in them" if plan.noun == "row" else "emptied of our values, not deleted"
+
+
 def _sentence(plan: Plan) -> str:
     if not (plan.cells or plan.rows_leaving or plan.rows_new):
         return "Nothing is left to put back."
@@ -184,8 +189,7 @@ def _sentence(plan: Plan) -> str:
         value = "its former value" if plan.cells == 1 else "their former values"
         parts.append(f"{many(plan.cells, 'cell')} in {nouns(plan.rows_changed, plan.noun)} would get {value} back")
     elif plan.rows_leaving:
-        what = "removed" if plan.noun == "row" else "emptied"
-        parts.append(f"{nouns(plan.rows_leaving, plan.noun)} that we added would be {what}")
+        parts.append(f"{nouns(plan.rows_leaving, plan.noun)} that we added would be {what_becomes_of_added(plan)}")
     if plan.rows_new:
         parts.append(f"{nouns(plan.rows_new, plan.noun)} would be added again")
     stay = f"; {many(plan.edits_kept, 'cell')} {'stays' if plan.edits_kept == 1 else 'stay'}" if plan.edits_kept else ""

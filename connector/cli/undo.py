@@ -12,7 +12,7 @@ import typer
 from connector.changes import decisions
 from connector.changes.notes import Undo, undo_of
 from connector.changes.plan import Plan, noun_of, nouns
-from connector.changes.undo import moment_of, plan_of_undo
+from connector.changes.undo import moment_of, plan_of_undo, what_becomes_of_added
 from connector.changes.versions import compiled
 from connector.cli.common import (
     ConfigOption,
@@ -106,12 +106,10 @@ def _lines(plan: Plan) -> Iterator[str]:
         named += f", {len(records) - _NAMED} more" if len(records) > _NAMED else ""
         why = "people changed it since" if by_people else "a later delivery changed it"
         yield from marked("notice", f"{column} of {named}: {why}")
-    if plan.rows_leaving:
+    if plan.rows_leaving and plan.cells:  # otherwise the sentence says it
         verb = "is" if plan.rows_leaving == 1 else "are"
-        what = (
-            "removed where nothing else stands in them" if plan.noun == "row" else "emptied of our values, not deleted"
-        )
-        yield from marked("notice", f"{nouns(plan.rows_leaving, plan.noun)} that we added {verb} {what}")
+        added = f"{nouns(plan.rows_leaving, plan.noun)} that we added"
+        yield from marked("notice", f"{added} {verb} {what_becomes_of_added(plan)}")
 
 
 def _confirmed(plan: Plan) -> bool:

@@ -108,7 +108,8 @@ def test_rows_that_were_added_go_where_nothing_else_is_in_them(
     place.table.write_text("\n".join([f"{header},Note", *noted]) + "\n", encoding="utf-8")
     code, out = typed(capsys, place, "undo", ROUTE, "--delivery", deliveries(place)[-1], "--yes")
     assert code == 0
-    assert out.startswith("2 rows that we added would be removed.\n")
+    assert out.startswith("2 rows that we added would be removed where nothing else stands in them.\n")
+    assert out.count("that we added") == 1
     assert [row for row in place.rows() if row.startswith(("fp:4", "fp:5"))] == ["fp:5,,,call in May"]
     assert "deleted; delivery" in typed(capsys, place, "explain", "fp:4", "--all")[1]
     assert "emptied of what the connector wrote; delivery" in typed(capsys, place, "explain", "fp:5", "--all")[1]
