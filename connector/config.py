@@ -113,11 +113,22 @@ def read_route(config: Config, name: str) -> RouteConfig:
     return compile_route(config, name, text)
 
 
-def compile_route(config: Config, name: str, text: str) -> RouteConfig:
+def failed_examples(config: Config, name: str) -> Sequence[Problem]:
+    """What is wrong with the examples of the mapping file of *name* as it is now; for a file without other mistakes."""
+    try:
+        text = _text_of(_sink_of(config, name).files[name])
+        return compile_route(config, name, text, examples=True).mapping.run_examples()
+    except ConfigError as error:
+        return error.problems
+    except (OSError, UnicodeDecodeError):
+        return ()
+
+
+def compile_route(config: Config, name: str, text: str, *, examples: bool = False) -> RouteConfig:
     """The route *name* with *text* for its mapping file. Raises ConfigError."""
     sink = _sink_of(config, name)
     sources = [(source.name, source.options.type) for source in config.sources]
-    return _compiled(name, text, sink.files[name], sink.sink_class, sources, examples=False)
+    return _compiled(name, text, sink.files[name], sink.sink_class, sources, examples=examples)
 
 
 def _sink_of(config: Config, route: str) -> SinkConfig:

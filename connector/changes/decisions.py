@@ -5,11 +5,14 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 
+import msgspec
 from msgspec import Struct
 
 from connector import config as configuration
 from connector.changes.notes import Undo, held_of, undo_of
+from connector.changes.versions import compiled
 from connector.core.errors import ConfigError
+from connector.core.overwrite import is_empty
 from connector.core.row import load_cells
 from connector.settings import Config
 from connector.store import Store
@@ -20,6 +23,10 @@ class Undecided(Exception):
     """There is nothing to decide, or something else comes first; the text says what, for people."""
 
 
+class AlreadyApplied(Undecided):
+    """The route runs its mapping file as it is."""
+
+
 def apply(config: Config, store: Store, route: str) -> str:
     """Let *route* run its mapping file as it is now; what waited for a person is written. Acts at once where a server
     runs: the thread that delivers the route sees it within a second.
@@ -28,7 +35,8 @@ def apply(config: Config, store: Store, route: str) -> str:
         The id that the rows have in common in the delivery log.
 
     Raises:
-        Undecided: nothing waits, or the route was undone.
+        AlreadyApplied: nothing waits.
+        Undecided: the route was undone.
         ConfigError: the file has mistakes.
     """
     stored = store.mapping_of(route)
@@ -43,10 +51,29 @@ def apply(config: Config, store: Store, route: str) -> str:
             raise
         text = stored.held
     if text == stored.text and held_of(stored) is None:
-        raise Undecided(f"Nothing waits: {route} runs its mapping as it is.")
+        raise AlreadyApplied(f"Already applied: {route} runs its mapping file as it is now.")
     delivery = uuid.uuid4().hex[:12]
+    new = _columns(config, route, text) - _columns(config, route, stored.text) if stored.text else set[str]()
+    note = _Added(delivery, sorted(new))
+    store.remember("connector", _note_of(route), msgspec.json.encode(note).decode())
     store.want_mapping(route, text, delivery=delivery)
     return delivery
+
+
+class _Added(Struct, frozen=True):
+    """The columns that the version which *delivery* applied has, and the one before had not."""
+
+    delivery: str
+    columns: list[str]
+
+
+def _note_of(route: str) -> str:
+    return f"columns added {route}"
+
+
+def _columns(config: Config, route: str, text: str) -> set[str]:
+    found = compiled(config, route, text)
+    return {column.name for column in found.target.columns} if found is not None else set()
 
 
 def undo(store: Store, route: str, asked: Undo) -> None:
@@ -77,13 +104,18 @@ def resume(config: Config, store: Store, route: str) -> None:
 
 
 class Done(Struct, frozen=True):
-    """What the rows of one delivery id came to."""
+    """What the rows of one delivery id came to, counted as ``Plan`` counts.
+
+    Args:
+        cells: in *rows* rows; without *cells_filled*, which new columns got in rows that were there.
+    """
 
     cells: int
     rows: int
     added: int
     removed: int
     refused: int
+    cells_filled: int = 0
 
 
 def done(store: Store, route: str, delivery: str) -> Done:
@@ -92,6 +124,16 @@ def done(store: Store, route: str, delivery: str) -> Done:
     while page := store.delivery(route, delivery, before=lines[-1] if lines else None):
         lines += page
     counts: Counter[str] = Counter(line.row_change or line.kind for line in lines)
-    changed = [line for line in lines if line.kind == "written" and not line.row_change and line.cells != "{}"]
-    cells = sum(len(load_cells(line.former or line.cells)) for line in changed)
-    return Done(cells, len(changed), counts["added"], counts["removed"], counts["refused"])
+    text = store.recall("connector", _note_of(route))
+    note = msgspec.json.decode(text, type=_Added) if text else None
+    new = set(note.columns) if note is not None and note.delivery == delivery else set[str]()
+    cells = rows = filled = 0
+    for line in lines:
+        if line.kind == "written" and not line.row_change and line.cells != "{}":
+            wrote, former = load_cells(line.cells), load_cells(line.former) if line.former else {}
+            fills = {name for name in wrote if name in new and is_empty(former.get(name))}
+            changed = (former or wrote).keys() - fills
+            filled += sum(not is_empty(wrote[name]) for name in fills)
+            cells += len(changed)
+            rows += bool(changed)
+    return Done(cells, rows, counts["added"], counts["removed"], counts["refused"], filled)

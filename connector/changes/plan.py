@@ -28,6 +28,7 @@ from connector.store.model import Known, Pending
 
 _RECORDS_PER_PAGE = 500
 _SAMPLES_PER_COLUMN = 3
+_NAMED_PER_REASON = 3
 
 _REASONS = {
     "bad_email": "the e-mail address is not valid",
@@ -58,11 +59,12 @@ class ColumnChange(Struct):
 
 
 class LettersAhead(Struct, frozen=True):
-    """Affiliates that would become dead letters, and why, without people's data."""
+    """Affiliates that would become dead letters, and why; *who*: the first of them."""
 
     affiliates: int
     reason: str
     where: str
+    who: Sequence[str] = ()
 
 
 class Stays(Struct, frozen=True):
@@ -89,6 +91,7 @@ class Plan(Struct):
         rows_extended: rows that get cells in new columns only.
         leaving: what becomes of *rows_leaving*: see ``removed_records``.
         cells: changed cells, of *rows_changed* rows; cells in new rows and in new columns are no changes.
+        cells_filled: cells that new columns get in rows that are there, where they are empty.
         columns_renamed: (old, new): a new column with what an old one has had.
         left_empty: values that do not fit, of records whose row changes.
         choices_unknown: changed columns that the destination may take certain words for only, which *live* would tell.
@@ -108,6 +111,7 @@ class Plan(Struct):
     rows_extended: int = 0
     leaving: str = "leave_alone"
     cells: int = 0
+    cells_filled: int = 0
     columns_new: list[str] = field(default_factory=list)
     columns_gone: list[str] = field(default_factory=list)
     columns_renamed: list[tuple[str, str]] = field(default_factory=list)
@@ -177,6 +181,7 @@ class _Planner:
         self._before = {column.name for column in running.target.columns} if running is not None else set[str]()
         self._new_keys: set[int] = set()
         self._letters: Counter[tuple[str, str]] = Counter()
+        self._refused: dict[tuple[str, str], list[str]] = {}
         self._unfitting: Counter[str] = Counter()
 
     def add(self, known: Mapping[str, Known]) -> None:
@@ -189,7 +194,7 @@ class _Planner:
         for record_id, shape in shapes.items():
             job = self._job(record_id, known[record_id], shape, written)
             before = self._before_of(records[record_id], shape, job)
-            self._count_letters(job, shape, before)
+            self._count_letters(records[record_id], job, shape, before)
             met = () if before is None else {(unfit.key, unfit.column) for unfit in before.left_empty}
             self._unfitting.update(u.column for u in shape.left_empty if (u.key, u.column) not in met)
             self._count_left_alone(shape, before, written.keys_of(record_id))
@@ -228,7 +233,7 @@ class _Planner:
         if row.remove or self._marks(row):
             plan.rows_leaving += same is None or not (same.remove or self._marks(same))
         elif (row.last is None or row.moved_from is not None) and self._is_taken(row.key):
-            self._letters[_REASONS["duplicate_key"], self._columns[self._route.target.key].where] += 1
+            self._letter(record, _REASONS["duplicate_key"], self._columns[self._route.target.key].where)
         elif row.last is None:
             plan.rows_new += same is None
         else:
@@ -267,18 +272,23 @@ class _Planner:
                 continue
             if name not in last:
                 extended = extended or not is_empty(new)
+                self._plan.cells_filled += self._is_new(name) and not is_empty(new)
                 continue
             changed += 1
             self._sample(name.lstrip("\x00"), record, old, new)
         self._plan.cells += changed
         return changed, extended
 
+    def _is_new(self, name: str) -> bool:
+        """Whether the running version has no such column."""
+        return self._running is not None and name in self._columns and name not in self._before
+
     def _sample(self, name: str, record: AffiliateRecord, old: Cell, new: Cell) -> None:
         change = self._changes.setdefault(name, ColumnChange(name, ""))
         change.cells += 1
         change.filled += not is_empty(old)
         if len(change.samples) < _SAMPLES_PER_COLUMN:
-            change.samples.append(Sample(record.name or record.email or record.id, record.id, old, new))
+            change.samples.append(Sample(_who(record), record.id, old, new))
 
     def _count_left_alone(self, shape: Evaluation, before: Evaluation | None, written: Sequence[str]) -> None:
         """Rows that stay as they are, since their records make none any more."""
@@ -292,15 +302,21 @@ class _Planner:
             gone = [key for key in gone if any(row.key == key for row in before.rows)]
         self._plan.rows_leaving += len(gone)
 
-    def _count_letters(self, job: Job, shape: Evaluation, before: Evaluation | None) -> None:
+    def _count_letters(self, record: AffiliateRecord, job: Job, shape: Evaluation, before: Evaluation | None) -> None:
         problems = () if before is None else before.problems
         met = {(problem.key, problem.column, problem.code) for problem in problems}
         found = [problem for problem in shape.problems if (problem.key, problem.column, problem.code) not in met]
         for problem in found[:1]:
-            self._letters[_reason(problem), problem.where] += 1
+            self._letter(record, _reason(problem), problem.where)
         if not shape.problems and job.letters and before is None:
             letter = job.letters[0]
-            self._letters[_REASONS.get(letter.code, letter.code), letter.where] += 1
+            self._letter(record, _REASONS.get(letter.code, letter.code), letter.where)
+
+    def _letter(self, record: AffiliateRecord, reason: str, where: str) -> None:
+        self._letters[reason, where] += 1
+        who = self._refused.setdefault((reason, where), [])
+        if len(who) < _NAMED_PER_REASON:
+            who.append(_who(record))
 
     # ------------------------------------------------ against the destination
 
@@ -322,8 +338,12 @@ class _Planner:
         elif change.found_by is None:
             plan.rows_new += 1
         elif change.cells:
-            plan.rows_changed += 1
-            plan.cells += len(change.cells)
+            filled = sum(self._is_new(name) and is_empty(old) for name, (old, _) in change.cells.items())
+            changed = len(change.cells) - filled
+            plan.rows_changed += changed > 0
+            plan.rows_extended += not changed
+            plan.cells += changed
+            plan.cells_filled += filled
             for name, (old, new) in change.cells.items():
                 self._sample(name, record, old, new)
         else:
@@ -335,7 +355,9 @@ class _Planner:
         plan = self._plan
         self._name_columns()
         plan.columns = sorted((c for c in self._changes.values() if c.cells), key=lambda change: -change.cells)
-        plan.letters = [LettersAhead(count, *about) for about, count in self._letters.most_common()]
+        plan.letters = [
+            LettersAhead(count, *about, self._refused[about]) for about, count in self._letters.most_common()
+        ]
         plan.left_empty = [
             Unfitting(name, cells, self._columns[name].where) for name, cells in self._unfitting.most_common()
         ]
@@ -379,6 +401,8 @@ def sentence_of(plan: Plan) -> str:
         parts.append(f"{many(len(columns), 'column')} would be added")
     if not parts and plan.columns_gone:
         parts.append(f"{many(len(plan.columns_gone), 'column')} would no longer be kept")
+    if plan.cells_filled:
+        parts.append(f"{many(plan.cells_filled, 'cell')} of new columns would be filled")
     if not parts:
         parts.append("Some rows would be completed" if plan.rows_extended else "Some affiliates would be refused")
     return f"{', and '.join(parts)}."
@@ -399,6 +423,10 @@ def _row_of(before: Evaluation | None, row: Row) -> Row | None:
     if before is None:
         return None
     return next((other for other in before.rows if other.key in (row.key, row.moved_from)), None)
+
+
+def _who(record: AffiliateRecord) -> str:
+    return record.name or record.email or record.id
 
 
 def _reason(problem: Unshaped) -> str:

@@ -7,7 +7,9 @@ from pathlib import PurePath
 from typing import Annotated
 
 import typer
+from msgspec import field
 
+from connector import config as configuration
 from connector.changes import decisions
 from connector.changes.decisions import Done
 from connector.changes.notes import held_of
@@ -58,6 +60,7 @@ class Planned(Report):
 
     plans: list[Plan]
     mistakes: list[str]
+    examples_failed: list[str]
 
     def body(self) -> Iterator[str]:
         for plan in self.plans:
@@ -66,6 +69,8 @@ class Planned(Report):
             yield from _lines(plan)
         for mistake in self.mistakes:
             yield from marked("problem", mistake)
+        for failed in self.examples_failed:
+            yield from marked("waiting", failed)
 
     def exit_code(self) -> int:
         return FOUND_PROBLEMS if self.mistakes or any(not plan.is_empty for plan in self.plans) else OK
@@ -87,7 +92,14 @@ def plan(
     plans = [_plan(settings, each, live=live) for each in wanted if each.name not in settings.mistaken]
     with visited(settings) as store:
         undone = {name for name, stored in store.mappings().items() if stored.undo}
-    return show(_planned(plans, mistakes, undone), as_json=as_json)
+    failed = [line for found in plans for line in _examples_failed(settings, found.route)]
+    return show(_planned(plans, mistakes, failed, undone), as_json=as_json)
+
+
+def _examples_failed(settings: Config, route: str) -> Iterator[str]:
+    """A line where the examples of the mapping file don't hold, which stops nothing."""
+    if failed := configuration.failed_examples(settings, route):
+        yield f"{route}: {many(len(failed), 'mistake')} in the examples of its mapping: connector check"
 
 
 def _plan(settings: Config, route: RouteConfig, *, live: bool) -> Plan:
@@ -99,7 +111,7 @@ def _plan(settings: Config, route: RouteConfig, *, live: bool) -> Plan:
             return plan_for(settings, store, route, now=now(), live=sink)
 
 
-def _planned(plans: list[Plan], mistakes: list[str], undone: set[str]) -> Planned:
+def _planned(plans: list[Plan], mistakes: list[str], failed: list[str], undone: set[str]) -> Planned:
     changes = [plan for plan in plans if not plan.is_empty]
     if len(changes) == 1:
         summary = changes[0].sentence if len(plans) == 1 else f"{changes[0].route}: {changes[0].sentence}"
@@ -113,7 +125,7 @@ def _planned(plans: list[Plan], mistakes: list[str], undone: set[str]) -> Planne
         first = changes[0].route
         following = f"connector {'resume' if first in undone else 'apply'} {first}"
     summary += " Nothing is written yet." if changes else ""
-    return Planned(plans, mistakes, summary=summary, next=following)
+    return Planned(plans, mistakes, failed, summary=summary, next=following)
 
 
 # ---------------------------------------------------------------- apply
@@ -126,10 +138,13 @@ class Applied(Report):
     delivery: str
     done: Done | None = None
     undo: str = ""
+    examples_failed: list[str] = field(default_factory=list)
 
     def body(self) -> Iterator[str]:
         if self.undo:
             yield self.undo
+        for failed in self.examples_failed:
+            yield from marked("waiting", failed)
 
 
 def apply(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption = False) -> int:
@@ -141,9 +156,14 @@ def apply(route: RouteArgument, config: ConfigOption = None, as_json: JsonOption
             raise Left("Nothing waits: nothing was received yet.")
         try:
             delivery = decisions.apply(settings, store, route)
+        except decisions.AlreadyApplied as error:
+            report = Applied(route, "", summary=str(error), level="ok")
         except decisions.Undecided as error:
             raise Left(str(error)) from None
-        return show(_applied(settings, store, route, delivery), as_json=as_json)
+        else:
+            report = _applied(settings, store, route, delivery)
+    report.examples_failed = [] if route in settings.mistaken else list(_examples_failed(settings, route))
+    return show(report, as_json=as_json)
 
 
 def _applied(settings: Config, store: Store, route: str, delivery: str) -> Applied:
@@ -157,10 +177,12 @@ def _applied(settings: Config, store: Store, route: str, delivery: str) -> Appli
     noun = _noun_of(settings, route)
     found = decisions.done(store, route, delivery)
     parts = [f"{many(found.cells, 'cell')} written in {nouns(found.rows, noun)}"] if found.cells else []
+    parts += [f"{many(found.cells_filled, 'cell')} of new columns filled"] if found.cells_filled else []
     more = (found.added, "added"), (found.removed, "removed")
     parts += [f"{nouns(count, noun)} {what}" for count, what in more if count]
     parts += [f"{many(found.refused, 'affiliate')} refused"] if found.refused else []
-    undo = _undo_line(settings, route, delivery) if found.cells or found.added or found.removed else ""
+    wrote = found.cells or found.cells_filled or found.added or found.removed
+    undo = _undo_line(settings, route, delivery) if wrote else ""
     following = f"connector explain --left-empty {route}" if store.left_empty(route) else ""
     following = "connector dead-letters list" if found.refused else following
     text = f"{route}: {', '.join(parts) or 'applied; there was nothing to write'}."
@@ -218,6 +240,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _column(change, min(widest, 24), digits)
     for letters in plan.letters:
         text = f"{many(letters.affiliates, 'affiliate')} would become dead letters: {letters.reason}"
+        more = letters.affiliates - len(letters.who)
+        text += f" ({', '.join(cell_text(who) for who in letters.who)}{f', {more:,} more' if more else ''})"
         if letters.affiliates == 1:
             text = text.replace("dead letters", "a dead letter")
         yield from marked("waiting", text)

@@ -81,6 +81,30 @@ def test_what_only_adds_is_applied_at_once(place: Place) -> None:
         assert not place.stored().held
 
 
+def test_plan_and_apply_count_cells_of_new_columns_alike(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.receive(4, status="inactive")
+    place.drain()
+    with running(place):
+        place.edit('"Active"', '"Aboard"')
+        place.edit('"Email" = "email"', '"Email" = "email"\n"Source" = "source"\n"Phone" = "phone"')
+        until(lambda: place.stored().held)
+        would = "3 cells in 3 rows would change, and 4 cells of new columns would be filled."
+        assert typed(capsys, place, "plan")[1].startswith(would)
+        assert typed(capsys, place, "plan", "--live")[1].startswith(would)
+        code, out = typed(capsys, place, "apply", ROUTE)
+        assert code == 0
+        assert out.startswith("✓ local/people: 3 cells written in 3 rows, 4 cells of new columns filled.\n")
+        assert typed(capsys, place, "apply", ROUTE)[0] == 0
+
+
+def test_apply_after_an_edit_that_was_applied_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(place):
+        place.edit('"Email" = "email"', '"Email" = "email"\n"Source" = "source"')
+        until(lambda: place.rows()[0] == "fp:1,p1@example.com,Active,fp")
+        code, out = typed(capsys, place, "apply", ROUTE)
+        assert (code, out) == (0, "✓ Already applied: local/people runs its mapping file as it is now.\n")
+
+
 def test_a_held_version_waits_across_restarts_and_ends_when_the_file_is_put_back(place: Place) -> None:
     place.edit('"Active"', '"Aboard"')
     place.drain()
@@ -95,7 +119,7 @@ def test_a_held_version_waits_across_restarts_and_ends_when_the_file_is_put_back
 
 def test_without_a_server_it_says_when_it_will_be_written(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = typed(capsys, place, "apply", ROUTE)
-    assert (code, out) == (1, "Nothing waits: local/people runs its mapping as it is.\n")
+    assert (code, out) == (0, "✓ Already applied: local/people runs its mapping file as it is now.\n")
     place.edit('"Active"', '"Aboard"')
     code, out = typed(capsys, place, "apply", ROUTE)
     assert code == 0

@@ -54,7 +54,8 @@ def test_a_new_column_only_adds(place: Place) -> None:
     found = plan(place)
     assert (found.columns_new, found.columns_gone, found.cells) == (["Name"], [], 0)
     assert (found.rows_extended, found.adds_only, found.is_empty) == (3, True, False)
-    assert found.sentence == "1 column would be added."
+    assert found.cells_filled == 3
+    assert found.sentence == "1 column would be added, and 3 cells of new columns would be filled."
 
 
 def test_a_column_under_another_name_is_renamed_and_one_that_is_left_out_keeps_its_values(place: Place) -> None:
@@ -111,7 +112,9 @@ def project(place: Place) -> None:
     program.close()
 
 
-def test_what_would_become_a_dead_letter_is_counted_by_reason(place: Place) -> None:
+def test_what_would_become_a_dead_letter_is_counted_by_reason_and_named(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     place.receive(5, profile={"phone_number": "nonsense"})
     place.drain()
     place.edit(
@@ -121,6 +124,13 @@ def test_what_would_become_a_dead_letter_is_counted_by_reason(place: Place) -> N
     (letters,) = plan(place).letters
     assert (letters.affiliates, letters.reason) == (3, "the e-mail address is not valid")
     assert letters.where.endswith("people.toml:7")
+    out = " ".join(typed(capsys, place, "plan")[1].split())
+    assert "3 affiliates would become dead letters: the e-mail address is not valid (Ada1, Ada2, Ada3)" in out
+    for number in (6, 7):
+        place.receive(number, profile={"first_name": f"Ada{number}"})
+    project(place)
+    out = " ".join(typed(capsys, place, "plan")[1].split())
+    assert "5 affiliates would become dead letters: the e-mail address is not valid (Ada1, Ada2, Ada3, 2 more)" in out
 
 
 def test_two_new_rows_with_one_key_would_become_a_dead_letter(place: Place) -> None:
@@ -149,7 +159,8 @@ def test_the_command_shows_it_in_80_columns(place: Place, capsys: pytest.Capture
     code, out = typed(capsys, place, "plan", ROUTE)
     assert code == 1
     assert out == (
-        "3 cells in 3 rows would change. Nothing is written yet.\n"
+        "3 cells in 3 rows would change, and 3 cells of new columns would be filled.\n"
+        "Nothing is written yet.\n"
         "  Rows      0 new, 0 leaving, 0 unchanged\n"
         "  Columns   new: Name; no longer kept: Email (its values stay)\n"
         "  Status  3 cells                                                  people.toml:7\n"
@@ -178,3 +189,27 @@ def test_a_mapping_with_mistakes_has_no_plan(place: Place, capsys: pytest.Captur
     assert code == 1
     assert out.startswith("1 route can't be compared: correct the mapping first.\n")
     assert "people.toml:6:11" in out
+
+
+@pytest.mark.parametrize(
+    ("record", "mistakes"),
+    [('id = "fp:1", status = "active"', "2 mistakes"), ('status = "active"', "1 mistake")],
+)
+def test_failing_examples_are_said_and_stop_nothing(
+    place: Place, capsys: pytest.CaptureFixture[str], record: str, mistakes: str
+) -> None:
+    place.edit('"Active"', '"Aboard"')
+    with place.file.open("a", encoding="utf-8") as file:
+        file.write(
+            f'[[examples]]\nrecord = {{ {record} }}\nrow = {{ "Status" = "Other", "Email" = "p@example.com" }}\n'
+        )
+    assert run(["check", "--config", str(place.folder / "config.toml")]) != 0
+    assert mistakes in capsys.readouterr().err
+    failing = f"! local/people: {mistakes} in the examples of its mapping: connector check\n"
+    code, out = typed(capsys, place, "plan")
+    assert (code, out.splitlines()[0]) == (1, "3 cells in 3 rows would change. Nothing is written yet.")
+    assert f"\n{failing}Next: connector apply local/people\n" in out
+    code, out = typed(capsys, place, "apply", ROUTE)
+    assert (code, failing in out) == (0, True)
+    place.drain()
+    assert place.rows() == [f"fp:{n},p{n}@example.com,Aboard" for n in (1, 2, 3)]
