@@ -171,3 +171,18 @@ def test_a_new_column_that_people_have_filled_already_waits(place: Place) -> Non
     assert held is not None
     assert held.text == "1 cell that people filled would change"
     assert "typed" in place.table.read_text(encoding="utf-8-sig")
+
+
+def test_google_sheets_counts_cells_of_new_columns_apart(sheets: Sheets, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        sheets.receive(number)
+    sheets.drain()
+    with running(sheets):
+        sheets.edit('"Active"', '"Aboard"')
+        sheets.edit('"Email" = "email"', '"Email" = "email"\n"Source" = "source"')
+        until(lambda: sheets.stored().held)
+        would = "2 cells in 2 rows would change, and 2 cells of new columns would be filled."
+        assert typed(capsys, sheets, "plan")[1].startswith(would)
+        assert typed(capsys, sheets, "plan", "--live")[1].startswith(would)
+        out = typed(capsys, sheets, "apply", "sheets/people")[1]
+        assert out.startswith("✓ sheets/people: 2 cells written in 2 rows, 2 cells of new columns filled.\n")

@@ -8,7 +8,7 @@ from typing import Literal
 from connector.core.errors import NeedsAction
 from connector.core.headers import look_alike
 from connector.core.keys import tidy
-from connector.core.row import Row
+from connector.core.row import Cell, Row
 from connector.core.sink import Change, Finding, Spare
 from connector.sinks.google_sheets import snapshot as table
 from connector.sinks.google_sheets.answers import Full, Rejected, Unclear
@@ -161,14 +161,20 @@ class Inspection(Reading):
         names = {place: name for name, place in layout.columns.items()}
         types = {column.name: column.type for column in self.target.columns}
         changes: dict[str, Change] = {}
+        added: dict[str, dict[str, tuple[Cell, Cell]]] = {  # what columns that are still to be made get
+            row.key: {name: (None, row.cells[name]) for name in layout.missing if row.cells.get(name) is not None}
+            for row in rows
+            if not row.remove
+        }
         for outcome in plan.done:
-            note = outcome.reason or "; ".join(outcome.notices) or "nothing would change"
-            changes[outcome.key] = Change(outcome.key, "key", {}, note, outcome.kept)
+            cells = added.get(outcome.key, {}) if outcome.kind == "written" else {}
+            note = outcome.reason or "; ".join(outcome.notices) or ("" if cells else "nothing would change")
+            changes[outcome.key] = Change(outcome.key, "key", cells, note, outcome.kept)
         for update in plan.updates:
             if update.fresh:
                 changes[update.row.key] = self._created(update.row)
                 continue
-            cells = {
+            cells = added.get(update.row.key, {}) | {
                 names[place]: (
                     table.read_back(update.before.get(place), types[names[place]]),
                     table.read_back(value, types[names[place]]),
