@@ -461,11 +461,21 @@ def _sentence(seen: Overview, now: datetime) -> str:
         return f"The server delivers: {on_their_way}."
     if not received:
         return "The server is ready, and nothing was received yet."
-    in_tables = f"{many(seen.records, 'affiliate')} in {many(len(seen.routes), 'table')}"
     if things := sum(trouble.kind == "waits" for trouble in seen.troubles):
         waiting = f"{many(things, 'thing')} {'waits' if things == 1 else 'wait'} for you"
-        return f"{waiting}; all else is up to date: {in_tables}."
-    return f"Everything is up to date: {in_tables}."
+        return f"{waiting}; all else is up to date: {_in_tables(seen)}."
+    return f"Everything is up to date: {_in_tables(seen)}."
+
+
+def _in_tables(seen: Overview) -> str:
+    """``8 affiliates in 2 tables``, or what is true where some have no row."""
+    known, tables = many(seen.records, "affiliate"), many(len(seen.routes), "table")
+    holding = {min(route.affiliates, seen.records) for route in seen.routes}
+    if holding <= {seen.records}:
+        return f"{known} in {tables}"
+    if len(holding) > 1:
+        return f"{known}, not each of them in all of {tables}"
+    return f"{holding.pop():,} of {known} in {'each of ' * (len(seen.routes) > 1)}{tables}"
 
 
 def _next(seen: Overview) -> str:

@@ -30,7 +30,7 @@ from connector.cli.main import plain_serve, run
 from connector.cli.mistakes import mistake_lines
 from connector.core.errors import Problem
 from connector.credentials import weakness
-from connector.dead_letters import Letter, LetterFile
+from connector.dead_letters import Letter, LetterFile, cause_of
 from connector.store import Store
 from tests.chaos.server import event
 from tests.far_sides.chat import Chat
@@ -728,7 +728,9 @@ def test_explain_finds_an_affiliate_by_a_part_of_its_name(started: Shell, tmp_pa
         promoter = {"id": number, "email": f"p{number}@example.com", "profile": profile}
         return {"event": event, "data": {"promoter": promoter}}
 
-    _append(tmp_path, person(41, "Ada", "Byron"), person(42, "Mary", "Byron"), person(43, "Grace", "Hopper"))
+    ada = person(41, "Ada", "Byron")
+    ada["data"]["promoter"]["status"] = "active"
+    _append(tmp_path, ada, person(42, "Mary", "Byron"), person(43, "Grace", "Hopper"))
     assert started.type("drain") == 0
     assert started.type("explain", "grace") == 0
     first, who, table, *_ = started.out.splitlines()
@@ -740,8 +742,8 @@ def test_explain_finds_an_affiliate_by_a_part_of_its_name(started: Shell, tmp_pa
     assert all(len(line) <= 80 for line in started.out.splitlines())
     assert started.type("explain", "byron") == 1
     assert started.err.splitlines() == [
-        "2 affiliates have that name; choose one by its ID:", "  firstpromoter:41  Ada Byron",
-        "  firstpromoter:42  Mary Byron",
+        "2 affiliates have that name; choose one by its ID:", "  firstpromoter:41  Ada Byron  p41@example.com  active",
+        "  firstpromoter:42  Mary Byron  p42@example.com",
     ]  # fmt: skip
     assert started.type("explain", "Grace Hoper") == 1
     assert " ".join(started.err.split()).endswith('"Grace Hoper"; did you mean Grace Hopper?')
@@ -807,6 +809,29 @@ def test_dead_letters_are_listed_shown_dropped_and_found_by_their_first_digits(s
     assert started.type_for_json("dead-letters", "list") == {
         "summary": "OK: no dead letters.", "letters": [], "next": "",
     }  # fmt: skip
+
+
+def test_replay_of_what_was_written_meanwhile_says_so(started: Shell, tmp_path: Path) -> None:
+    letters = LetterFile(tmp_path / "data" / "dead-letters.jsonl", now=now)
+    one, two, three = (
+        Letter("deliver", "local/local_csv", f"firstpromoter:{n}", reason, code)
+        for n, reason, code in ((1, "too long", "long"), (2, "too wide", "wide"), (3, "too deep", "deep"))
+    )
+    letters.add([one, two, three])
+    letters.close([one.id], "delivered")
+    letters.close([two.id], "dropped")
+    for asked in (cause_of(one), one.id):
+        assert started.type("dead-letters", "replay", asked) == 0
+        assert started.out == "\u2713 Already written; nothing to replay.\n"
+    assert started.type("dead-letters", "drop", one.id) == 1
+    for asked in (two.id, "nothing"):
+        assert started.type("dead-letters", "replay", asked) == 1
+        said = f'There is no open letter and no open cause "{asked}"; it may have been written already. All of them:'
+        assert said in " ".join(started.err.split())
+    letters.add([one])  # it was refused again
+    assert started.type_for_json("dead-letters", "replay", one.id, three.id)["put_back"] == 2
+    assert started.type("dead-letters", "replay", three.id) == 0
+    assert started.out == "\u2713 Already put back; nothing to replay.\n"
 
 
 def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> None:

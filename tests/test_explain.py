@@ -128,12 +128,12 @@ def test_what_waits_for_a_value_is_shown_as_waiting_and_not_as_failed(tmp_path: 
 
 def test_why_there_is_no_row_is_told(tmp_path: Path) -> None:
     def only_others(record: AffiliateRecord) -> Evaluation:
-        return as_row(record) if record.name else Evaluation(skipped="[when] status is not active")
+        return as_row(record) if record.name else Evaluation(skipped="no value for the key, ID")
 
     world = World(tmp_path, evaluate=only_others)
     world.say(event(7, 1, email="ada@example.com"))
     world.deliver()
-    assert told(world)[-1].text == "up to date; left out by [when] status is not active"
+    assert told(world)[-1].text == "up to date; left out: no value for the key, ID"
     world.close()
 
 

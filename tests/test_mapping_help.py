@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import chdir, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,35 @@ def test_preview_of_the_last_webhook(folder: Folder) -> None:
     assert "fp:2 -> local/map" in folder.out
     assert '  left empty: Email: "nobody" is not an e-mail address' in folder.out
     assert folder.type("preview", "--last", "fpp") == 2
+
+
+def test_explain_and_preview_name_the_line_that_leaves_an_affiliate_out(folder: Folder) -> None:
+    folder.receive(1, status="rejected")
+    for line, said in (
+        ('status = ["active", "pending"]  # who sells', "status is rejected; it takes active, pending"),
+        ("email = { exists = true }", "email is empty; it takes only email = { exists = true }"),
+        ('email = "a@example.com"', "email is empty; it takes a@example.com"),
+    ):
+        text = f'[key]\nfield = "ID"\n[when]\n{line}\n[fields]\n"ID" = "id"\n'
+        (folder.path / "map.toml").write_text(text, encoding="utf-8")
+        left_out = f"left out by map.toml:4: {said}"
+        for words in (("explain", "fp:1"), ("explain", "fp:1", "--all"), ("preview", "fp:1")):
+            folder.type(*words)
+            assert left_out in " ".join(folder.out.split()), words
+        assert folder.type_for_json("preview", "fp:1")["targets"][0]["skipped"] == left_out
+    assert folder.type("explain", "fp:1") == 0
+    assert "; its row stays" in " ".join(folder.out.split())
+
+
+def test_explain_tells_everything_in_words_and_short_local_times(folder: Folder) -> None:
+    folder.map('"Since" = "created_at"\n"City" = "address.city"\n')
+    folder.receive(1, created_at="2026-11-20T10:00:00Z")
+    assert folder.type("explain", "fp:1", "--all") == 0
+    assert "  event  Details changed, promoter_updated:1:short\n" in folder.out
+    assert "= nothing" not in folder.out
+    assert "+00:00" not in folder.out
+    local = datetime(2026, 11, 20, 10, tzinfo=UTC).astimezone()
+    assert f"Since = 20 Nov, {local:%H:%M}" in folder.out
 
 
 def test_explain_shows_the_mapping_line_of_every_cell(folder: Folder) -> None:

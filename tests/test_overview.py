@@ -116,6 +116,30 @@ def test_everything_up_to_date_needs_nothing(here: Here) -> None:
     assert (seen.sentence, seen.troubles, seen.next) == ("Everything is up to date: 1 affiliate in 1 table.", [], "")
 
 
+def test_the_sentence_says_how_many_affiliates_are_in_the_tables(here: Here) -> None:
+    here.receive(1)
+    here.receive(2, "rejected")
+    drain(here.settings)
+    assert here.seen().sentence == "Everything is up to date: 1 of 2 affiliates in 1 table."
+    text = (here.folder / "config.toml").read_text(encoding="utf-8")
+    (here.folder / "all.toml").write_text(
+        people.replace("[when]\nstatus", '[when]\nsource = "fp"\n# '), encoding="utf-8"
+    )
+    for others, said in (
+        (["active.toml"], "1 of 2 affiliates in each of 2 tables"),
+        (["active.toml", "all.toml"], "2 affiliates, not each of them in all of 3 tables"),
+    ):
+        (here.folder / "active.toml").write_text(people, encoding="utf-8")
+        sinks = "".join(
+            f'[sinks.s{number}]\ntype = "csv"\npath = "{number}.csv"\nmappings = ["{file}"]\n'
+            for number, file in enumerate(others)
+        )
+        (here.folder / "config.toml").write_text(text + sinks, encoding="utf-8")
+        here.settings = config.load(here.folder / "config.toml", {})
+        drain(here.settings)
+        assert here.seen().sentence == f"Everything is up to date: {said}."
+
+
 def test_not_everything_is_up_to_date_while_a_person_is_waited_for(here: Here) -> None:
     here.receive(1)
     drain(here.settings)

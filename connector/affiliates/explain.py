@@ -11,14 +11,16 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from connector.affiliates.find import normalized
+from connector.affiliates.left_out import LeftOut, left_out
 from connector.core.facts import Fact, load_facts
 from connector.core.mapping import Evaluation
 from connector.core.merge import join
 from connector.core.record import AffiliateRecord
-from connector.core.row import Column, dump_cells
+from connector.core.row import dump_cells
 from connector.core.source import Event, Source
 from connector.core.view import view
 from connector.dead_letters import DeadLetters
+from connector.settings import RouteConfig
 from connector.store import Store
 from connector.store.model import WAITS_FOR, DeliveryLine, PendingFor
 
@@ -106,13 +108,13 @@ def explain(
     evaluations: Mapping[str, Evaluate],
     record_id: str,
     now: datetime,
-    columns: Mapping[str, Sequence[Column]] = MappingProxyType({}),
+    routes: Mapping[str, RouteConfig] = MappingProxyType({}),
 ) -> list[Entry]:
     """What is still known to have happened to that affiliate, the oldest first, then what each route has now.
 
     Args:
         evaluations: each route's mapping, by the route's name.
-        columns: the columns of routes whose cells are to be told, too.
+        routes: those whose cells are to be told, too, and the lines that leave the affiliate out.
     """
     known = store.load([record_id]).get(record_id)
     facts = load_facts(known.facts) if known is not None else {}
@@ -128,7 +130,7 @@ def explain(
     ]  # fmt: skip
     entries.sort(key=lambda entry: entry.at)
     if known is not None:
-        entries += _routes_now(store, evaluations, record_id, facts, {letter.place for letter in stopped}, now, columns)
+        entries += _routes_now(store, evaluations, record_id, facts, {letter.place for letter in stopped}, now, routes)
     return entries
 
 
@@ -222,7 +224,7 @@ def _routes_now(
     facts: Mapping[str, Fact],
     stopped: Collection[str],
     now: datetime,
-    columns: Mapping[str, Sequence[Column]],
+    routes: Mapping[str, RouteConfig],
 ) -> Iterator[Entry]:
     """What each route has of the record now; *stopped* are the routes with a dead letter about it."""
     pending = {one.route: one for one in store.pending_of(record_id)}
@@ -243,16 +245,19 @@ def _routes_now(
             text += "; its mapping fails for this record, see connector status"
         else:
             if shape.skipped is not None:
-                words = shape.skipped.replace("when: ", "[when]: ", 1)
-                stays = ", but its row stays" if store.written(route, [record_id]) else ""
-                text += f"; left out by {words}{stays}"
+                known_route = routes.get(route)
+                out = left_out(known_route, shape.skipped, record) if known_route else LeftOut(shape.skipped)
+                text += f"; {out.text}" + "; its row stays" * bool(store.written(route, [record_id]))
             for problem in shape.problems:
                 text += f"; can't be shaped: {problem.reason}"
             for left in shape.left_empty:
                 text += f"; left empty: {left.reason}"
-            cells = _loaded(dump_cells(shape.rows[0].cells)) if len(shape.rows) == 1 and route in columns else {}
+            cells = _loaded(dump_cells(shape.rows[0].cells)) if len(shape.rows) == 1 and route in routes else {}
         cells = {column: cell for column, cell in cells.items() if cell not in (None, "", [])}
-        known = {column.name: Origin(column.paths, column.where) for column in columns.get(route, ())}
+        known = {
+            column.name: Origin(column.paths, column.where)
+            for column in (routes[route].target.columns if route in routes else ())
+        }
         origins = {column: origin for column, origin in known.items() if column in cells}
         rows = store.written(route, [record_id])
         kept = dict.fromkeys(name for row in rows for name in row.kept)

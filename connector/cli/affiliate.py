@@ -108,9 +108,9 @@ def explain(
         evaluations = {
             route.name: assembly.evaluation(sink, route, store) for sink in settings.sinks for route in sink.routes
         }
-        columns = {route.name: route.target.columns for sink in settings.sinks for route in sink.routes}
+        routes = {route.name: route for sink in settings.sinks for route in sink.routes}
         found = {
-            record_id: explain_one(store, sources, letters, evaluations, record_id, now(), columns)
+            record_id: explain_one(store, sources, letters, evaluations, record_id, now(), routes)
             for record_id in meant.record_ids
         }
         people = {
@@ -173,7 +173,8 @@ def meant_by(store: Store, settings: Config, affiliate: str) -> Meant:
     if len(found.matches) == 1:
         return Meant((found.matches[0].record_id,))
     if found.matches:
-        shown = [f"  {cell_text(match.record_id)}  {cell_text(match.name)}" for match in found.matches]
+        known = [(match.record_id, match.name, match.email, match.status) for match in found.matches]
+        shown = ["  " + cell_text("  ".join(filter(None, facts))) for facts in known]
         count = f"More than {len(shown)}" if found.more else f"{len(shown):,}"
         raise Left("\n".join([f"{count} affiliates have that name; choose one by its ID:", *shown]))
     guess = next((match.name or match.email for match in found.near), "")

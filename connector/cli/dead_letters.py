@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from connector.actions import try_again
 from connector.cli.common import ConfigOption, JsonOption, dead_letters, is_running, load, open_letters, visited
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
 from connector.cli.printing import Report, ago, beside, day, many, mark, marked, say_json, sentence, show, wrapped
-from connector.dead_letters import Cause, Letter, cause_of, causes
+from connector.dead_letters import Cause, DeadLetters, How, Letter, cause_of, causes
 from connector.settings import Config
 
 _IDS = "A cause or letters, as `dead-letters list` shows them; the first digits of a letter will do."
@@ -135,11 +135,14 @@ def replay_letters(
 ) -> int:
     """Try again what stopped, and say what came of it. For after the mapping or the destination was fixed."""
     settings = load(config, mappings=False)
-    chosen = _asked(settings, ids, "replay", every=every)
     letters = dead_letters(settings)
+    done = {} if every else {asked: how for asked in ids or () if (how := _already(letters, asked))}
+    left = [asked for asked in ids or () if asked not in done]
+    chosen = [] if done and not left else _asked(settings, left, "replay", every=every)
     running = is_running(settings)
     if not chosen:
-        return show(Replayed(0, running, [], 0, summary="OK: no dead letters."), as_json=as_json)
+        summary = f"{next(iter(done.values()))}; nothing to replay." if done else "OK: no dead letters."
+        return show(Replayed(0, running, [], 0, summary=summary, level="ok"), as_json=as_json)
     with visited(settings) as store:
         tried = try_again(settings, store, letters, chosen, running=running)
     report = Replayed(tried.put_back, running, list(tried.refused), tried.pending, summary="")
@@ -170,6 +173,20 @@ def _asked(settings: Config, ids: Sequence[str] | None, verb: str, *, every: boo
     return open_letters(settings) if every else _chosen(settings, ids or [])
 
 
+_DONE: Mapping[How, str] = {
+    "delivered": "Already written", "read": "Already read", "replayed": "Already put back",
+}  # fmt: skip
+
+
+def _already(letters: DeadLetters, asked: str) -> str:
+    """What became of the letter or the cause *asked*, where none of it is open and it was not dropped; else ""."""
+    if not asked or any(asked == cause_of(letter) or letter.id.startswith(asked) for letter in letters.list()):
+        return ""
+    of_cause = {letter_id: how for letter_id, (letter, how) in letters.closed().items() if cause_of(letter) == asked}
+    ways = set(of_cause.values()) or {how for each, (_, how) in letters.closed().items() if each.startswith(asked)}
+    return next((_DONE[how] for how in ("replayed", "read", "delivered") if how in ways and "dropped" not in ways), "")
+
+
 def _chosen(settings: Config, ids: Sequence[str]) -> list[Letter]:
     known = open_letters(settings)
     chosen: dict[str, Letter] = {}
@@ -177,7 +194,9 @@ def _chosen(settings: Config, ids: Sequence[str]) -> list[Letter]:
         of_cause = [letter for letter in known if cause_of(letter) == asked]
         fitting = of_cause or [letter for letter in known if letter.id.startswith(asked) and asked]
         if not of_cause and len(fitting) != 1:
-            what = f"{len(fitting)} letters begin with" if fitting else "There is no letter and no cause"
-            raise Left(f'{what} "{asked}". All of them: connector dead-letters list --all')
+            what = f'{len(fitting)} letters begin with "{asked}"'
+            if not fitting:
+                what = f'There is no open letter and no open cause "{asked}"; it may have been written already'
+            raise Left(f"{what}. All of them: connector dead-letters list --all")
         chosen |= {letter.id: letter for letter in fitting}
     return list(chosen.values())

@@ -17,7 +17,6 @@ from connector.cli.printing import (
     cell_text,
     cells_wide,
     day,
-    local_time,
     many,
     marked,
     sentence,
@@ -32,7 +31,7 @@ _WIDEST_PATHS = 28
 _MOST_COLUMNS = 3
 _MOST_EVENTS = 3
 _MOST_CHANGES = 2
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(?:\+00:00|Z)")
 
 
 class History(Report):
@@ -66,7 +65,11 @@ class History(Report):
 
 def _everything(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
-        yield cell_text(f"{local_time(entry.at)}  {entry.kind}  {entry.about}")
+        about = entry.about
+        if entry.kind == "event":
+            topic, _, key = about.partition(" ")
+            about = f"{in_words(topic)}, {key}"
+        yield cell_text(f"{_moment(entry.at)}  {entry.kind}  {about}")
         yield from (cell_text(f"  {line}") for line in _entry_lines(entry))
         yield from _cell_lines(entry, list(entry.origins))
 
@@ -110,7 +113,7 @@ def _is_changed(paths: Sequence[str], changed: Collection[str]) -> bool:
 def _table_lines(entry: Entry, entries: Sequence[Entry]) -> Iterator[str]:
     """A table's state behind its mark."""
     letters = [letter for letter in entries if letter.kind == "letter" and letter.about.startswith(f"{entry.about} ")]
-    state, _, notes = _TIME.sub(lambda found: _moment(datetime.fromisoformat(found[0])), entry.text).partition("; ")
+    state, _, notes = _in_short_times(entry.text).partition("; ")
     below = [sentence(notes)] if notes else []
     written = [line for line in entries if line.kind == "delivery" and line.about.split(" row ")[0] == entry.about]
     if letters:
@@ -141,6 +144,10 @@ def _event_line(title: str, event: Entry) -> str:
 
 def _short(value: object) -> str:
     return shortened(word(value), _WIDEST_VALUE)
+
+
+def _in_short_times(text: str) -> str:
+    return _TIME.sub(lambda found: _moment(datetime.fromisoformat(found[0])), text)
 
 
 def _moment(moment: datetime) -> str:
@@ -177,7 +184,7 @@ def _cell_lines(entry: Entry, columns: Sequence[str]) -> Iterator[str]:
 
 def _entry_lines(entry: Entry) -> list[str]:
     if entry.kind == "route":
-        return [entry.text]
+        return [_in_short_times(entry.text)]
     changes = [
         f"  {path}: {word(old)} → {word(new)}" if word(old) != "nothing" else f"  {path} = {word(new)}"
         for path, (old, new) in entry.changes.items()
@@ -187,9 +194,11 @@ def _entry_lines(entry: Entry) -> list[str]:
         + (" (what people had typed)" if column in entry.overwritten else "")
         if column in entry.former
         else f"  {column} = {word(entry.cells[column])}"
+        if word(entry.cells[column]) != "nothing"
+        else f"  {column}: empty"
         for column in dict.fromkeys((*entry.cells, *entry.former))
     ]
-    text = f"{entry.text}; delivery {entry.delivery}" if entry.delivery else entry.text
+    text = _in_short_times(entry.text) + f"; delivery {entry.delivery}" * bool(entry.delivery)
     return [text, *changes, *cells]
 
 
@@ -198,4 +207,5 @@ def word(value: object) -> str:
         (value,) = value.values()
     if isinstance(value, list):
         value = ", ".join(map(str, value))
-    return "nothing" if value in (None, "") else str(value)
+    found = "nothing" if value in (None, "") else str(value)
+    return _moment(datetime.fromisoformat(found)) if _TIME.fullmatch(found) else found

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from connector import assembly, topics
 from connector.actions import joined, signed
+from connector.affiliates.left_out import left_out
 from connector.cli.affiliate import meant_by, nobody
 from connector.cli.common import (
     ConfigOption,
@@ -24,7 +25,7 @@ from connector.cli.common import (
     visited_if_there,
 )
 from connector.cli.exits import FOUND_PROBLEMS, OK, Left, WrongWords
-from connector.cli.printing import Report, many, marked, show, table
+from connector.cli.printing import Report, cell_text, many, marked, show, table, wrapped
 from connector.core.errors import UnknownShape, Unreadable
 from connector.core.event_words import in_words
 from connector.core.facts import AffiliateUpdate, Fact, load_facts
@@ -75,7 +76,7 @@ class PreviewedTarget(Struct):
         yield ""
         yield f"{self.record} -> {self.route}"
         if self.skipped:
-            yield f"  no row: {self.skipped}"
+            yield from wrapped(cell_text(self.skipped), indent=4, first=2)
         yield from (f"  dead letter: {problem}" for problem in self.problems)
         yield from (f"  left empty: {left}" for left in self.left_empty)
         for row in self.rows:
@@ -216,7 +217,7 @@ def _target(
         record.id,
         route.name,
         [PreviewedRow(row.key, row.remove, row.cells, changes.get(row.key)) for row in made.rows],
-        made.skipped,
+        None if made.skipped is None else left_out(route, made.skipped, record).text,
         [f"{problem.reason} ({problem.where})" for problem in made.problems],
         [f"{left.reason} ({left.where})" for left in made.left_empty],
     )

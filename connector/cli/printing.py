@@ -265,10 +265,6 @@ def day(moment: datetime) -> str:
     return phrases.day(moment, datetime.now(UTC))
 
 
-def local_time(moment: datetime) -> str:
-    return moment.astimezone().isoformat(sep=" ", timespec="seconds")
-
-
 def sentence(text: str) -> str:
     """*text* as a sentence: it begins with a capital where it begins with a word, and ends with a full stop."""
     first = re.match(r"[a-z-]+(?=[ ,])", text)

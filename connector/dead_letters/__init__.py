@@ -2,13 +2,14 @@
 
 from connector.dead_letters.causes import Cause, cause_of, causes
 from connector.dead_letters.file import LetterFile
-from connector.dead_letters.letters import UNREAD, DeadLetters, Letter, event_of, letter_of_event
+from connector.dead_letters.letters import UNREAD, DeadLetters, How, Letter, event_of, letter_of_event
 from connector.dead_letters.table import LetterTable
 
 __all__ = [
     "UNREAD",
     "Cause",
     "DeadLetters",
+    "How",
     "Letter",
     "LetterFile",
     "LetterTable",

@@ -126,6 +126,10 @@ class DeadLetters(ABC):
     def get(self, letter_id: str) -> Letter | None:
         """By its id, or by the beginning of one id."""
 
+    def closed(self) -> Mapping[str, tuple[Letter, How]]:
+        """Closed letters that are still known here, by id, and how each was closed last."""
+        return {}
+
     @abstractmethod
     def counts(self) -> Counter[tuple[str, str]]:
         """Open letters by (stage, place)."""

@@ -112,6 +112,10 @@ class LetterTable(DeadLetters):
             found = rows.letters_begun(letter_id) if letter_id else ()
         return load_letter(found[0]) if len(found) == 1 else None
 
+    def closed(self) -> Mapping[str, tuple[Letter, How]]:
+        """Those that this machine's file has."""
+        return {} if self._copy is None else self._copy.closed()
+
     def counts(self) -> Counter[tuple[str, str]]:
         with self._store() as rows:
             return Counter(rows.letter_counts())

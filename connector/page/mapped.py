@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from pathlib import PurePath
 from typing import Any, Literal
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
+from connector.affiliates.left_out import left_out
 from connector.assembly import evaluation
 from connector.changes.versions import compiled
-from connector.core import toml
-from connector.core.errors import ConfigError
 from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
 from connector.core.record import AffiliateRecord
@@ -123,35 +120,8 @@ def _spot(
     if pending is not None and pending.reason.startswith(WAITS_FOR):
         return Spot(route.name, "waits", f"waits for {pending.reason.removeprefix(WAITS_FOR)}", made=made)
     if made.skipped is not None and not (pending is not None and written):
-        return structs.replace(_left_out(route.found, made, record), stays=written)
+        out = left_out(route.found, made.skipped, record)
+        return Spot(route.name, "left out", out.why, out.where, out.says, out.value, made, written)
     if pending is not None or not written:
         return Spot(route.name, "pending", "is written as soon as possible", made=made)
     return Spot(route.name, "there", made=made)
-
-
-def _left_out(route: RouteConfig, made: Evaluation, record: AffiliateRecord) -> Spot:
-    why = made.skipped or ""
-    path = why.removeprefix("when: ")
-    if path == why:
-        return Spot(route.name, "left out", why, made=made)
-    line, text = _condition(route.mapping.file, route.text, path)
-    where = f"{PurePath(route.mapping.file).name}:{line}" if line else ""
-    found: Any = record
-    for step in path.split("."):
-        found = found.get(step) if isinstance(found, Mapping) else getattr(found, step, None)
-    return Spot(route.name, "left out", f"[when] {path}", where, text, found, made)
-
-
-@lru_cache(maxsize=256)
-def _condition(file: str, text: str, path: str) -> tuple[int, str]:
-    """The line of the condition on *path* in ``[when]``, and what stands there; (0, ""): not found."""
-    try:
-        document = toml.parse(text, file=file)
-    except ConfigError:
-        return 0, ""
-    lines = document.text.split("\n")
-    for steps in (("when", path), ("when", *path.split("."))):
-        line = document.key_place(steps).line
-        if line and path.rpartition(".")[2] in lines[line - 1]:
-            return line, lines[line - 1].partition(" #")[0].strip()
-    return 0, ""

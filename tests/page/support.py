@@ -101,9 +101,15 @@ class House:
         self.store.append(events)
         self.projector.catch_up()
 
-    def sign_up(self, number: int, **profile: str) -> None:
-        """An affiliate signs up at FirstPromoter."""
-        person = {"id": number, "email": f"p{number}@example.com", "status": "active", "profile": profile}
+    def sign_up(self, number: int, own: dict[str, str] | None = None, **profile: str) -> None:
+        """An affiliate signs up at FirstPromoter; *own*: fields of your own."""
+        person = {
+            "id": number,
+            "email": f"p{number}@example.com",
+            "status": "active",
+            "profile": profile,
+            "custom_fields": own or {},
+        }
         head = {"id": number, "type": "promoter_signed_up", "created_at": "2026-11-20T10:00:00Z"}
         body = json.dumps({"event": head, "data": {"promoter": person}}).encode()
         source = self.settings.sources[0]

@@ -52,6 +52,22 @@ def test_today_begins_with_the_answer_and_shows_the_hours(house: House) -> None:
     assert page.count("<rect ") >= 1
 
 
+def test_today_counts_what_waits_once_and_notices_apart(house: House) -> None:
+    house.sign_up(41, {"shoe_size": "42"})
+    (route,) = house.settings.routes
+    client = house.signed_in()
+    (one,) = house.store.take(route.name, 10, lease=LEASE)
+    written = [Result(one.record_id, one.version, one.token, {one.record_id: "{}"})]
+    house.store.finish(route.name, written, delivered=True)
+    shown = text_of(client, "/")
+    assert "Everything is up to date: 1 affiliate in 1 table" in shown
+    assert "Good to know 1 notice" in shown
+    house.letters.add([Letter("deliver", route.name, "firstpromoter:41", "too long")])
+    shown = text_of(client, "/")
+    assert "1 thing waits for you; all else is up to date" in shown
+    assert "What waits for you 1 thing and 1 notice" in shown
+
+
 def test_an_affiliate_is_found_and_it_says_where_it_is_not(house: House) -> None:
     house.sign_up(41, first_name="Ada", last_name="Byron")
     client = house.signed_in("reader")
