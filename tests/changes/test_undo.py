@@ -154,7 +154,7 @@ def test_a_running_server_does_it_in_the_route_s_own_thread(place: Place, capsys
             with place.store() as store:
                 return overview(place.settings, store, [], utc_now()).sentence
 
-        waits = "1 thing waits for you; all else is up to date: 4 affiliates in 1 table."
+        waits = "1 thing waits for you; all else is up to date: 3 of 4 affiliates in 1 table."
         until(lambda: sentence() == waits)  # what is pending there waits, too
         undo = undo_of(place.stored())
         assert undo is not None
