@@ -363,6 +363,6 @@ def test_a_running_program_shows_the_tab_and_acts_on_its_boxes(tmp_path: Path) -
         program.start()
         try:
             until(lambda: [tab.title for tab in file.book.tabs], lambda titles: "Connector" in titles)
-            assert desk.lines()[0] == ["1 affiliate is not up to date, for 1 reason"]
+            until(lambda: desk.lines()[:1], lambda first: first == [["1 affiliate is not up to date, for 1 reason"]])
         finally:
             program.close()
