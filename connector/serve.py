@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import signal
 import socket
 import sys
@@ -35,8 +34,6 @@ _SWITCH_SECONDS: Final = 0.0005
 """How long a busy thread may keep the interpreter from one that waits. An answer passes it from the event loop to the
 store's thread and back; with Python's 5 ms each pass may wait for a route that computes rows."""
 _LEAST_OPEN_FILES: Final = 64
-_YOUNG_OBJECTS: Final = 5_000  # requests that wait for the disk together have more than Python's 700
-_STARTED_SECONDS: Final = 2.0  # then all libraries are imported
 _ANSWERS_FIRST_SECONDS: Final = 0.05  # importing what delivery needs would slow the answers to those who waited
 
 
@@ -234,17 +231,7 @@ async def _run(
     if stopped.is_set():  # while the program was made
         stop(signal.SIGTERM)
     program.start()
-    loop.call_later(_STARTED_SECONDS, collect_less)
     await serving
-
-
-def collect_less() -> None:
-    """Have the garbage collector pass over what stays until the end: looking through all of it takes some 30 ms, which
-    every answer of that moment waits for."""
-    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
-    gc.unfreeze()  # after a reload: what the former program left behind
-    gc.collect()
-    gc.freeze()
 
 
 def _stopping(server: uvicorn.Server, program: Program | Awaiting, stopped: threading.Event) -> Callable[[int], None]:
