@@ -96,6 +96,22 @@ def overwritten(store: Store, route: str) -> Iterator[Overwritten]:
         last = page[-1]
 
 
+def left_empty(store: Store, route: RouteConfig, most: int = 2**62) -> dict[str, list[str]]:
+    """Why cells are empty in *route* although the record has values for them, with the lines of the mapping. By record,
+    of *most* of them."""
+    left = store.left_empty(route.name, most)
+    places = {column.name: column.where for column in route.target.columns}
+    reasons: dict[str, list[str]] = {}
+    for record_id, known in store.load(list(left)).items():
+        unfit = route.mapping.evaluate(view(record_id, load_facts(known.facts))).left_empty
+        reasons[record_id] = [f"{each.reason} ({each.where})" for each in unfit]
+        reasons[record_id] += [
+            f"{name}: the destination does not take the value; correct it at the platform ({places.get(name, '')})"
+            for name in left[record_id][1]
+        ]
+    return reasons
+
+
 def _loaded(cells: str) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(cells) if cells else {}
     return loaded

@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 from connector import assembly
 from connector.affiliates.explain import Overwritten
 from connector.affiliates.explain import explain as explain_one
+from connector.affiliates.explain import left_empty as left_empty_in
 from connector.affiliates.explain import overwritten as overwritten_by
 from connector.affiliates.find import Meant, find, whom
 from connector.affiliates.forget import Gone
@@ -142,18 +143,8 @@ def _explain_overwritten(settings: Config, route: str, *, as_json: bool) -> int:
 
 
 def _explain_left_empty(settings: Config, route: RouteConfig, *, as_json: bool) -> int:
-    values: dict[str, list[str]] = {}
     with visited_if_there(settings) as store:
-        left = {} if store is None else store.left_empty(route.name)
-        found = {} if store is None else store.load(list(left))
-    places = {column.name: column.where for column in route.target.columns}
-    for record_id, known in found.items():
-        unfit = route.mapping.evaluate(view(record_id, load_facts(known.facts))).left_empty
-        values[record_id] = [f"{each.reason} ({each.where})" for each in unfit]
-        values[record_id] += [
-            f"{name}: the destination does not take the value; correct it at the platform ({places.get(name, '')})"
-            for name in left[record_id][1]
-        ]
+        values = {} if store is None else left_empty_in(store, route)
     count = sum(map(len, values.values()))
     summary = f"Every value fits its cell in {route.name}."
     if count:

@@ -1,4 +1,4 @@
-"""Problems: dead letters by cause, what to do, retry and drop; edits of people that were overwritten."""
+"""Problems: dead letters by cause, what to do, retry and drop; cells left empty; edits that were overwritten."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from connector.actions import Tried, try_again
-from connector.affiliates.explain import overwritten
+from connector.affiliates.explain import left_empty, overwritten
 from connector.affiliates.fields import FieldSeen, fields, line_to_paste, used_paths
 from connector.affiliates.find import names_of
 from connector.dead_letters import Letter
 from connector.dead_letters.causes import causes
 from connector.page.asking import Answer, Ask, Inside
+from connector.page.mapped import running
 
 _SHOWN_OF_A_CAUSE = 12
 _MOST_CAUSES = 30
 _MOST_KEYS = 40
 _EDITS_OF_A_ROUTE = 10
+_LEFT_EMPTY_OF_A_ROUTE = 20
 _FOLLOWED_SECONDS = 5.0
 
 
@@ -33,14 +35,24 @@ def problems(ask: Ask) -> Answer:
         for route in inside.settings.route_names
         for edit in islice(overwritten(inside.store, route), _EDITS_OF_A_ROUTE)
     ]
+    left = [
+        (route.name, record_id, reason)
+        for route in running(inside)
+        if route.found is not None
+        for record_id, reasons in left_empty(inside.store, route.found, _LEFT_EMPTY_OF_A_ROUTE).items()
+        for reason in reasons
+    ]
     subjects = [letter.subject for part in parts.values() for letter in part if letter.stage == "deliver"]
     asked = ask.query.get("show") == "keys"
     values = {
         "letters": len(letters),
         "causes": shown,
         "parts": parts,
-        "names": names_of(inside.store, [*subjects, *(edit.record_id for _, edit in edits)]),
+        "names": names_of(
+            inside.store, [*subjects, *(edit.record_id for _, edit in edits), *(record_id for _, record_id, _ in left)]
+        ),
         "edits": edits,
+        "left": left,
         "asked_keys": asked,
         "keys": _unmapped(inside) if asked and (ask.part or "now" in ask.query) else None,
         "line_to_paste": line_to_paste,

@@ -285,12 +285,12 @@ class PendingRecords(Part):
             ],
         )  # fmt: skip
 
-    def left_empty(self, route: str) -> dict[str, tuple[int, tuple[str, ...]]]:
-        """By record: how many cells are empty in *route* because their values do not fit, and the columns whose values
-        the destination did not take."""
+    def left_empty(self, route: str, most: int = 2**62) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """By record, of *most* of them: how many cells are empty in *route* because their values do not fit, and the
+        columns whose values the destination did not take."""
         with self._engine.reading() as sql:
-            text = "SELECT record_id, cells, refused FROM left_empty WHERE route = ? ORDER BY record_id"
-            rows = sql.execute(text, (route,)).fetchall()
+            text = "SELECT record_id, cells, refused FROM left_empty WHERE route = ? ORDER BY record_id LIMIT ?"
+            rows = sql.execute(text, (route, most)).fetchall()
         return {record_id: (int(cells), load_names(refused)) for record_id, cells, refused in rows}
 
     def left_empty_cells(self, route: str) -> int:

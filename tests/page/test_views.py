@@ -131,6 +131,21 @@ def test_forgetting_wants_the_address_typed(house: House, caplog: pytest.LogCapt
     assert "p41" not in caplog.text
 
 
+def test_what_today_tells_has_a_button_that_leads_to_it(house: House) -> None:
+    house.sign_up(41, own={"Tier": "gold"}, country="Atlantis")
+    (route,) = house.settings.routes
+    (one,) = house.store.take(route.name, 10, lease=LEASE)
+    house.store.finish(route.name, [Result(one.record_id, one.version, one.token, left_empty=1)], delivered=True)
+    client = house.signed_in()
+    today = client.get("/").text
+    told = re.findall(r'<div class="actions"><a class="button[^"]*" href="([^"]*)">See them', today)
+    assert told == ["/problems#left", "/problems?show=keys#keys"]
+    for address in told:
+        assert f'id="{address.partition("#")[2]}"' in client.get(address).text
+    assert '"Atlantis"' in text_of(client, "/problems").replace("&#34;", '"')
+    assert "local_csv.toml:28" in text_of(client, "/problems")
+
+
 def letter(number: int) -> Letter:
     return Letter(
         "deliver", "local/local_csv", f"firstpromoter:{number}", f'E-mail: "x{number}" is no address', "bad_email",
