@@ -15,7 +15,7 @@ from starlette.routing import Route
 from benchmarks import stores
 from connector import logs
 from connector.receiver import Receiver, application
-from connector.serve import collect_less, uvicorn_config
+from connector.serve import uvicorn_config
 
 
 def null(_: Path) -> uvicorn.Config:
@@ -40,7 +40,6 @@ def receiver(folder: Path) -> uvicorn.Config:
     store = stores.new_store(folder)
     made = Receiver({"firstpromoter": stores.source()}, store, max_body_bytes=1_048_576)
     store.start_intake(made.deliver)
-    collect_less()
     return uvicorn_config(application(made, lambda: ()), keep_alive_seconds=75, request_timeout_seconds=10.0)
 
 

@@ -17,9 +17,10 @@ from benchmarks.__main__ import names
 from tests.running import root
 
 
-@pytest.mark.parametrize("name", names)
-def test_a_benchmark_can_be_imported_and_has_a_main(name: str) -> None:
-    assert callable(importlib.import_module(f"benchmarks.{name}").main)
+@pytest.mark.parametrize("name", [file.stem for file in (root / "benchmarks").glob("[a-z]*.py")])
+def test_all_of_the_benchmarks_can_be_imported(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert name not in names or callable(module.main)
 
 
 def run(tmp_path: Path, *words: str) -> dict[str, Any]:
