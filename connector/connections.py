@@ -1,5 +1,5 @@
-"""A sender's connection: how long it is waited for, and how its answers are sent. It is put around uvicorn's protocol,
-and knows only what asyncio calls.
+"""How long a sender's connection is waited for. It is put around uvicorn's protocol, and knows only what asyncio
+calls.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import asyncio
 import re
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 import httptools
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,34 +16,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _OFFER: Final = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 _IGNORED_OFFER: Final = b"x-offer"  # as long as the name that it replaces
 _LARGEST_HEAD_BYTES: Final = 65_536
-
-
-class Joined:
-    """A transport that sends at once what is written in one turn of the loop: uvicorn writes an answer's head and its
-    body one after the other, and each would be a packet."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._held: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send *data* when the loop comes to it."""
-        if not self._held:
-            asyncio.get_running_loop().call_soon(self._send)
-        self._held.append(data)
-
-    def close(self) -> None:
-        """Close behind what was written."""
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        if self._held:
-            self._transport.write(b"".join(self._held))
-            self._held.clear()
 
 
 class Connection:
@@ -54,7 +26,7 @@ class Connection:
         seconds: how long a head may take, and a body.
     """
 
-    def __init__(self, transport: Joined, seconds: float) -> None:
+    def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport, self._seconds = transport, seconds
         self._parser = httptools.HttpRequestParser(self)
         self._waits_for: str | None = "head"
@@ -156,9 +128,8 @@ def patient(protocol: type[asyncio.Protocol], seconds: float) -> type[asyncio.Pr
         watched: Connection
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            joined = Joined(transport)
-            self.watched = Connection(joined, seconds)
-            super().connection_made(joined)
+            self.watched = Connection(transport, seconds)
+            super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
             _CONNECTION.set(self.watched)

@@ -237,9 +237,8 @@ class Receiver(Endpoint):
             self._loop.call_soon_threadsafe(self._settle, group, error)
 
     def _settle(self, group: Sequence[_Waiting], error: Exception | None) -> None:
-        answered = [
-            waiting for waiting in group if not waiting.answer.done()
-        ]  # a task may have been cancelled by a stop
+        # A task may have been cancelled by a stop.
+        answered = [waiting for waiting in group if not waiting.answer.done()]
         for waiting in answered:
             waiting.answer.set_result(error)
         if error is None and answered:

@@ -524,14 +524,6 @@ def test_the_last_of_many_requests_may_come_when_the_others_are_answered() -> No
     assert [json.loads(content)["event"] for content in answers] == ["1", "2", "3", "4"]
 
 
-def test_an_answer_is_sent_at_once() -> None:
-    with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
-        sender.sendall(_head(9) + b'{"id": 1}')
-        answer = sender.recv(4096)
-    assert answer.startswith(b"HTTP/1.1 202 ")
-    assert answer.endswith(b'{"status":"accepted","event":"1"}')
-
-
 def test_a_sender_that_asks_first_is_told_to_go_on() -> None:
     with listening(House()) as address, socket.create_connection(address, PATIENCE_SECONDS) as sender:
         sender.sendall(_head(2, "expect: 100-continue\r\n") + b"{}")
