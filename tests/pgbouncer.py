@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
 from tests.postgres import NEEDED, Cluster
-from tests.running import PATIENCE_SECONDS
+from tests.running import PATIENCE_SECONDS, installed
 
 _PORT = 6432  # of a socket in the cluster's folder
 _STARTING_SECONDS = 10.0
@@ -75,12 +73,7 @@ class Pool:
 @contextmanager
 def pool_of(cluster: Cluster, *, connections: int) -> Iterator[Pool]:
     """A running PgBouncer."""
-    found = program()
-    if found is None:
-        why = "PgBouncer is not installed (there is no pgbouncer in PATH or /usr/sbin)"
-        if os.environ.get(NEEDED):
-            pytest.fail(f"{why}, and {NEEDED} is set")
-        pytest.skip(why)
+    found = installed(program(), "PgBouncer is not installed (there is no pgbouncer in PATH or /usr/sbin)", NEEDED)
     pool = Pool(found, cluster, connections)
     pool.start()
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
+from tests.running import installed
 
 NEEDED = "CONNECTOR_TESTS_NEED_POSTGRES"
 _STARTING_SECONDS = 30.0
@@ -144,12 +144,8 @@ def own_cluster(*settings: str) -> Iterator[Cluster]:
 
 def run_cluster() -> Iterator[Cluster]:
     """The body of the fixture ``cluster``."""
-    found = programs()
-    if found is None:
-        why = "PostgreSQL is not installed (initdb is neither beside pg_config nor in /usr/lib/postgresql/*/bin)"
-        if os.environ.get(NEEDED):
-            pytest.fail(f"{why}, and {NEEDED} is set")
-        pytest.skip(why)
+    why = "PostgreSQL is not installed (initdb is neither beside pg_config nor in /usr/lib/postgresql/*/bin)"
+    found = installed(programs(), why, NEEDED)
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path may have 107 characters: not in pytest's folder
     try:
         folder.chmod(0o755)

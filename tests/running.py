@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import pytest
+
 from connector.store import Store
 from connector.store.model import Status
 
@@ -89,6 +91,16 @@ def memory() -> Path | None:
     found = Path("/dev/shm")
     free = found.is_dir() and os.access(found, os.W_OK) and shutil.disk_usage(found).free
     return found if free > 2**30 else None
+
+
+def installed(found: _T | None, why: str, needed: str) -> _T:
+    """*found*, a program that the test needs. Without it the test fails where the variable *needed* is set, and is
+    skipped elsewhere; *why* says what is missing."""
+    if found is None:
+        if os.environ.get(needed):
+            pytest.fail(f"{why}, and {needed} is set")
+        pytest.skip(why)
+    return found
 
 
 def until(

@@ -3,15 +3,13 @@ unless CONNECTOR_TESTS_NEED_CHROMIUM is set: then they fail."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.running import PATIENCE_SECONDS
+from tests.running import PATIENCE_SECONDS, installed
 
 NEEDED = "CONNECTOR_TESTS_NEED_CHROMIUM"
 WIDE, PHONE = (1360, 850), (360, 740)
@@ -25,13 +23,7 @@ def chromium() -> str | None:
 
 def required() -> str:
     """The program, or the test is skipped."""
-    found = chromium()
-    if found is None:
-        why = "Chromium is not installed (apt-get install chromium)"
-        if os.environ.get(NEEDED):
-            pytest.fail(f"{why}, and {NEEDED} is set")
-        pytest.skip(why)
-    return found
+    return installed(chromium(), "Chromium is not installed (apt-get install chromium)", NEEDED)
 
 
 @contextmanager
