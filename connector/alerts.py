@@ -26,6 +26,7 @@ from connector.store.model import RouteStatus, Status
 _log = logs.get("alerts")
 _LONGEST_WAIT_SECONDS: Final = 600.0
 _MOST_COUNTED_FAILURES: Final = 10
+_MOST_REASONS: Final = 5
 _NOTES_OWNER, _REPORTED_NOTE = "connector.alerts", "reported"
 
 Kind = Literal[
@@ -89,7 +90,8 @@ class Reported(Struct, frozen=True):
     """What has been reported already; kept across restarts.
 
     Args:
-        failing: routes that were reported to fail, with the state's word.
+        failing: routes that were reported to fail, with what was told since they last delivered: "waiting", or the
+            reasons of what needs a person, at most five.
         letters: by "stage place": how many open dead letters were known when they were last reported.
         digest_at: when dead letters were last reported.
         quiet: sources that were reported to be quiet.
@@ -99,7 +101,7 @@ class Reported(Struct, frozen=True):
         mistakes, held: as in View, when they were reported.
     """
 
-    failing: dict[str, str] = field(default_factory=dict)
+    failing: dict[str, tuple[str, ...]] = field(default_factory=dict)
     letters: dict[str, int] = field(default_factory=dict)
     digest_at: datetime | None = None
     quiet: tuple[str, ...] = ()
@@ -197,22 +199,26 @@ def _projector(reported: Reported, seen: View, status: Status, messages: list[Me
 
 
 def _routes(
-    known: Mapping[str, str], status: Status, rules: Rules, now: datetime, messages: list[Message]
-) -> dict[str, str]:
-    failing: dict[str, str] = {}
+    known: Mapping[str, tuple[str, ...]], status: Status, rules: Rules, now: datetime, messages: list[Message]
+) -> dict[str, tuple[str, ...]]:
+    failing: dict[str, tuple[str, ...]] = {}
     for route in status.routes:
-        kind, before = route.state.kind, known.get(route.route)
+        kind, told = route.state.kind, known.get(route.route, ())
         if kind == "ok":
-            if before is not None:
+            if told:
                 messages.append(
                     Message("route_ok", route.route, f"Route {route.route} delivers again; {_left(route)}.")
                 )
-        elif kind == "waiting" and before is not None:
-            failing[route.route] = before  # from bad to waiting is no news
-        elif kind != "waiting" or abs(now - (route.state.since or now)) >= rules.waiting:
-            failing[route.route] = kind
-            if before != kind:
-                messages.append(Message("route_failing", route.route, _why(route)))
+            continue
+        if kind == "waiting":  # hiccups differ from try to try, and from bad to waiting is no news
+            new = not told and abs(now - (route.state.since or now)) >= rules.waiting
+        else:  # who has cured one cause learns of the next; causes that alternate end
+            new = route.state.reason not in told and len(told) < _MOST_REASONS
+        if new:
+            messages.append(Message("route_failing", route.route, _why(route)))
+            told += ("waiting" if kind == "waiting" else route.state.reason,)
+        if told:
+            failing[route.route] = told
     return failing
 
 

@@ -95,6 +95,26 @@ def test_another_kind_of_failure_is_news_but_going_back_to_waiting_is_not() -> N
     assert kinds(messages) == ["route_failing"]
 
 
+def test_who_has_cured_one_cause_is_told_the_next_and_causes_that_alternate_end() -> None:
+    def told(reported: Reported, reason: str, hours: int) -> tuple[list[Message], Reported]:
+        return decide(reported, view(route("needs_action", reason)), rules, after(hours=hours))
+
+    _, reported = told(Reported(), "renew the token", 0)
+    messages, reported = told(reported, "share the sheet", 1)
+    assert ["share the sheet" in message.text for message in messages] == [True]
+    messages, reported = told(reported, "renew the token", 2)
+    assert messages == []
+    more = 0
+    for number in range(100):
+        messages, reported = told(reported, f"row {number} is odd", 3)
+        more += len(messages)
+    assert more == 3
+    assert kinds(decide(reported, view(route()), rules, after(hours=4))[0]) == ["route_ok"]
+    assert kinds(told(decide(reported, view(route()), rules, after(hours=4))[1], "renew the token", 5)[0]) == [
+        "route_failing"
+    ]
+
+
 def test_the_first_dead_letter_of_a_kind_is_told_at_once_and_more_once_an_hour() -> None:
     def seen(deliver: int, normalize: int = 0) -> View:
         letters = {("deliver", "sheets/all"): deliver, ("normalize", "everflow"): normalize}
@@ -246,7 +266,7 @@ def test_a_clock_that_was_ahead_silences_nothing() -> None:
 
 
 def test_what_was_told_and_cannot_be_read_counts_as_nothing_told() -> None:
-    for text in (None, "", "[]", "{", '{"failing": 3}', '{"since": "noon"}', '{"letters": {"a": "b"}}'):
+    for text in (None, "", "[]", "{", '{"failing": 3}', '{"failing": {"a/b": "bug"}}', '{"since": "noon"}', '{"letters": {"a": "b"}}'):
         assert load_reported(text) == Reported()
 
 
@@ -393,7 +413,7 @@ def test_what_could_not_be_sent_is_decided_anew_so_nothing_stale_is_told() -> No
     with pytest.raises(NotSent):
         reported.step()
     wall.fails = None
-    sight.seen = view(route("needs_action", "renew the token"))
+    sight.seen = view(route("needs_action", "renew the token t0p-secret"))
     assert reported.step() == 0, "it failed, was well for a moment, and fails: nobody heard of the moment"
 
 
