@@ -207,8 +207,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 run.heard.append(done.stdout + done.stderr)
             run.stop()
         finally:
-            if run.process.poll() is None:
-                run.process.kill()
+            run.process.kill()
+            run.process.wait()
         run.heard += [json.dumps(body, ensure_ascii=False) for body in chat.taken]
         run.private_key = key["private_key"]  # type: ignore[attr-defined]
         yield run
