@@ -17,7 +17,7 @@ test *which:
 
 # Lint and types
 lint:
-    .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy --strict connector tests
+    .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy --strict connector tests benchmarks
 
 # Put the code into its usual form
 format:

@@ -22,6 +22,7 @@ from connector import assembly, config
 from connector.core.findable import findable, words_of
 from connector.core.row import dump_cells
 from connector.core.source import Event
+from connector.settings import Config
 from connector.store import Store
 from connector.store.engine import insert
 from connector.store.model import Batch, Saved
@@ -98,7 +99,7 @@ def _views(folder: Path, given: Any) -> dict[str, dict[str, float]]:
     return found
 
 
-def _settings(folder: Path, url: str | None) -> config.Config:
+def _settings(folder: Path, url: str | None) -> Config:
     mapping = (servers.root / "mappings" / "local_csv.toml").read_text(encoding="utf-8")
     (folder / "mappings").mkdir()
     for name in ("one", "two", "three"):
@@ -113,7 +114,7 @@ def _settings(folder: Path, url: str | None) -> config.Config:
     return config.load(file, {}, examples=False)
 
 
-def _fill(store: Store, settings: config.Config, given: Any) -> None:
+def _fill(store: Store, settings: Config, given: Any) -> None:
     """As if all of it had been received, projected and delivered."""
     store.enroll([route.name for route in settings.routes])
     for route in settings.routes:
@@ -141,7 +142,7 @@ def _saved(maker: Any, event: Event, number: int) -> Saved:
     return Saved(update.record_id, 0, 1, dump_stamped(said), words_of(update.record_id, findable(said)))
 
 
-def _deliver(store: Store, settings: config.Config, affiliates: int) -> None:
+def _deliver(store: Store, settings: Config, affiliates: int) -> None:
     cells = dump_cells({"Affiliate ID": "x", "Name": "Quinn", "Email": "quinn@example.com"})
     with store._engine.writing() as sql:
         sql.execute("DELETE FROM pending")

@@ -6,8 +6,8 @@ Knows what is configured, the store and the dead letters. It asks no network: th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct
@@ -27,6 +27,7 @@ NOT_RUNNING = "not running"
 READY = "ready"
 
 _RECORDS_AT_A_GLANCE = 100  # of a source
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 State = Literal["up to date", "delivering", "to be delivered", "waiting", "stopped", "not started"]
 """``waiting``: for a destination that is away or limits us. ``stopped``: a person must act, or it met a bug."""
@@ -51,7 +52,12 @@ class Trouble(Struct, frozen=True):
 
 
 class SourceLine(Struct):
-    """What came from one source since the store was made; topics that it has no URL for, and when each came last."""
+    """What came from one source since the store was made.
+
+    Args:
+        refused: webhooks refused in the last 24 hours; *refused_at*: the hour of the last one, or None.
+        unknown_topics: topics that it has no URL for, and when each came last.
+    """
 
     source: str
     received: int = 0
@@ -61,6 +67,8 @@ class SourceLine(Struct):
     undated: int = 0
     last_event: datetime | None = None
     last_webhook: datetime | None = None
+    refused: int = 0
+    refused_at: datetime | None = None
     dead_letters: int = 0
     unknown_topics: dict[str, datetime] = {}
 
@@ -139,7 +147,6 @@ class Overview(Struct):
     Args:
         sentence: the answer, the worst first.
         server: ``not running``, ``ready``, or how else the running server is.
-        refused: webhooks refused since the server's start, by reason.
         records: affiliates that are known.
         waiting: events that are not read yet.
         dead_letters: open ones; *causes*: how many different reasons they have.
@@ -150,7 +157,6 @@ class Overview(Struct):
 
     sentence: str
     server: str
-    refused: Mapping[str, int]
     records: int
     waiting: int
     sources: list[SourceLine]
@@ -170,7 +176,6 @@ def overview(
     now: datetime,
     *,
     server: str = READY,
-    refused: Mapping[str, int] | None = None,
     status: model.Status | None = None,
 ) -> Overview:
     """How everything is.
@@ -186,7 +191,7 @@ def overview(
     sources = _source_lines(settings, store, found, letters, now)
     routes = _route_lines(settings, store, found, letters, now, running=server != NOT_RUNNING)
     readings = list(_reading_lines(settings, store, now))
-    seen = Overview("", server, refused or {}, records, waiting, sources, routes, readings, len(letters), [], "")
+    seen = Overview("", server, records, waiting, sources, routes, readings, len(letters), [], "")
     seen.processes, seen.causes = _process_lines(store), len(causes(letters))
     found_troubles = [*_troubles(seen, now), *(() if store is None else _unused_fields(settings, store))]
     seen.troubles = sorted(found_troubles, key=lambda trouble: _URGENCY[trouble.kind])
@@ -229,6 +234,10 @@ def _source_lines(
         facts = asdict(known)
         times = {"last_event": facts.pop("last_event_at"), "last_webhook": facts.pop("last_received_at")}
         lines[known.source] = SourceLine(**facts, **times)
+    for hour in store.hours(now - _DAY) if store is not None else ():
+        if hour.refused and hour.source in lines:
+            lines[hour.source].refused += hour.refused
+            lines[hour.source].refused_at = hour.began
     unread = Counter(letter.place for letter in letters if letter.stage == "normalize")
     for line in lines.values():
         line.dead_letters = unread[line.source]
@@ -367,16 +376,15 @@ def _troubles(seen: Overview, now: datetime) -> Iterator[Trouble]:
     for route in seen.routes:
         yield from _route_troubles(route)
         if route.state == "not started" and seen.server != NOT_RUNNING:
-            yield Trouble(
-                "waits", route.route, "the running server does not know this route yet", "Restart the server."
-            )
-    if seen.refused:
-        counts = ", ".join(f"{reason} {count:,}" for reason, count in seen.refused.items())
-        text = f"{many(sum(seen.refused.values()), 'webhook')} refused since the server's start: {counts}"
-        yield Trouble(
-            "waits", "", text, "The log says why. If a token is wrong, paste the address again", "connector urls"
-        )
+            text = "the running server does not know this route yet"
+            yield Trouble("waits", route.route, text, "Restart the server.")
     for source in seen.sources:
+        if source.refused_at is not None:
+            # Within the hour nobody knows what came first.
+            is_cured = source.last_webhook is not None and source.last_webhook >= source.refused_at + _HOUR
+            text = f"{many(source.refused, 'webhook')} refused in the last 24 hours"
+            what_to_do = "The page and the log say why. If a token is wrong, paste the address again"
+            yield Trouble("note" if is_cured else "waits", source.source, text, what_to_do, "connector urls")
         for topic, at in source.unknown_topics.items():
             text = f'there is no topic "{topic}"; it came {ago(at, now)}'
             yield Trouble("waits", source.source, text, "Correct the URL at the platform", "connector urls")
@@ -408,13 +416,8 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
         text = f"{many(route.left_empty, 'cell')} left empty: {does} not fit"
         yield Trouble("note", route.route, text, command=f"connector explain --left-empty {route.route}")
     if route.undone:
-        yield Trouble(
-            "waits",
-            route.route,
-            f"undone; it waits{pending}",
-            "Edit the mapping, then",
-            f"connector resume {route.route}",
-        )
+        to_resume = f"connector resume {route.route}"
+        yield Trouble("waits", route.route, f"undone; it waits{pending}", "Edit the mapping, then", to_resume)
     if route.held:
         meanwhile = "What webhooks bring is written" if route.held_records else "The old version continues"
         yield Trouble(
@@ -424,11 +427,11 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
     if route.no_longer_kept:
         names = ", ".join(f'"{name}"' for name in route.no_longer_kept)
         is_kept, its = ("is", "its values stay") if len(route.no_longer_kept) == 1 else ("are", "their values stay")
-        yield Trouble(
-            "note", route.route, f"{names} {is_kept} no longer kept; {its} in the table until you delete them"
-        )
+        text = f"{names} {is_kept} no longer kept; {its} in the table until you delete them"
+        yield Trouble("note", route.route, text)
     if route.overwritten_edits:
-        text = f"{many(route.overwritten_edits, 'edit')} by people {_was(route.overwritten_edits)} overwritten"
+        was = "was" if route.overwritten_edits == 1 else "were"
+        text = f"{many(route.overwritten_edits, 'edit')} by people {was} overwritten"
         yield Trouble("note", route.route, text, command=f"connector explain --overwritten {route.route}")
 
 
@@ -493,7 +496,3 @@ def _listed(names: Sequence[str]) -> str:
 
 def _is(count: int) -> str:
     return "is" if count == 1 else "are"
-
-
-def _was(count: int) -> str:
-    return "was" if count == 1 else "were"

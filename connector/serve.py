@@ -25,7 +25,6 @@ from connector.connections import Answering, patient
 from connector.core.errors import StoreUnavailable
 from connector.overview import READY
 from connector.receiver import Away, Page, Receiver, application
-from connector.recent import Recent
 from connector.settings import Config
 
 _log = logs.get("serve")
@@ -124,8 +123,8 @@ def _serve(
     pages: dict[str, ASGIApp] = {}
     if config.metrics.enabled:
         pages["/metrics"] = Page(program.metrics.render, config.metrics.token)
-    if program.recent is not None:
-        pages |= _page(program, program.recent)
+    if config.page.on:
+        pages |= _page(program)
     program.readiness.receiver = receiver
     program.store.start_intake(receiver.deliver, limit=config.server.max_waiting_events)
     app = application(
@@ -188,7 +187,7 @@ def _receiver(program: Program) -> Receiver:
     )
 
 
-def _page(program: Program, recent: Recent) -> dict[str, ASGIApp]:
+def _page(program: Program) -> dict[str, ASGIApp]:
     """What people see in a browser, by path."""
     from connector.page.asking import Inside  # with Jinja2, which only this needs
     from connector.page.live import Live
@@ -198,7 +197,7 @@ def _page(program: Program, recent: Recent) -> dict[str, ASGIApp]:
         reasons = program.reasons()
         return f"not ready ({', '.join(reasons)})" if reasons else READY
 
-    live = Live(program.store, program.letters, recent, lambda: program.stopping)
+    live = Live(program.store, program.letters, program.recent, lambda: program.stopping)
     inside = Inside(
         program.config, program.store, program.letters, program.sources, live, utc_now, server,
         lambda: program.readiness.status,

@@ -266,7 +266,16 @@ def test_a_clock_that_was_ahead_silences_nothing() -> None:
 
 
 def test_what_was_told_and_cannot_be_read_counts_as_nothing_told() -> None:
-    for text in (None, "", "[]", "{", '{"failing": 3}', '{"failing": {"a/b": "bug"}}', '{"since": "noon"}', '{"letters": {"a": "b"}}'):
+    texts = (
+        "",
+        "[]",
+        "{",
+        '{"failing": 3}',
+        '{"failing": {"a/b": "bug"}}',
+        '{"since": "noon"}',
+        '{"letters": {"a": 1.5}}',
+    )
+    for text in (None, *texts):
         assert load_reported(text) == Reported()
 
 

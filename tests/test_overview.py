@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import pytest
 from connector import config
 from connector.app import drain
 from connector.assembly import build_sources
+from connector.core.lenient import micros_of
 from connector.core.source import InboundRequest
 from connector.dead_letters import Letter, LetterFile
 from connector.overview import NOT_RUNNING, Overview, RouteLine, overview
 from connector.settings import Config
 from connector.store import Store
 from connector.store.model import RouteState
+from connector.store.tally import HOUR_MICROS
 from tests.running import now
 
 configuration = """
@@ -66,10 +68,15 @@ class Here:
         store.append([source.accept(request)])
         store.close()
 
-    def seen(self, *, server: str = "ready", refused: Mapping[str, int] | None = None) -> Overview:
+    def refuse(self, count: int, at: datetime) -> None:
+        store = self.store()
+        store.note_refused({("fp", micros_of(at) // HOUR_MICROS): count, ("", micros_of(at) // HOUR_MICROS): 5})
+        store.close()
+
+    def seen(self, *, server: str = "ready", at: datetime | None = None) -> Overview:
         store = self.store()
         try:
-            return overview(self.settings, store, self.letters.list(), now(), server=server, refused=refused)
+            return overview(self.settings, store, self.letters.list(), at or now(), server=server)
         finally:
             store.close()
 
@@ -151,21 +158,36 @@ def test_the_most_urgent_comes_first_and_is_what_to_do_next(here: Here) -> None:
     here.receive(1)
     drain(here.settings)
     here.letters.add([Letter("deliver", "local/people", "fp:1", "the phone number is not valid", row="fp:1")])
-    assert here.seen(refused={"credential": 31}).next == "connector urls"
+    here.refuse(31, now())
+    assert here.seen().next == "connector urls"
     store = here.store()
     state = RouteState("needs_action", "The sheet is not shared. Share it.", since=now())
     store.set_route_state("local/people", state)
     store.enqueue("local/people", ["fp:1"])
     store.close()
-    seen = here.seen(refused={"credential": 31})
+    seen = here.seen()
     assert [(trouble.kind, trouble.place) for trouble in seen.troubles] == [
-        ("stopped", "local/people"), ("waits", ""), ("waits", ""),
+        ("stopped", "local/people"), ("waits", "fp"), ("waits", ""),
     ]  # fmt: skip
     assert seen.troubles[0].what_to_do == "The sheet is not shared. Share it. It continues by itself."
     assert seen.sentence.startswith("local/people stopped at ")
     assert seen.sentence.endswith("; 1 affiliate is pending. Nothing is lost.")
     assert seen.next == "do what is written about local/people"
     assert "31 webhooks refused" in seen.troubles[1].text
+
+
+def test_refused_webhooks_wait_for_a_person_until_a_later_one_is_accepted_and_for_a_day_at_most(here: Here) -> None:
+    drain(here.settings)
+    refused = now() - timedelta(hours=2)
+    here.refuse(31, refused)
+    (trouble,) = here.seen().troubles
+    assert (trouble.kind, trouble.place) == ("waits", "fp")
+    assert "31 webhooks refused" in trouble.text
+    assert here.seen(at=refused + timedelta(hours=26)).troubles == []
+    here.receive(1)
+    drain(here.settings)
+    (trouble,) = here.seen().troubles
+    assert trouble.kind == "note"
 
 
 def test_a_destination_that_is_away_needs_nobody(here: Here) -> None:

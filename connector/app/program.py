@@ -96,7 +96,7 @@ class Program:
             self.letters = dead_letters(config, lambda: nullcontext(self.store))
             self.sources = build_sources(config)
             self.metrics = Metrics(self._snapshot, now=utc_now)
-            self.recent = Recent() if config.page.on else None
+            self.recent = Recent()
             self.sinks: dict[str, Sink] = {}
             self.versions = Versions(config, self.store, self.sinks, utc_now)
             self.edits = Watch(config, self.store, stop=self.stop, is_shared=self.is_shared)
@@ -369,20 +369,15 @@ class Program:
             began = time.thread_time()
             self.upkeep.mind_the_clock()
             self.readiness.look()
-            self._note_refused()
             with suppress(StoreUnavailable):  # the next look does it
+                self.store.note_refused(self.recent.take_refused())
+            with suppress(StoreUnavailable):
                 self.letters.follow()
             if self.stop.wait(max(_WATCH_SECONDS, (time.thread_time() - began) / _WATCH_SHARE)):
                 return
             if self.upkeeping.is_on:
                 self.upkeep.renew_dated_rows()
                 self.upkeep.prune_when_due()
-
-    def _note_refused(self) -> None:
-        """Add what was refused to the hourly counts that the page shows."""
-        if self.recent is not None:
-            with suppress(StoreUnavailable):
-                self.store.note_refused(self.recent.take_refused())
 
 
 # ---------------------------------------------------------------- drain

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import socket
 import sys
@@ -192,19 +191,6 @@ def server_state(settings: Config) -> str:
     if is_postgres(settings.store.url) and not worker.endswith(f" on {socket.gethostname()}"):
         return "ready"  # as far as can be said from here: it runs on another machine
     return f"running ({worker}), but does not answer on {local_url(settings).removeprefix('http://')}"
-
-
-def refusals(settings: Config) -> dict[str, int]:
-    """How many webhooks the running server has refused since its start, by reason; none when its metrics are off."""
-    if not settings.metrics.enabled:
-        return {}
-    token = settings.metrics.token
-    try:
-        _, answer = ask(settings, "/metrics", {"Authorization": f"Bearer {token}"} if token else {})
-    except OSError:
-        return {}
-    found = re.findall(rb'^connector_webhooks_refused_total{reason="(\w+)"} (\S+)', answer, re.MULTILINE)
-    return {reason.decode(): int(float(count)) for reason, count in found}
 
 
 class NoServerOfHttp(OSError):

@@ -18,7 +18,6 @@ from connector.cli.common import (
     load,
     now,
     open_letters,
-    refusals,
     server_state,
     visited_if_there,
 )
@@ -99,12 +98,11 @@ def status(config: ConfigOption = None, every: AllOption = False, as_json: JsonO
     """How everything is, and what needs you."""
     settings = load(config, mappings=False)
     server = server_state(settings)
-    refused = refusals(settings) if server.startswith(("ready", "not ready")) else {}
     with visited_if_there(settings) as store:
         # Mapping files are read only where the store does not say what is in them.
         if server == NOT_RUNNING and not _knows_all_mappings(store, settings):
             settings = load(config)
-        seen = overview(settings, store, open_letters(settings), now(), server=server, refused=refused)
+        seen = overview(settings, store, open_letters(settings), now(), server=server)
     return show(StatusReport(seen, every, summary=seen.sentence, next=seen.next), as_json=as_json)
 
 

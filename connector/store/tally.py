@@ -25,6 +25,10 @@ class Hour(Struct, frozen=True):
     refused: int
 
     @property
+    def began(self) -> datetime:
+        return moment(self.hour * HOUR_MICROS)
+
+    @property
     def all(self) -> int:
         return self.received + self.refused
 
