@@ -25,7 +25,12 @@ def test_kills_crashes_and_sleeps_lose_double_and_undo_nothing(folder: Path, see
 
 
 def test_commits_that_do_not_wait_for_the_disk_are_lost_and_seen(folder: Path, seed: int) -> None:
-    done = campaign(folder, kills=0, crashes=2, both=0, sleeps=0, sleep_seconds=0.0, seed=seed, asynchronous=True)
+    for turn in range(5):  # a crash may come when all is on disk by chance
+        own = folder / str(turn)
+        own.mkdir()
+        done = campaign(own, kills=0, crashes=2, both=0, sleeps=0, sleep_seconds=0, seed=seed + turn, asynchronous=True)
+        if done.lost:
+            break
     assert done.lost > 0
     assert len(done.wrong) >= done.lost
 
