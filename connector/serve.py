@@ -31,8 +31,9 @@ _log = logs.get("serve")
 _WANTED_OPEN_FILES: Final = 65_536
 _SWITCH_SECONDS: Final = 0.0001
 """How long a busy thread may keep the interpreter from one that waits. Each statement of the store and each look at a
-file lets go of it, some 25 times until an event is kept; with Python's 5 ms each time may wait for a route that computes
-rows. At 300 webhooks/s the slowest hundredth is answered in 15 ms, with 0.5 ms in 40 (`python -m benchmarks steady`)."""
+file lets go of it, some 25 times until an event is kept; with Python's 5 ms each time may wait for a route that
+computes rows. With 0.5 ms the slowest hundredth of 300 webhooks/s is answered in 40 ms, with this in 15 ms (`python -m
+benchmarks steady`)."""
 _LEAST_OPEN_FILES: Final = 64
 _ANSWERS_FIRST_SECONDS: Final = 0.05  # importing what delivery needs would slow the answers to those who waited
 
