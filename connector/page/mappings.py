@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from connector.actions import joined, signed
+from connector.assembly import build_sink
 from connector.changes import decisions
 from connector.changes.notes import held_of, problems_of, undo_of
 from connector.changes.plan import Plan
 from connector.changes.versions import compiled, plan_for
-from connector.core.errors import ConfigError, Problem, UnknownShape, Unreadable
+from connector.core.errors import ConfigError, NeedsAction, Problem, TryLater, UnknownShape, Unreadable
+from connector.core.quoting import without_secrets
+from connector.core.sink import Sink
 from connector.core.view import view
 from connector.page.asking import Answer, Ask, Inside, NotThere
 from connector.page.mapped import Running, records_of, running
@@ -138,10 +144,34 @@ def plan(ask: Ask) -> Answer:
     if values["held"] is None:
         return Answer(to=to_mapping(stored.route))
     text = stored.held or stored.text
-    values["plan"] = _plans.of(ask.inside, stored.route, text) if ask.part or "now" in ask.query else None
+    values["plan"], values["error"] = None, ""
+    if ask.part or "now" in ask.query:
+        if values["held"].kind == "first":
+            values["plan"], values["error"] = _of_first(ask.inside, values["route"])
+        else:
+            values["plan"] = _plans.of(ask.inside, stored.route, text)
+        if values["plan"] is None:
+            values["error"] = values["error"] or "This version can't be used: the file or config.toml has a mistake."
     values["edited"] = _edited(stored.text, text)
     values["seen"] = _digest(text)
     return Answer("plan.html", values)
+
+
+def _of_first(inside: Inside, route: Running) -> tuple[Plan | None, str]:
+    """What the first writing would change of what the destination holds; nothing of it was written, so it is read."""
+    if route.found is None:
+        return None, ""
+    look = partial(plan_for, inside.settings, inside.store, route.found, now=inside.now())
+    return at_destination(inside, route, lambda sink: look(live=sink))
+
+
+def at_destination(inside: Inside, route: Running, look: Callable[[Sink], Plan]) -> tuple[Plan | None, str]:
+    """What *look* says, which reads the destination; None, and why: that can't be read."""
+    try:
+        with closing(build_sink(route.sink, inside.store, threading.Event())) as sink:
+            return look(sink), ""
+    except (NeedsAction, TryLater) as error:
+        return None, without_secrets(error.reason, inside.settings.secrets)
 
 
 def _digest(text: str) -> str:

@@ -24,6 +24,6 @@ def today(ask: Ask) -> Answer:
         "hours": hours,
         "this_hour": int(now.timestamp()) // 3600,
         "latest": inside.live.latest(_LATEST),
-        "sinks": {route.name: sink for sink in inside.settings.sinks for route in sink.routes},
+        "sinks": {name: sink for sink in inside.settings.sinks for name in sink.files},
     }
     return Answer("today.html", values)

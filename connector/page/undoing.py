@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from contextlib import closing
 
-from connector.assembly import build_sink
 from connector.changes import decisions
 from connector.changes.notes import Undo
 from connector.changes.plan import Plan
 from connector.changes.undo import moment_of, plan_of_undo
-from connector.core.errors import ConfigError, NeedsAction, TryLater
-from connector.core.quoting import without_secrets
+from connector.core.errors import ConfigError
+from connector.core.sink import Sink
 from connector.delivery import Route
 from connector.page.asking import Answer, Ask
 from connector.page.mapped import Running
-from connector.page.mappings import route_values, to_mapping
+from connector.page.mappings import at_destination, route_values, to_mapping
 
 SINCE = ("1 hour", "6 hours", "1 day", "7 days")
 """How far back a person may choose to go, beside a delivery."""
@@ -45,12 +42,12 @@ def undo_plan(ask: Ask) -> Answer:
 def _plan(ask: Ask, route: Running, asked: Undo) -> tuple[Plan | None, str]:
     found, inside = route.found, ask.inside
     assert found is not None
-    with closing(build_sink(route.sink, inside.store, threading.Event())) as sink:
-        running = Route(found.name, sink, found.target, found.mapping.evaluate, inside.settings.secrets)
-        try:
-            return plan_of_undo(running, inside.store, asked), ""
-        except (NeedsAction, TryLater) as error:
-            return None, without_secrets(error.reason, inside.settings.secrets)
+    evaluate, secrets = found.mapping.evaluate, inside.settings.secrets
+
+    def look(sink: Sink) -> Plan:
+        return plan_of_undo(Route(found.name, sink, found.target, evaluate, secrets), inside.store, asked)
+
+    return at_destination(inside, route, look)
 
 
 def undo(ask: Ask) -> Answer:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from connector import config
 from connector.changes.notes import Held
 from connector.dead_letters import Letter
 from connector.page.door import csrf_of
@@ -235,6 +236,54 @@ def test_a_mistake_is_shown_with_its_line(house: House) -> None:
     assert "no record has emial" in shown
 
 
+def test_a_first_writing_that_waits_is_compared_with_what_the_destination_holds(house: House) -> None:
+    house.sign_up(41, first_name="Ada", last_name="Byron")
+    (route,) = house.settings.routes
+    table = house.folder / "data" / "affiliates.csv"
+    table.write_text("Affiliate ID,Name\nfirstpromoter:41,Augusta\n", encoding="utf-8")
+    house.store.enroll([])
+    house.store.enroll([route.name], holding=[route.name])
+    house.store.adopt_mapping(route.name, route.mapping.digest, route.text)
+    held = Held("first", "1 cell in 1 row that is there already would change", 1, 1)
+    house.store.hold_first(route.name, held.dumped())
+    client = house.signed_in()
+    assert "See the changes" in text_of(client, "/")
+    shown = text_of(client, "/mappings")
+    assert "The first writing of this route waits: 1 cell in 1 row that is there already would change" in shown
+    assert "its first writing waits for you" in text_of(client, "/mappings/local/local_csv/plan")
+    shown = text_of(client, "/mappings/local/local_csv/plan?now")
+    assert "was Augusta → now Ada Byron" in shown
+    assert "Change 7 cells?" in shown
+    table.unlink()
+    table.mkdir()
+    page = client.get("/mappings/local/local_csv/plan?now").text
+    assert "The changes can&#39;t be shown" in page
+    assert "hx-trigger" not in page.partition('id="plan"')[2]
+
+
+def test_a_version_that_cannot_be_used_any_more_is_not_asked_for_again_and_again(house: House) -> None:
+    house.sign_up(41)
+    house.store.hold_mapping("local/local_csv", "no = mapping", Held("edit", "1 cell would change", 1, 1).dumped())
+    page = house.signed_in().get("/mappings/local/local_csv/plan?now").text
+    assert "This version can&#39;t be used" in page
+    assert "hx-trigger" not in page.partition('id="plan"')[2]
+
+
+def test_every_view_is_there_while_a_mapping_never_was_without_mistakes(house: House) -> None:
+    file = house.folder / "mappings" / "local_csv.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace('"email"', '"emial"'), encoding="utf-8")
+    house.settings = config.load(house.folder / "config.toml", {}, keep_going=True)
+    assert house.settings.mistaken
+    house.store.enroll([])
+    house.store.enroll(house.settings.route_names)
+    house.reload()
+    house.sign_up(41)
+    client = house.signed_in()
+    for path in ("/", "/affiliates", "/affiliates/firstpromoter:41", "/problems?show=keys&now", "/webhooks"):
+        assert text_of(client, path)
+    assert "No version of this mapping can be used" in text_of(client, "/mappings")
+
+
 def test_an_edited_mapping_waits_is_seen_and_applied(house: House) -> None:
     (route,) = house.settings.routes
     house.sign_up(41)
@@ -276,6 +325,14 @@ def test_mappings_begin_with_the_one_that_waits(tmp_path: Path) -> None:
 
 
 hostile = ["<script>alert(1)</script>", "x" * 10_000, "\u202egnp.exe", "\u0646\u0648\u0631", '"><img src=x onerror=y>']
+
+
+def test_a_list_of_very_long_names_is_no_longer_than_others(house: House) -> None:
+    for number in range(100, 145):
+        house.sign_up(number, first_name="x" * 10_000, company_name="y z " * 2_500)
+    client = house.signed_in()
+    for path in ("/", "/affiliates", "/affiliates?q=x", "/webhooks", "/mappings"):
+        assert text_of(client, path)
 
 
 @pytest.mark.parametrize("name", hostile, ids=range(len(hostile)))
