@@ -383,7 +383,7 @@ def _troubles(seen: Overview, now: datetime) -> Iterator[Trouble]:
             # Within the hour nobody knows what came first.
             is_cured = source.last_webhook is not None and source.last_webhook >= source.refused_at + _HOUR
             text = f"{many(source.refused, 'webhook')} refused in the last 24 hours"
-            what_to_do = "The page and the log say why. If a token is wrong, paste the address again"
+            what_to_do = "The page and the log say why; if it is the token, paste the address again"
             yield Trouble("note" if is_cured else "waits", source.source, text, what_to_do, "connector urls")
         for topic, at in source.unknown_topics.items():
             text = f'there is no topic "{topic}"; it came {ago(at, now)}'

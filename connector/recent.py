@@ -14,6 +14,7 @@ from connector.core.facts import Stamped, Value
 from connector.core.lenient import micros_of
 
 _MOST_REQUESTS: Final = 200
+_MOST_REFUSALS: Final = 50
 _MOST_SAYINGS: Final = 500
 _MOST_CHANGES: Final = 4
 _HOUR_MICROS: Final = 3_600_000_000
@@ -61,6 +62,7 @@ class Recent:
         self._lock = threading.Lock()
         self._requests: deque[Incoming] = deque(maxlen=_MOST_REQUESTS)
         self._sayings: OrderedDict[tuple[str, str], tuple[Saying, ...]] = OrderedDict()
+        self._refusals: deque[Incoming] = deque(maxlen=_MOST_REFUSALS)
         self._refused: Counter[tuple[str, int]] = Counter()
         self._count = 0
 
@@ -74,8 +76,11 @@ class Recent:
         """A request is not kept."""
         with self._lock:
             self._count += 1
-            self._requests.append(Incoming(self._count, at, source, "", "", status, reason, why or ""))
-            self._refused[source or "", micros_of(at) // _HOUR_MICROS] += 1
+            request = Incoming(self._count, at, source, "", "", status, reason, why or "")
+            self._requests.append(request)
+            if reason != "method":  # somebody opened the address in a browser: no webhook was refused
+                self._refusals.append(request)
+                self._refused[source or "", micros_of(at) // _HOUR_MICROS] += 1
 
     def said(self, event: tuple[str, str], record_id: str, before: Sequence[Stamped], after: Sequence[Stamped]) -> None:
         """The event of that source and key made *after* of the record's facts *before*."""
@@ -101,6 +106,11 @@ class Recent:
             if number >= self._count:
                 return []
             return [request for request in self._requests if request.number > number]
+
+    def refusals(self) -> list[Incoming]:
+        """The webhooks refused last, the oldest first: also those that many accepted ones have followed."""
+        with self._lock:
+            return list(self._refusals)
 
     def sayings(self, source: str, key: str) -> tuple[Saying, ...]:
         """What that event changed; () when that is not known any more, or not yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ _LOOK_SECONDS: Final = 1.0
 _MOST_WATCHERS: Final = 50
 _MOST_NAMED: Final = 3
 _WHY: Final = {
-    "credential": "The token in the address is not the one in config.toml",
+    "credential": "The token in the address, or the signature, is not the one in config.toml",
     "unknown_source": "There is no such source: the address has a slip",
     "method": "No webhook: somebody opened the address",
     "too_large": "The body is too large",
@@ -67,10 +68,19 @@ class Live:
 
     Args:
         stopping: whether the program is being stopped: then every stream ends.
+        session_seconds: how often it is looked whether who watches is still signed in.
     """
 
-    def __init__(self, store: Store, letters: DeadLetters, recent: Recent, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        letters: DeadLetters,
+        recent: Recent,
+        stopping: Callable[[], bool],
+        session_seconds: float = 15.0,
+    ) -> None:
         self._store, self._letters, self._recent, self._stopping = store, letters, recent, stopping
+        self._session_seconds = session_seconds
         self._watchers: set[tuple[asyncio.Queue[str | None], str]] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -86,6 +96,10 @@ class Live:
             if (source, key) not in known
         ]
         return self.lines(sorted([*mine, *others], key=lambda request: request.at)[-limit:])[::-1]
+
+    def refused(self) -> list[Line]:
+        """The webhooks that this process refused last, the newest first."""
+        return self.lines(self._recent.refusals())[::-1]
 
     def lines(self, requests: Sequence[Incoming]) -> list[Line]:
         """*requests* with what is known of each."""
@@ -126,11 +140,11 @@ class Live:
 
     # ------------------------------------------------ who watches
 
-    def stream(self, draw: Draw, zone: str) -> StreamingResponse:
-        """New rows as they come, as server-sent events."""
-        return StreamingResponse(self._events(draw, zone), media_type="text/event-stream")
+    def stream(self, draw: Draw, zone: str, token: str) -> StreamingResponse:
+        """New rows as they come, as server-sent events, until the session of *token* ends."""
+        return StreamingResponse(self._events(draw, zone, token), media_type="text/event-stream")
 
-    async def _events(self, draw: Draw, zone: str) -> AsyncIterator[str]:
+    async def _events(self, draw: Draw, zone: str, token: str) -> AsyncIterator[str]:
         if len(self._watchers) >= _MOST_WATCHERS:
             return
         watcher = (asyncio.Queue[str | None](maxsize=10), zone)
@@ -139,10 +153,21 @@ class Live:
             self._task = asyncio.create_task(self._look(draw))
         try:
             yield "retry: 3000\n\n"
+            looked = time.monotonic()
             while (said := await watcher[0].get()) is not None:
+                if time.monotonic() - looked >= self._session_seconds:
+                    looked = time.monotonic()
+                    if await asyncio.to_thread(self._is_signed_out, token):
+                        return
                 yield said
         finally:
             self._watchers.discard(watcher)
+
+    def _is_signed_out(self, token: str) -> bool:
+        try:
+            return self._store.signed_in(token) is None
+        except StoreUnavailable:
+            return False
 
     async def _look(self, draw: Draw) -> None:
         """Once a second, for as long as anybody watches."""

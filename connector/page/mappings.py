@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from connector.actions import joined, signed
+from connector.affiliates.left_out import left_out
 from connector.assembly import build_sink
 from connector.changes import decisions
 from connector.changes.notes import held_of, problems_of, undo_of
@@ -225,5 +226,11 @@ def _tried(ask: Ask, route: Running) -> dict[str, Any]:
     except Exception as error:  # a bug of a source, met by a body that nobody foresaw
         return {"error": f"A bug of the source could not read this body: {type(error).__name__}"}
     evaluate, known = route.evaluate(ask.inside), joined(ask.inside.store, updates)
-    rows = {record_id: evaluate(view(record_id, facts)) for record_id, facts in known.items()}
-    return {"error": "" if rows else "This webhook is about no affiliate.", "rows": rows}
+    records = {record_id: view(record_id, facts) for record_id, facts in known.items()}
+    made = {record_id: evaluate(record) for record_id, record in records.items()}
+    out = {
+        record_id: left_out(route.found, made[record_id].skipped or "", record).text
+        for record_id, record in records.items()
+        if made[record_id].skipped is not None
+    }
+    return {"error": "" if made else "This webhook is about no affiliate.", "rows": made, "left_out": out}

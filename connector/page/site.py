@@ -105,7 +105,7 @@ class Site:
         visitor = await self._visitor(request)
         if visitor is None or request.method != "GET":
             return Response("Sign in first\n", 401)
-        return self.inside.live.stream(self.looks.rows, unquote(request.cookies.get("tz", "")))
+        return self.inside.live.stream(self.looks.rows, unquote(request.cookies.get("tz", "")), visitor.token)
 
     async def _visitor(self, request: Request) -> Visitor | None:
         return await asyncio.to_thread(self.door.visitor, request.headers, request.cookies, _peer(request))

@@ -19,11 +19,12 @@ _MASK = "••••••••"
 def webhooks(ask: Ask) -> Answer:
     """The view."""
     inside, kind = ask.inside, ask.query.get("show", "")
-    lines = inside.live.latest()
+    refused, cured = inside.live.refused(), inside.store.last_webhooks()
+    lines = refused if kind == "refused" else inside.live.latest()
     values = {
-        "lines": [line for line in lines if kind not in ("refused", "unread") or line.answer.lower() == kind],
-        "kind": kind,
-        "refused": [line for line in lines if line.answer == "Refused"],
+        "lines": [line for line in lines if kind != "unread" or line.answer == "Unread"],
+        "kind": kind if kind in ("refused", "unread") else "",
+        "refused": [line for line in refused if line.source not in cured or cured[line.source] < line.at],
         "addresses": list(_addresses(inside)),
         "reachable": inside.settings.server.public_url is not None,
         "samples": [source.name for source in inside.settings.sources if sample_of(source)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from connector import config
 from connector.changes.notes import Held
 from connector.dead_letters import Letter
 from connector.page.door import csrf_of
+from connector.page.live import Live
 from connector.store.model import Result
 from tests.page.support import USERS, House
-from tests.running import root, tokens
+from tests.running import PATIENCE_SECONDS, root, tokens
 from tests.stores import LEASE
 
 
@@ -190,7 +192,7 @@ def test_webhooks_show_what_came_and_never_a_token(house: House) -> None:
     house.projector.catch_up()
     shown = text_of(client, where)
     assert "A sample came in from firstpromoter" in shown
-    assert "The token in the address is not the one in config.toml" in shown
+    assert "The token in the address, or the signature, is not the one in config.toml" in shown
     assert "New: " in shown
     for user in ("reader", "changer"):
         page = house.signed_in(user).get("/webhooks").text
@@ -198,6 +200,48 @@ def test_webhooks_show_what_came_and_never_a_token(house: House) -> None:
     whole = post(client, "/webhooks/address", source="everflow", topic="partner_created")
     assert f"token={tokens['everflow']}&amp;topic=partner_created" in whole
     assert client.post("/webhooks/address", data={"source": "x"}).status_code == 403
+
+
+def test_what_was_refused_is_seen_from_today_until_a_later_one_is_accepted(house: House) -> None:
+    client = house.signed_in()
+    house.recent.refused(house.clock(), "firstpromoter", 401, "credential", None)
+    house.recent.refused(house.clock(), "everflow", 405, "method", None)  # as docs/public-address.md says one tries it
+    house.store.note_refused(house.recent.take_refused())
+    today = client.get("/").text
+    assert "everflow: 1 webhook refused" not in today
+    (address,) = re.findall(r'href="([^"]*)">See why', today)
+    for number in range(120):
+        house.recent.accepted(house.clock(), "everflow", "partner_created", f"key {number}", 202)
+    shown = text_of(client, address)
+    assert "firstpromoter's webhooks are refused: The token in the address" in shown
+    assert "1 webhook refused lately" in shown
+    assert "somebody opened the address" not in shown
+    house.clock.seconds += 1
+    house.sign_up(41)
+    shown = text_of(client, address)
+    assert "webhooks are refused" not in shown
+    assert "Refused The token in the address" in shown
+    house.recent.refused(house.clock(), None, 404, "unknown_source", None)
+    assert "A webhook was refused: There is no such source" in text_of(client, address)
+
+
+def test_watching_ends_with_the_session(house: House) -> None:
+    token = str(house.signed_in().cookies["connector_session"])
+    live = Live(house.store, house.letters, house.recent, lambda: False, session_seconds=0.0)
+
+    async def watched() -> list[str]:
+        parts = aiter(live.stream(house.site.looks.rows, "", token).body_iterator)
+        seen = [str(await anext(parts))]
+        await asyncio.sleep(0)  # what looks for news begins
+        house.recent.refused(house.clock(), "everflow", 401, "credential", None)
+        seen.append(str(await anext(parts)))
+        house.store.sign_out(token)
+        house.recent.refused(house.clock(), "everflow", 401, "credential", None)
+        return [*seen, *[str(part) async for part in parts]]
+
+    first, second = asyncio.run(asyncio.wait_for(watched(), PATIENCE_SECONDS))
+    assert first.startswith("retry:")
+    assert "everflow" in second
 
 
 def test_a_duplicate_and_what_cannot_be_read_are_told(house: House) -> None:
@@ -225,6 +269,17 @@ def test_a_mapping_shows_its_columns_and_a_body_can_be_tried(house: House) -> No
     assert 'class="error"' in post(client, "/mappings/local/local_csv/try", source="firstpromoter", body="{")
     assert not house.store.load(["firstpromoter:77"])
     assert client.get("/mappings/no/route").status_code == 404
+
+
+def test_a_body_that_is_tried_is_left_out_in_the_words_of_preview(house: House) -> None:
+    (route,) = house.settings.routes
+    text = route.text.replace("[fields]", '[when]\nstatus = "blocked"\n\n[fields]', 1)
+    house.store.adopt_mapping(route.name, "another", text)
+    body = '{"event": {"id": 9, "type": "promoter_signed_up", "created_at": "2026-11-20T10:00:00Z"}, "data": '
+    body += '{"promoter": {"id": 77, "email": "new@example.com", "status": "active"}}}'
+    tried = post(house.signed_in(), "/mappings/local/local_csv/try", source="firstpromoter", body=body)
+    line = 1 + text.split("\n").index('status = "blocked"')
+    assert f"Left out by local_csv.toml:{line}: status is active; it takes blocked" in tried
 
 
 def test_a_mistake_is_shown_with_its_line(house: House) -> None:

@@ -90,6 +90,15 @@
         status.textContent = `Live: ${came.toLocaleString("en")} since you opened this page${skipped ? "; of many at once the newest are shown" : ""}`;
       }
     });
+    const pulse = document.querySelector(".pulse");
+    const connected = (is) => {
+      if (pulse.classList.contains("lost") !== is) return;
+      pulse.classList.toggle("lost");
+      status.textContent = is ? "Live again; load the page anew to see what came meanwhile" : "Not connected: nothing new appears here. Trying again…";
+      said = Date.now();
+    };
+    document.body.addEventListener("htmx:sseError", () => connected(false));
+    document.body.addEventListener("htmx:sseOpen", () => connected(true));
     setInterval(show, 250, 5);    // a few at a time: a table that is drawn anew with each of them would stutter
     rows.addEventListener("mouseleave", () => show());
     rows.addEventListener("focusout", () => setTimeout(show, 0));
