@@ -20,7 +20,7 @@ from connector.dead_letters import DeadLetters
 from connector.recent import Incoming, Recent, Saying
 from connector.store import Store
 
-SHOWN: Final = 100
+SHOWN: Final = 50
 _SHOWN_AT_ONCE: Final = 20
 _LOOK_SECONDS: Final = 1.0
 _MOST_WATCHERS: Final = 50

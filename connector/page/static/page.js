@@ -63,7 +63,7 @@
     if (event.detail.xhr.responseURL.endsWith("/login")) { event.detail.shouldSwap = false; location.assign("/login"); }
   });
 
-  // Rows that come in: at most 100, none above the one that is looked at, none while paused.
+  // Rows that come in: at most 50, none above the one that is looked at, none while paused.
   const rows = document.querySelector("[data-live]");
   if (rows) {
     const held = document.createElement("tbody");
@@ -71,10 +71,10 @@
     const status = document.querySelector("[data-live-status]");
     let paused = false, skipped = false, came = 0, said = 0;
     const looked = () => rows.matches(":hover, :focus-within");
-    const show = (most = 100) => {
+    const show = (most = 50) => {
       if (paused || looked() || !held.children.length) return;
       rows.prepend(...[...held.children].slice(-most));
-      while (rows.children.length > 100) rows.lastElementChild.remove();
+      while (rows.children.length > 50) rows.lastElementChild.remove();
     };
     document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
       event.preventDefault();
@@ -84,7 +84,7 @@
       came += all;
       skipped = skipped || all > count;
       held.prepend(part.content);
-      while (held.children.length > 100) held.lastElementChild.remove();
+      while (held.children.length > 50) held.lastElementChild.remove();
       if (Date.now() - said > 10000) {
         said = Date.now();
         status.textContent = `Live: ${came.toLocaleString("en")} since you opened this page${skipped ? "; of many at once the newest are shown" : ""}`;
