@@ -15,8 +15,10 @@ from connector.dead_letters.causes import causes
 from connector.page.asking import Answer, Ask, Inside
 from connector.page.mapped import running
 
-_SHOWN_OF_A_CAUSE = 12
-_MOST_CAUSES = 30
+_SHOWN_OF_A_CAUSE = 8
+_PAGE_OF_A_CAUSE = 40
+_CAUSES_WITH_LETTERS = 3  # the others have a link to theirs
+_MOST_CAUSES = 20
 _MOST_KEYS = 40
 _EDITS_OF_A_ROUTE = 10
 _LEFT_EMPTY_OF_A_ROUTE = 20
@@ -27,9 +29,11 @@ def problems(ask: Ask) -> Answer:
     """The view. Keys that nobody maps take a moment to find: only the page's script, or the reader, waits for them."""
     inside = ask.inside
     letters = inside.letters.list()
-    shown = sorted(causes(letters), key=lambda cause: -len(cause.letters))[:_MOST_CAUSES]
-    whole = ask.query.get("cause", "") if "all" in ask.query else ""
-    parts = {cause.id: cause.letters[: None if cause.id == whole else _SHOWN_OF_A_CAUSE] for cause in shown}
+    found = sorted(causes(letters), key=lambda cause: -len(cause.letters))
+    first = ask.query.get("from", "")
+    one = [cause for cause in found if cause.id == ask.query.get("cause") and first.isdecimal() and len(first) < 10]
+    shown, start, most = (one, int(first), _PAGE_OF_A_CAUSE) if one else (found[:_MOST_CAUSES], 0, _SHOWN_OF_A_CAUSE)
+    parts = {cause.id: cause.letters[start : start + most] for cause in shown[:_CAUSES_WITH_LETTERS]}
     edits = [
         (route, edit)
         for route in inside.settings.route_names
@@ -47,7 +51,9 @@ def problems(ask: Ask) -> Answer:
     values = {
         "letters": len(letters),
         "causes": shown,
+        "count": len(found),
         "parts": parts,
+        "ends": start + most,
         "names": names_of(
             inside.store, [*subjects, *(edit.record_id for _, edit in edits), *(record_id for _, record_id, _ in left)]
         ),

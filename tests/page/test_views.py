@@ -176,6 +176,26 @@ def test_problems_are_shown_by_cause_and_retried(house: House) -> None:
     assert list(house.letters.list()) == []
 
 
+def test_many_problems_of_many_causes_are_shown_a_page_at_a_time(house: House) -> None:
+    client = house.signed_in()
+    house.letters.add([
+        Letter("deliver", "local/local_csv", f"firstpromoter:{cause:02}{number:02}", f"{'x' * cause}: too long", "bad")
+        for cause in range(1, 31) for number in range(90 if cause == 1 else 20)
+    ])  # fmt: skip
+    shown = text_of(client, "/problems")
+    assert "670 problems, 30 causes" in shown
+    assert "10 other causes: they appear when these are settled" in shown
+    seen: list[str] = []
+    path = "/problems"
+    while path:
+        assert text_of(client, path)
+        page = client.get(path).text
+        seen += re.findall(r">(firstpromoter:01\d\d)</bdi>", page)
+        following = re.search(r'href="(/problems\?cause=\w+&amp;from=[1-9]\d*)#', page)
+        path = html.unescape(following[1]) if following is not None and len(seen) < 90 else ""
+    assert seen == [f"firstpromoter:01{number:02}" for number in range(90)]
+
+
 def test_keys_that_nobody_maps_have_a_line_to_paste(house: House) -> None:
     house.sign_up(41, description="Writes about bees")
     client = house.signed_in()
