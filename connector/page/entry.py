@@ -5,6 +5,7 @@ from __future__ import annotations
 from connector import logs
 from connector.page.asking import Answer, Ask
 from connector.page.door import COOKIE, DOOR_COOKIE, SESSION_SECONDS
+from connector.page.looks import THEMES
 
 _log = logs.get("page")
 _YEAR_SECONDS = 365 * 86_400
@@ -42,4 +43,5 @@ def sign_out(ask: Ask) -> Answer:
 
 def appearance(ask: Ask) -> Answer:
     """Light, dark, or as the system is."""
-    return Answer(to="/", cookies={"theme": (ask.form.get("theme", ""), _YEAR_SECONDS)})
+    theme = ask.form.get("theme", "")
+    return Answer(to="/", cookies={"theme": (theme if theme in THEMES else "", _YEAR_SECONDS)})

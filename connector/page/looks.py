@@ -25,7 +25,7 @@ from connector.phrases import duration, many
 _FOLDER: Final = Path(__file__).parent
 _LONGEST_VALUE: Final = 500  # characters, in a list; the affiliate's page shows all
 _TINTED: Final = 5  # rows that come in at once; where there are more, all is new
-_THEMES: Final = ("light", "dark")
+THEMES: Final = ("light", "dark")
 _MOMENT: Final = re.compile(r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
 _ZONE: Final = re.compile(r"[A-Za-z0-9+_/-]{1,64}")
 
@@ -53,7 +53,7 @@ class Looks:
         return self._templates.get_template(name).render(
             {
                 "visitor": visitor, "csrf": visitor.csrf, "here": f"/{path.split('/')[1]}", "zone_name": zone,
-                "theme": theme if theme in _THEMES else "", "zone": zone_of(zone), "now": self._inside.now(), **values,
+                "theme": theme if theme in THEMES else "", "zone": zone_of(zone), "now": self._inside.now(), **values,
             }
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,7 +22,8 @@ from connector.page.looks import Looks, static_files
 from connector.page.ways import WAYS
 
 _log = logs.get("page")
-_MOST_FORM_BYTES: Final = 1_200_000
+_MOST_FORM_BYTES: Final = 3_200_000  # a body of 1 MB that is tried, each byte written as %7B
+_MOST_LOGIN_BYTES: Final = 20_000
 _MOST_FIELDS: Final = 50
 _AT_A_TIME: Final = 4
 _HEADERS: Final = {
@@ -81,6 +82,8 @@ class Site:
             else:
                 logs.say(_log, "page.refused", reason="host")
                 response = Response("This name is not the page's; see [page] hosts in config.toml\n", 421)
+        except ClientDisconnect:  # before the form was here
+            response = Response("", 400)
         except StoreUnavailable as error:
             logs.warn(_log, "page.store_fails", reason=str(error))
             said = message(503, "The store can't be read at the moment", "Try again in a minute.")
@@ -114,17 +117,22 @@ class Site:
         """One of the ways of a path."""
         way = ways.get("GET" if request.method == "HEAD" else request.method)
         if way is None:
-            return Response("", 405, {"allow": ", ".join(ways)})
+            said = message(405, "There is nothing to see at this address", "It is where a button leads.")
+            response = self._drawn(request, said, stranger())
+            response.headers["allow"] = ", ".join(ways)
+            return response
         known = await self._visitor(request)
         if known is None and way.role != "anyone":
             return Response("", 303, {"location": "/login"})
         visitor = known or stranger(request.cookies.get(DOOR_COOKIE, ""))
-        form = await _form(request) if way.method == "POST" else {}
+        form = await _form(request, _MOST_FORM_BYTES if known else _MOST_LOGIN_BYTES) if way.method == "POST" else {}
+        if form is None:
+            return self._drawn(request, message(413, "That is too large", "A body may have 1 MB."), visitor)
         if way.method == "POST" and (why := self._why_refused(request, way, visitor, form)):
             logs.say(_log, "page.refused", reason=why, path=way.path, who=visitor.who or None)
             return self._drawn(request, message(403, *_REFUSALS[why]), visitor)
         ask = Ask(
-            self.inside, self.door, visitor, request.path_params, dict(request.query_params), form,
+            self.inside, self.door, visitor, _clean(request.path_params), _clean(request.query_params), form,
             self.door.address(request.headers, _peer(request)), "hx-request" in request.headers,
         )  # fmt: skip
         async with self._few:
@@ -168,13 +176,19 @@ def _peer(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form as browsers send it; the last one of a name counts. {} where it is too large."""
+def _clean(values: Mapping[str, str]) -> dict[str, str]:
+    """*values* without the one character that PostgreSQL takes in no text."""
+    return {name: value.replace("\0", "\ufffd") for name, value in values.items()}
+
+
+async def _form(request: Request, most: int) -> dict[str, str] | None:
+    """The fields of a form as browsers send it; the last one of a name counts. None where it has more than *most*
+    bytes."""
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > _MOST_FORM_BYTES:
-            return {}
+        if len(body) > most:
+            return None
     try:
         return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
     except ValueError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from connector.page.door import Visitor, csrf_of
 from connector.page.site import Site
@@ -115,6 +117,53 @@ def test_a_name_that_is_not_ours_gets_nothing(house: House, path: str) -> None:
     for host in ("evil.example", "localhost.evil.example", "", "127.0.0.1.evil.example:80"):
         for method in ("GET", "POST"):
             assert client.request(method, path, headers={"host": host}).status_code == 421
+
+
+def test_a_form_is_taken_up_to_its_size_and_says_when_it_is_too_large(house: House) -> None:
+    client = house.signed_in()
+    path = "/mappings/local/local_csv/try"
+    fields = {"csrf": csrf(client), "source": "firstpromoter"}
+    assert client.post(path, data={**fields, "body": '{"' * 450_000}).status_code == 200
+    answer = client.post(path, data={**fields, "body": '{"' * 600_000})
+    assert (answer.status_code, "That is too large" in answer.text) == (413, True)
+    assert house.client().post("/login", data={"password": "x" * 30_000}).status_code == 413
+
+
+def test_an_address_that_only_a_button_leads_to_says_so(house: House) -> None:
+    answer = house.signed_in().get("/mappings/local/local_csv/try")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert "There is nothing to see at this address" in answer.text
+
+
+def test_words_that_no_store_takes_are_found_nowhere(house: House) -> None:
+    client = house.signed_in()
+    for path in ("/affiliates/%00", "/mappings/%00"):
+        answer = client.get(path)
+        assert (answer.status_code, "\0" in answer.text) == (404, False)
+    assert client.get("/affiliates?after=%00").status_code == 200
+    answer = client.post("/appearance", data={"csrf": csrf(client), "theme": "\u062f"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+def test_a_browser_that_is_gone_before_its_form_is_here_is_no_bug(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = house.signed_in()
+    cookie = f"connector_session={client.cookies['connector_session']}".encode()
+    headers = [(b"host", b"localhost"), (b"cookie", cookie)]
+    scope = {"type": "http", "method": "POST", "path": "/logout", "headers": headers, "query_string": b""}
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def sent(message: Message) -> None:
+        pass
+
+    async def ask() -> None:
+        await house.site.apps()["/logout"](scope, gone, sent)
+
+    asyncio.run(ask())
+    assert "page.bug" not in caplog.text
 
 
 def test_other_methods_get_nothing(house: House) -> None:
