@@ -91,11 +91,14 @@
       }
     });
     const pulse = document.querySelector(".pulse");
+    let live;
     const connected = (is) => {
-      if (pulse.classList.contains("lost") !== is) return;
-      pulse.classList.toggle("lost");
-      status.textContent = is ? "Live again; load the page anew to see what came meanwhile" : "Not connected: nothing new appears here. Trying again…";
-      said = Date.now();
+      if (live === is) return;
+      pulse.hidden = false;
+      pulse.classList.toggle("lost", !is);
+      status.textContent = !is ? "Not connected: nothing new appears here. Trying again…" : live === undefined ? "Live; the newest is on top" : "Live again; load the page anew to see what came meanwhile";
+      live = is;
+      said = live ? said : Date.now();
     };
     document.body.addEventListener("htmx:sseError", () => connected(false));
     document.body.addEventListener("htmx:sseOpen", () => connected(true));
