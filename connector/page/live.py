@@ -68,19 +68,13 @@ class Live:
 
     Args:
         stopping: whether the program is being stopped: then every stream ends.
-        session_seconds: how often it is looked whether who watches is still signed in.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        letters: DeadLetters,
-        recent: Recent,
-        stopping: Callable[[], bool],
-        session_seconds: float = 15.0,
-    ) -> None:
+    session_seconds = 15.0
+    """How often it is looked whether who watches is still signed in."""
+
+    def __init__(self, store: Store, letters: DeadLetters, recent: Recent, stopping: Callable[[], bool]) -> None:
         self._store, self._letters, self._recent, self._stopping = store, letters, recent, stopping
-        self._session_seconds = session_seconds
         self._watchers: set[tuple[asyncio.Queue[str | None], str]] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -155,7 +149,7 @@ class Live:
             yield "retry: 3000\n\n"
             looked = time.monotonic()
             while (said := await watcher[0].get()) is not None:
-                if time.monotonic() - looked >= self._session_seconds:
+                if time.monotonic() - looked >= self.session_seconds:
                     looked = time.monotonic()
                     if await asyncio.to_thread(self._is_signed_out, token):
                         return

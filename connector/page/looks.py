@@ -59,14 +59,9 @@ class Looks:
 
     def rows(self, lines: Sequence[Line], zone: str, came: int) -> str:
         """Rows of the table of webhooks, for who watches in that time zone; *came*: with those that are not shown."""
-        values = {
-            "lines": lines,
-            "zone": zone_of(zone),
-            "now": self._inside.now(),
-            "fresh": came <= _TINTED,
-            "came": came,
-        }
-        return self._templates.get_template("live_rows.html").render(values)
+        return self._templates.get_template("live_rows.html").render(
+            lines=lines, zone=zone_of(zone), now=self._inside.now(), fresh=came <= _TINTED, came=came
+        )
 
     def _counts(self) -> dict[str, tuple[int, str]]:
         """What stands beside the views' names: how many, of what."""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from contextlib import closing
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
 from connector.affiliates.left_out import left_out
-from connector.assembly import evaluation
+from connector.assembly import build_sink, evaluation
 from connector.changes.versions import compiled
+from connector.core.errors import NeedsAction, TryLater
 from connector.core.facts import load_facts
 from connector.core.mapping import Evaluation
+from connector.core.quoting import without_secrets
 from connector.core.record import AffiliateRecord
+from connector.core.sink import Sink
 from connector.core.view import view
 from connector.page.asking import Inside, NotThere
 from connector.settings import RouteConfig, SinkConfig
 from connector.store.model import WAITS_FOR, PendingFor
 
 _MOST_COMPILED = 64
+_T = TypeVar("_T")
 
 State = Literal["there", "pending", "left out", "problem", "waits", "fails"]
 
@@ -89,6 +95,19 @@ def _compiled(inside: Inside, route: str, text: str) -> RouteConfig | None:
         same = (found for found in inside.settings.routes if found.name == route and found.text == text)
         inside.compiled[route, text] = next(same, None) or compiled(inside.settings, route, text)
     return inside.compiled[route, text]
+
+
+def at_destination(
+    inside: Inside, route: Running, look: Callable[[Sink, RouteConfig], _T], stop: threading.Event | None = None
+) -> tuple[_T | None, str]:
+    """What *look* finds out by a sink of its own; None, and why: there is no mapping, or it can't be read."""
+    if route.found is None:
+        return None, "No version of its mapping can be used."
+    try:
+        with closing(build_sink(route.sink, inside.store, stop or threading.Event())) as sink:
+            return look(sink, route.found), ""
+    except (NeedsAction, TryLater) as error:
+        return None, without_secrets(error.reason, inside.settings.secrets)
 
 
 def spots(inside: Inside, records: Mapping[str, AffiliateRecord]) -> dict[str, list[Spot]]:

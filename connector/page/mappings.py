@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path, PurePath
@@ -14,17 +12,14 @@ from urllib.parse import quote, urlencode
 
 from connector.actions import joined, signed
 from connector.affiliates.left_out import left_out
-from connector.assembly import build_sink
 from connector.changes import decisions
 from connector.changes.notes import held_of, problems_of, undo_of
 from connector.changes.plan import Plan
 from connector.changes.versions import compiled, plan_for
-from connector.core.errors import ConfigError, NeedsAction, Problem, TryLater, UnknownShape, Unreadable
-from connector.core.quoting import without_secrets
-from connector.core.sink import Sink
+from connector.core.errors import ConfigError, Problem, UnknownShape, Unreadable
 from connector.core.view import view
 from connector.page.asking import Answer, Ask, Inside, NotThere
-from connector.page.mapped import Running, records_of, running
+from connector.page.mapped import Running, at_destination, records_of, running
 from connector.store.model import StoredMapping
 
 _LINES_AROUND = 2
@@ -147,32 +142,22 @@ def plan(ask: Ask) -> Answer:
     text = stored.held or stored.text
     values["plan"], values["error"] = None, ""
     if ask.part or "now" in ask.query:
-        if values["held"].kind == "first":
-            values["plan"], values["error"] = _of_first(ask.inside, values["route"])
-        else:
-            values["plan"] = _plans.of(ask.inside, stored.route, text)
-        if values["plan"] is None:
-            values["error"] = values["error"] or "This version can't be used: the file or config.toml has a mistake."
+        values["plan"], values["error"] = _planned(
+            ask.inside, values["route"], text, is_first=values["held"].kind == "first"
+        )
     values["edited"] = _edited(stored.text, text)
     values["seen"] = _digest(text)
     return Answer("plan.html", values)
 
 
-def _of_first(inside: Inside, route: Running) -> tuple[Plan | None, str]:
-    """What the first writing would change of what the destination holds; nothing of it was written, so it is read."""
-    if route.found is None:
-        return None, ""
-    look = partial(plan_for, inside.settings, inside.store, route.found, now=inside.now())
-    return at_destination(inside, route, lambda sink: look(live=sink))
-
-
-def at_destination(inside: Inside, route: Running, look: Callable[[Sink], Plan]) -> tuple[Plan | None, str]:
-    """What *look* says, which reads the destination; None, and why: that can't be read."""
-    try:
-        with closing(build_sink(route.sink, inside.store, threading.Event())) as sink:
-            return look(sink), ""
-    except (NeedsAction, TryLater) as error:
-        return None, without_secrets(error.reason, inside.settings.secrets)
+def _planned(inside: Inside, route: Running, text: str, *, is_first: bool) -> tuple[Plan | None, str]:
+    """What *text* would change, and why that is not known. Of a first writing nothing was written yet that could be
+    compared: the destination is read."""
+    if is_first:
+        look = partial(plan_for, inside.settings, inside.store, now=inside.now())
+        return at_destination(inside, route, lambda sink, found: look(found, live=sink))
+    plan = _plans.of(inside, route.name, text)
+    return plan, "" if plan else "This version can't be used: the file or config.toml has a mistake."
 
 
 def _digest(text: str) -> str:
@@ -225,12 +210,10 @@ def _tried(ask: Ask, route: Running) -> dict[str, Any]:
         return {"error": str(error)}
     except Exception as error:  # a bug of a source, met by a body that nobody foresaw
         return {"error": f"A bug of the source could not read this body: {type(error).__name__}"}
-    evaluate, known = route.evaluate(ask.inside), joined(ask.inside.store, updates)
-    records = {record_id: view(record_id, facts) for record_id, facts in known.items()}
-    made = {record_id: evaluate(record) for record_id, record in records.items()}
-    out = {
-        record_id: left_out(route.found, made[record_id].skipped or "", record).text
-        for record_id, record in records.items()
-        if made[record_id].skipped is not None
-    }
-    return {"error": "" if made else "This webhook is about no affiliate.", "rows": made, "left_out": out}
+    evaluate, rows = route.evaluate(ask.inside), []
+    for record_id, facts in joined(ask.inside.store, updates).items():
+        record = view(record_id, facts)
+        made = evaluate(record)
+        out = "" if made.skipped is None else left_out(route.found, made.skipped, record).text
+        rows.append((record_id, made, out))
+    return {"error": "" if rows else "This webhook is about no affiliate.", "rows": rows}

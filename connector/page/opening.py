@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from contextlib import closing
 from typing import Final
 from urllib.parse import urlsplit
 
 from connector import logs
-from connector.assembly import build_sink
-from connector.core.errors import NeedsAction, TryLater
-from connector.core.quoting import without_secrets
 from connector.core.row import Row
-from connector.core.sink import ShowsRecord
+from connector.core.sink import ShowsRecord, Sink
 from connector.faults import describe
 from connector.page.asking import Answer, Ask, Inside, NotThere, message
-from connector.page.mapped import Running, record_of, running
+from connector.page.mapped import Running, at_destination, record_of, running
+from connector.settings import RouteConfig
 
 _NOT_FOUND: Final = "It is not there, or its place is not known. What is pending is written as soon as possible."
 _TOO_SLOW: Final = "The destination did not say in time where it is."
@@ -47,14 +44,13 @@ def _looked_up(inside: Inside, route: Running, row: Row) -> tuple[str, str]:
         return "", _TOO_SLOW
     stop, said = threading.Event(), queue.SimpleQueue[tuple[str, str]]()
 
+    def address_of(sink: Sink, found: RouteConfig) -> str | None:
+        return sink.address_of(found.target, row) if isinstance(sink, ShowsRecord) else None
+
     def look() -> None:
         try:
-            with closing(build_sink(route.sink, inside.store, stop)) as sink:
-                assert route.found is not None
-                found = sink.address_of(route.found.target, row) if isinstance(sink, ShowsRecord) else None
-                said.put((found or "", _NOT_FOUND))
-        except (NeedsAction, TryLater) as error:
-            said.put(("", without_secrets(error.reason, inside.settings.secrets)))
+            address, why = at_destination(inside, route, address_of, stop)
+            said.put((address or "", why or _NOT_FOUND))
         except Exception as error:
             logs.warn(_log, "page.open_fails", route=route.name, **describe(error))
             said.put(("", _NOT_FOUND))

@@ -12,8 +12,9 @@ from connector.core.errors import ConfigError
 from connector.core.sink import Sink
 from connector.delivery import Route
 from connector.page.asking import Answer, Ask
-from connector.page.mapped import Running
-from connector.page.mappings import at_destination, route_values, to_mapping
+from connector.page.mapped import Running, at_destination
+from connector.page.mappings import route_values, to_mapping
+from connector.settings import RouteConfig
 
 SINCE = ("1 hour", "6 hours", "1 day", "7 days")
 """How far back a person may choose to go, beside a delivery."""
@@ -40,14 +41,12 @@ def undo_plan(ask: Ask) -> Answer:
 
 
 def _plan(ask: Ask, route: Running, asked: Undo) -> tuple[Plan | None, str]:
-    found, inside = route.found, ask.inside
-    assert found is not None
-    evaluate, secrets = found.mapping.evaluate, inside.settings.secrets
+    store, secrets = ask.inside.store, ask.inside.settings.secrets
 
-    def look(sink: Sink) -> Plan:
-        return plan_of_undo(Route(found.name, sink, found.target, evaluate, secrets), inside.store, asked)
+    def look(sink: Sink, found: RouteConfig) -> Plan:
+        return plan_of_undo(Route(found.name, sink, found.target, found.mapping.evaluate, secrets), store, asked)
 
-    return at_destination(inside, route, look)
+    return at_destination(ask.inside, route, look)
 
 
 def undo(ask: Ask) -> Answer:

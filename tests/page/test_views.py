@@ -15,7 +15,6 @@ from connector import config
 from connector.changes.notes import Held
 from connector.dead_letters import Letter
 from connector.page.door import csrf_of
-from connector.page.live import Live
 from connector.store.model import Result
 from tests.page.support import USERS, House
 from tests.running import PATIENCE_SECONDS, root, tokens
@@ -247,7 +246,8 @@ def test_what_was_refused_is_seen_from_today_until_a_later_one_is_accepted(house
 
 def test_watching_ends_with_the_session(house: House) -> None:
     token = str(house.signed_in().cookies["connector_session"])
-    live = Live(house.store, house.letters, house.recent, lambda: False, session_seconds=0.0)
+    live = house.site.inside.live
+    live.session_seconds = 0.0
 
     async def watched() -> list[str]:
         parts = aiter(live.stream(house.site.looks.rows, "", token).body_iterator)
