@@ -36,6 +36,7 @@ _WHY: Final = {
     "bug": "A bug of the connector; the log says where",
 }
 
+_Named = Sequence[tuple[str, str]]
 Draw = Callable[[Sequence["Line"], str, int], str]
 
 
@@ -104,15 +105,10 @@ class Live:
                 first[source, key] = where
         mentioned = self._store.mentioned_in(seq for seq, _ in first.values())
         names = names_of(self._store, {record_id for ids in mentioned.values() for record_id in ids})
-        return [self._line(request, first.get((request.source, request.key)), mentioned, names) for request in requests]
+        named = {seq: [(each, names[each]) for each in ids if each in names] for seq, ids in mentioned.items()}
+        return [self._line(request, first.get((request.source, request.key)), named) for request in requests]
 
-    def _line(
-        self,
-        request: Incoming,
-        first: tuple[int, datetime] | None,
-        mentioned: Mapping[int, Sequence[str]],
-        names: Mapping[str, str],
-    ) -> Line:
+    def _line(self, request: Incoming, first: tuple[int, datetime] | None, named: Mapping[int, _Named]) -> Line:
         source, answer, why = request.source or "", "Accepted", ""
         about: list[Whom] = []
         if not request.key:
@@ -121,9 +117,9 @@ class Live:
         elif first is not None and first[1] != request.at:
             answer = "Duplicate"
         else:
-            ids = [each for each in mentioned.get(first[0], ()) if each in names] if first else []
             sayings = {one.record_id: one for one in self._recent.sayings(source, request.key)}
-            about = [Whom(each, names[each], sayings.get(each)) for each in ids[:_MOST_NAMED]]
+            found = named.get(first[0], ())[:_MOST_NAMED] if first else ()
+            about = [Whom(record_id, name, sayings.get(record_id)) for record_id, name in found]
             if not about and self._letters.ids_about(source, [request.key]):
                 answer = "Unread"
         return Line(request.at, source, request.topic, answer, about, why)

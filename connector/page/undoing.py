@@ -12,7 +12,7 @@ from connector.core.errors import ConfigError
 from connector.core.sink import Sink
 from connector.delivery import Route
 from connector.page.asking import Answer, Ask
-from connector.page.mapped import Running, at_destination
+from connector.page.mapped import at_destination
 from connector.page.mappings import route_values, to_mapping
 from connector.settings import RouteConfig
 
@@ -35,18 +35,15 @@ def undo_plan(ask: Ask) -> Answer:
     asked, route = _asked(ask), values["route"]
     if asked is None or route.found is None:
         return Answer(to=to_mapping(route.name))
-    plan, error = _plan(ask, route, asked) if ask.part or "now" in ask.query else (None, "")
-    values |= {"plan": plan, "error": error, "since": ask.query.get("since", ""), "delivery": asked.delivery}
-    return Answer("undo.html", values)
-
-
-def _plan(ask: Ask, route: Running, asked: Undo) -> tuple[Plan | None, str]:
     store, secrets = ask.inside.store, ask.inside.settings.secrets
 
     def look(sink: Sink, found: RouteConfig) -> Plan:
         return plan_of_undo(Route(found.name, sink, found.target, found.mapping.evaluate, secrets), store, asked)
 
-    return at_destination(ask.inside, route, look)
+    now = ask.part or "now" in ask.query
+    plan, error = at_destination(ask.inside, route, look) if now else (None, "")
+    values |= {"plan": plan, "error": error, "since": ask.query.get("since", ""), "delivery": asked.delivery}
+    return Answer("undo.html", values)
 
 
 def undo(ask: Ask) -> Answer:
