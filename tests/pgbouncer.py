@@ -18,7 +18,7 @@ from tests.postgres import NEEDED, Cluster
 from tests.running import PATIENCE_SECONDS, installed
 
 _PORT = 6432  # of a socket in the cluster's folder
-_STARTING_SECONDS = 10.0
+_STARTING_SECONDS = 60.0
 
 
 def program() -> str | None:

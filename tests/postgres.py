@@ -22,7 +22,7 @@ from urllib.parse import quote
 from tests.running import installed
 
 NEEDED = "CONNECTOR_TESTS_NEED_POSTGRES"
-_STARTING_SECONDS = 30.0
+_STARTING_SECONDS = 60.0
 
 
 def programs() -> Path | None:
@@ -88,7 +88,7 @@ class Cluster:
         checkpoint: the next start recovers."""
         assert self._server is not None
         self._server.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
-        self._server.wait(30)
+        self._server.wait(60)
 
     def pids(self) -> list[int]:
         """The server's processes."""

@@ -11,12 +11,15 @@ import csv
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,6 +127,16 @@ def until(
     return seen
 
 
+def free_port() -> int:
+    """A port for a program that must be told one. It is below those that the system gives to whoever asks for any, so
+    that nobody has it before the program listens."""
+    while True:
+        with socket.socket() as asked, suppress(OSError):
+            port = 12_000 + secrets.randbelow(20_000)
+            asked.bind(("127.0.0.1", port))
+            return port
+
+
 def at_best(measure: Callable[[], float], promised: float, *, tries: int = 5) -> float:
     """The fewest seconds that *measure* says, asked until they are fewer than *promised*, up to so many times: a busy
     machine is slow now and then, and a broken promise is broken every time."""
@@ -159,7 +172,7 @@ class Nursery:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE_SECONDS)
         self._process.stdout.close()
 
 

@@ -471,7 +471,7 @@ def test_the_thread_outlives_whatever_sending_raises_and_waits_longer_each_time(
     wall.fails = None
     until(lambda: wall.sent)
     stop.set()
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
     assert len(wall.sent) == 1
 

@@ -969,7 +969,7 @@ def test_the_thread_ends_when_told(world: Callable[..., World]) -> None:
     thread.start()
     until(lambda: readings.standing(here.store, "firstpromoter").last is not None)
     here.stop.set()
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -1120,7 +1120,7 @@ def test_a_process_that_is_killed_goes_on_at_its_page(tmp_path: Path) -> None:
         until(lambda: len(platform.calls) >= 4)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
         assert "600 affiliates read: 600 new" in done.stdout, done.stderr
         assert sorted(platform.reads.values())[-2:] == [1, 2]
 
@@ -1133,7 +1133,7 @@ def test_who_interrupts_a_reading_hears_that_it_goes_on_there(tmp_path: Path) ->
         reading = subprocess.Popen([*command, "--config", str(file)], stderr=subprocess.PIPE, text=True)
         until(lambda: len(platform.calls) >= 3)
         reading.send_signal(signal.SIGINT)
-        _, said = reading.communicate(timeout=30)
+        _, said = reading.communicate(timeout=60)
     assert reading.returncode == 130
     assert said.splitlines()[-1] == "firstpromoter: what was read is kept; the same command continues there"
 

@@ -147,7 +147,7 @@ sys.exit(run(sys.argv[2:]))
 def on_a_full_disk(folder: Path, room: int, *words: str) -> subprocess.CompletedProcess[str]:
     """A command for which no file may become larger than *room* bytes."""
     command = [sys.executable, "-c", _on_a_full_disk, str(room), *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60, check=False)
 
 
 def test_init_on_a_full_disk_leaves_no_half_of_a_file(shell: Shell, tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_the_shell_completes_words(tmp_path: Path, typed: str, offered: list[str
     place = str(len(typed.split()) - 1)
     completing = {"_CONNECTOR_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": place}
     done = subprocess.run(
-        [sys.executable, "-m", "connector"], capture_output=True, text=True, cwd=tmp_path, timeout=30,
+        [sys.executable, "-m", "connector"], capture_output=True, text=True, cwd=tmp_path, timeout=60,
         env={**os.environ, **completing},
     )  # fmt: skip
     assert done.stdout.split() == offered
@@ -359,7 +359,7 @@ def test_the_shell_completes_words(tmp_path: Path, typed: str, offered: list[str
 def test_other_shells_complete_them_too(tmp_path: Path, name: str, offered: str) -> None:
     asked = {"_TYPER_COMPLETE_ARGS": "connector st", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     done = subprocess.run(
-        [sys.executable, "-m", "connector"], capture_output=True, text=True, cwd=tmp_path, timeout=30,
+        [sys.executable, "-m", "connector"], capture_output=True, text=True, cwd=tmp_path, timeout=60,
         env={**os.environ, **asked, "_CONNECTOR_COMPLETE": f"complete_{name}"},
     )  # fmt: skip
     assert done.stdout.strip() == offered
@@ -1084,13 +1084,13 @@ def test_serve_starts_without_what_only_other_commands_need(tmp_path: Path) -> N
         "print(sorted(m for m in ('typer', 'rich', 'gspread', 'hubspot', 'openpyxl', 'httpx', 'tree_sitter')"
         " if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.stdout.strip() == "[]"
 
 
 def test_python_m_connector_is_the_same_command(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "connector", "check"]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=30)
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 2
     assert "There is no config.toml" in done.stderr
 

@@ -209,10 +209,10 @@ def test_a_database_that_is_away_at_the_start_is_503_and_waited_for(
     machine.wait_until(lambda: keeps(machine, promoter(1)))
     machine.wait_for({"firstpromoter:1": {"Email": "p1v1@example.com"}})
     machine.wait_until(lambda: machine.get("/readyz"), lambda said: said == (200, {"status": "ready"}))
-    events = [str(line["event"]) for line in machine.lines()]
-    assert [each for each in events if each in ("store.fails", "server.waits", "store.ok", "server.started")] == [
-        "store.fails", "server.waits", "store.ok", "server.started",
-    ]  # fmt: skip
+    # While the server starts it may be asked, and refuse for another reason than before: then that is told as well.
+    course = ["store.fails", "server.waits", "store.ok", "server.started"]
+    events = dict.fromkeys(str(line["event"]) for line in machine.lines())
+    assert [each for each in events if each in course] == course
     assert machine.stop() < 8
     assert machine.lines()[-1] == {"event": "exit", "code": 0}
 
@@ -277,7 +277,9 @@ def test_a_process_opens_no_more_connections_than_it_may(url: str, cluster: Clus
         thread.start()
     for thread in threads:
         thread.join()
-    (found,) = cluster.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")
+    (found,) = cluster.execute(
+        f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
+    )
     assert found[0] <= 3
     store.close()
 

@@ -32,7 +32,7 @@ from connector.cli.main import plain_serve
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.sheets_book import Book
 from tests.far_sides.sheets_server import SheetsServer
-from tests.running import PATIENCE_SECONDS, until
+from tests.running import PATIENCE_SECONDS, free_port, until
 from tools import lock
 
 root = Path(__file__).parent.parent
@@ -349,9 +349,7 @@ body = json.dumps(
 def test_as_another_user_on_a_read_only_tree_it_serves_writes_only_under_data_and_stops_in_time(
     container: Container,
 ) -> None:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port = str(asked.getsockname()[1])
+    port = str(free_port())
     token = "fgh7-test-token-for-the-container-42"
     environment = {
         **container.environment,
@@ -403,9 +401,7 @@ def test_the_image_adds_at_most_160_mb_to_its_base(container: Container) -> None
 
 def test_nothing_that_a_destination_needs_is_left_out_of_the_image(container: Container, tmp_path: Path) -> None:
     """HubSpot, Google Sheets and Excel are written; phone numbers and countries are known."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port = asked.getsockname()[1]
+    port = free_port()
     book = Book("1AbCdEfGhIjKlMnOpQrStUvWxYz0123456789")
     book.add("Sheet1")
     with HubSpotServer() as crm, SheetsServer(book) as sheets:

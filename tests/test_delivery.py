@@ -809,9 +809,9 @@ def test_its_thread_wakes_up_for_what_is_pending_and_stops_when_told(world: Worl
     thread.start()
     time.sleep(0.1)  # by now it sleeps
     world.say(event(1, email="a@example.com"))
-    assert written.wait(30)
+    assert written.wait(60)
     world.stop.set()
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
     assert world.pending() == 0
 
@@ -827,9 +827,9 @@ def test_its_thread_finds_what_another_process_enqueued(world: World) -> None:
     visitor = Store(str(world.folder / "c.db"), worker=False, now=world.clock)
     visitor.resync("table/all")
     visitor.close()
-    assert written.wait(30)
+    assert written.wait(60)
     world.stop.set()
-    thread.join(30)
+    thread.join(60)
     assert world.pending() == 0
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import threading
@@ -51,7 +50,7 @@ from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Reply
 from tests.far_sides.sheets_book import Book
 from tests.far_sides.sheets_server import SheetsServer
-from tests.running import PATIENCE_SECONDS, Connector, Nursery, now, root
+from tests.running import PATIENCE_SECONDS, Connector, Nursery, free_port, now, root
 from tools import generate
 
 files = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
@@ -244,10 +243,7 @@ def serving(folder: Path, nursery: Nursery, text: str = "") -> Connector:
     """A connector that serves a configuration with *text* in it, on a port that the configuration names."""
     connector = Connector(folder, nursery)
     install(folder, "")
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port = asked.getsockname()[1]
-    usual = whole_config(text, f"[server]\nport = {port}\n")
+    usual = whole_config(text, f"[server]\nport = {free_port()}\n")
     connector.config.write_text(usual, encoding="utf-8")
     (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / "dead-letters.jsonl").touch()

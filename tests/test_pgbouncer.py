@@ -67,7 +67,9 @@ def test_two_connectors_work_through_a_pool_and_one_follows_the_other(
     first.start()
     first.wait_until(lambda: all(machine.get("/readyz") == (200, {"status": "ready"}) for machine in two))
     name = second.url.partition("?")[0].rpartition("/")[2]
-    (opened,) = cluster.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")
+    (opened,) = cluster.execute(
+        f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
+    )
     assert opened[0] <= _CONNECTIONS
     assert all(machine.stop() < 8 for machine in two)
     for machine in two:

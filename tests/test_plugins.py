@@ -61,7 +61,7 @@ def connector(folder: Path, more: str, *words: str) -> subprocess.CompletedProce
     (folder / "config.toml").write_text(configuration.replace("{more}", more))
     return subprocess.run(
         [sys.executable, "-m", "connector", *words],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=30,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_only_the_modules_of_what_is_configured_are_imported(folder: Path) -> No
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=30,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (
         done.stdout.strip()

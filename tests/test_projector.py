@@ -313,9 +313,9 @@ def test_its_thread_wakes_up_for_an_event_and_stops_when_told(world: World) -> N
     thread = threading.Thread(target=projector.run)
     thread.start()
     world.store.append([event(1, email="a@example.com")])
-    assert came.wait(30)
+    assert came.wait(60)
     world.stop.set()
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
     assert (seen[0].events, seen[0].records) == (1, 1)
 
@@ -331,7 +331,7 @@ def test_its_thread_finds_what_another_process_received(world: World) -> None:
     visitor = Store(str(world.folder / "c.db"), worker=False, now=world.clock)
     visitor.append([event(1, email="a@example.com")])
     visitor.close()
-    assert came.wait(30)
+    assert came.wait(60)
     world.stop.set()
-    thread.join(30)
+    thread.join(60)
     assert world.store.record_ids() == ["plain:1"]

@@ -257,11 +257,11 @@ def test_a_restarted_server_fails_a_call_of_each_and_the_next_one_works(cluster:
     with pytest.raises(StoreUnavailable, match="postgresql:///test_"):
         store.status()
     store.submit([event(2)], [2])
-    assert answered.acquire(timeout=30)
+    assert answered.acquire(timeout=60)
     assert isinstance(answers[0], StoreUnavailable)
     cluster.start()
     store.submit([event(3)], [3])
-    assert answered.acquire(timeout=30)
+    assert answered.acquire(timeout=60)
     assert answers[1] is None
     assert {stored.event for stored in store.read_events(0, 10)} == {event(1), event(3)}
 

@@ -264,7 +264,7 @@ def test_all_that_wait_are_committed_together_and_called_back_once_a_group(store
     def deliver(tickets: list[object], error: StoreUnavailable | None) -> None:
         assert error is None
         groups.append(tickets)
-        all_wait.wait(30)
+        all_wait.wait(60)
         if sum(map(len, groups)) == 500:
             done.set()
 
@@ -275,7 +275,7 @@ def test_all_that_wait_are_committed_together_and_called_back_once_a_group(store
     for n in range(1, 500):
         store.submit([event(n)], [n])
     all_wait.set()
-    assert done.wait(30)
+    assert done.wait(60)
     assert [ticket for group in groups for ticket in group] == list(range(500))
     assert len(groups) == 2
     assert len(store.read_events(0, 1000)) == 500
@@ -305,11 +305,11 @@ def test_too_many_waiting_events_are_refused_at_once(store: Store) -> None:
 
     def hang(tickets: list[object], error: StoreUnavailable | None) -> None:
         taken.set()
-        gate.wait(30)
+        gate.wait(60)
 
     store.start_intake(hang, limit=3)
     store.submit([event(0)], [0])
-    assert taken.wait(30)
+    assert taken.wait(60)
     for n in range(3):
         store.submit([event(n)], [n])
     with pytest.raises(StoreUnavailable, match="too many"):
@@ -323,14 +323,14 @@ def test_no_more_than_64_mib_of_bodies_wait(store: Store) -> None:
 
     def hang(tickets: list[object], error: StoreUnavailable | None) -> None:
         taken.set()
-        gate.wait(30)
+        gate.wait(60)
         answered.extend(tickets)
         if len(answered) == 66:
             done.set()
 
     store.start_intake(hang)
     store.submit([event(0)], [0])
-    assert taken.wait(30)
+    assert taken.wait(60)
     large = event(1, name="x" * 1024 * 1024)
     for n in range(1, 65):
         store.submit([large], [n])
@@ -340,7 +340,7 @@ def test_no_more_than_64_mib_of_bodies_wait(store: Store) -> None:
     while len(answered) < 65:
         time.sleep(0.001)
     store.submit([event(2)], [66])  # there is room again
-    assert done.wait(30)
+    assert done.wait(60)
 
 
 def test_it_tells_when_requests_were_last_committed(store: Store) -> None:

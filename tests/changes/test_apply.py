@@ -85,8 +85,8 @@ def test_plan_and_apply_count_cells_of_new_columns_alike(place: Place, capsys: p
     place.receive(4, status="inactive")
     place.drain()
     with running(place):
-        place.edit('"Active"', '"Aboard"')
-        place.edit('"Email" = "email"', '"Email" = "email"\n"Source" = "source"\n"Phone" = "phone"')
+        more = '"Email" = "email"\n"Source" = "source"\n"Phone" = "phone"'
+        place.edit('"Active"', '"Aboard"', '"Email" = "email"', more)
         until(lambda: place.stored().held)
         would = "3 cells in 3 rows would change, and 4 cells of new columns would be filled."
         assert typed(capsys, place, "plan")[1].startswith(would)
@@ -178,8 +178,7 @@ def test_google_sheets_counts_cells_of_new_columns_apart(sheets: Sheets, capsys:
         sheets.receive(number)
     sheets.drain()
     with running(sheets):
-        sheets.edit('"Active"', '"Aboard"')
-        sheets.edit('"Email" = "email"', '"Email" = "email"\n"Source" = "source"')
+        sheets.edit('"Active"', '"Aboard"', '"Email" = "email"', '"Email" = "email"\n"Source" = "source"')
         until(lambda: sheets.stored().held)
         would = "2 cells in 2 rows would change, and 2 cells of new columns would be filled."
         assert typed(capsys, sheets, "plan")[1].startswith(would)

@@ -29,7 +29,7 @@ from tests.chaos.engine import scratch
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.machines import Machine
 from tests.postgres import Cluster, own_cluster
-from tests.running import Nursery, root
+from tests.running import Nursery, root, until
 
 full = {"kills": 300, "crashes": 30, "both": 30, "sleeps": 2}
 _machines = 3
@@ -198,8 +198,11 @@ class Campaign:
     # ------------------------------------------------ what dies
 
     def kill_one(self, *, measured: bool) -> None:
-        """SIGKILL one at random, or who owns a sink, and start it again at once."""
+        """SIGKILL one at random, and start it again at once. The first that is *measured* owns something."""
         machine = self._chance.choice(self._machines)
+        if measured and not self.figures.takeovers:
+            holders = until(lambda: set(self._leases.holders().values()))
+            machine = next(each for each in self._machines if each.name in holders)
         with self._locks[machine.folder.name]:
             name = f"process {machine.pid} on {socket.gethostname()}"
             owned = {lease for lease, holder in self._leases.holders().items() if holder == name}
@@ -309,7 +312,7 @@ class Campaign:
         time.sleep(1)
         self._stop.set()
         for sender in self._senders:
-            sender.join(30)
+            sender.join(60)
         wanted = {affiliate: version for sender in self._senders for affiliate, version in sender.acknowledged.items()}
         self._look_for_the_lost()
         ends = time.monotonic() + (0.0 if self.figures.lost else _settling_seconds)  # rows of the lost never come

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.engine import scratch
 from tests.chaos.server import event
-from tests.running import Connector, Nursery, root, tokens
+from tests.running import PATIENCE_SECONDS, Connector, Nursery, root, tokens
 
 limit_bytes = 1_048_576
 _right = tokens["firstpromoter"]
@@ -268,6 +268,7 @@ async def _witness(port: int) -> Figures:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin, over.set)  # our starter says that it is over by closing the pipe
+    print("begins", flush=True)  # noqa: T201 - our starter waits for it
     return await bear_witness(port, over)
 
 
@@ -279,6 +280,8 @@ class Witness:
             [sys.executable, "-m", "tests.chaos.hostile", "--witness", str(port)], cwd=root,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "begins\n"
 
     def said(self) -> Figures:
         out, _ = self._process.communicate(timeout=60)
@@ -304,7 +307,7 @@ def besiege(connector: Connector, load: Load, seed: int) -> Figures:
     figures.seconds = hostile.seconds
     figures.answers |= hostile.answers
     figures.honest_accepted = figures.answers["honest"][202]
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + PATIENCE_SECONDS
     honest = {f"firstpromoter:{number}" for number in range(1, figures.honest_sent + 1)}
     while figures.arrived < figures.honest_accepted and time.monotonic() < ends:
         figures.arrived = len(honest & connector.rows().keys())

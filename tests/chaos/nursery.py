@@ -23,9 +23,7 @@ from pathlib import Path
 from connector.core.errors import StoreUnavailable
 from tests.chaos.disk_trace import Tracer
 from tests.chaos.engine import Engine, Kind, Points, now
-from tests.running import root
-
-longest_life_seconds = 20.0
+from tests.running import PATIENCE_SECONDS, root
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def main(kind: Kind) -> None:
             finally:
                 os._exit(1)
         print(child, flush=True)  # noqa: T201
-        ends = time.monotonic() + (longest_life_seconds if job.seconds is None else job.seconds)
+        ends = time.monotonic() + (PATIENCE_SECONDS if job.seconds is None else job.seconds)
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -155,7 +153,7 @@ class Nursery:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE_SECONDS)
         self._process.stdout.close()
 
 

@@ -16,7 +16,7 @@ def event(number: int) -> bytes:
 
 
 def post(
-    connector: Connector, body: bytes, *, token: str | None = None, seconds: float = 10
+    connector: Connector, body: bytes, *, token: str | None = None, seconds: float = PATIENCE_SECONDS
 ) -> tuple[int, dict[str, str]]:
     """Send a webhook over its own connection: status and headers (lower-case names)."""
     target = f"/hooks/firstpromoter?token={tokens['firstpromoter'] if token is None else token}"

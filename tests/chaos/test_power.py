@@ -34,7 +34,10 @@ def test_syncs_that_fail_lose_nothing_that_was_acknowledged(folder: Path, librar
 
 def test_the_same_with_synchronous_normal_loses_events(folder: Path, library: Path, seed: int) -> None:
     """So the test above can fail."""
-    figures = lose_power(folder, library, losses=20, seed=seed, lives=1, synchronous="NORMAL")
+    for turn in range(5):  # which moments are hit, and what is on disk by then, is chance
+        figures = lose_power(folder / str(turn), library, losses=20, seed=seed + turn, lives=1, synchronous="NORMAL")
+        if figures.lost:
+            break
     assert figures.lost > 0
 
 
@@ -49,5 +52,10 @@ def test_the_same_with_synchronous_normal_loses_events(folder: Path, library: Pa
 )
 def test_every_sync_matters(folder: Path, library: Path, seed: int, unsynced: str, fault: str) -> None:
     """The same as if one kind of file, or the folder, were never synced: something is lost, and it is seen."""
-    figures = lose_power(folder, library, losses=24, seed=seed, lives=1, without_sync_of=unsynced)
+    for turn in range(5):  # which moments are hit is chance
+        figures = lose_power(
+            folder / str(turn), library, losses=24, seed=seed + turn, lives=1, without_sync_of=unsynced
+        )
+        if any(fault in text for text in figures.wrong):
+            break
     assert any(fault in text for text in figures.wrong)

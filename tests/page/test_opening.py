@@ -49,6 +49,7 @@ def house(tmp_path: Path, google: SheetsServer, hubspot: HubSpotServer) -> Itera
         'mappings = ["mappings/hubspot_contacts.toml"]\n'
     )
     house = House(tmp_path, page=USERS + sinks)
+    house.site.inside = replace(house.site.inside, look_seconds=PATIENCE_SECONDS)
     house.sign_up(41)
     yield house
     house.close()
