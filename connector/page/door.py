@@ -17,7 +17,7 @@ from msgspec import Struct
 from starlette.datastructures import Headers
 
 from connector.page.passwords import hashed, is_right
-from connector.settings import PageSettings, Role, ServerSettings
+from connector.settings import PageSettings, PageUser, Role, ServerSettings
 from connector.store import Store
 from connector.store.sessions import SignedIn
 from connector.store.tables import FORGOTTEN_KEY
@@ -110,17 +110,15 @@ class Door:
         self.asks_for_user = bool(page.users)
 
     def _known_accounts(self) -> dict[str, _Account]:
-        page = self._page
-        given: dict[str, tuple[str | None, str | None, Role]] = {
-            name: (user.password, user.password_hash, user.role) for name, user in page.users.items()
-        }
-        if page.password or page.password_hash:
-            given[ONLY_USER] = (page.password, page.password_hash, "change")
+        people: dict[str, tuple[PageSettings | PageUser, Role]]
+        people = {name: (user, user.role) for name, user in self._page.users.items()}
+        if self._page.password or self._page.password_hash:
+            people[ONLY_USER] = (self._page, "change")
         # Of the store, so that each start and each machine makes the same hash of a password in plain text.
         salt = bytes.fromhex(self._store.recall(*FORGOTTEN_KEY) or "00")[:16]
         accounts: dict[str, _Account] = {}
-        for name, (password, kept, role) in given.items():
-            known = tuple(filter(None, (kept, password and hashed(password, salt))))
+        for name, (person, role) in people.items():
+            known = tuple(filter(None, (person.password_hash, person.password and hashed(person.password, salt))))
             accounts[name] = _Account(known, blake2b("\n".join(known).encode(), digest_size=16).hexdigest(), role)
         return accounts
 
