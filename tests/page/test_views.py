@@ -306,7 +306,9 @@ def test_a_mistake_is_shown_with_its_line(house: House) -> None:
     (route,) = house.settings.routes
     problem = '[{"file": "mappings/local_csv.toml", "line": 3, "column": 1, "text": "no record has emial"}]'
     house.store.note_mistake(route.name, problem)
-    shown = text_of(house.signed_in(), "/mappings")
+    client = house.signed_in()
+    assert '<a class="button primary" href="/mappings/local/local_csv">See the line</a>' in client.get("/").text
+    shown = text_of(client, "/mappings")
     assert "local_csv.toml has a mistake in line 3" in shown
     assert "no record has emial" in shown
 

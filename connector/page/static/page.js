@@ -57,7 +57,8 @@
 
   // What renews itself: not under the reader's focus, and never with the form for signing in.
   document.body.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.target.id === "today" && event.target.contains(document.activeElement)) event.preventDefault();
+    const part = event.detail.target, focused = document.activeElement;
+    if (event.target.matches("[hx-trigger^=every]") && focused !== part && part.contains(focused)) event.preventDefault();
   });
   document.body.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.xhr.responseURL.endsWith("/login")) { event.detail.shouldSwap = false; location.assign("/login"); }
