@@ -162,5 +162,5 @@ class HubSpot(Place):
 
     def words(self) -> dict[str, str | None]:
         """``affiliate_word`` by e-mail address, of every contact that there is."""
-        contacts = self.server.records["contacts"].values()
+        contacts = list(self.server.records["contacts"].values())  # the server may be adding one
         return {found.properties["email"]: found.properties.get("affiliate_word") for found in contacts}
