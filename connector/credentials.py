@@ -77,7 +77,7 @@ _VARIABLE = re.compile(
 def read_env_file(file: Path) -> tuple[dict[str, str], list[Problem]]:
     """The variables in a file of ``NAME=value`` lines (none without a file), and what is wrong with it."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # some editors write a byte order mark
     except FileNotFoundError:
         return {}, []
     except (OSError, UnicodeDecodeError) as error:

@@ -1140,6 +1140,24 @@ def test_what_may_be_a_secret_is_not_shown_with_its_mistake(started: Shell, tmp_
     assert "\n   token = \u2026\n           ^\n" in started.err
 
 
+@pytest.mark.parametrize("line", ['HUBSPOT_TOKEN="hunter2', "HUBSPOT_TOKEN: hunter2", "hunter2"])
+def test_no_line_of_the_env_file_is_shown(started: Shell, tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(f"{line}\n", encoding="utf-8")
+    assert started.type("check") == 2
+    assert "hunter2" not in started.out + started.err
+    assert "Wants one NAME=value a line" in started.err
+
+
+def test_a_folder_with_the_name_of_a_mapping_is_told(started: Shell, tmp_path: Path) -> None:
+    file = next((tmp_path / "mappings").glob("*.toml"))
+    (file.parent / "aside.toml").mkdir()
+    assert started.type("check") == 0
+    file.unlink()
+    file.mkdir()
+    assert started.type("check") == 2
+    assert "can't be read: Is a directory" in started.out + started.err
+
+
 def test_the_mark_is_below_what_is_wrong_in_wide_and_in_long_lines(tmp_path: Path) -> None:
     with standing_in(tmp_path):
         wide = '"\u540d\u524d" = "emial"'

@@ -155,6 +155,11 @@ def test_a_line_of_the_env_file(tmp_path: Path, line: str, value: str) -> None:
     assert read_env_file(tmp_path / ".env") == ({"A": value}, [])
 
 
+def test_the_env_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=b\r\n", encoding="utf-8-sig", newline="")
+    assert read_env_file(tmp_path / ".env") == ({"A": "b"}, [])
+
+
 def test_a_line_of_the_env_file_that_is_none_is_reported_without_its_content(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("A=b\ns3cr3t\nB='c\n", encoding="utf-8")
     text = sound.replace("data/table.csv", "${A}/table.csv")

@@ -186,7 +186,7 @@ def _unused(settings: Config) -> Iterator[str]:
     originals = {path.name: path.read_bytes() for path in (shipped() / "mappings").glob("*.toml")}
     for folder in sorted({file.parent for file in used} - {settings.file.parent}):
         for file in sorted(folder.glob("*.toml")):
-            if file not in used and file.read_bytes() != originals.get(file.name):
+            if file not in used and file.is_file() and file.read_bytes() != originals.get(file.name):
                 yield nearby(file)
 
 
