@@ -151,12 +151,12 @@ def decide(reported: Reported, seen: View, rules: Rules, now: datetime) -> tuple
 
 def _mappings(reported: Reported, seen: View, messages: list[Message]) -> Reported:
     """Mistakes in mapping files, each once and once when it is corrected; and what waits for a person, once."""
+    stopped = {each.route for each in seen.status.routes if each.state.kind == "needs_action"} if seen.status else set()
     for route, place in seen.mistakes.items():
         if reported.mistakes.get(route) != place:
-            text = (
-                f"The mapping of {route} has a mistake at {place}. Nothing stops; the last good version continues. "
-                "To see the line: connector check"
-            )
+            is_new = "It waits, since no good version of it is known"
+            continues = is_new if route in stopped else "Nothing stops; the last good version continues"
+            text = f"The mapping of {route} has a mistake at {place}. {continues}. To see the line: connector check"
             messages.append(Message("mapping_mistake", route, text))
     messages += [
         Message("mapping_ok", route, f"The mapping of {route} has no mistake any more.")

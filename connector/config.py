@@ -204,7 +204,7 @@ class _Loader:
         if root is not None:
             self._check_machines(root, found_sinks)
         if self._problems or root is None:
-            raise ConfigError(sorted(set(self._problems)))
+            raise ConfigError(credentials.shown(sorted(set(self._problems)), self._document.file))
         return Config(
             file=self._folder / self._file.name,
             server=root.server,
@@ -460,7 +460,7 @@ class _Loader:
             return _compiled(name, _text_of(shown), shown, sink_class, sources, examples=self._examples)
         except (OSError, UnicodeDecodeError) as error:
             others = [file.name for file in Path(shown).parent.glob("*.toml")] if Path(shown).parent.is_dir() else []
-            guess = did_you_mean(PurePath(shown).name, others)
+            guess = did_you_mean(PurePath(shown).name, others) if isinstance(error, FileNotFoundError) else None
             hint = f'; did you mean "{guess}"?' if guess else ""
             text = f"{shown} can't be read: {credentials.why_unreadable(error)}{hint}"
             problem = self._document.problem(path, text)

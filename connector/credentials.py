@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, SecretStr
 
 from connector.core.errors import Problem
+from connector.core.quoting import without_pasted
 
 SHORTEST_TOKEN: Final = 24
 CREDENTIALS: Final = {"token": SHORTEST_TOKEN, "tokens": SHORTEST_TOKEN, "signing_secrets": 8}
@@ -91,6 +92,17 @@ def read_env_file(file: Path) -> tuple[dict[str, str], list[Problem]]:
         elif line.strip() and not line.lstrip().startswith("#"):
             problems.append(Problem(str(file), number, 1, "wants one NAME=value a line"))
     return found, problems
+
+
+def shown(problems: Iterable[Problem], file: str) -> list[Problem]:
+    """*problems*, in which those of the configuration *file* quote no credential that was pasted in the wrong place.
+
+    Those of mapping files stay as they are: ids belong there, and credentials don't.
+    """
+    return [
+        Problem(each.file, each.line, each.column, without_pasted(each.text)) if each.file == file else each
+        for each in problems
+    ]
 
 
 def why_unreadable(error: OSError | UnicodeDecodeError) -> str:

@@ -403,7 +403,8 @@ def _route_troubles(route: RouteLine) -> Iterator[Trouble]:
     why = f"{route.why.rstrip('. ')}." if route.why else ""
     if route.mistake:
         stopped = route.state == "stopped"
-        continues = "No good version of it is known" if stopped else "The last good version continues"
+        is_new = stopped or route.state == "not started"
+        continues = "No good version of it is known" if is_new else "The last good version continues"
         text = f"mistake in {route.mistake}{pending if stopped else ''}"
         to_do = f"{continues}. To see the line"
         yield Trouble("stopped" if stopped else "waits", route.route, text, to_do, "connector check")

@@ -591,6 +591,13 @@ def test_what_is_asked_before_the_first_start_makes_no_files(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_route_that_is_none_is_told_before_the_first_start_too(started: Shell) -> None:
+    assert started.type("plan", "locl/local_csv") == 2
+    assert 'No route is called "locl/local_csv"; did you mean "local/local_csv"?' in started.err
+    assert started.type("plan", "local/local_csv") == 1
+    assert "nothing was received yet" in started.err
+
+
 def test_status_before_the_first_start_makes_no_files(started: Shell, tmp_path: Path) -> None:
     said = started.type_for_json("status")
     assert said["server"] == "not running"
@@ -1138,6 +1145,33 @@ def test_what_may_be_a_secret_is_not_shown_with_its_mistake(started: Shell, tmp_
     assert started.type("check") == 2
     assert "hunter2" not in started.out + started.err
     assert "\n   token = \u2026\n           ^\n" in started.err
+
+
+_PASTED = "pat-na1-12345678-abcd-4321-beef-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f'[sinks.hubspot]\ntype = "{_PASTED}"',
+        f"[{_PASTED}]",
+        f'[sinks."{_PASTED}"]\ntype = "csv"',
+        f"[sinks.hubspot]\n{_PASTED} = 1",
+        f'[sinks.hubspot]\naccess_token = "${{{_PASTED}}}"',
+        f"[sinks.hubspot]\nacess_token = '{_PASTED}'",
+        f'[sinks.hubspot]\nacess_token = "{_PASTED}',
+        f'[sinks.hubspot]\nacess_token = "{_PASTED}" x',
+        f"[sinks.hubspot]\nmappings = ['{_PASTED}']",
+        f"[sinks.hubspot]\ntype = 'hubspot'\nacess_token = 'short'  # {_PASTED}",
+    ],
+)
+def test_a_credential_in_the_wrong_place_is_not_shown(started: Shell, tmp_path: Path, lines: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"{file.read_text(encoding='utf-8')}{lines}\n", encoding="utf-8")
+    assert started.type("check") == 2
+    assert "0123456789ab" not in started.out + started.err
+    assert "'short'" not in started.out + started.err
+    assert "config.toml, line" in started.err
 
 
 @pytest.mark.parametrize("line", ['HUBSPOT_TOKEN="hunter2', "HUBSPOT_TOKEN: hunter2", "hunter2"])

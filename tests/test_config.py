@@ -314,6 +314,10 @@ cases: dict[str, tuple[str, list[str]]] = {
         sound.replace('"affiliates.toml"', '"afiliates.toml"'),
         ["8:13: {folder}/afiliates.toml can't be read: No such file or directory"],
     ),
+    "a mapping that is a folder": (
+        sound.replace('"affiliates.toml"', '"."'),
+        ["8:13: {folder} can't be read: Is a directory"],
+    ),
     "no mapping": (
         sound.replace('"affiliates.toml"', ""),
         ["8:12: a sink needs a mapping file, which says what goes into which column"],

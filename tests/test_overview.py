@@ -227,6 +227,13 @@ def test_a_mapping_with_a_mistake_needs_you(here: Here) -> None:
         store.close()
 
 
+def test_a_mapping_that_never_was_right_has_no_version_that_continues(here: Here) -> None:
+    (here.folder / "people.toml").write_text(people + '"Name" = "nmae"\n', encoding="utf-8")
+    here.settings = config.load(here.folder / "config.toml", {}, keep_going=True)
+    (trouble,) = overview(here.settings, None, [], now(), server=NOT_RUNNING).troubles
+    assert trouble.what_to_do == "No good version of it is known. To see the line"
+
+
 def test_commands_that_only_look_import_nothing_that_only_others_need(here: Here) -> None:
     """Most of what a command costs is what it imports."""
     drain(here.settings)

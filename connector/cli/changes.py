@@ -84,11 +84,12 @@ def plan(
 ) -> int:
     """What the mapping files as they are now would change. Writes nothing."""
     settings = load(config, uses=("sinks",) if live else ())
-    expect_a_store(settings, "There is nothing to compare with")
     wanted = settings.routes if route is None else (named_route(settings, route),)
     if route is not None and route in settings.mistaken:
         raise ConfigError(settings.mistaken[route])
-    mistakes = [] if route is not None else [str(found[0]) for found in settings.mistaken.values()]
+    expect_a_store(settings, "There is nothing to compare with")
+    found = [] if route is not None else [problems[0] for problems in settings.mistaken.values()]
+    mistakes = [f"{each.file}, line {each.line}: {each.text}" if each.line else str(each) for each in found]
     plans = [_plan(settings, each, live=live) for each in wanted if each.name not in settings.mistaken]
     with visited(settings) as store:
         undone = {name for name, stored in store.mappings().items() if stored.undo}

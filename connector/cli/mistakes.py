@@ -8,6 +8,7 @@ from pathlib import Path
 
 from connector.cli.printing import cells_wide, harmless, many, sentence, width, wrapped
 from connector.core.errors import Problem
+from connector.core.quoting import without_pasted
 
 _INDENT = 3
 _SECRET = re.compile(r"\b(tokens?|\w*secrets?|\w*api_key|password|credentials|access_token|url)\b")
@@ -50,7 +51,8 @@ def _marked_line(lines: Sequence[str], problem: Problem) -> Iterator[str]:
     line = lines[problem.line - 1].rstrip().replace("\t", " ")
     start = min(problem.column - 1, len(line))
     end = start + _length(line[start:])
-    shown = _public(line, is_mapping=any(other.startswith(("[fields]", "[key]")) for other in lines))
+    is_mapping = any(other.startswith(("[fields]", "[key]")) for other in lines)
+    shown = line if is_mapping else _public(line, start)
     if shown != line:
         start, end = (start, end) if end <= len(shown) - 1 else (len(shown) - 1, len(shown))
     room = width() - _INDENT - 2
@@ -75,12 +77,14 @@ def _length(rest: str) -> int:
     return len(word[0]) if word else 1
 
 
-def _public(line: str, *, is_mapping: bool) -> str:
-    """*line* without what may be a secret: a value of such a key, and a value without a key, as in a list of tokens."""
-    if is_mapping or not line.strip() or line.lstrip().startswith(("#", "[")):
-        return line
-    key, sign, _ = line.partition("=")
+def _public(line: str, start: int) -> str:
+    """*line* without what may be a secret: the value of such a key; the text of a key that is wrong itself, at *start*;
+    a value without a key, as in a list of tokens; and whatever looks like a credential."""
+    if not line.strip() or line.lstrip().startswith(("#", "[")):
+        return without_pasted(line)
+    key, sign, value = line.partition("=")
     if not sign:
         return "\u2026"
     bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', "", line)
-    return f"{key}{sign} \u2026" if _SECRET.search(bare) else line
+    hidden = _SECRET.search(bare) or (start < len(key) and any(quote in value for quote in "\"'"))
+    return without_pasted(f"{key}{sign} \u2026" if hidden else line)

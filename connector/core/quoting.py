@@ -18,6 +18,11 @@ _CREDENTIAL = re.compile(
     r"|(?=[\w+/=-]*[0-9])(?=[\w+/=-]*[A-Za-z])[\w+/=-]{24,}",
     re.IGNORECASE,
 )
+_PASTED = re.compile(
+    r"\b(?:pat|sk|pk|rk|ghp|xox[a-z])[-_][\w-]{6,}|\beyJ[\w-]+\.[\w.-]+|\bya29\.[\w.-]+"
+    r"|(?=(?:[\w=-]*?[0-9][\w=-]*?[A-Za-z]){3})[\w=-]{24,}"
+)
+"""As above, but for folders that have a number in their names."""
 _AT = r"(?:[@\uff20]|%40|\\u0040|&#(?:64|x40);)"
 """As it is, and as addresses in links, in JSON and in pages have it."""
 _AT_ALONE = re.compile(_AT, re.IGNORECASE)
@@ -49,6 +54,12 @@ def quoted(words: object, *, secrets: Iterable[str] = (), longest: int = 200) ->
     text = _PHONE.sub("[number]", text)
     text = _IN_QUOTES.sub('"…"', text).strip()
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def without_pasted(text: str) -> str:
+    """*text*, in which an operator's own words and paths stand, with ``[hidden]`` for each word that looks like a
+    credential: one may be pasted in the wrong place."""
+    return _PASTED.sub("[hidden]", text)
 
 
 def code_of(word: object) -> str:

@@ -390,6 +390,12 @@ def test_a_missing_column_is_made_after_everything_that_people_wrote_or_stops_th
     assert outcome.notices[0] == 'made the missing columns "Name"'
 
 
+def test_a_row_that_is_written_has_a_cell_for_each_column(harness: CsvHarness) -> None:
+    harness.path.write_text("Key,Name,Note,Seen\na:1,Ada\nb:1,Bo\n")
+    harness.sink().write(harness.target(name_only), [row("a:1", Name="Ann")])
+    assert harness.path.read_text() == "Key,Name,Note,Seen\na:1,Ann,,\nb:1,Bo\n"
+
+
 def test_of_two_rows_with_one_key_the_first_is_kept_up_to_date_and_both_are_reported(harness: CsvHarness) -> None:
     harness.path.write_text("Key,Name\na:1,Ada\na:1,Ada too\n")
     target = harness.target(name_only)

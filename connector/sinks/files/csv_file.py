@@ -250,8 +250,8 @@ class CsvTable:
 
     def update(self, place: int, cells: Cells) -> None:
         values = self.row(place)
+        values.extend([""] * (len(self.header) - len(values)))
         for position, (_, text) in cells.items():
-            values.extend([""] * (position + 1 - len(values)))
             values[position] = text
         self.lines[place] = self._line(values, _line_end(self.lines[place]))
 
