@@ -140,6 +140,7 @@ def _serve(
     following: list[Config] = []
 
     def take(found: Config) -> None:
+        program.end_calls()
         following.append(found)
         program.stop_soon()
         server.should_exit = True
@@ -152,7 +153,7 @@ def _serve(
             runner.run(_run(server, listener, program, stopped))
     finally:
         program.close()
-    return following[0] if following else None
+    return following[0] if following and not stopped.is_set() else None
 
 
 def _answering(app: ASGIApp, config: Config) -> uvicorn.Config:

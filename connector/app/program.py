@@ -66,6 +66,8 @@ from connector.store.processes import LEASE_SECONDS
 _WATCH_SECONDS: Final = 2.0
 _WATCH_SHARE: Final = 0.05  # of a core: a look counts what is pending, which is much in a first sync
 _WORTH_WAITING_SECONDS: Final = 5.0
+_LONGEST_CALL_SECONDS: Final = 200.0
+_CALLS_NAMED_AFTER_SECONDS: Final = 1.0
 
 _log = logs.get("app")
 
@@ -316,6 +318,25 @@ class Program:
             self._stop_by = time.monotonic() + self.stop_within_seconds
         if self.sharing is not None:
             self.sharing.hand_over()
+
+    def end_calls(self) -> None:
+        """Before a reload: end what this program does, but for receiving and projecting, and wait until its calls are
+        over: until then the program that follows does not get the file. Where a store is shared, leases see to it."""
+        if self.is_shared:
+            return
+        self.stop.set()
+        calling = [duty for duty in self.duties if duty is not self.projecting]
+        for duty in calling:
+            duty.end(for_good=True)
+        began, are_named = time.monotonic(), False
+        while self._stop_by is None and time.monotonic() < began + _LONGEST_CALL_SECONDS:
+            alive = [name for threads in (self.threads, *(x.threads for x in calling)) for name in threads.alive()]
+            if not alive:
+                return
+            if not are_named and time.monotonic() >= began + _CALLS_NAMED_AFTER_SECONDS:
+                are_named = True
+                logs.warn(_log, "reload.waits", threads=",".join(alive))
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Stop everything that ``start`` started, and close the store; what is pending stays pending."""

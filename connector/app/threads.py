@@ -59,6 +59,11 @@ class Threads:
         lately = time.monotonic() - _DEATH_SHOWN_SECONDS
         return [name for name, at in list(self._died_at.items()) if at > lately]
 
+    def alive(self) -> list[str]:
+        """The names of those that have not ended, but for the thread that asks."""
+        others = [thread for thread in self.started if thread is not threading.current_thread()]
+        return [thread.name for thread in others if thread.is_alive()]
+
     def join(self, ends: float | None = None, *, kind: str = "") -> list[str]:
         """Wait until all (whose name begins with *kind*) have ended, at most until *ends* of ``time.monotonic``.
 

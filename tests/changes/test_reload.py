@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -241,6 +242,26 @@ def test_webhooks_that_come_during_a_reload_are_kept(connector: Connector) -> No
     stop.set()
     poster.join()
     connector.wait_for({f"firstpromoter:{number}": {"Status": "Active"} for number in accepted})
+
+
+def test_a_call_that_hangs_delays_a_reload_and_ends_nothing(connector: Connector) -> None:
+    """The file of the store is free for the program that follows only when the call has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as platform:
+        platform.settimeout(PATIENCE_SECONDS)
+        address = f"http://127.0.0.1:{platform.getsockname()[1]}"
+        api = f'api_key = "k3y-of-the-tests"\nbase_url = "{address}"\nrepair = {{ every = "24h" }}\n'
+        change_config(connector, "[sources.everflow]", f"{api}[sources.everflow]")
+        connector.start()
+        asked, _ = platform.accept()
+        with asked:
+            other = add_a_sink(connector)
+            assert connector.pid is not None
+            os.kill(connector.pid, signal.SIGHUP)
+            connector.wait_until(lambda: any(line["event"] == "reload.waits" for line in connector.lines()))
+            signs_up(connector, 1)
+        connector.wait_until(lambda: other.exists() and "firstpromoter:1" in other.read_text(encoding="utf-8"))
+    assert connector.stop() < 10
+    assert connector.lines()[-1] == {"event": "exit", "code": 0}
 
 
 def test_without_a_server_there_is_nothing_to_reload(connector: Connector) -> None:
