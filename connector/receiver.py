@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +31,7 @@ from connector.faults import describe
 from connector.recent import Recent
 
 _log = logs.get("receiver")
-_KEEPING_SECONDS: Final = 10.0  # most platforms wait that long for an answer
+_KEEPING_SECONDS: Final = 10.0
 _encode: Final = msgspec.json.encode
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
@@ -136,6 +137,7 @@ class Receiver(Endpoint):
         unread: keeps what a bug of a source could not open; None: such a request is answered 500.
         counts: counts requests.
         recent: is told of each request.
+        keeping_seconds: how long a sender waits for the store at most; most platforms wait that long for an answer.
     """
 
     def __init__(
@@ -147,8 +149,10 @@ class Receiver(Endpoint):
         unread: Unread | None = None,
         counts: Counts | None = None,
         recent: Recent | None = None,
+        keeping_seconds: float = _KEEPING_SECONDS,
     ) -> None:
         self._recent = recent
+        self._keeping_seconds = keeping_seconds
         self._sources = dict(sources)
         self._intake = intake
         self._max_body_bytes = max_body_bytes
@@ -162,6 +166,7 @@ class Receiver(Endpoint):
         """What was wrong with the store then, in words that name nothing."""
         self.failed_at = float("-inf")
         """When an event could not be kept last, in seconds of ``time.monotonic``."""
+        self._noting = threading.Lock()
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
         """The source's 2xx once the event is safe on disk; whatever is refused is counted and logged."""
@@ -208,7 +213,7 @@ class Receiver(Endpoint):
             loop.call_soon(self._hand_over)  # what comes in one turn of the loop is one group
         self._gathered.append(waiting)
         # A database that is slow may keep the event still; the sender's next try is a duplicate then.
-        patience = loop.call_later(_KEEPING_SECONDS, self._give_up, waiting)
+        patience = loop.call_later(self._keeping_seconds, self._give_up, waiting)
         try:
             error = await waiting.answer
         except asyncio.CancelledError:
@@ -245,7 +250,9 @@ class Receiver(Endpoint):
             self._tell(answered)
 
     def _give_up(self, waiting: _Waiting) -> None:
-        self._settle((waiting,), StoreUnavailable("the store is too slow"))
+        error = StoreUnavailable(f"an event was not kept within {self._keeping_seconds:g} s", "is too slow")
+        self._note(error)
+        self._settle((waiting,), error)
 
     def _tell(self, kept: Sequence[_Waiting]) -> None:
         """Counts and log lines of events that are kept, of a group at once."""
@@ -272,12 +279,19 @@ class Receiver(Endpoint):
 
     def _note(self, error: Exception | None) -> None:
         """What became of the last group, for readiness."""
-        if error is not None:
-            self.failed_at = time.monotonic()
+        if error is None:
+            self.keeps = True
+            return
+        self.failed_at = time.monotonic()
+        self.store_fails(error)
+
+    def store_fails(self, error: Exception) -> None:
+        """The store can't be used; any thread. Logged once, not for every sender that is refused."""
+        with self._noting:
+            is_new, self.keeps = self.keeps, False
             self.words = error.short if isinstance(error, StoreUnavailable) else ""
-            if self.keeps and isinstance(error, StoreUnavailable):  # once, not for every sender that is refused
-                logs.warn(_log, "store.fails", reason=str(error))
-        self.keeps = error is None
+        if is_new and isinstance(error, StoreUnavailable):
+            logs.warn(_log, "store.fails", reason=str(error))
 
     async def _keep_unread(self, source: Source, request: InboundRequest, error: Exception) -> Response:
         """Keep a genuine request that its source has a bug for: some platforms never send again."""

@@ -7,6 +7,7 @@ import gzip
 import http.client
 import io
 import json
+import logging
 import socket
 import threading
 import time
@@ -119,7 +120,9 @@ class Counting(Receiver):
 class House:
     """A receiver with its doubles and a client in front."""
 
-    def __init__(self, *, body_timeout_seconds: float = 5.0, source: Source | None = None) -> None:
+    def __init__(
+        self, *, body_timeout_seconds: float = 5.0, keeping_seconds: float = 10.0, source: Source | None = None
+    ) -> None:
         self.memory = Memory()
         self.reasons: list[str] = []
         self.unread: list[bytes] = []
@@ -129,6 +132,7 @@ class House:
             self.memory,
             max_body_bytes=2000,
             unread=self._keep_unread,
+            keeping_seconds=keeping_seconds,
         )
         self.memory.deliver = self.receiver.deliver
         self.body_timeout_seconds = body_timeout_seconds
@@ -301,6 +305,38 @@ def test_a_store_that_refuses_is_answered_503_and_retry_after(house: House, clie
     assert int(later.headers["retry-after"]) > 0
     house.memory.refuse_later = house.memory.refuse_at_once = False
     assert client.post(hook, content=b"{}", headers=as_json).status_code == 202
+
+
+def test_a_store_that_does_not_answer_in_time_is_known_to_keep_nothing_until_it_does() -> None:
+    house = House(keeping_seconds=0.01)
+    house.memory.hangs = True
+    with TestClient(house.app) as client:
+        assert client.post(hook, content=b"{}", headers=as_json).status_code == 503
+        assert (house.receiver.keeps, house.receiver.words) == (False, "is too slow")
+        house.memory.go_on()
+        assert house.receiver.keeps
+
+
+class FailsAgain(logging.Handler):
+    """While the log is told of a store that fails, it fails once more, as another thread may meet it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        super().__init__()
+        self.receiver, self.lines = receiver, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += 1
+        if self.lines < 3:
+            self.receiver.store_fails(StoreUnavailable("the disk is full"))
+
+
+def test_a_store_that_two_threads_see_fail_at_once_is_logged_once(house: House) -> None:
+    handler = FailsAgain(house.receiver)
+    log = logging.getLogger("connector.receiver")
+    log.addHandler(handler)
+    house.receiver.store_fails(StoreUnavailable("the disk is full"))
+    log.removeHandler(handler)
+    assert handler.lines == 1
 
 
 def test_health_is_always_well_and_readiness_names_its_reasons(house: House, client: httpx2.Client) -> None:

@@ -91,7 +91,9 @@ class Readiness:
             mappings = self._store.mappings()
         except StoreUnavailable as error:
             self.status = None
-            if not failing and "store" not in self.reasons():  # else it is logged already, perhaps by a request
+            if receiver is not None and not failing:
+                receiver.store_fails(error)
+            elif not failing:
                 logs.warn(_log, "store.fails", reason=str(error))
             return ("store", *reasons)
         if receiver is not None and not receiver.keeps:
