@@ -145,6 +145,49 @@ def test_a_move_that_is_killed_between_its_last_steps_is_ended(file: str, databa
     assert everything(database) == before
 
 
+def test_what_came_after_a_move_that_was_killed_is_taken_along(file: str, database: str) -> None:
+    """All had arrived when the command was killed, the old store did not know yet, and a server ran on it again."""
+
+    def dies(_: Sequence[str]) -> list[tuple[str, str, str, str, str]]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move(file, database, now(), dies, quiet)
+    engine = open_engine(database)
+    with engine.writing() as sql:
+        sql.execute("UPDATE state SET value = 2 WHERE name = 'moving'")
+    engine.close()
+    store = Store(file, worker=True, now=now)
+    store.append([event(9_999)])
+    store.close()
+    before = everything(file)
+    move(file, database, now(), no_letters, quiet)
+    assert everything(database) == before
+
+
+def test_a_process_that_starts_meanwhile_is_noticed_and_what_it_kept_is_taken_along(
+    database: str, tmp_path: Path
+) -> None:
+    Store(database, worker=True, now=now).close()
+    late: list[Store] = []
+
+    def starts(_: Sequence[str]) -> list[tuple[str, str, str, str, str]]:
+        late.append(Store(database, worker=True, now=now))
+        late[0].join(["receive"], [])
+        late[0].append([event(1)])
+        return []
+
+    with pytest.raises(StoreInUse, match="process "):
+        move(database, str(tmp_path / "new.db"), now(), starts, quiet)
+    late[0].leave()
+    before = everything(database)
+    move(database, str(tmp_path / "new.db"), now(), no_letters, quiet)
+    assert everything(str(tmp_path / "new.db")) == before
+    with pytest.raises(StoreDamaged, match="this store was moved to"):
+        late[0].join(["receive"], [])  # it was opened before
+    late[0].close()
+
+
 def test_what_arrives_changed_is_noticed(file: str, database: str) -> None:
     def spoils(table: str, _rows: int) -> None:
         if table == "written":

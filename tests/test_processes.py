@@ -94,6 +94,15 @@ def test_processes_are_listed_with_what_they_own(place: Place) -> None:
     assert len(one.processes()) == 1
 
 
+def test_a_process_whose_row_is_gone_is_seen_again_with_its_next_sign_of_life(place: Place) -> None:
+    """A backup from before its start was restored."""
+    one, other = process(place), process(place)
+    one.leave()
+    assert other.beat().alive == {"receive": 1, "deliver": 1}
+    one.beat()
+    assert other.beat().alive == {"receive": 2, "deliver": 2}
+
+
 def test_a_process_on_postgresql_is_the_worker(place: Place) -> None:
     if place.is_file:
         pytest.skip("a file has one worker, by its lock")

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from connector.core.errors import StoreUnavailable
-from connector.store.engine import Engine, insert
+from connector.store.engine import Engine, Session, insert
 from connector.store.model import StoreDamaged, StoreInUse
 from connector.store.processes import process_alive
 from connector.store.store import open_engine
@@ -54,8 +54,9 @@ def move(url: str, to: str, now: datetime, letters: Letters, progress: Callable[
     """
     with ExitStack() as stack:
         old, new = (_held(stack, place) for place in (url, to))
-        prepare(new, now, moves=True)
-        is_complete = _begin(new) == _COMPLETE
+        for engine in (old, new):
+            prepare(engine, now, moves=True)
+        is_complete = _begin(new, _is_marked(old)) == _COMPLETE
         prepare(old, now, moves=is_complete)  # a move that was killed may have marked it already
         if not is_complete:
             for table, key in _tables().items():
@@ -88,17 +89,29 @@ def _held(stack: ExitStack, url: str) -> Engine:
         stack.enter_context(file_held(path_of(url)))
     engine = stack.enter_context(closing(open_engine(url)))
     with engine.reading() as sql:
-        if is_postgres(url) and (who := process_alive(engine, sql)) is not None:
-            raise StoreInUse(f"{engine.name} is in use by another connector ({who}); stop that one first")
+        _refuse_used(engine, sql)
     return engine
+
+
+def _refuse_used(engine: Engine, sql: Session) -> None:
+    if engine.shared and (who := process_alive(engine, sql)) is not None:
+        raise StoreInUse(f"{engine.name} is in use by another connector ({who}); stop that one first")
+
+
+def _is_marked(old: Engine) -> bool:
+    with old.reading() as sql:
+        return sql.execute("SELECT 1 FROM state WHERE name = 'moved'").fetchone() is not None
 
 
 def _tables() -> dict[str, tuple[str, ...]]:
     return {table: key for table, key in primary_keys().items() if table not in _STAYS}
 
 
-def _begin(new: Engine) -> int:
+def _begin(new: Engine, is_marked: bool) -> int:
     """Mark the new store as one that is being moved into; what a move that was killed left is deleted.
+
+    Args:
+        is_marked: the old store serves no more. Until then it may have been worked on since an earlier move.
 
     Returns:
         How far an earlier move came.
@@ -111,7 +124,7 @@ def _begin(new: Engine) -> int:
                     raise StoreDamaged(f"{new.name}: there is a store already; name an empty database or a new file")
             if sql.execute("SELECT 1 FROM state WHERE name = 'moved'").fetchone() is not None:
                 raise StoreDamaged(f"{new.name}: this store was moved away; name a new file")
-        elif row[0] == _COMPLETE:
+        elif row[0] == _COMPLETE and is_marked:
             return _COMPLETE
         sql.execute("INSERT INTO state VALUES ('moving', 1) ON CONFLICT (name) DO UPDATE SET value = 1")
         for table in _tables():
@@ -175,7 +188,8 @@ def _end(old: Engine, new: Engine) -> None:
         sql.execute("UPDATE state SET value = ? WHERE name = 'epoch'", (epoch,))
         count_anew(new, sql)
         sql.execute("UPDATE state SET value = ? WHERE name = 'moving'", (_COMPLETE,))
-    with old.writing() as sql:
+    with old.making() as sql:
+        _refuse_used(old, sql)  # who joins later sees the mark
         sql.execute("INSERT INTO state VALUES ('moved', 1) ON CONFLICT DO NOTHING")
         keep_note(sql, MOVED_TO, new.name)
     with new.writing() as sql:

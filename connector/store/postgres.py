@@ -238,6 +238,7 @@ _MEANINGS = {
     "28000": "refuses us",
     "3D000": "does not exist",
     "42501": "refuses us a right",
+    "42P01": "has not our tables any more: start again, or put a backup back",
     "25P03": "ended a connection that slept",
     _UNTRUSTED: "has no certificate that is trusted",
     "08P01": "is behind a PgBouncer: add ?pgbouncer=true to the URL",

@@ -17,6 +17,7 @@ from msgspec import Struct
 from connector.store.engine import Engine, Session, change, insert
 from connector.store.model import moment
 from connector.store.pending import OF_ROUTE, PendingRecords
+from connector.store.tables import refuse_moved
 
 LEASE_SECONDS = 3.0
 """A process that has given no sign of life for so long counts as dead."""
@@ -70,6 +71,7 @@ class Processes(PendingRecords):
     def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
         super().__init__(engine, now)
         self._me = ""  # nobody until ``join``: then nothing is anybody's own
+        self._row: tuple[str, ...] = ()
 
     def join(self, roles: Sequence[str], routes: Sequence[str]) -> None:
         """Be one of the processes. From now on ``take`` gives only what belongs to this process's leases.
@@ -79,18 +81,25 @@ class Processes(PendingRecords):
         """
         host = socket.gethostname()
         self._me = f"{host} {os.getpid()} {os.urandom(6).hex()}"
-        with self._engine.writing() as sql:
+        self._row = (self._me, f"process {os.getpid()} on {host}", host, " ".join(roles), "\n".join(routes))
+        with self._engine.making() as sql:
+            refuse_moved(self._engine, sql)  # once more: it may have been moved since it was opened
             sql.execute(f"DELETE FROM processes WHERE seen < {self._clock(-_REMEMBERED_SECONDS)}")
-            sql.execute(
-                "INSERT INTO processes (id, name, host, roles, routes, since, seen)"
-                f" VALUES (?, ?, ?, ?, ?, {self._clock()}, {self._clock()})",
-                (self._me, f"process {os.getpid()} on {host}", host, " ".join(roles), "\n".join(routes)),
-            )
+            self._enter(sql)
+
+    def _enter(self, sql: Session) -> None:
+        sql.execute(
+            "INSERT INTO processes (id, name, host, roles, routes, since, seen)"
+            f" VALUES (?, ?, ?, ?, ?, {self._clock()}, {self._clock()})",
+            self._row,
+        )
 
     def beat(self, note: str = "") -> Beat:
         """Give a sign of life, and keep the leases that are this process's."""
         with self._engine.writing() as sql:
-            sql.execute(f"UPDATE processes SET seen = {self._clock()}, note = ? WHERE id = ?", (note, self._me))
+            text = f"UPDATE processes SET seen = {self._clock()}, note = ? WHERE id = ?"
+            if not sql.execute(text, (note, self._me)).rowcount:
+                self._enter(sql)  # a backup was restored meanwhile, or nobody could see this process for a day
             mine = sql.execute("SELECT name FROM leases WHERE holder = ? ORDER BY name", (self._me,)).fetchall()
             text = f"UPDATE leases SET until = {self._clock(LEASE_SECONDS)} WHERE holder = ? AND name"
             change(sql, text, [name for (name,) in mine], self._me)

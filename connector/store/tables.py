@@ -144,10 +144,11 @@ def prepare(engine: Engine, now: datetime, *, moves: bool = False) -> None:
     _make(engine, now)
     if not moves:
         with engine.reading() as sql:
-            _refuse_moved(engine, sql)
+            refuse_moved(engine, sql)
 
 
-def _refuse_moved(engine: Engine, sql: Session) -> None:
+def refuse_moved(engine: Engine, sql: Session) -> None:
+    """A StoreDamaged for a store that was moved, or into which one is being moved."""
     marked = {name for (name,) in sql.execute("SELECT name FROM state WHERE name IN ('moved', 'moving')").fetchall()}
     if "moved" in marked:
         raise StoreDamaged(
