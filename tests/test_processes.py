@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from connector.store import Store, worker_of
-from connector.store.model import Result, Saved
+from connector.store.model import Result, RouteState, Saved
 from connector.store.processes import LEASE_SECONDS
 from tests.doubles import event
 from tests.running import at_best
@@ -206,6 +206,30 @@ def test_a_forgotten_person_is_not_written_once_more(place: Place) -> None:
     assert other.repeat_late(["a/b"]) == 0
     other.append([event(1)])
     assert other.status().records == 0
+
+
+def test_a_pause_lasts_as_long_on_a_machine_whose_clock_is_right(place: Place) -> None:
+    """The clock of the first is two hours ahead of the database's."""
+    if place.is_file:
+        pytest.skip("a file is of one machine")
+    two_hours = timedelta(hours=2)
+    ahead = Store(place.url, worker=False, now=lambda: place.clock() + two_hours)
+    ahead._engine.clock_offset = -int(two_hours.total_seconds() * 1e6)
+    ahead.join(["deliver"], ["a/b"])
+    ahead.enroll(["a/b"])
+    save(ahead, Saved("plain:1", 0, 1, b"{}"))
+    paused = RouteState(
+        "waiting", "down", place.clock() + two_hours + timedelta(minutes=1), 1, place.clock() + two_hours
+    )
+    ahead.set_route_state("a/b", paused)
+    right = process(place)
+    assert ahead.route_state("a/b") == paused
+    state = right.route_state("a/b")
+    assert (state.paused_until, state.since) == (place.clock() + timedelta(minutes=1), place.clock())
+    assert right.status().routes[0].oldest_since == place.clock()
+    ahead.beat()  # that clock is put right meanwhile
+    assert abs(ahead._engine.clock_offset) < two_hours.total_seconds() * 1e6 / 2
+    ahead.close()
 
 
 def test_the_clock_of_the_process_does_not_decide(place: Place) -> None:

@@ -70,7 +70,7 @@ class Engine(Protocol):
         """Refuse a server that does not keep at a power loss what it has acknowledged. Raises StoreUnavailable."""
 
     def compare_clocks(self) -> None:
-        """This process's clock was set: measure ``clock_offset`` again."""
+        """Measure ``clock_offset`` again: one of the clocks may have been set."""
 
     def erase(self, rebuild_up_to_bytes: int | None) -> bool:
         """See ``Store.erase``."""
@@ -102,7 +102,7 @@ class Part:
     def _at(self) -> int:
         return micros_of(self._now())
 
-    # What is due when is compared between machines, so it goes by the database's clock.
+    # What is due when, and since when, is compared between machines, so it goes by the database's clock.
 
     def _due_now(self) -> int:
         return self._due(self._now())
@@ -112,6 +112,9 @@ class Part:
 
     def _moment_due(self, due_at: int) -> datetime:
         return moment(due_at - self._engine.clock_offset)
+
+    def _moment_due_or_none(self, due_at: int | None) -> datetime | None:
+        return self._moment_due(due_at) if due_at else None
 
 
 # ---------------------------------------------------------------- forms of SQL

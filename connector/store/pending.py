@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from connector.core.lenient import micros_of
 from connector.store.engine import Part, Session, change, each, insert, lists, select, tables
 from connector.store.model import (
     HELD_UNTIL,
@@ -20,7 +19,6 @@ from connector.store.model import (
     Written,
     dump_names,
     load_names,
-    moment,
     moment_or_none,
 )
 
@@ -81,11 +79,11 @@ class PendingRecords(Part):
         """How *route* fares; ``ok`` for one that is not enrolled."""
         with self._engine.reading() as sql:
             row = sql.execute(f"SELECT {STATE_COLUMNS} FROM routes WHERE route = ?", (route,)).fetchone()
-        return RouteState() if row is None else state_of(row)
+        return RouteState() if row is None else state_of(row, self._moment_due_or_none)
 
     def set_route_state(self, route: str, state: RouteState) -> None:
         """Keep how *route* fares (but ``delivered_at``, which ``finish`` keeps)."""
-        paused_until, since = (at and micros_of(at) for at in (state.paused_until, state.since))
+        paused_until, since = (at and self._due(at) for at in (state.paused_until, state.since))
         with self._engine.writing() as sql:
             sql.execute(
                 "UPDATE routes SET kind = ?, reason = ?, paused_until = ?, failures = ?, since = ? WHERE route = ?",
@@ -139,7 +137,7 @@ class PendingRecords(Part):
             f" WHERE routes.route = ?{which and f' AND records.id {which}'} ORDER BY records.id"
             " ON CONFLICT (route, record_id) DO UPDATE SET due_at = excluded.due_at, token = NULL, tries = 0,"
             " failing_since = NULL, reason = '', isolated = 0",
-            (self._due_now(), self._at(), route, *record_ids),
+            (self._due_now(), self._due_now(), route, *record_ids),
         )
         return int(added.rowcount)
 
@@ -171,8 +169,8 @@ class PendingRecords(Part):
             change(sql, "UPDATE pending SET due_at = ?, token = ? WHERE id", [row[0] for row in rows], until, token)
         return [
             Pending(
-                record_id, version, facts.encode(), token, tries, moment(since), moment_or_none(failing_since),
-                bool(own),
+                record_id, version, facts.encode(), token, tries, self._moment_due(since),
+                self._moment_due_or_none(failing_since), bool(own),
             )
             for _, record_id, version, facts, tries, since, failing_since, own in rows
         ]  # fmt: skip
@@ -304,7 +302,7 @@ class PendingRecords(Part):
     def _settle(self, sql: Session, results: Sequence[Result], held: Mapping[str, _Held]) -> None:
         done: list[int] = []
         changed: list[int] = []
-        at = self._at()
+        now = self._due_now()
         for result in results:
             later, row = result.later, held[result.record_id]
             is_newer = row.version > result.version
@@ -316,7 +314,7 @@ class PendingRecords(Part):
                 " failing_since = coalesce(failing_since, ?) WHERE id = ?",
                 (
                     self._due(later.due_at), later.reason, int(later.failed), int(later.isolated),
-                    at if later.failed else None, row.id,
+                    now if later.failed else None, row.id,
                 ),
             )  # fmt: skip
         change(sql, "DELETE FROM pending WHERE id", done)
@@ -324,7 +322,7 @@ class PendingRecords(Part):
             sql,
             "UPDATE pending SET token = NULL, due_at = ?, since = ?, tries = 0, reason = '', failing_since = NULL,"
             " isolated = 0 WHERE id",
-            changed, self._due_now(), at,
+            changed, now, now,
         )  # fmt: skip
 
     def note_tries(self, route: str, tries: Mapping[str, str]) -> None:
@@ -362,7 +360,7 @@ class PendingRecords(Part):
                 sql,
                 "UPDATE pending SET isolated = 1, due_at = ?, tries = greatest(tries, 1), failing_since = ?"
                 " WHERE isolated = 0 AND id",
-                self._numbers(sql, route, sorted(set(record_ids))), self._due(due_at), self._at(),
+                self._numbers(sql, route, sorted(set(record_ids))), self._due(due_at), self._due_now(),
             )  # fmt: skip
 
     def written(self, route: str, record_ids: Iterable[str], keys: Iterable[str] = ()) -> list[Written]:
@@ -380,12 +378,11 @@ class PendingRecords(Part):
         return list(found.values())
 
 
-def state_of(row: Sequence[Any]) -> RouteState:
+def state_of(row: Sequence[Any], moment_due: Callable[[int | None], datetime | None]) -> RouteState:
     """A route's state from its STATE_COLUMNS."""
     kind, reason, paused_until, failures, since, delivered_at = row
-    return RouteState(
-        kind, reason, moment_or_none(paused_until), failures, moment_or_none(since), moment_or_none(delivered_at)
-    )
+    times = moment_due(paused_until), moment_due(since), moment_or_none(delivered_at)
+    return RouteState(kind, reason, times[0], failures, *times[1:])
 
 
 def _more_rows(sql: Session, route: str, written: Mapping[str, str], removed: Sequence[str]) -> Counter[str]:

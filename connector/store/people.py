@@ -78,11 +78,8 @@ class People(Part):
         states = []
         for route, rows, affiliates, *columns in routes:
             count, retrying, since, lacking, first = pending.get(route, (0, 0, None, 0, 0))
-            states.append(
-                RouteStatus(
-                    route, count, retrying, moment_or_none(since), rows, state_of(columns), lacking, affiliates, first
-                )
-            )
+            oldest, state = self._moment_due_or_none(since), state_of(columns, self._moment_due_or_none)
+            states.append(RouteStatus(route, count, retrying, oldest, rows, state, lacking, affiliates, first))
         counted = []
         for name, received, duplicates, none, unread, undated, *times in sources:
             at, received_at = map(moment_or_none, times)
@@ -153,7 +150,7 @@ class People(Part):
         with self._engine.reading() as sql:
             rows = sql.execute(text, (record_id,)).fetchall()
         return [
-            PendingFor(route, moment(since), self._moment_due(due), tries, reason)
+            PendingFor(route, self._moment_due(since), self._moment_due(due), tries, reason)
             for route, since, due, tries, reason in rows
         ]
 
@@ -245,25 +242,25 @@ class People(Part):
         """Times that lie ahead, by more than *ahead_by*, were noted by a clock that was wrong, and count as of now:
         else a record or a route would wait until the right clock comes there, and retention would wait for events."""
         self._engine.compare_clocks()
-        at, latest = self._at(), self._now() + ahead_by
-        limit = micros_of(latest)
+        latest = self._now() + ahead_by
+        due_now, due_last = self._due_now(), self._due(latest)
         with self._engine.writing() as sql:
             lock_routes(self._engine, sql)
             sql.execute(
                 "UPDATE pending SET due_at = ? WHERE due_at > ? AND due_at < ? AND token IS NULL",
-                (self._due_now(), self._due(latest), HELD_UNTIL),
+                (due_now, due_last, HELD_UNTIL),
             )
             for table, column in (
                 ("pending", "since"), ("pending", "failing_since"), ("routes", "paused_until"), ("routes", "since"),
-                ("sources", "last_received_at"),
             ):  # fmt: skip
-                sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (at, limit))
-            self._fix_times(sql, limit)
+                sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (due_now, due_last))
+            self._fix_times(sql, micros_of(latest))
         self._ring(self._on_pending)
 
     def _fix_times(self, sql: Session, limit: int) -> None:
         """Events and deliveries that were noted as of later than *limit* count as of now."""
-        for table, column in (("events", "received_at"), ("deliveries", "at"), ("forgotten", "at")):
+        columns = ("events", "received_at"), ("sources", "last_received_at"), ("deliveries", "at"), ("forgotten", "at")
+        for table, column in columns:
             sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (self._at(), limit))
 
 

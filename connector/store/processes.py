@@ -96,6 +96,7 @@ class Processes(PendingRecords):
 
     def beat(self, note: str = "") -> Beat:
         """Give a sign of life, and keep the leases that are this process's."""
+        self._engine.compare_clocks()
         with self._engine.writing() as sql:
             text = f"UPDATE processes SET seen = {self._clock()}, note = ? WHERE id = ?"
             if not sql.execute(text, (note, self._me)).rowcount:

@@ -63,7 +63,7 @@ class Records(Part):
             self._ring(self._on_pending)
 
     def _make_pending(self, sql: Session, changed: Sequence[Saved], read: Collection[str]) -> None:
-        at, due_at = self._at(), self._due_now()
+        now = self._due_now()
         holding = {route for (route,) in sql.execute("SELECT route FROM mappings WHERE first <> ''").fetchall()}
         for (route,) in sql.execute("SELECT route FROM routes ORDER BY route").fetchall():
             held = {saved.record_id for saved in changed if saved.record_id in read} if route in holding else set()
@@ -71,7 +71,7 @@ class Records(Part):
                 sql,
                 "INSERT INTO pending (route, record_id, version, due_at, since, reason)",
                 [
-                    (route, x.record_id, x.version, HELD_UNTIL, at, WAITS_FOR_YOU)
+                    (route, x.record_id, x.version, HELD_UNTIL, now, WAITS_FOR_YOU)
                     for x in changed
                     if x.record_id in held
                 ],
@@ -80,7 +80,7 @@ class Records(Part):
             insert(
                 sql,
                 "INSERT INTO pending (route, record_id, version, due_at, since)",
-                [(route, x.record_id, x.version, due_at, at) for x in changed if x.record_id not in held],
+                [(route, x.record_id, x.version, now, now) for x in changed if x.record_id not in held],
                 # A record that waits for a value which it lacked may have it now.
                 " ON CONFLICT (route, record_id) DO UPDATE SET version = excluded.version, due_at ="
                 f" CASE WHEN pending.token IS NULL AND {waits_for('pending.reason')} THEN excluded.due_at"
