@@ -78,7 +78,7 @@ class Duty:
 
     def has_ended(self) -> bool:
         """Whether none of its threads runs."""
-        return not self.is_on and not any(thread.is_alive() for thread in self.threads.started)
+        return not self.is_on and not self.threads.alive()
 
 
 class Leases(Protocol):

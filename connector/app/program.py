@@ -66,8 +66,6 @@ from connector.store.processes import LEASE_SECONDS
 _WATCH_SECONDS: Final = 2.0
 _WATCH_SHARE: Final = 0.05  # of a core: a look counts what is pending, which is much in a first sync
 _WORTH_WAITING_SECONDS: Final = 5.0
-_LONGEST_CALL_SECONDS: Final = 200.0
-_CALLS_NAMED_AFTER_SECONDS: Final = 1.0
 
 _log = logs.get("app")
 
@@ -328,14 +326,11 @@ class Program:
         calling = [duty for duty in self.duties if duty is not self.projecting]
         for duty in calling:
             duty.end(for_good=True)
-        began, are_named = time.monotonic(), False
-        while self._stop_by is None and time.monotonic() < began + _LONGEST_CALL_SECONDS:
-            alive = [name for threads in (self.threads, *(x.threads for x in calling)) for name in threads.alive()]
-            if not alive:
-                return
-            if not are_named and time.monotonic() >= began + _CALLS_NAMED_AFTER_SECONDS:
-                are_named = True
+        threads, named_at = (self.threads, *(duty.threads for duty in calling)), time.monotonic() + 1
+        while self._stop_by is None and (alive := [name for each in threads for name in each.alive()]):
+            if time.monotonic() >= named_at:
                 logs.warn(_log, "reload.waits", threads=",".join(alive))
+                named_at += 60
             time.sleep(0.02)
 
     def close(self) -> None:

@@ -82,7 +82,6 @@ class Readiness:
         receiver.keeps = True
 
     def _look(self) -> tuple[str, ...]:
-        reasons: list[str] = []
         receiver, before, self._looked_at = self.receiver, self._looked_at, time.monotonic()
         failing = "store" in self.reasons() or (receiver is not None and receiver.failed_at > before)
         try:
@@ -93,12 +92,9 @@ class Readiness:
             self.status = None
             if receiver is not None and not failing:
                 receiver.store_fails(error)
-            elif not failing:
-                logs.warn(_log, "store.fails", reason=str(error))
-            return ("store", *reasons)
-        if receiver is not None and not receiver.keeps:
-            reasons.append("store")
-        elif failing:
+            return ("store",)
+        reasons = ["store"] if receiver is not None and not receiver.keeps else []
+        if failing and not reasons:
             logs.say(_log, "store.ok")
         if self._projector_failures() >= 3:
             reasons.append("projector")  # events wait in the inbox: no route has them pending, so nothing grows stale

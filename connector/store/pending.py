@@ -19,7 +19,6 @@ from connector.store.model import (
     Written,
     dump_names,
     load_names,
-    moment_or_none,
 )
 
 STATE_COLUMNS = "kind, reason, paused_until, failures, since, delivered_at"
@@ -219,7 +218,7 @@ class PendingRecords(Part):
             # Settled by the other call, or forgotten: then there is no such record.
             self._enqueue(sql, route, [result.record_id for result in lost if result.record_id not in held])
             if delivered:
-                sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (self._at(), route))
+                sql.execute("UPDATE routes SET delivered_at = ? WHERE route = ?", (self._due_now(), route))
 
     def keep_written(self, route: str, results: Sequence[Result]) -> None:
         """What a write that is no delivery (``undo``) has written, removed and logged; one transaction. What is pending
@@ -381,8 +380,7 @@ class PendingRecords(Part):
 def state_of(row: Sequence[Any], moment_due: Callable[[int | None], datetime | None]) -> RouteState:
     """A route's state from its STATE_COLUMNS."""
     kind, reason, paused_until, failures, since, delivered_at = row
-    times = moment_due(paused_until), moment_due(since), moment_or_none(delivered_at)
-    return RouteState(kind, reason, times[0], failures, *times[1:])
+    return RouteState(kind, reason, moment_due(paused_until), failures, moment_due(since), moment_due(delivered_at))
 
 
 def _more_rows(sql: Session, route: str, written: Mapping[str, str], removed: Sequence[str]) -> Counter[str]:
