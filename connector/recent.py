@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -117,11 +117,13 @@ class Recent:
         with self._lock:
             return self._sayings.get((source, key), ())
 
-    def take_refused(self) -> Mapping[tuple[str, int], int]:
-        """How many were refused since the last call, by source and hour of Unix time."""
+    def keep_refused(self, keep: Callable[[Mapping[tuple[str, int], int]], None]) -> None:
+        """Give *keep* how many were refused since it last returned, by source and hour of Unix time."""
         with self._lock:
-            taken, self._refused = self._refused, Counter()
-        return taken
+            refused = self._refused.copy()
+        keep(refused)
+        with self._lock:
+            self._refused -= refused
 
 
 def _values(said: Sequence[Stamped]) -> Mapping[str, Value]:

@@ -63,6 +63,15 @@ def test_a_damaged_file_is_named_refused_and_left_alone(tmp_path: Path, damage: 
     assert path.read_bytes() == damage
 
 
+def test_a_file_that_is_damaged_while_it_is_in_use_is_told_with_its_cure(store: Store, tmp_path: Path) -> None:
+    store.append([event(1, email="a@example.com")])
+    store.erase()  # all is in the file now, and nothing in its log
+    with (tmp_path / "c.db").open("r+b") as file:
+        file.write(b"\xee" * 4096)
+    with pytest.raises(StoreDamaged, match=r"c\.db: the file is damaged.*Put a backup in its place"):
+        store.erase()
+
+
 def test_another_programs_sqlite_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "c.db")
     other.execute("CREATE TABLE precious (x)")

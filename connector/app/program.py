@@ -386,7 +386,7 @@ class Program:
             self.upkeep.mind_the_clock()
             self.readiness.look()
             with suppress(StoreUnavailable):  # the next look does it
-                self.store.note_refused(self.recent.take_refused())
+                self.recent.keep_refused(self.store.note_refused)
             with suppress(StoreUnavailable):
                 self.letters.follow()
             if self.stop.wait(max(_WATCH_SECONDS, (time.thread_time() - began) / _WATCH_SHARE)):

@@ -118,6 +118,11 @@ class Sqlite:
             "Put a backup in its place, or move it away to start afresh."
         )
 
+    def _failed(self, error: sqlite3.Error) -> StoreUnavailable:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return self._damaged(str(error))
+        return StoreUnavailable(f"{self._path.name}: {error}")
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -131,7 +136,7 @@ class Sqlite:
             except BaseException as error:
                 self._close_writer()  # after a full disk or an I/O error nobody knows the connection's state
                 if isinstance(error, sqlite3.Error):
-                    raise StoreUnavailable(f"{self._path.name}: {error}") from error
+                    raise self._failed(error) from error
                 raise
             self._check_place()  # before it is acknowledged
 
@@ -158,7 +163,7 @@ class Sqlite:
             if connection is not None:
                 connection.close()
             if isinstance(error, sqlite3.Error):
-                raise StoreUnavailable(f"{self._path.name}: {error}") from error
+                raise self._failed(error) from error
             raise
         if self._closed:
             connection.close()
@@ -172,7 +177,7 @@ class Sqlite:
             with closing(self._connect(_READER_CACHE_KIB)) as connection:
                 yield connection
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"{self._path.name}: {error}") from error
+            raise self._failed(error) from error
 
     def _check_place(self) -> None:
         """Refuse when the file, its log or the log's index is no longer where it was: what is written into one that was

@@ -225,7 +225,7 @@ def test_what_was_refused_is_seen_from_today_until_a_later_one_is_accepted(house
     client = house.signed_in()
     house.recent.refused(house.clock(), "firstpromoter", 401, "credential", None)
     house.recent.refused(house.clock(), "everflow", 405, "method", None)  # as docs/public-address.md says one tries it
-    house.store.note_refused(house.recent.take_refused())
+    house.recent.keep_refused(house.store.note_refused)
     today = client.get("/").text
     assert "everflow: 1 webhook refused" not in today
     (address,) = re.findall(r'href="([^"]*)">See why', today)
