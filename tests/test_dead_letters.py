@@ -168,7 +168,7 @@ def test_what_one_machine_forgets_leaves_the_files_of_the_others_once_they_look(
         two.add([letter(5)])
         two.follow()
         assert (tmp_path / "two" / "dead.jsonl").stat().st_ino == before, "it is rewritten once"
-        (tmp_path / "two" / "dead.jsonl.forgotten").write_text("")  # as after a kill before the end
+        (tmp_path / "two" / "dead.jsonl.forgotten").write_bytes(b"\xff")  # torn, as after a power loss
         two.follow()
         assert {found.subject for found in LetterFile(tmp_path / "two" / "dead.jsonl", now=Clock()).list()} == {
             "plain:4", "plain:5",
@@ -237,12 +237,23 @@ def test_a_torn_line_is_kept_aside_and_never_in_the_way(tmp_path: Path, keep: in
     assert [found.subject for found in letters_at(tmp_path).list()] == ["plain:1", "plain:2"]
 
 
-def test_a_line_that_is_no_letter_does_not_hide_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x00\xff garbage\r[]\n[]\n{}",
+        b'{"id":[],"closed":"read"}',
+        b'{"id":{},"stage":"deliver","place":"a/b","subject":"x","reason":"y"}',
+        b"[" * 200_000,
+    ],
+    ids=["garbage", "list", "object", "deep"],
+)
+def test_a_line_that_is_no_letter_does_not_hide_the_others(tmp_path: Path, line: bytes) -> None:
     letters_at(tmp_path).add([letter(1)])
     with (tmp_path / "dead.jsonl").open("ab") as file:
-        file.write(b"\x00\xff garbage\r[]\n[]\n{}\n")
+        file.write(line + b"\n")
     letters_at(tmp_path).add([letter(2)])
     assert [found.subject for found in letters_at(tmp_path).list()] == ["plain:1", "plain:2"]
+    assert letters_at(tmp_path).closed() == {}
 
 
 def test_forget_takes_every_byte_about_somebody_out_of_the_file(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from connector.core.errors import StoreUnavailable
 from connector.dead_letters.letters import DeadLetters, How, Letter, dump_letter, dump_line
 from connector.file_lock import FileLock
 
+_NO_LETTER = (ValueError, KeyError, TypeError, RecursionError)
+
 
 class LetterFile(DeadLetters):
     """The open letters of one file.
@@ -95,7 +97,7 @@ class LetterFile(DeadLetters):
             still_open: of these ids, those that are open.
         """
         with self._held():
-            if mark == (self._mark.read_text() if self._mark.exists() else ""):
+            if mark == (self._mark.read_text(errors="replace") if self._mark.exists() else ""):
                 return
             ids = still_open(self._open)  # within the lock: what is in the file was opened there before
             self._keep([letter for letter_id, letter in self._open.items() if letter_id in ids])
@@ -128,7 +130,7 @@ class LetterFile(DeadLetters):
         closed: dict[str, tuple[Letter, How]] = {}
         with self._read():
             for line in self.path.read_bytes().splitlines() if self.path.exists() else ():
-                with suppress(ValueError, KeyError, TypeError):  # an edited line, as in _take_in
+                with suppress(*_NO_LETTER):  # an edited line, as in _take_in
                     fields = json.loads(line)
                     letter_id = fields["id"]
                     if "closed" not in fields:
@@ -191,16 +193,14 @@ class LetterFile(DeadLetters):
         for line in data.splitlines(keepends=True):
             try:
                 fields = json.loads(line)
-                letter_id = fields["id"]
-                letter = None if "closed" in fields else convert(fields, Letter)
-            except (ValueError, KeyError, TypeError):
+                if "closed" not in fields:
+                    letter = convert(fields, Letter)
+                    self._open[fields["id"]] = letter
+                    self._about[letter.place, letter.subject].add(fields["id"])
+                elif (known := self._open.pop(fields["id"], None)) is not None:
+                    self._about[known.place, known.subject].discard(fields["id"])
+            except _NO_LETTER:
                 self._put_aside(line)  # an edited line, or a bad disk: the other letters are still good
-                continue
-            if letter is not None:
-                self._open[letter_id] = letter
-                self._about[letter.place, letter.subject].add(letter_id)
-            elif (known := self._open.pop(letter_id, None)) is not None:
-                self._about[known.place, known.subject].discard(letter_id)
 
     def _put_aside(self, fragment: bytes) -> None:
         with _appending(self._torn) as file:
