@@ -104,6 +104,7 @@ class Projector:
                 self.failures = 0
                 self.bell.wait(self._store.poll_seconds)  # another process (backfill, a receiver) can't ring our bell
                 self._stop.wait(_GATHERING_SECONDS)
+        self.failures = 0  # another process projects from now on
 
     def catch_up(self) -> None:
         """Project all that has come in, for those who do not ``run``."""

@@ -17,6 +17,7 @@ from connector.projector import Projected, Projector
 from connector.store import Store
 from connector.store.model import Batch
 from tests.doubles import START, PlainSource, World, event
+from tests.running import until
 
 
 @pytest.fixture
@@ -335,3 +336,16 @@ def test_its_thread_finds_what_another_process_received(world: World) -> None:
     world.stop.set()
     thread.join(60)
     assert world.store.record_ids() == ["plain:1"]
+
+
+def test_tries_that_failed_count_no_longer_when_another_process_projects(world: World) -> None:
+    projector = Projector(world.store, {"plain": world.source}, world.letters, stop=world.stop, now=world.clock)
+    file = world.folder / "c.db"
+    file.rename(world.folder / "away.db")
+    thread = threading.Thread(target=projector.run)
+    thread.start()
+    until(lambda: projector.failures)
+    world.stop.set()
+    thread.join(60)
+    assert projector.failures == 0
+    (world.folder / "away.db").rename(file)
