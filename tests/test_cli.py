@@ -31,8 +31,10 @@ from connector.cli.mistakes import mistake_lines
 from connector.core.errors import Problem
 from connector.credentials import weakness
 from connector.dead_letters import Letter, LetterFile, cause_of
+from connector.phrases import day
 from connector.store import Store
 from tests.chaos.server import event
+from tests.doubles import START, Clock
 from tests.far_sides.chat import Chat
 from tests.far_sides.hubspot_server import HubSpotServer
 from tests.far_sides.loopback import Call, FarSide, Fault, Reply
@@ -842,7 +844,8 @@ def test_replay_of_what_was_written_meanwhile_says_so(started: Shell, tmp_path: 
 
 
 def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> None:
-    letters = LetterFile(tmp_path / "data" / "dead-letters.jsonl", now=now)
+    letters = LetterFile(tmp_path / "data" / "dead-letters.jsonl", now=Clock())  # "today" ends at midnight
+    since = day(START, now())
     letters.add(
         [
             Letter("deliver", "crm/contacts", f"firstpromoter:{n}", f'the phone number "+44 {n}" is not valid',
@@ -854,14 +857,15 @@ def test_dead_letters_are_listed_by_cause(started: Shell, tmp_path: Path) -> Non
     assert started.type("dead-letters", "list") == 1
     lines = started.out.splitlines()
     assert lines[0] == "6 affiliates are not up to date and 1 event is not read, for 2 reasons."
-    assert re.fullmatch(r"! crm/contacts  6 affiliates since today, cause [0-9a-f]{4} +contacts.toml:23", lines[1])
+    assert re.fullmatch(rf"! crm/contacts  6 affiliates since {since}, cause [0-9a-f]{{4}} +contacts.toml:23", lines[1])
     assert len(lines[1]) == 80
     assert lines[2:5] == [
         '  The phone number "+44 1" is not valid. Correct that line of the mapping, or',
         "  the value at the platform.",
         "  firstpromoter:1, firstpromoter:2, firstpromoter:3, 3 more",
     ]
-    assert re.fullmatch(r"! everflow  1 event since today, cause [0-9a-f]{4}", lines[5])
+    assert re.fullmatch(rf"! everflow  1 event since {since}, cause [0-9a-f]{{4}}", lines[5])
+    assert day(START, START) == "today"
     assert re.fullmatch(r"Next: .*: connector dead-letters replay [0-9a-f]{4}", lines[-1])
     assert max(map(len, lines)) <= 80
     assert started.type("dead-letters", "list", "--all") == 1
