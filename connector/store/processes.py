@@ -85,28 +85,28 @@ class Processes(PendingRecords):
         with self._engine.making() as sql:
             refuse_moved(self._engine, sql)  # once more: it may have been moved since it was opened
             sql.execute(f"DELETE FROM processes WHERE seen < {self._clock(-_REMEMBERED_SECONDS)}")
-            self._enter(sql)
+            self._enter(sql, "")
 
-    def _enter(self, sql: Session) -> None:
+    def _enter(self, sql: Session, note: str) -> None:
         sql.execute(
-            "INSERT INTO processes (id, name, host, roles, routes, since, seen)"
-            f" VALUES (?, ?, ?, ?, ?, {self._clock()}, {self._clock()})",
-            self._row,
+            "INSERT INTO processes (id, name, host, roles, routes, note, since, seen)"
+            f" VALUES (?, ?, ?, ?, ?, ?, {self._clock()}, {self._clock()})"
+            " ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, note = excluded.note",
+            (*self._row, note),
         )
 
     def beat(self, note: str = "") -> Beat:
         """Give a sign of life, and keep the leases that are this process's."""
         self._engine.compare_clocks()
         with self._engine.writing() as sql:
-            text = f"UPDATE processes SET seen = {self._clock()}, note = ? WHERE id = ?"
-            if not sql.execute(text, (note, self._me)).rowcount:
-                self._enter(sql)  # a backup was restored meanwhile, or nobody could see this process for a day
+            self._enter(sql, note)  # its row may be gone: with a backup, or when nobody saw it for a day
             mine = sql.execute("SELECT name FROM leases WHERE holder = ? ORDER BY name", (self._me,)).fetchall()
             text = f"UPDATE leases SET until = {self._clock(LEASE_SECONDS)} WHERE holder = ? AND name"
             change(sql, text, [name for (name,) in mine], self._me)
         with self._engine.reading() as sql:
             live = sql.execute(f"SELECT name, holder FROM leases WHERE until >= {self._clock()}").fetchall()
-            roles = [role for (text,) in self._alive(sql, "roles") for role in text.split()]
+            alive = sql.execute(f"SELECT roles FROM processes WHERE seen >= {self._clock(-LEASE_SECONDS)}").fetchall()
+        roles = [role for (text,) in alive for role in text.split()]
         return Beat(
             frozenset(name for name, holder in live if holder == self._me),
             frozenset(name for name, holder in live if holder != self._me),
@@ -205,12 +205,6 @@ class Processes(PendingRecords):
         if count:
             self._ring(self._on_pending)
         return count
-
-    def _alive(self, sql: Session, column: str) -> list[tuple[str]]:
-        rows: list[tuple[str]] = sql.execute(
-            f"SELECT {column} FROM processes WHERE seen >= {self._clock(-LEASE_SECONDS)}"
-        ).fetchall()
-        return rows
 
     def _known_to_others(self, sql: Session) -> set[str]:
         """The routes that other processes which are alive know."""
