@@ -266,7 +266,8 @@ def _route_lines(
         subjects = stopped.get(name, [])
         line.dead_letters = len(subjects)
         mistakes = problems_of(mappings.get(name)) if running else settings.mistaken.get(name, ())
-        line.mistake = "" if not mistakes else f"{mistakes[0].file}, line {mistakes[0].line}"
+        if mistakes:
+            line.mistake = mistakes[0].file + (f", line {mistakes[0].line}" if mistakes[0].line else "")
         line.undone = undo_of(mappings.get(name)) is not None
         if (held := held_of(mappings.get(name))) is not None:
             line.held, line.held_records, line.waits_for_you = held.text, held.kind == "first", True

@@ -13,7 +13,7 @@ Theirs is never a person's when it shows what we would write, or what an earlier
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from connector.core.keys import canonical_key
 from connector.core.row import Cell, Column, Row, same_cell
 from connector.core.sink import Host, Outcome
 
@@ -218,6 +219,32 @@ def without_base(row: Row) -> Row:
     """*row*, whose key has changed, where the new key has a row of its own while the old one is still there: what was
     written last was written into the other."""
     return replace(row, last=None, held={}, tried=())
+
+
+def former_key(row: Row, key: str) -> str | None:
+    """What the *key*'s cell of *row* held until now, where another column was the key before: the row has no cell with
+    ``moved_from`` there. None: nothing else than ``key`` and ``moved_from``."""
+    former = "" if row.moved_from is None or row.last is None else canonical_key(row.last.get(key))
+    return former if former not in ("", row.key, row.moved_from) else None
+
+
+def own_first(places: Sequence[int], row: Row, shown: Callable[[int], int]) -> Sequence[int]:
+    """*places* with one key, first the one that shows most of what was last written for *row*: a person copied it,
+    or the key's column has another affiliate's row as well.
+
+    Args:
+        shown: how many cells of the row at a place show what was last written for *row*.
+    """
+    if len(places) < 2 or row.last is None:
+        return places
+    own = max(places, key=shown)
+    return [own, *(place for place in places if place != own)]
+
+
+def only_own(places: Sequence[int], row: Row, shown: Callable[[int], int]) -> Sequence[int]:
+    """As ``own_first``, but only the first, and () where it shows less than half of what was last written."""
+    own = own_first(places, row, shown)[:1]
+    return own if own and 2 * shown(own[0]) >= sum(not name.startswith("\x00") for name in row.last or {}) else ()
 
 
 def emptied(row: Row, key: str) -> Row:

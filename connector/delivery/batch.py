@@ -258,7 +258,9 @@ def job_of(
             reason = _not_unique(route.target, row.key, holders[row.key])
             job.letter(route, row, reason, _DUPLICATE_KEY, column=route.target.key)
             continue
-        if row.remove or last is None or written.is_wanted_again(row.key) or _changed(remembered(row), last):
+        # A row whose key is another is sent though its cells are the same: from now on it is found by that key.
+        is_new = last is None or row.moved_from is not None
+        if row.remove or is_new or written.is_wanted_again(row.key) or _changed(remembered(row), last or {}):
             job.rows.append(row)
             if typed := written.typed(row):
                 job.typed[row.key] = typed

@@ -185,3 +185,26 @@ def test_google_sheets_counts_cells_of_new_columns_apart(sheets: Sheets, capsys:
         assert typed(capsys, sheets, "plan", "--live")[1].startswith(would)
         out = typed(capsys, sheets, "apply", "sheets/people")[1]
         assert out.startswith("✓ sheets/people: 2 cells written in 2 rows, 2 cells of new columns filled.\n")
+
+
+def test_another_key_finds_each_row_again_and_who_shares_it_is_told(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for number, email in ((1, "both@example.com"), (2, "both@example.com"), (3, "own@example.com")):
+        place.receive(number, email=email)
+    place.drain()
+    before = place.rows()
+    place.edit('field = "ID"', 'field = "Email"')
+    place.drain()
+    assert place.rows() == before
+    with place.store() as store:
+        (written,) = store.written(ROUTE, (), ["both@example.com"])
+        assert store.written(ROUTE, (), ["own@example.com"])[0].record_id == "fp:3"
+    keeps, waits = (1, 2) if written.record_id == "fp:1" else (2, 1)
+    place.receive(keeps, email="both@example.com", status="rejected")
+    place.drain()
+    assert place.rows()[keeps - 1] == f"fp:{keeps},both@example.com,Other"
+    assert place.rows()[waits - 1] == before[waits - 1]
+    place.receive(waits, email="its-own@example.com")
+    place.drain()
+    assert place.rows()[waits - 1] == f"fp:{waits},its-own@example.com,Active"
+    assert len(place.rows()) == 3

@@ -139,6 +139,8 @@ def test_a_file_that_the_configuration_names_may_come_later(connector: Connector
     connector.start()
     signs_up(connector, 1)
     connector.wait_until(lambda: connector.status().routes[0].pending == 1)
+    said = connector.command("status").stdout
+    assert (mapping_of(connector).name in said, "line 0" in said) == (True, False)
     mapping_of(connector).write_text(text, encoding="utf-8")
     connector.wait_for({"firstpromoter:1": {"Status": "Active"}})
 

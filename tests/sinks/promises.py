@@ -53,6 +53,7 @@ class Harness(ABC):
         has_rows_of_others: a person can keep rows (contacts) without our key.
         deletes: ``Row.remove`` is understood.
         has_rows_below: a person can keep rows below ours, such as a TOTAL.
+        keys_are_unique: the destination itself has no two rows with one value in the column of the key.
         keeps_blanks: text keeps blanks at its ends, and line breaks.
         most_examples: of the laws, fewer where each takes long.
     """
@@ -61,6 +62,7 @@ class Harness(ABC):
     has_rows_of_others: ClassVar[bool] = True
     deletes: ClassVar[bool] = True
     has_rows_below: ClassVar[bool] = False
+    keys_are_unique: ClassVar[bool] = False
     keeps_blanks: ClassVar[bool] = True
     most_examples: ClassVar[int] = 40
 
@@ -373,6 +375,37 @@ class SinkPromises:
         # There is nothing to move: the row is new.
         sink.write(target, [replace(row("c:1", Name="New"), moved_from="a:9")])
         assert harness.row("c:1")["Name"] == "New"
+
+    def test_when_another_column_becomes_the_key_each_record_keeps_its_row(self, harness: Harness) -> None:
+        if harness.keys_are_unique:
+            pytest.skip("this destination has one row of a key")
+        sink, by_id = harness.sink(), harness.target(columns)
+        before = [
+            full_row("a:1", Name="Ada", Number=1),
+            full_row("a:2", Name="Ada", Number=2),
+            full_row("a:3", Name="Bo"),
+        ]
+        sink.write(by_id, before)
+        by_name = replace(by_id, key="Name")
+        sink, rows = harness.sink(), harness.rows()
+        # Nothing is new but the key, which another affiliate's row has as well.
+        moved = replace(before[1], key="Ada", last=before[1].cells, moved_from="a:2")
+        assert kinds(sink.write(by_name, [moved])) == {"Ada": "written"}
+        assert harness.rows() == rows
+        newer = replace(moved, cells={**moved.cells, "Number": 20}, moved_from=None)
+        assert [outcome.overwritten for outcome in sink.write(by_name, [newer])] == [()]
+        assert [harness.row(key)["Number"] for key in ("a:1", "a:2")] == [1, 20]
+        # The new key's value has changed meanwhile.
+        cells = {**before[2].cells, "Name": "Bob", "Number": 3}
+        for _ in range(2):  # the answer may be lost
+            sink.write(by_name, [Row("a:3", "Bob", cells, last=before[2].cells, moved_from="a:3")])
+            assert (harness.row("a:3")["Name"], harness.row("a:3")["Number"], len(harness.rows())) == ("Bob", 3, 3)
+        # Its row is gone, and the one with the former value is another's.
+        stranger = {**full_row("a:9").cells, "Name": "Ann", "Number": 9, "Phone": "+15550100", "Active": True}
+        last = {**stranger, "Name": "Bob", "Balance": Decimal(1), "Joined": date(2020, 1, 1), "Tags": ("new",)}
+        last |= {"Seen": datetime(2020, 1, 1, tzinfo=UTC)}
+        sink.write(by_name, [Row("a:9", "Ann", stranger, last=last, moved_from="a:9")])
+        assert (harness.row("a:3")["Name"], harness.row("a:9")["Name"]) == ("Bob", "Ann")
 
     def test_a_column_that_the_row_does_not_name_is_left_untouched(self, harness: Harness) -> None:
         sink, target = harness.sink(), harness.target([Column("Key"), Column("Name", overwrite="always")])

@@ -34,6 +34,7 @@ class HubSpotHarness(Harness):
 
     has_formulas: ClassVar[bool] = False
     deletes: ClassVar[bool] = False
+    keys_are_unique: ClassVar[bool] = True
 
     def __init__(self, server: HubSpotServer) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from connector.core.errors import NeedsAction
 from connector.core.headers import match_headers
 from connector.core.keys import has_form_of
-from connector.core.overwrite import Edits, emptied, without_base
+from connector.core.overwrite import Edits, emptied, former_key, only_own, own_first, without_base
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Change, Outcome, Target
 
@@ -226,11 +226,18 @@ class _Planner:
     def _find(self, key: str | None) -> Sequence[int]:
         return () if key is None else self._places.get(self._as_shown(key), ())
 
+    def _shown(self, row: Row, place: int) -> int:
+        """How many cells of the row at *place* show what was written last for *row*."""
+        there, edits = _RowThere(self._table, self._positions, place), Edits(row, created=False)
+        columns = [self._columns[name] for name in self._positions]
+        return sum(edits.is_ours(column.name, partial(there.shows, column, there.raw(column))) for column in columns)
+
     def plan(self, row: Row) -> RowPlan:
-        found = self._find(row.key)
+        shown = partial(self._shown, row)
+        found = own_first(self._find(row.key), row, shown)
         if row.remove:
             return self._removal(row, found)
-        if left := self._find(row.moved_from):
+        if left := self._find(row.moved_from) or only_own(self._find(former_key(row, self._key)), row, shown):
             if not found:
                 return self._written(row, left, moved=True)
             row = without_base(row)

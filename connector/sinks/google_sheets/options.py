@@ -69,4 +69,5 @@ class GoogleSheetsTargetOptions(TargetOptions):
     header_row: int | None = Field(None, ge=1)
     """Where the headers are, counted from 1, if not in row 1."""
     on_duplicate_key: Literal["first", "all", "stop"] = "first"
-    """When people made two rows with one key: write the first, all of them, or refuse the record."""
+    """When people made two rows with one key: write the one that shows what was written last (else the first), all of
+    them, or refuse the record."""

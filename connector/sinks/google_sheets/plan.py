@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from connector.core.errors import NeedsAction
 from connector.core.keys import is_of_row, tidy
-from connector.core.overwrite import Edits, emptied, without_base
+from connector.core.overwrite import Edits, emptied, former_key, only_own, own_first, without_base
 from connector.core.row import Column, Row
 from connector.core.sink import Outcome, Target
 from connector.sinks.google_sheets.key_shape import KeyShape
@@ -136,7 +137,12 @@ class _Planner:
     def add(self, row: Row) -> None:
         """Plan *row*: delete, append or update it, or say why it needs nothing or can't be written."""
         plan, title = self.plan, self._snapshot.title
-        at, left = self._places.get(tidy(row.key), []), self._places.get(tidy(row.moved_from or ""), [])
+        at, left, other = (self._find(key) for key in (row.key, row.moved_from, former_key(row, self._key)))
+        if (len(at) > 1 or other) and not all(map(self._is_seen, (*at, *other))):
+            plan.unseen.update(dict.fromkeys((*at, *other), row))
+            return
+        shown = partial(self._shown, row)
+        at, left = own_first(at, row, shown), left or only_own(other, row, shown)
         if at and left:
             row = without_base(row)
         at = at or left
@@ -158,10 +164,22 @@ class _Planner:
         elif not at:
             if len(plan.appends) < self._limits.new_rows:
                 self._add_new(row, notices)
-        elif not all(self._sees_all or self._snapshot.shows_row(place) for place in at):
+        elif not all(map(self._is_seen, at)):
             plan.unseen.update(dict.fromkeys(at, row))
         else:
             self._add_changed(row, at, notices)
+
+    def _find(self, key: str | None) -> Sequence[int]:
+        return self._places.get(tidy(key or ""), ())
+
+    def _is_seen(self, at: int) -> bool:
+        return self._sees_all or self._snapshot.shows_row(at)
+
+    def _shown(self, row: Row, at: int) -> int:
+        """How many cells of the row at *at* show what was written last for *row*."""
+        edits = Edits(row, created=False)
+        there = ((column, self._snapshot.value(at, place)) for column, place in self._columns)
+        return sum(edits.is_ours(column.name, shows(value, column.type)) for column, value in there)
 
     def _delete(self, row: Row, at: Sequence[int]) -> None:
         self.plan.deletes.update(dict.fromkeys(at, row))
@@ -248,7 +266,7 @@ class _Planner:
                 continue
             there = self._snapshot.value(at, place)
             if column.name == self._key:
-                if row.moved_from is not None and key_of(there) == tidy(row.moved_from):
+                if row.moved_from is not None and key_of(there) in (tidy(row.moved_from), former_key(row, self._key)):
                     update.cells[place], update.before[place] = self._key_cell(row), there
                     edits.former[column.name] = former(there, column.type)
                 continue
