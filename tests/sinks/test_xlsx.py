@@ -717,6 +717,7 @@ def test_a_persons_text_in_two_colours_keeps_them(harness: XlsxHarness) -> None:
         ("xl/charts/chart1.xml", "charts"),
         ("xl/vbaProject.bin", "macros"),
         ("xl/media/image1.png", "pictures"),
+        ("xl/connections.xml", "queries or connections"),
         ("xl/worksheets/sheet9.xml", "sparklines"),
         ("xl/drawings/drawing1.xml", "drawings"),
     ],
@@ -731,6 +732,42 @@ def test_a_workbook_with_things_that_would_be_lost_is_left_alone_with_words(
     before = harness.path.read_bytes()
     with pytest.raises(NeedsAction, match=words):
         harness.sink().write(target, [promises.row("a:1", Name="Bob")])
+    assert harness.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("</row>", '<c r="F1" cm="1"><f t="array" ref="F1:F9">_xlfn.UNIQUE(A:A)</f></c></row>', "formulas that spill"),
+        ("</row>", '<c r="F1" cm="1"><f t="array" ref="F1">SUM(A1:A9*2)</f></c></row>', None),
+        ("</row>", '<c r="F1"><f t="array" ref="F1:F2">A1:A2</f></c></row>', None),
+        (
+            "</sheetData>",
+            '</sheetData><protectedRanges><protectedRange name="R" sqref="F1:F9"/></protectedRanges>',
+            "ranges that people may edit",
+        ),
+    ],
+)
+def test_what_would_be_lost_of_a_tab_is_known_from_what_would_not(
+    harness: XlsxHarness, old: str, new: str, words: str | None
+) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "Affiliates"
+    book.active.append(["Key", "Name"])
+    book.save(harness.path)
+    with zipfile.ZipFile(harness.path) as parts:
+        bodies = {name: parts.read(name).decode() for name in parts.namelist()}
+    bodies["xl/worksheets/sheet1.xml"] = bodies["xl/worksheets/sheet1.xml"].replace(old, new, 1)
+    with zipfile.ZipFile(harness.path, "w") as parts:
+        for name, body in bodies.items():
+            parts.writestr(name, body)
+    before = harness.path.read_bytes()
+    if words is None:
+        harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
+        assert "F1" in {cell.coordinate for cell in harness.book()["Affiliates"][1]}
+        return
+    with pytest.raises(NeedsAction, match=words):
+        harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
     assert harness.path.read_bytes() == before
 
 

@@ -23,7 +23,10 @@ _LOST_PARTS = (
     ("xl/embeddings/", "embedded objects"),
     ("xl/threadedComments/", "threaded comments"),
     ("xl/richData/", "linked data types or pictures in cells"),
+    ("xl/connections.xml", "queries or connections to other data"),
 )
+_SPILLS = re.compile(rb'<(?:\w+:)?c\b[^>]*\scm="[^>]*><(?:\w+:)?f\b[^>]*\sref="[^":]*:')
+"""A formula that fills as many cells as it needs; openpyxl would keep it to the cells that it fills now."""
 
 _EATEN = b"x005F_"
 _SHIELDED = b"x0x005F_05F_"  # openpyxl 3.1 drops each "x005F_" of a text it reads; of this, it leaves "x005F_"
@@ -55,6 +58,10 @@ def read(content: bytes) -> Any:
             lost.add("drawings")
         if any(b"<extLst" in bodies[name] for name in texts):
             lost.add("sparklines, or newer kinds of validation or conditional formats")
+        if any(_SPILLS.search(bodies[name]) for name in texts):
+            lost.add("formulas that spill into further cells")
+        if any(b"protectedRanges>" in bodies[name] for name in texts):
+            lost.add("ranges that people may edit in a protected tab")
         if lost:
             raise WouldLose(lost)
         for name in texts:
