@@ -595,6 +595,27 @@ def test_a_changed_key_moves_the_row(tmp_path: Path, what: str) -> None:
     world.close()
 
 
+@pytest.mark.parametrize("what", ["delete", "leave_alone", "mark"])
+@pytest.mark.parametrize("circle", [2, 3])
+def test_records_that_exchange_their_keys_do_not_wait_for_each_other(tmp_path: Path, what: str, circle: int) -> None:
+    options = TargetOptions.model_validate({"removed_records": what})
+    world = World(tmp_path, evaluate=_by_email, options=options, sink=MovingTable())
+    world.say(*(event(number, 1, email=f"{number}@example.com", name=f"N{number}") for number in range(circle)))
+    world.deliver()
+    addresses = {number: f"{(number + 1) % circle}@example.com" for number in range(circle)}
+    world.say(*(event(number, 2, email=address, name=f"N{number}") for number, address in addresses.items()))
+    for _ in range(circle + 1):
+        world.deliver()
+        world.clock.seconds += 2
+    assert (world.pending(), world.letters.list()) == (0, [])
+    assert world.sink.rows == {address: {"ID": address, "Email": address} for address in addresses.values()}
+    written = world.store.written(world.worker.route.name, (), addresses.values())
+    assert {row.key: row.record_id for row in written} == {
+        address: f"plain:{number}" for number, address in addresses.items()
+    }
+    world.close()
+
+
 def test_a_row_is_not_moved_where_a_record_has_several_or_the_new_key_has_a_row(tmp_path: Path) -> None:
     world = World(tmp_path, evaluate=_by_email, sink=MovingTable())
     world.worker.route = replace(world.worker.route, target=replace(world.worker.route.target, for_each=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -28,6 +29,7 @@ _log = logs.get("delivery")
 
 _DUPLICATE_KEY = "duplicate_key"
 _SECONDS_UNTIL_A_KEY_IS_FREE = 1.0
+_LONGEST_CIRCLE_RECORDS = 10
 _NOTHING: Mapping[str, Cell] = MappingProxyType({})
 
 
@@ -131,9 +133,12 @@ def shape_of(route: Route, record_id: str, facts: bytes) -> Evaluation:
 
 
 def holders_of(
-    route: Route, store: Store, pending: Pending, shape: Evaluation, written: WrittenRows
+    route: Route, store: Store, pending: Pending, shape: Evaluation, written: WrittenRows, *, waits: bool = True
 ) -> dict[str, str] | None:
     """By key, the other record that has the same key as a row of *shape*, and whose row was written first.
+
+    Args:
+        waits: False: a key that the other has given up is free at once.
 
     Returns:
         None: the other has given the key up and its row will be moved; wait until then.
@@ -145,9 +150,25 @@ def holders_of(
             continue
         if _has_key(route, store, holder, row.key):
             holders[row.key] = holder
-        elif any(each.route == route.name for each in store.pending_of(holder)):
+        elif waits and any(each.route == route.name for each in store.pending_of(holder)):
             return None
     return holders
+
+
+def _waits_for_itself(route: Route, store: Store, record_id: str) -> bool:
+    """Whether records have exchanged their keys, *record_id* among them: none can give its key up before another does."""
+    seen, waiting = {record_id}, [record_id]
+    while waiting and len(seen) <= _LONGEST_CIRCLE_RECORDS:
+        each = waiting.pop()
+        known = store.load([each]).get(each)
+        with suppress(Exception):  # its own delivery reports the bug
+            keys = [row.key for row in shape_of(route, each, known.facts).rows] if known is not None else []
+            holders = {row.record_id for row in store.written(route.name, (), keys)} - {each}
+            if record_id in holders:
+                return True
+            waiting += sorted(holders - seen)
+            seen |= holders
+    return False
 
 
 def _has_key(route: Route, store: Store, record_id: str, key: str) -> bool:
@@ -197,10 +218,16 @@ def jobs_of(
     jobs: list[Job] = []
     for one, shape in shaped:
         holders = holders_of(route, store, one, shape, written)
+        exchanged = holders is None and _waits_for_itself(route, store, one.record_id)
+        if exchanged:
+            holders = holders_of(route, store, one, shape, written, waits=False)
         if holders is None:
             settled.append(put_back(one, now + timedelta(seconds=_SECONDS_UNTIL_A_KEY_IS_FREE), reason="key_moves"))
             continue
         job = job_of(route, one, shape, written, now, holders)
+        if exchanged:  # each is written where the other was; the row that it leaves is wanted by another
+            wanted = {row.key for row in shape.rows} - shape.removals
+            job.rows = [row for row in job.rows if row.key in wanted]
         keys = {key for row in job.rows for key in (row.key, row.moved_from) if key is not None}
         if keys & taken or (len(keys) > room and (jobs or taken)):
             settled.append(put_back(one, now))  # its key is in this batch already, or there is no room
@@ -258,8 +285,9 @@ def job_of(
             reason = _not_unique(route.target, row.key, holders[row.key])
             job.letter(route, row, reason, _DUPLICATE_KEY, column=route.target.key)
             continue
-        # A row whose key is another is sent though its cells are the same: from now on it is found by that key.
-        is_new = last is None or row.moved_from is not None
+        # A row that had another key, or was another record's, is sent though its cells are the same: from now on it is
+        # found by that key, and is this record's.
+        is_new = written.holder(row.key) != pending.record_id
         if row.remove or is_new or written.is_wanted_again(row.key) or _changed(remembered(row), last or {}):
             job.rows.append(row)
             if typed := written.typed(row):
