@@ -156,7 +156,7 @@ def holders_of(
 
 
 def _waits_for_itself(route: Route, store: Store, record_id: str) -> bool:
-    """Whether records have exchanged their keys, *record_id* among them: none can give its key up before another does."""
+    """Whether *record_id* and others have exchanged their keys: none can give its own up before another does."""
     seen, waiting = {record_id}, [record_id]
     while waiting and len(seen) <= _LONGEST_CIRCLE_RECORDS:
         each = waiting.pop()
