@@ -29,7 +29,7 @@ from openpyxl.worksheet.filters import AutoFilter
 from openpyxl.worksheet.pagebreak import Break
 from openpyxl.worksheet.table import Table
 
-from connector.core.errors import NeedsAction, TryLater
+from connector.core.errors import NeedsAction, StartOver, TryLater
 from connector.core.row import Cell, Column, Row
 from connector.core.sink import Sink, Target
 from connector.sinks.files.xlsx_book import XlsxBook
@@ -785,6 +785,34 @@ def test_a_file_that_is_no_workbook_is_left_alone_with_words(harness: XlsxHarnes
     with pytest.raises(NeedsAction, match="can't be read as an Excel workbook"):
         harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
     assert harness.path.read_bytes() == content
+
+
+@pytest.mark.parametrize("part", ["xl/worksheets/sheet1.xml", "xl/styles.xml", "xl/workbook.xml"])
+@pytest.mark.parametrize("old", ["<", "</", '="'])
+def test_a_workbook_with_a_damaged_part_is_left_alone_with_words(harness: XlsxHarness, part: str, old: str) -> None:
+    harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
+    with zipfile.ZipFile(harness.path) as parts:
+        bodies = {name: parts.read(name) for name in parts.namelist()}
+    bodies[part] = bodies[part].replace(old.encode(), b"", 1)
+    with zipfile.ZipFile(harness.path, "w") as parts:
+        for name, body in bodies.items():
+            parts.writestr(name, body)
+    before = harness.path.read_bytes()
+    with pytest.raises(NeedsAction, match="can't be read as an Excel workbook"):
+        harness.sink().write(harness.target(name_only), [promises.row("a:2", Name="Bob")])
+    assert harness.path.read_bytes() == before
+
+
+def test_a_tab_that_people_renamed_is_made_anew_and_said_to_be_gone(harness: XlsxHarness) -> None:
+    harness.sink().write(harness.target(name_only), [promises.row("a:1", Name="Ada")])
+    book = harness.book()
+    book["Affiliates"].title = "Mine"
+    book.save(harness.path)
+    sink = harness.sink()
+    with pytest.raises(StartOver, match=r'the tab "Affiliates" of .* is gone or empty'):
+        sink.write(harness.target(name_only), [promises.row("a:2", Name="Bob")])
+    sink.write(harness.target(name_only), [promises.row("a:2", Name="Bob")])
+    assert harness.book().sheetnames == ["Mine", "Affiliates"]
 
 
 def test_a_cell_longer_than_excel_takes_is_refused_and_not_cut(harness: XlsxHarness) -> None:

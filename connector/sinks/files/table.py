@@ -198,7 +198,9 @@ class TableFile:
         if target.route in self._starting_over or self._host.recall(_filled_note(target)) is None:
             return
         self._starting_over.add(target.route)
-        raise StartOver(f"{self._path} is gone or empty; it is made anew with all its rows")
+        tab = getattr(target.options, "tab", None)  # of a workbook: perhaps it only has another name now
+        what = f'the tab "{tab}" of {self._path}' if tab else str(self._path)
+        raise StartOver(f"{what} is gone or empty; it is made anew with all its rows")
 
     def _read(self, target: Target) -> Document:
         """Raises NeedsAction, ChangedMeanwhile, OSError."""

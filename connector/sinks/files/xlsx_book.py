@@ -7,7 +7,6 @@ and some newer features: a workbook that holds such things is left alone, with w
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import takewhile
@@ -18,7 +17,6 @@ import openpyxl
 from msgspec.structs import replace
 from openpyxl.cell.cell import MergedCell
 from openpyxl.utils import get_column_letter
-from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet.cell_range import CellRange
 
 from connector.core.errors import NeedsAction
@@ -277,7 +275,7 @@ def opened(content: bytes, path: Path) -> XlsxBook:
             f"{path} holds {', '.join(sorted(error.things))}, which would be lost by writing to it: keep them in a "
             "workbook of their own that refers to this one; nothing was changed."
         ) from None
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # openpyxl and what it stands on raise whatever a damaged part makes of their code
         raise NeedsAction(
             f"{path} can't be read as an Excel workbook (.xlsx): open it in Excel and save it as one, or move it "
             f"away so that a new one is made; nothing was changed ({type(error).__name__})."
