@@ -306,6 +306,18 @@ def test_a_tab_that_somebody_deleted_is_made_again(desk: Desk) -> None:
     assert desk.lines()[0] == ["Everything is up to date"]
 
 
+@pytest.mark.parametrize("column", [0, 3, 7])
+def test_a_column_that_somebody_deleted_is_made_again(desk: Desk, column: int) -> None:
+    desk.refuse(41)
+    desk.minute()
+    lines, boxes = desk.lines(), desk.boxes()
+    span = {"sheetId": desk.tab.id, "dimension": "COLUMNS", "startIndex": column, "endIndex": column + 1}
+    desk.file.book.edit({"deleteDimension": {"range": span}})
+    assert desk.minute() == "rw"
+    assert (desk.boxes(), desk.lines()[2:]) == (boxes, lines[2:])
+    assert desk.minute() == "r"
+
+
 def test_a_tab_of_peoples_own_is_never_touched(desk: Desk) -> None:
     desk.file.book.add("Connector", [["mine"]])
     sink = desk.file.sink(desk.host, status_tab="Connector")

@@ -70,6 +70,7 @@ class _There(Struct, frozen=True):
 
     sheet_id: int
     rows: int
+    columns: int
     digest: str
     causes: dict[int, str]
     ticked: frozenset[int]
@@ -110,8 +111,16 @@ class ConsoleTab:
                 if row in causes and box is not None and box.bool_value is True:
                     ticked.add(row)
         digest = next((tag.metadata_value for tag in sheet.developer_metadata if tag.metadata_key == _TAB_KEY), "")
-        rows = sheet.properties.grid_properties.row_count
-        self._there = _There(sheet.properties.sheet_id, rows, digest, causes, frozenset(ticked))
+        grid = sheet.properties.grid_properties
+        is_whole = grid.column_count >= len(_PIXELS)  # else somebody deleted a column: all cells are written again
+        self._there = _There(
+            sheet.properties.sheet_id,
+            grid.row_count,
+            grid.column_count,
+            digest if is_whole else "",
+            causes if is_whole else {},
+            frozenset(ticked),
+        )
         return {causes[row] for row in ticked}
 
     def close(self) -> None:
@@ -137,9 +146,13 @@ class ConsoleTab:
         sheet = new_id() if there is None else there.sheet_id
         rows = max(_ROWS, len(lines) + 1)
         requests = _made(sheet, self._title, rows) if there is None else []
-        if there is not None and rows > there.rows:
-            length = rows - there.rows
-            requests.append({"appendDimension": {"sheetId": sheet, "dimension": "ROWS", "length": length}})
+        if there is not None:
+            missing = {"ROWS": rows - there.rows, "COLUMNS": len(_PIXELS) - there.columns}
+            requests += [
+                {"appendDimension": {"sheetId": sheet, "dimension": dimension, "length": length}}
+                for dimension, length in missing.items()
+                if length > 0
+            ]
         requests += _written(sheet, lines, there)
         if there is not None:
             requests += [sweep(sheet, _CAUSE_KEY), delete({"metadataId": console_tag_id(sheet)})]
