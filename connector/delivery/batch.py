@@ -137,11 +137,8 @@ def holders_of(
 ) -> dict[str, str] | None:
     """By key, the other record that has the same key as a row of *shape*, and whose row was written first.
 
-    Args:
-        waits: False: a key that the other has given up is free at once.
-
     Returns:
-        None: the other has given the key up and its row will be moved; wait until then.
+        None, where *waits*: the other has given the key up and its row will be moved; wait until then.
     """
     holders: dict[str, str] = {}
     for row in shape.rows:

@@ -113,14 +113,8 @@ class ConsoleTab:
         digest = next((tag.metadata_value for tag in sheet.developer_metadata if tag.metadata_key == _TAB_KEY), "")
         grid = sheet.properties.grid_properties
         is_whole = grid.column_count >= len(_PIXELS)  # else somebody deleted a column: all cells are written again
-        self._there = _There(
-            sheet.properties.sheet_id,
-            grid.row_count,
-            grid.column_count,
-            digest if is_whole else "",
-            causes if is_whole else {},
-            frozenset(ticked),
-        )
+        rest = (digest, causes) if is_whole else ("", {})
+        self._there = _There(sheet.properties.sheet_id, grid.row_count, grid.column_count, *rest, frozenset(ticked))
         return {causes[row] for row in ticked}
 
     def close(self) -> None:
