@@ -241,10 +241,12 @@ def own_first(places: Sequence[int], row: Row, shown: Callable[[int], int]) -> S
     return [own, *(place for place in places if place != own)]
 
 
-def only_own(places: Sequence[int], row: Row, shown: Callable[[int], int]) -> Sequence[int]:
-    """As ``own_first``, but only the first, and () where it shows less than half of what was last written."""
-    own = own_first(places, row, shown)[:1]
-    return own if own and 2 * shown(own[0]) >= sum(not name.startswith("\x00") for name in row.last or {}) else ()
+def only_own(places: Sequence[int], row: Row, shown: Callable[[int], int], instead: Sequence[int]) -> Sequence[int]:
+    """As ``own_first``, but only the first, and () where it shows less than half of what was last written, or no more
+    than one of the rows at *instead*."""
+    own, best = own_first(places, row, shown)[:1], max(map(shown, places), default=0)
+    is_own = 2 * best >= sum(not name.startswith("\x00") for name in row.last or {})
+    return own if is_own and all(shown(place) < best for place in instead) else ()
 
 
 def emptied(row: Row, key: str) -> Row:

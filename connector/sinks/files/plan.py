@@ -237,7 +237,9 @@ class _Planner:
         found = own_first(self._find(row.key), row, shown)
         if row.remove:
             return self._removal(row, found)
-        if left := self._find(row.moved_from) or only_own(self._find(former_key(row, self._key)), row, shown):
+        if own := only_own(self._find(former_key(row, self._key)), row, shown, instead=found):
+            return self._written(row, own, moved=True)
+        if left := own_first(self._find(row.moved_from), row, shown):
             if not found:
                 return self._written(row, left, moved=True)
             row = without_base(row)

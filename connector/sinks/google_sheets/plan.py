@@ -142,10 +142,11 @@ class _Planner:
             plan.unseen.update(dict.fromkeys((*at, *other), row))
             return
         shown = partial(self._shown, row)
-        at, left = own_first(at, row, shown), left or only_own(other, row, shown)
-        if at and left:
+        if own := only_own(other, row, shown, instead=at):
+            at, left = own, ()
+        elif at and left:
             row = without_base(row)
-        at = at or left
+        at = own_first(at or left, row, shown)
         notices = tuple(notice for name, notice in self._about_columns.items() if name in row.cells)
         if len(at) > 1:
             where = place_words(at)
